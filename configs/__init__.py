@@ -1,0 +1,3 @@
+"""The configuration groups, as YAML files; Hydra finds them under the import path `melissa_like.configs`."""
+
+__all__: list[str] = []

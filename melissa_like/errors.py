@@ -1,0 +1,58 @@
+"""The error vocabulary: what the world can do to a study.
+
+A caller's mistake is a `ValueError` or a `TypeError`, a mistake of ours an `AssertionError`; what the world does is
+a `MelissaLikeError`. Messages say what, received, expected, do.
+"""
+
+__all__ = [
+    "ConfigurationError",
+    "ConnectionRefusedByStudyError",
+    "DeadlineExceededError",
+    "MelissaLikeError",
+    "ProtocolError",
+    "ReceptionFailedError",
+    "SolverError",
+    "StudyFailedError",
+    "StudyStoppedError",
+    "TransportError",
+]
+
+
+class MelissaLikeError(Exception):
+    """Base of every error that is neither the caller's mistake nor ours."""
+
+
+class ConfigurationError(MelissaLikeError):
+    """The configuration cannot work; raised before anything is started."""
+
+
+class ProtocolError(MelissaLikeError):
+    """A message does not follow the wire format, or is not meant for this receiver."""
+
+
+class TransportError(MelissaLikeError):
+    """A socket could not be opened, bound or reached."""
+
+
+class DeadlineExceededError(MelissaLikeError):
+    """Something that must happen within a deadline did not."""
+
+
+class ConnectionRefusedByStudyError(MelissaLikeError):
+    """The launcher refused this client; the message is its reason."""
+
+
+class StudyStoppedError(MelissaLikeError):
+    """The study ended while this process was still part of it."""
+
+
+class SolverError(MelissaLikeError):
+    """A solver broke its contract: an undeclared field, a wrong dtype, a box outside the global array."""
+
+
+class ReceptionFailedError(MelissaLikeError):
+    """The receiving thread of a server rank died; `__cause__` holds its exception."""
+
+
+class StudyFailedError(MelissaLikeError):
+    """The study ended with outcome `failed`; the message is the verdict with its story."""

@@ -1,0 +1,311 @@
+"""The control messages: typed, versioned, msgpack by way of msgspec; never pickle.
+
+One class per thing said. An `Envelope` carries one message with the study's identity, a number and an
+acknowledgement (`melissa_like.protocol.link`).
+"""
+
+from typing import TypeAlias
+
+import msgspec
+
+from melissa_like.errors import ProtocolError
+
+__all__ = [
+    "CONTROL_VERSION",
+    "Acknowledge",
+    "Assignment",
+    "Blocked",
+    "ControlMessage",
+    "Delivery",
+    "Envelope",
+    "Failure",
+    "Finish",
+    "Goodbye",
+    "Hello",
+    "Metrics",
+    "Pressure",
+    "Progress",
+    "ReceptionOver",
+    "Refused",
+    "RejectedPart",
+    "Request",
+    "ServerFailed",
+    "ServerFinished",
+    "ServerHello",
+    "SimulationOver",
+    "Stop",
+    "Welcome",
+    "WireField",
+    "decode_envelope",
+    "encode_envelope",
+]
+
+CONTROL_VERSION = 1
+
+
+class _Message(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Base of the messages: the class name is the tag on the wire."""
+
+
+# -- solver rank to launcher ------------------------------------------------------------------------------------------
+
+
+class Hello(_Message, frozen=True, kw_only=True):
+    """A solver job has started (rank 0), or another of its ranks is blocked and opens its own connection."""
+
+    job: str
+    rank: int
+    num_ranks: int
+    host: str
+    pid: int
+
+
+class Request(_Message, frozen=True, kw_only=True):
+    """Rank 0 is ready for a simulation."""
+
+    job: str
+
+
+class Goodbye(_Message, frozen=True, kw_only=True):
+    """A simulation has sent all its steps: so many parts went to each server rank."""
+
+    job: str
+    simulation: int
+    attempt: int
+    num_steps: int
+    parts_sent: tuple[int, ...]
+
+
+class Failure(_Message, frozen=True, kw_only=True):
+    """The solver raised: the traceback's last lines.
+
+    Attributes:
+        breaks_contract: it sent what its declaration does not allow, so that another attempt would do the same.
+    """
+
+    job: str
+    rank: int
+    simulation: int
+    attempt: int
+    message: str
+    breaks_contract: bool = False
+
+
+class Blocked(_Message, frozen=True, kw_only=True):
+    """A rank's send has been blocked for a heartbeat: is the study alive, and the server the same?"""
+
+    job: str
+    rank: int
+    server_rank: int
+
+
+# -- launcher to solver rank ------------------------------------------------------------------------------------------
+
+
+class WireField(msgspec.Struct, frozen=True, kw_only=True):
+    """A field of the layout."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+
+class Welcome(_Message, frozen=True, kw_only=True):
+    """The answer to `Hello`, and to `Blocked` while the study lives: where the fields go."""
+
+    server_endpoints: tuple[str, ...]
+    server_incarnation: int
+    launcher_incarnation: int
+    routing: int
+    fields: tuple[WireField, ...]
+    parameters: tuple[str, ...]
+    num_steps: int | None
+    budget_bytes: int
+    heartbeat_s: float
+
+
+class Refused(_Message, frozen=True, kw_only=True):
+    """The client is not part of the study; it ends with the reason."""
+
+    reason: str
+
+
+class Assignment(_Message, frozen=True, kw_only=True):
+    """The next simulation of a job; steps that the server ranks hold already need not be sent again."""
+
+    simulation: int
+    attempt: int
+    purpose: int
+    parameters: tuple[float, ...]
+    delivered_steps: tuple[int, ...]
+
+
+class Finish(_Message, frozen=True, kw_only=True):
+    """No simulation is left for this job: it ends with exit code 0."""
+
+    reason: str
+
+
+class Stop(_Message, frozen=True, kw_only=True):
+    """The study is over for the receiver, at once."""
+
+    reason: str
+
+
+# -- server rank to launcher ------------------------------------------------------------------------------------------
+
+
+class ServerHello(_Message, frozen=True, kw_only=True):
+    """A server rank receives at this endpoint."""
+
+    rank: int
+    endpoint: str
+    host: str
+    pid: int
+    device: str
+
+
+class Delivery(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """What a server rank has received of one attempt since its last report."""
+
+    simulation: int
+    attempt: int
+    steps: tuple[int, ...]
+    num_parts: int
+
+
+class Progress(_Message, frozen=True, kw_only=True):
+    """Deliveries since the last report."""
+
+    rank: int
+    deliveries: tuple[Delivery, ...]
+
+
+class RejectedPart(_Message, frozen=True, kw_only=True):
+    """A part was refused because the solver broke its contract; harmless refusals are only counted."""
+
+    rank: int
+    simulation: int
+    attempt: int
+    reason: str
+    message: str
+
+
+class Pressure(_Message, frozen=True, kw_only=True):
+    """Whether a put waits on this server rank: while one does, the progress clocks of simulations stand still."""
+
+    rank: int
+    put_waits: bool
+
+
+class Metrics(_Message, frozen=True, kw_only=True):
+    """What the live view shows of a server rank: names as in `melissa_like.monitoring`."""
+
+    rank: int
+    values: dict[str, float]
+
+
+class ServerFinished(_Message, frozen=True, kw_only=True):
+    """The training of a server rank has ended; the summary goes into the report."""
+
+    rank: int
+    summary: dict[str, dict[str, float | int | str | None]]
+    history: tuple[dict[str, float], ...] = ()
+
+
+class ServerFailed(_Message, frozen=True, kw_only=True):
+    """A server rank ends because of an error."""
+
+    rank: int
+    message: str
+
+
+# -- launcher to server rank ------------------------------------------------------------------------------------------
+
+
+class SimulationOver(_Message, frozen=True, kw_only=True):
+    """A simulation is complete or given up: nothing of it is kept but the delivered steps."""
+
+    simulation: int
+
+
+class ReceptionOver(_Message, frozen=True, kw_only=True):
+    """No simulation is left: the watermark is lifted and the buffer drained."""
+
+    num_samples: int
+
+
+# -- either way -------------------------------------------------------------------------------------------------------
+
+
+class Acknowledge(_Message, frozen=True, kw_only=True):
+    """Carries nothing but the envelope's acknowledgement."""
+
+
+ControlMessage: TypeAlias = (
+    Hello
+    | Request
+    | Goodbye
+    | Failure
+    | Blocked
+    | Welcome
+    | Refused
+    | Assignment
+    | Finish
+    | Stop
+    | ServerHello
+    | Progress
+    | RejectedPart
+    | Pressure
+    | Metrics
+    | ServerFinished
+    | ServerFailed
+    | SimulationOver
+    | ReceptionOver
+    | Acknowledge
+)
+
+
+class Envelope(msgspec.Struct, frozen=True, kw_only=True):
+    """One message on the control socket.
+
+    Attributes:
+        number: position in the sender's stream, from 1; 0 for what is not acknowledged (a repeated report, an
+            acknowledgement).
+        acknowledged: the highest number received in order from the other side.
+    """
+
+    version: int
+    study: bytes
+    secret: bytes
+    launcher_incarnation: int
+    number: int
+    acknowledged: int
+    message: ControlMessage
+
+
+_ENCODER = msgspec.msgpack.Encoder()
+_DECODER = msgspec.msgpack.Decoder(Envelope)
+
+
+def encode_envelope(envelope: Envelope) -> bytes:
+    """The envelope as msgpack."""
+    return _ENCODER.encode(envelope)
+
+
+def decode_envelope(encoded: bytes) -> Envelope:
+    """The inverse of `encode_envelope`.
+
+    Raises:
+        ProtocolError: not an envelope, an unknown message, or another version of the protocol.
+    """
+    try:
+        envelope = _DECODER.decode(encoded)
+    except msgspec.MsgspecError as error:
+        raise ProtocolError(f"not a control message: {error}") from None
+    if envelope.version != CONTROL_VERSION:
+        raise ProtocolError(
+            f"control message of version {envelope.version}, this side speaks {CONTROL_VERSION}: install the same "
+            "release of melissa-like for the launcher and the solver"
+        )
+    return envelope

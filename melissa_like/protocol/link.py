@@ -1,0 +1,108 @@
+"""One end of a control connection as a pure object: numbers, acknowledgements, repetition.
+
+ZeroMQ keeps order and delivers while a connection lives; a reconnect may lose what was queued. So each message is
+numbered and kept until the other side acknowledges it, and repeated after `REPEAT_AFTER_S`; the receiving side takes
+numbers in order and drops what it has seen. No socket and no clock inside: bytes and `now` are arguments.
+"""
+
+from collections import deque
+
+from melissa_like.errors import ProtocolError
+from melissa_like.protocol.control import (
+    CONTROL_VERSION,
+    Acknowledge,
+    ControlMessage,
+    Envelope,
+    decode_envelope,
+    encode_envelope,
+)
+from melissa_like.records import StudyIdentity
+
+__all__ = ["REPEAT_AFTER_S", "Link", "check_identity"]
+
+REPEAT_AFTER_S = 1.0
+
+
+def check_identity(envelope: Envelope, identity: StudyIdentity) -> None:
+    """Refuse an envelope of another study.
+
+    Raises:
+        ProtocolError: another study, a wrong secret or an older launcher.
+    """
+    if envelope.study != identity.study or envelope.secret != identity.secret:
+        raise ProtocolError("a control message of another study (or with a wrong secret)")
+    if envelope.launcher_incarnation != identity.launcher_incarnation:
+        raise ProtocolError(
+            f"a control message of launcher incarnation {envelope.launcher_incarnation}, this is "
+            f"{identity.launcher_incarnation}"
+        )
+
+
+class Link:
+    """The sending and the receiving state of one control connection."""
+
+    def __init__(self, identity: StudyIdentity) -> None:
+        self._identity = identity
+        self._sent = 0
+        self._received = 0
+        self._owes_acknowledgement = False
+        self._unacknowledged: deque[tuple[int, ControlMessage, float]] = deque()
+
+    def post(self, message: ControlMessage, now: float) -> bytes:
+        """The bytes to send now; the message is kept until acknowledged."""
+        self._sent += 1
+        self._unacknowledged.append((self._sent, message, now))
+        return self._envelope(self._sent, message)
+
+    def post_unnumbered(self, message: ControlMessage) -> bytes:
+        """The bytes of a message that may be lost, such as a report that the next one replaces."""
+        return self._envelope(0, message)
+
+    def receive(self, encoded: bytes) -> ControlMessage | None:
+        """The message, or None for a repetition, a gap (it will be repeated) or a bare acknowledgement.
+
+        Raises:
+            ProtocolError: not for this study, or not a control message.
+        """
+        envelope = decode_envelope(encoded)
+        check_identity(envelope, self._identity)
+        while self._unacknowledged and self._unacknowledged[0][0] <= envelope.acknowledged:
+            self._unacknowledged.popleft()
+        if envelope.number == 0:
+            return None if isinstance(envelope.message, Acknowledge) else envelope.message
+        self._owes_acknowledgement = True
+        if envelope.number != self._received + 1:
+            return None
+        self._received += 1
+        return envelope.message
+
+    def due(self, now: float) -> list[bytes]:
+        """What must be sent now: overdue messages again, or a bare acknowledgement."""
+        overdue = [
+            (number, message) for number, message, sent_at in self._unacknowledged if now - sent_at >= REPEAT_AFTER_S
+        ]
+        if overdue:
+            self._unacknowledged = deque((number, message, now) for number, message, _ in self._unacknowledged)
+            return [self._envelope(number, message) for number, message in overdue]
+        if self._owes_acknowledgement:
+            return [self._envelope(0, Acknowledge())]
+        return []
+
+    @property
+    def settled(self) -> bool:
+        """Whether everything posted has been acknowledged."""
+        return not self._unacknowledged
+
+    def _envelope(self, number: int, message: ControlMessage) -> bytes:
+        self._owes_acknowledgement = False
+        return encode_envelope(
+            Envelope(
+                version=CONTROL_VERSION,
+                study=self._identity.study,
+                secret=self._identity.secret,
+                launcher_incarnation=self._identity.launcher_incarnation,
+                number=number,
+                acknowledged=self._received,
+                message=message,
+            )
+        )

@@ -1,0 +1,185 @@
+"""Identities, layouts and boxes: the nouns that every stage of the data path shares.
+
+Everything here is frozen. Heavy packages are never imported (numpy is the only one), so that a solver can load it.
+"""
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Box", "FieldSpec", "FloatArray", "Layout", "Purpose", "Routing", "SampleKey", "StudyIdentity", "owner_of"]
+
+FloatArray: TypeAlias = npt.NDArray[np.float64]
+
+#: Storage dtypes of the wire format, by their code there.
+STORAGE_DTYPES: tuple[np.dtype[np.generic], ...] = tuple(
+    np.dtype(name) for name in ("float32", "float64", "float16", "int32", "int64", "uint8")
+)
+MAX_DIMENSIONS = 8
+
+
+class Purpose(IntEnum):
+    """What the samples of a simulation are for; the number is the one on the wire."""
+
+    TRAINING = 0
+    VALIDATION = 1
+
+
+class Routing(IntEnum):
+    """Which server rank owns the sample (simulation *s*, step *t*) among *R*."""
+
+    SAMPLE = 0  #: (s + t) mod R: consecutive steps go to different server ranks
+    TRAJECTORY = 1  #: s mod R: a simulation stays together
+
+
+def owner_of(simulation: int, step: int, num_server_ranks: int, routing: Routing) -> int:
+    """The server rank that owns a sample (DESIGN §3, routing)."""
+    if routing is Routing.TRAJECTORY:
+        return simulation % num_server_ranks
+    return (simulation + step) % num_server_ranks
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class SampleKey:
+    """A sample's identity within a study: it is delivered, and counted, once."""
+
+    simulation: int
+    step: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyIdentity:
+    """What every message carries besides (simulation, attempt): anything else is refused and counted.
+
+    Attributes:
+        study: 16 random bytes drawn when the study is created.
+        secret: 16 random bytes that only processes of the study's user can read.
+        launcher_incarnation: 1 for the first launcher of the study, one more at each resume.
+        server_incarnation: 1 for the first start of the server ranks, one more at each restart.
+    """
+
+    study: bytes
+    secret: bytes
+    launcher_incarnation: int = 1
+    server_incarnation: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """One rank's box of a global array: `offset` and `shape`, one number per dimension."""
+
+    offset: tuple[int, ...]
+    shape: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+    def fits(self, shape: Sequence[int]) -> bool:
+        """Whether the box lies inside a global array of this shape."""
+        return len(self.offset) == len(self.shape) == len(shape) and all(
+            o >= 0 and n >= 0 and o + n <= total for o, n, total in zip(self.offset, self.shape, shape, strict=True)
+        )
+
+    def overlaps(self, other: "Box") -> bool:
+        """Whether two boxes share an element."""
+        return all(
+            a < b + n and b < a + m
+            for a, m, b, n in zip(self.offset, self.shape, other.offset, other.shape, strict=True)
+        )
+
+    @property
+    def slices(self) -> tuple[slice, ...]:
+        """The index of the box in the global array."""
+        return tuple(slice(o, o + n) for o, n in zip(self.offset, self.shape, strict=True))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FieldSpec:
+    """One field of a solver: global shape of a time step and the dtype it is sent and stored in.
+
+    Attributes:
+        bounds: (low, high) of the values where they are known in advance; the outputs are then normalized with them.
+
+    Raises:
+        ValueError: a shape or a dtype that cannot be stored.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+    bounds: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.shape) <= MAX_DIMENSIONS or any(n < 1 for n in self.shape):
+            raise ValueError(
+                f"field {self.name!r} has shape {self.shape}: give 1 to {MAX_DIMENSIONS} positive numbers of points"
+            )
+        known = [str(dtype) for dtype in STORAGE_DTYPES]
+        if self.dtype not in known:
+            raise ValueError(f"field {self.name!r} has dtype {self.dtype!r}: write one of {', '.join(known)}")
+        if self.bounds is not None and not self.bounds[0] < self.bounds[1]:
+            raise ValueError(f"field {self.name!r} has bounds {self.bounds}: the first must be below the second")
+
+    @property
+    def numpy_dtype(self) -> np.dtype[np.generic]:
+        """The storage dtype as numpy's."""
+        return np.dtype(self.dtype)
+
+    @property
+    def size(self) -> int:
+        """Number of elements of one time step."""
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of one time step as stored."""
+        return self.size * self.numpy_dtype.itemsize
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """What every simulation of a study sends: its fields, in order, and the names of its parameters.
+
+    Raises:
+        ValueError: no field, or a name used twice.
+    """
+
+    fields: tuple[FieldSpec, ...]
+    parameters: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        names = [field.name for field in self.fields]
+        if not names:
+            raise ValueError("the layout has no field: declare at least one under solver.fields")
+        if len(set(names)) != len(names):
+            raise ValueError(f"a field is declared twice: {names}")
+
+    @property
+    def layout_id(self) -> int:
+        """32 bits that differ between different layouts; both ends compare them."""
+        text = repr([(f.name, f.shape, f.dtype) for f in self.fields]) + repr(self.parameters)
+        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "little")
+
+    @property
+    def sample_nbytes(self) -> int:
+        """Bytes of one sample as stored."""
+        return sum(field.nbytes for field in self.fields)
+
+    def field_id(self, name: str) -> int:
+        """Position of a field.
+
+        Raises:
+            KeyError: no such field.
+        """
+        for index, field in enumerate(self.fields):
+            if field.name == name:
+                return index
+        raise KeyError(name)

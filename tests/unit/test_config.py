@@ -1,0 +1,71 @@
+"""Every file of configs/ composes, and what cannot work is refused with what to write instead."""
+
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_module
+from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig
+
+from melissa_like.config import Config, as_config, capacity_per_rank, check, watermark_per_rank
+from melissa_like.errors import ConfigurationError
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+GROUPS = [f"{file.parent.name}={file.stem}" for file in sorted(CONFIGS.glob("*/*.yaml"))]
+
+
+def composed(*overrides: str) -> DictConfig:
+    ConfigStore.instance().store(name="schema", node=Config)
+    with initialize_config_module(version_base="1.3", config_module="melissa_like.configs"):
+        return compose("config", overrides=["run_dir=somewhere", *overrides])
+
+
+def config(*overrides: str) -> Config:
+    return as_config(composed(*overrides))
+
+
+@pytest.mark.parametrize("override", GROUPS)
+def test_every_file_composes_and_passes_the_check(override: str) -> None:
+    extra = ["sampling.design.path=some.csv"] if override == "sampling=list" else []
+    extra += ["solver.num_ranks=1"] if override == "launcher=inline" else []
+    check(config(override, *extra))
+
+
+def test_the_laptop_case_is_the_published_one() -> None:
+    case = config("experiment=sc23_laptop")
+    assert (case.study.num_simulations, case.solver.num_steps, case.launcher.max_jobs) == (100, 100, 2)
+    assert case.solver.fields["temperature"].shape == [100, 100]
+    assert (capacity_per_rank(case), watermark_per_rank(case), case.training.batch_size) == (2500, 500, 10)
+
+
+@pytest.mark.parametrize("buffer", ["fifo", "firo", "reservoir"])
+def test_the_laptop_case_runs_with_every_buffer(buffer: str) -> None:
+    check(config("experiment=sc23_laptop", f"buffer={buffer}"))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["buffer.watermark=600", "buffer.capacity=500"], "buffer.watermark is 600 but buffer.capacity is 500"),
+        (["training.batch_size=2000"], "training.batch_size is 2000 but a server rank holds only 1000"),
+        (["study.num_simulations=0"], "study.num_simulations is 0: write 1 or more"),
+        (["buffer.capacity=many"], "write a number of samples"),
+        (["transport.routing=nearest"], "write one of sample, trajectory"),
+        (["training.precision=fp8"], "write one of float32, bf16"),
+        (["launcher.max_jobs=0"], "launcher.max_jobs is 0"),
+        (["solver.command=[./program]"], "exactly one of solver.solve"),
+        (["solver.fields.temperature.dtype=complex64"], "write one of float32"),
+        (["solver.fields.temperature.shape=[0,3]"], "positive numbers"),
+        (["training.schedule_on=batches"], "training.max_batches is null"),
+        (["study.num_simulations=1", "buffer.watermark=500"], "only 100 training samples"),
+        (["launcher.num_server_ranks=8", "buffer.capacity=4", "training.batch_size=1"], "at least one sample"),
+    ],
+)
+def test_what_cannot_work_is_refused(overrides: list[str], words: str) -> None:
+    with pytest.raises(ConfigurationError, match=words):
+        check(config(*overrides))
+
+
+def test_capacity_in_bytes_is_divided_among_the_server_ranks() -> None:
+    sized = config("buffer.capacity='4 MiB'", "launcher.num_server_ranks=2", "training.batch_size=8")
+    assert capacity_per_rank(sized) == 4 * 2**20 // (32 * 32 * 4) // 2
