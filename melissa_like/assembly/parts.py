@@ -1,0 +1,85 @@
+"""What an `Assembler` answers."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Protocol
+
+import numpy.typing as npt
+
+from melissa_like.records import FloatArray, Purpose, SampleKey
+
+__all__ = ["Completed", "Reason", "Refusal", "Reservation"]
+
+
+class Reservation(Protocol):
+    """Memory to assemble one sample in."""
+
+    @property
+    def fields(self) -> tuple[npt.NDArray[Any], ...]:
+        """A C-contiguous array per field, in the order of the layout, global shape."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Completed:
+    """A sample of which every element has arrived; emitted once per key.
+
+    Attributes:
+        time: physical time, NaN if the solver gives none.
+        parameters: of its simulation, float64 [P].
+        reservation: where its fields are.
+    """
+
+    key: SampleKey
+    attempt: int
+    purpose: Purpose
+    time: float
+    parameters: FloatArray
+    reservation: Reservation
+
+
+class Reason(StrEnum):
+    """Why a part was refused. The first four happen in a sound study, the others are a solver's fault."""
+
+    OTHER_STUDY = "of another study"
+    OTHER_INCARNATION = "of another incarnation of the launcher or the server"
+    OLD_ATTEMPT = "of an older attempt"
+    DUPLICATE_SAMPLE = "of a sample that is already complete"
+    WRONG_OWNER = "for another server rank"
+    NOT_OPENED = "of a simulation that was not opened"
+    CONTRADICTION = "contradicting what its simulation was opened with"
+    WRONG_PARAMETERS = "wrong number of parameters"
+    UNDECLARED_FIELD = "undeclared field"
+    WRONG_LAYOUT = "other layout"
+    WRONG_DTYPE = "wrong dtype"
+    OUTSIDE = "box outside the global shape"
+    SAME_BOX_TWICE = "same box twice"
+    OVERLAP = "overlapping boxes"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """A part that is not taken.
+
+    Attributes:
+        message: what, received, expected, do.
+    """
+
+    reason: Reason
+    message: str
+    simulation: int
+    attempt: int
+    client_rank: int
+
+    @property
+    def is_fault(self) -> bool:
+        """Whether the solver broke its contract; else it is harmless."""
+        return self.reason not in _HARMLESS
+
+    @property
+    def counts_as_received(self) -> bool:
+        """Whether the part was sent rightly to this rank and simply was not needed any more."""
+        return self.reason is Reason.DUPLICATE_SAMPLE
+
+
+_HARMLESS = frozenset({Reason.OTHER_STUDY, Reason.OTHER_INCARNATION, Reason.OLD_ATTEMPT, Reason.DUPLICATE_SAMPLE})

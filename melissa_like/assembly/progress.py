@@ -1,0 +1,30 @@
+"""Which steps of a simulation are complete, in little memory."""
+
+__all__ = ["CompletedSteps"]
+
+
+class CompletedSteps:
+    """A set of steps that costs nothing once they are without gaps.
+
+    Args:
+        stride: the steps that come are this far apart.
+    """
+
+    __slots__ = ("_ahead", "_first_missing", "_stride")
+
+    def __init__(self, stride: int) -> None:
+        self._stride = stride
+        self._first_missing = 0
+        self._ahead: set[int] = set()
+
+    def __contains__(self, step: object) -> bool:
+        assert isinstance(step, int)
+        position = step // self._stride
+        return position < self._first_missing or position in self._ahead
+
+    def add(self, step: int) -> None:
+        """Add a step."""
+        self._ahead.add(step // self._stride)
+        while self._first_missing in self._ahead:
+            self._ahead.remove(self._first_missing)
+            self._first_missing += 1

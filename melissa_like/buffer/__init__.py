@@ -1,0 +1,46 @@
+"""Keeps a bounded selection of the samples between the receiver that puts and the loader that draws.
+
+A buffer is a *selector* (which sample is drawn), an *evictor* (which one gives way when it is full) and a *gate* (when
+a draw or a put must wait) over one `Storage`; `fifo`, `firo` and `reservoir` are three recipes of the same
+`SampleBuffer`, and yours is a function with the same first arguments. Policies see slot indices only, the storage sees
+bytes only, and one lock guards the indices; no lock is held while a sample is copied.
+
+| recipe | draw | removed when drawn | evicted when full | a put waits | a draw waits |
+|---|---|---|---|---|---|
+| `fifo` | oldest | yes | never | full | empty |
+| `firo` | uniform | after `pseudo_epochs` draws | never | full | size ≤ watermark |
+| `reservoir` | uniform, with replacement | no | a random seen sample | full of unseen | size < watermark |
+
+When reception is over the watermark is lifted and every draw removes its sample, until the buffer is empty: each sample
+is trained on at least once. With `views_per_sample` nothing is removed; the number of draws is fixed instead.
+
+A draw is provisional until `settle` says that its training step has ended: until then its slots are pinned, its samples
+are not seen, and a `state_dict` counts it as not made.
+
+Any thread may call. Never imported here: zmq, hydra, the transport, the study.
+"""
+
+from melissa_like.buffer.recipes import fifo, firo, reservoir
+from melissa_like.buffer.sample_buffer import (
+    BufferClosedError,
+    Draw,
+    Offer,
+    Population,
+    Reservation,
+    SampleBuffer,
+)
+from melissa_like.buffer.storage import BatchMemory, Storage
+
+__all__ = [
+    "BatchMemory",
+    "BufferClosedError",
+    "Draw",
+    "Offer",
+    "Population",
+    "Reservation",
+    "SampleBuffer",
+    "Storage",
+    "fifo",
+    "firo",
+    "reservoir",
+]

@@ -1,0 +1,151 @@
+"""`fifo`, `firo`, `reservoir`: three settings of the same `SampleBuffer`.
+
+A recipe of your own is a function with the same first arguments, named by its import path under `buffer._target_`.
+"""
+
+from melissa_like.buffer.policies import (
+    AlwaysOpen,
+    FillTo,
+    KeepAbove,
+    Never,
+    Oldest,
+    Uniform,
+    UniformSeen,
+    ViewsPerSample,
+)
+from melissa_like.buffer.sample_buffer import SampleBuffer
+from melissa_like.buffer.storage import Storage
+from melissa_like.records import Layout
+
+__all__ = ["fifo", "firo", "reservoir"]
+
+
+def fifo(layout: Layout, capacity: int, *, seed: int = 0, spare_slots: int = 4) -> SampleBuffer:
+    """A queue: each sample is drawn once, in the order of arrival. Batches are as correlated as the stream is.
+
+    Args:
+        layout: what a sample consists of.
+        capacity: samples held at most.
+        seed: of the choices; there are none.
+        spare_slots: samples that can be assembled in place besides.
+
+    Raises:
+        ValueError: a number that cannot work.
+    """
+    _check(capacity, spare_slots)
+    return SampleBuffer(
+        Storage(layout, capacity + spare_slots),
+        capacity=capacity,
+        selector=Oldest(),
+        evictor=Never(),
+        gate=AlwaysOpen(),
+        draws_until_removed=1,
+        seed=seed,
+    )
+
+
+def firo(
+    layout: Layout,
+    capacity: int,
+    *,
+    watermark: int | None = None,
+    pseudo_epochs: int = 1,
+    seed: int = 0,
+    spare_slots: int = 4,
+) -> SampleBuffer:
+    """First in, random out: a shuffled queue that draws only what is above the watermark.
+
+    Meyer et al., "High Throughput Training of Deep Surrogates from Large Ensemble Runs" (SC'23), section 3.
+
+    Args:
+        layout: what a sample consists of.
+        capacity: samples held at most.
+        watermark: samples that stay behind to be mixed with what comes; None: a fifth of the capacity.
+        pseudo_epochs: draws after which a sample is removed.
+        seed: of the choices.
+        spare_slots: samples that can be assembled in place besides.
+
+    Raises:
+        ValueError: a number that cannot work.
+    """
+    watermark = capacity // 5 if watermark is None else watermark
+    _check(capacity, spare_slots)
+    if not 0 <= watermark < capacity:
+        raise ValueError(
+            f"the watermark is {watermark} and the capacity {capacity}: a firo draws what is above the watermark, so "
+            "give a watermark below the capacity"
+        )
+    if pseudo_epochs < 1:
+        raise ValueError(f"pseudo_epochs is {pseudo_epochs}: give at least 1 draw per sample")
+    return SampleBuffer(
+        Storage(layout, capacity + spare_slots),
+        capacity=capacity,
+        selector=Uniform(),
+        evictor=Never(),
+        gate=KeepAbove(watermark),
+        draws_until_removed=pseudo_epochs,
+        seed=seed,
+    )
+
+
+def reservoir(
+    layout: Layout,
+    capacity: int,
+    *,
+    watermark: int | None = None,
+    views_per_sample: int | None = None,
+    seed: int = 0,
+    spare_slots: int = 4,
+) -> SampleBuffer:
+    """Draws at any time from all it holds, and evicts only what was trained on.
+
+    Meyer et al., "High Throughput Training of Deep Surrogates from Large Ensemble Runs" (SC'23), algorithm 1; the gain
+    over a queue is that the trainer never waits for a wave of simulations.
+
+    Args:
+        layout: what a sample consists of.
+        capacity: samples held at most. Good value: a few tens of simulations.
+        watermark: samples before the first draw; None: a fifth of the capacity.
+        views_per_sample: draws per sample put, see `ViewsPerSample`; None: as fast as the trainer is.
+        seed: of the choices.
+        spare_slots: samples that can be assembled in place besides.
+
+    Raises:
+        ValueError: a number that cannot work.
+    """
+    watermark = capacity // 5 if watermark is None else watermark
+    _check(capacity, spare_slots)
+    if not 0 <= watermark <= capacity:
+        raise ValueError(
+            f"the watermark is {watermark} and the capacity {capacity}, so training would never start: lower the "
+            "watermark or raise the capacity"
+        )
+    if views_per_sample is not None and views_per_sample < 1:
+        raise ValueError(f"views_per_sample is {views_per_sample}: give at least 1 draw per sample")
+    storage = Storage(layout, capacity + spare_slots)
+    if views_per_sample is None:
+        return SampleBuffer(
+            storage,
+            capacity=capacity,
+            selector=Uniform(),
+            evictor=UniformSeen(),
+            gate=FillTo(watermark),
+            draws_until_removed=None,
+            seed=seed,
+        )
+    limiter = ViewsPerSample(views_per_sample, FillTo(watermark))
+    return SampleBuffer(
+        storage,
+        capacity=capacity,
+        selector=limiter,
+        evictor=UniformSeen(),
+        gate=limiter,
+        draws_until_removed=None,
+        drain_removes=False,
+        seed=seed,
+    )
+
+
+def _check(capacity: int, spare_slots: int) -> None:
+    if capacity < 1 or spare_slots < 0:
+        raise ValueError(f"capacity is {capacity} and spare_slots {spare_slots}: give at least 1 and 0")

@@ -1,0 +1,155 @@
+"""The data messages, byte by byte: a header and a payload, two ZeroMQ frames.
+
+The header is little-endian and packed; `README.md` in this folder is its specification, `golden/` holds examples. The
+payload of a PART is the box's values in C order, that of an OPEN the parameters as float64.
+"""
+
+import struct
+from dataclasses import dataclass
+from enum import IntEnum
+
+from melissa_like.errors import ProtocolError
+from melissa_like.records import MAX_DIMENSIONS, STORAGE_DTYPES, Box, Purpose
+
+__all__ = ["FIXED_NBYTES", "MAGIC", "OPEN_FIELD", "WIRE_VERSION", "Header", "Kind", "decode", "encode"]
+
+MAGIC = b"MLPT"
+WIRE_VERSION = 1
+#: The field id of an OPEN, which is about no field.
+OPEN_FIELD = 0xFFFF
+
+_FIXED = struct.Struct("<4sHBB16s16sIIIIIIIHBBQdQ")
+FIXED_NBYTES = _FIXED.size
+_BOXES = tuple(struct.Struct(f"<{2 * n}Q") for n in range(MAX_DIMENSIONS + 1))
+_ITEM_NBYTES = tuple(dtype.itemsize for dtype in STORAGE_DTYPES)
+
+
+class Kind(IntEnum):
+    """What a data message is."""
+
+    OPEN = 0  #: the parameters of a simulation, before its first part on this connection
+    PART = 1  #: one rank's box of one field at one time step
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Header:
+    """The header of a data message; the payload's size follows from the box and the dtype.
+
+    Attributes:
+        dtype_code: position in `melissa_like.records.STORAGE_DTYPES`.
+        time: physical time of the step, NaN if the solver gives none.
+        box: place of the payload in the global array.
+    """
+
+    kind: Kind
+    purpose: Purpose
+    study: bytes
+    secret: bytes
+    launcher_incarnation: int
+    server_incarnation: int
+    simulation: int
+    attempt: int
+    client_rank: int
+    num_client_ranks: int
+    layout_id: int
+    field_id: int
+    dtype_code: int
+    step: int
+    time: float
+    box: Box
+
+    @property
+    def payload_nbytes(self) -> int:
+        """Bytes of the payload."""
+        return self.box.size * _ITEM_NBYTES[self.dtype_code]
+
+
+def encode(header: Header) -> bytes:
+    """The header as bytes."""
+    box = header.box
+    return _FIXED.pack(
+        MAGIC,
+        WIRE_VERSION,
+        header.kind,
+        header.purpose,
+        header.study,
+        header.secret,
+        header.launcher_incarnation,
+        header.server_incarnation,
+        header.simulation,
+        header.attempt,
+        header.client_rank,
+        header.num_client_ranks,
+        header.layout_id,
+        header.field_id,
+        header.dtype_code,
+        len(box.shape),
+        header.step,
+        header.time,
+        header.payload_nbytes,
+    ) + _BOXES[len(box.shape)].pack(*box.offset, *box.shape)
+
+
+def decode(encoded: bytes) -> Header:
+    """The inverse of `encode`.
+
+    Raises:
+        ProtocolError: too short or too long, not a data message, another version, or a size that does not fit the box.
+    """
+    if len(encoded) < FIXED_NBYTES:
+        raise ProtocolError(f"a header of {len(encoded)} bytes, the fixed part alone has {FIXED_NBYTES}")
+    (
+        magic,
+        version,
+        kind,
+        purpose,
+        study,
+        secret,
+        launcher_incarnation,
+        server_incarnation,
+        simulation,
+        attempt,
+        client_rank,
+        num_client_ranks,
+        layout_id,
+        field_id,
+        dtype_code,
+        num_dimensions,
+        step,
+        time,
+        nbytes,
+    ) = _FIXED.unpack_from(encoded)
+    if magic != MAGIC or version != WIRE_VERSION:
+        raise ProtocolError(
+            f"a header that begins with {magic!r} and version {version}, expected {MAGIC!r} and {WIRE_VERSION}: "
+            "install the same release of melissa-like on both sides"
+        )
+    if not 1 <= num_dimensions <= MAX_DIMENSIONS or len(encoded) != FIXED_NBYTES + 16 * num_dimensions:
+        raise ProtocolError(f"a header of {len(encoded)} bytes for {num_dimensions} dimensions, 1 to {MAX_DIMENSIONS}")
+    numbers = _BOXES[num_dimensions].unpack_from(encoded, FIXED_NBYTES)
+    if kind > Kind.PART or purpose > Purpose.VALIDATION or dtype_code >= len(STORAGE_DTYPES):
+        raise ProtocolError(f"a header of kind {kind}, purpose {purpose} and dtype code {dtype_code}: one is unknown")
+    header = Header(
+        kind=Kind(kind),
+        purpose=Purpose(purpose),
+        study=study,
+        secret=secret,
+        launcher_incarnation=launcher_incarnation,
+        server_incarnation=server_incarnation,
+        simulation=simulation,
+        attempt=attempt,
+        client_rank=client_rank,
+        num_client_ranks=num_client_ranks,
+        layout_id=layout_id,
+        field_id=field_id,
+        dtype_code=dtype_code,
+        step=step,
+        time=time,
+        box=Box(numbers[:num_dimensions], numbers[num_dimensions:]),
+    )
+    if nbytes != header.payload_nbytes:
+        raise ProtocolError(
+            f"a header that announces {nbytes} bytes for a box of shape {header.box.shape}: expected "
+            f"{header.payload_nbytes}"
+        )
+    return header

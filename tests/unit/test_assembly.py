@@ -1,0 +1,280 @@
+"""Whatever the order of arrival, each sample comes out once, whole, and of one attempt."""
+
+import itertools
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from melissa_like.assembly import Assembler, Completed, Placement, Reason, Refusal, as_bytes
+from melissa_like.protocol.wire import OPEN_FIELD, Header, Kind
+from melissa_like.records import Box, FieldSpec, Layout, Purpose, Routing, StudyIdentity
+from melissa_like.training import ValidationSet
+
+LAYOUT = Layout(
+    fields=(FieldSpec(name="u", shape=(6, 5)), FieldSpec(name="p", shape=(4,), dtype="float64")), parameters=("a", "b")
+)
+IDENTITY = StudyIdentity(study=b"s" * 16, secret=b"x" * 16)
+
+
+class Memory:
+    """Counts what is reserved and abandoned."""
+
+    def __init__(self) -> None:
+        self.places = ValidationSet(LAYOUT)
+        self.reserved = self.abandoned = 0
+
+    def reserve(self, purpose: Purpose) -> object:
+        self.reserved += 1
+        return self.places.reserve()
+
+    def abandon(self, purpose: Purpose, reservation: object) -> None:
+        self.abandoned += 1
+
+
+def assembler(memory: Memory | None = None, *, rank: int = 0, num_ranks: int = 1) -> Assembler:
+    memory = memory or Memory()
+    return Assembler(
+        layout=LAYOUT,
+        identity=IDENTITY,
+        server_rank=rank,
+        num_server_ranks=num_ranks,
+        routing=Routing.SAMPLE,
+        reserve=memory.reserve,  # type: ignore[arg-type]
+        abandon=memory.abandon,
+    )
+
+
+def header(kind: Kind = Kind.PART, **changes: object) -> Header:
+    values: dict[str, object] = {
+        "purpose": Purpose.TRAINING,
+        "study": IDENTITY.study,
+        "secret": IDENTITY.secret,
+        "launcher_incarnation": 1,
+        "server_incarnation": 1,
+        "simulation": 0,
+        "attempt": 1,
+        "client_rank": 0,
+        "num_client_ranks": 2,
+        "layout_id": LAYOUT.layout_id,
+        "field_id": 0,
+        "dtype_code": 0,
+        "step": 0,
+        "time": 0.0,
+        "box": Box((0, 0), (6, 5)),
+    }
+    return Header(kind=kind, **{**values, **changes})  # type: ignore[arg-type]
+
+
+def open_message(**changes: object) -> Header:
+    return header(Kind.OPEN, **{"field_id": OPEN_FIELD, "box": Box((0,), (2,)), "dtype_code": 1, **changes})
+
+
+def opened(memory: Memory | None = None, **changes: object) -> Assembler:
+    made = assembler(memory)
+    assert made.open(open_message(**changes), np.array([1.0, 2.0])) is None
+    return made
+
+
+def value_of(simulation: int, attempt: int, step: int, field_id: int) -> np.ndarray:
+    shape = LAYOUT.fields[field_id].shape
+    base = 1000 * simulation + 100 * attempt + 10 * step + field_id
+    return (base + np.arange(np.prod(shape)).reshape(shape) / 1000).astype(LAYOUT.fields[field_id].dtype)
+
+
+def deliver(made: Assembler, message: Header) -> Completed | Refusal | None:
+    """Send a part with the values that belong there."""
+    placed = made.place(message)
+    if isinstance(placed, Refusal):
+        return placed
+    values = value_of(message.simulation, message.attempt, message.step, message.field_id)[message.box.slices]
+    placed.target[:] = as_bytes(np.ascontiguousarray(values))
+    return made.add(placed)
+
+
+def cuts(extent: int, at: list[int]) -> list[tuple[int, int]]:
+    edges = sorted({0, extent, *(min(cut, extent) for cut in at)})
+    return [(a, b - a) for a, b in itertools.pairwise(edges)]
+
+
+def decomposition(shape: tuple[int, ...], at: list[list[int]]) -> list[Box]:
+    """A tensor product of cuts: rows, columns or blocks."""
+    pieces = itertools.product(*(cuts(extent, places) for extent, places in zip(shape, at, strict=True)))
+    return [Box(tuple(o for o, _ in piece), tuple(n for _, n in piece)) for piece in pieces]
+
+
+def parts(simulation: int, attempt: int, step: int, at: list[list[int]]) -> Iterator[Header]:
+    for box in decomposition((6, 5), at[:2]):
+        yield header(simulation=simulation, attempt=attempt, step=step, box=box)
+    for box in decomposition((4,), at[2:]):
+        yield header(simulation=simulation, attempt=attempt, step=step, field_id=1, dtype_code=1, box=box)
+
+
+some_cuts = st.lists(st.lists(st.integers(0, 6), max_size=3), min_size=3, max_size=3)
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_every_sample_comes_out_once_and_whole_in_any_order(data: st.DataObject) -> None:
+    """Decompositions differ, parts of two simulations mix, some come twice after their sample is complete."""
+    made = assembler()
+    messages: list[Header] = []
+    for simulation in range(2):
+        assert made.open(open_message(simulation=simulation), np.array([simulation, 1.0])) is None
+        for step in range(2):
+            messages += parts(simulation, 1, step, data.draw(some_cuts))
+    order = data.draw(st.permutations(messages))
+    completed: dict[tuple[int, int], Completed] = {}
+    for message in order:
+        answer = deliver(made, message)
+        assert not isinstance(answer, Refusal)
+        if answer is not None:
+            key = (answer.key.simulation, answer.key.step)
+            assert key not in completed
+            completed[key] = answer
+            late = deliver(made, message)
+            assert isinstance(late, Refusal)
+            assert late.reason is Reason.DUPLICATE_SAMPLE
+            assert late.counts_as_received
+            assert not late.is_fault
+    assert set(completed) == {(0, 0), (0, 1), (1, 0), (1, 1)}
+    for (simulation, step), sample in completed.items():
+        assert sample.parameters.tolist() == [simulation, 1.0]
+        for field_id in range(2):
+            np.testing.assert_array_equal(sample.reservation.fields[field_id], value_of(simulation, 1, step, field_id))
+    assert made.duplicates_dropped == 4
+
+
+@settings(max_examples=100, deadline=None)
+@given(data=st.data())
+def test_a_newer_attempt_replaces_what_is_incomplete_and_nothing_else(data: st.DataObject) -> None:
+    memory = Memory()
+    made = opened(memory)
+    first = list(parts(0, 1, 0, data.draw(some_cuts))) + list(parts(0, 1, 1, data.draw(some_cuts)))
+    kept = data.draw(st.integers(0, len(first) - 1))
+    done = {answer.key.step for message in first[:kept] if isinstance(answer := deliver(made, message), Completed)}
+    assert made.open(open_message(attempt=2), np.array([1.0, 2.0])) is None
+    for message in first[kept:]:  # what is still on its way of the old attempt
+        answer = deliver(made, message)
+        assert isinstance(answer, Refusal)
+        assert not answer.is_fault
+    second = [m for step in range(2) for m in parts(0, 2, step, data.draw(some_cuts))]
+    samples = [answer for message in second if isinstance(answer := deliver(made, message), Completed)]
+    assert {sample.key.step for sample in samples} == {0, 1} - done
+    for sample in samples:
+        np.testing.assert_array_equal(sample.reservation.fields[0], value_of(0, 2, sample.key.step, 0))
+    assert memory.reserved == memory.abandoned + 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"study": b"o" * 16}, Reason.OTHER_STUDY),
+        ({"secret": b"o" * 16}, Reason.OTHER_STUDY),
+        ({"launcher_incarnation": 2}, Reason.OTHER_INCARNATION),
+        ({"server_incarnation": 2}, Reason.OTHER_INCARNATION),
+        ({"attempt": 2}, Reason.NOT_OPENED),
+        ({"attempt": 0}, Reason.OLD_ATTEMPT),
+        ({"simulation": 1}, Reason.NOT_OPENED),
+        ({"layout_id": 1}, Reason.WRONG_LAYOUT),
+        ({"field_id": 2}, Reason.UNDECLARED_FIELD),
+        ({"dtype_code": 1}, Reason.WRONG_DTYPE),
+        ({"box": Box((3, 0), (4, 5))}, Reason.OUTSIDE),
+        ({"box": Box((0,), (6,))}, Reason.OUTSIDE),
+        ({"num_client_ranks": 3}, Reason.CONTRADICTION),
+        ({"purpose": Purpose.VALIDATION}, Reason.CONTRADICTION),
+        ({"box": Box((0, 0), (2, 5))}, Reason.SAME_BOX_TWICE),
+        ({"box": Box((1, 1), (1, 1))}, Reason.OVERLAP),
+    ],
+)
+def test_a_part_that_does_not_belong_is_refused_with_its_reason(changes: dict[str, object], reason: Reason) -> None:
+    made = opened()
+    assert deliver(made, header(box=Box((0, 0), (2, 5)))) is None
+    refusal = made.place(header(**changes))
+    assert isinstance(refusal, Refusal)
+    assert refusal.reason is reason
+    harmless = {Reason.OTHER_STUDY, Reason.OTHER_INCARNATION, Reason.OLD_ATTEMPT}
+    assert refusal.is_fault is (reason not in harmless)
+    assert not refusal.counts_as_received
+
+
+def test_overlaps_are_found_in_later_samples_too() -> None:
+    """The fast way, over boxes that an earlier sample has proven to be disjoint, finds the same mistakes."""
+    made = opened()
+    for message in parts(0, 1, 0, [[3], [], []]):
+        deliver(made, message)
+    assert deliver(made, header(step=1, box=Box((0, 0), (3, 5)))) is None
+    twice = deliver(made, header(step=1, box=Box((0, 0), (3, 5))))
+    across = deliver(made, header(step=1, box=Box((2, 0), (2, 5))))
+    assert isinstance(twice, Refusal)
+    assert twice.reason is Reason.SAME_BOX_TWICE
+    assert isinstance(across, Refusal)
+    assert across.reason is Reason.OVERLAP
+    assert deliver(made, header(step=2, box=Box((2, 0), (2, 5)))) is None
+    known_over_unknown = deliver(made, header(step=2, box=Box((0, 0), (3, 5))))
+    assert isinstance(known_over_unknown, Refusal)
+    assert known_over_unknown.reason is Reason.OVERLAP
+
+
+def test_a_part_for_another_server_rank_is_refused() -> None:
+    made = assembler(rank=1, num_ranks=2)
+    assert made.open(open_message(), np.array([1.0, 2.0])) is None
+    refusal = made.place(header(step=2))
+    assert isinstance(refusal, Refusal)
+    assert refusal.reason is Reason.WRONG_OWNER
+    assert isinstance(made.place(header(step=3)), Placement)
+
+
+def test_ranks_that_disagree_on_the_parameters_are_refused() -> None:
+    made = opened()
+    refusal = made.open(open_message(client_rank=1), np.array([1.0, 3.0]))
+    assert refusal is not None
+    assert refusal.reason is Reason.CONTRADICTION
+    refusal = assembler().open(open_message(), np.array([1.0]))
+    assert refusal is not None
+    assert refusal.reason is Reason.WRONG_PARAMETERS
+
+
+def test_a_contiguous_part_is_placed_in_the_sample_itself_and_columns_aside() -> None:
+    made = opened()
+    rows = made.place(header(box=Box((2, 0), (2, 5))))
+    assert isinstance(rows, Placement)
+    assert rows.scratch is None
+    columns = made.place(header(box=Box((0, 2), (2, 2))))
+    assert isinstance(columns, Placement)
+    assert columns.scratch is not None
+
+
+def test_an_empty_box_is_legal() -> None:
+    """A rank without rows, as when there are more ranks than rows."""
+    made = opened()
+    assert deliver(made, header(box=Box((6, 0), (0, 5)))) is None
+    assert deliver(made, header(client_rank=1, box=Box((6, 0), (0, 5)))) is None
+    assert deliver(made, header()) is None
+    assert isinstance(deliver(made, header(field_id=1, dtype_code=1, box=Box((0,), (4,)))), Completed)
+
+
+def test_a_dropped_part_leaves_nothing() -> None:
+    memory = Memory()
+    made = opened(memory)
+    placed = made.place(header())
+    assert isinstance(placed, Placement)
+    made.drop(placed)
+    assert (memory.reserved, memory.abandoned) == (1, 1)
+    assert deliver(made, header()) is None
+
+
+def test_a_forgotten_simulation_gives_its_memory_back_and_refuses_latecomers() -> None:
+    memory = Memory()
+    made = opened(memory)
+    for message in parts(0, 1, 0, [[], [], []]):
+        deliver(made, message)
+    deliver(made, header(step=1))
+    made.forget(0)
+    assert memory.abandoned == 1
+    late, done = deliver(made, header(step=1)), deliver(made, header(step=0))
+    assert isinstance(late, Refusal)
+    assert isinstance(done, Refusal)
+    assert (late.reason, done.reason) == (Reason.OLD_ATTEMPT, Reason.DUPLICATE_SAMPLE)

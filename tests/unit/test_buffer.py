@@ -1,0 +1,378 @@
+"""What a user of a buffer relies on: each sample trained on, the right ones evicted, nobody waiting for ever."""
+
+import threading
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+
+from melissa_like.buffer import BufferClosedError, SampleBuffer, fifo, firo, reservoir
+from melissa_like.records import FieldSpec, Layout, SampleKey
+
+LAYOUT = Layout(
+    fields=(FieldSpec(name="u", shape=(3,)), FieldSpec(name="flag", shape=(1,), dtype="uint8")), parameters=("a",)
+)
+SOON = 0.02
+DEADLINE_S = 20.0
+
+
+def put(buffer: SampleBuffer, number: int, timeout_s: float = SOON) -> bool:
+    fields = [np.full(3, number, np.float32), np.full(1, number % 256, np.uint8)]
+    return buffer.put(
+        SampleKey(number, 2 * number),
+        fields,
+        time=number / 10,
+        parameters=np.array([number + 0.5]),
+        timeout_s=timeout_s,
+    )
+
+
+def drawn(buffer: SampleBuffer, n: int, *, gate_lifted: bool = False, settle: bool = True) -> list[int]:
+    """Draw n samples, check that every column belongs to the same one, and settle."""
+    draw = buffer.draw(n, gate_lifted=gate_lifted)
+    memory = buffer.batch_memory(n, pinned=False)
+    buffer.gather(draw, memory)
+    numbers = memory.simulations.tolist()
+    assert memory.steps.tolist() == [2 * number for number in numbers]
+    assert memory.times.tolist() == [number / 10 for number in numbers]
+    assert memory.parameters.tolist() == [[number + 0.5] for number in numbers]
+    assert memory.fields["u"].tolist() == [[number] * 3 for number in numbers]
+    assert memory.fields["flag"].flatten().tolist() == [number % 256 for number in numbers]
+    if settle:
+        buffer.settle(draw)
+    return numbers
+
+
+def drain(buffer: SampleBuffer, n: int = 4) -> list[int]:
+    """Draw to the end as the loader does."""
+    numbers: list[int] = []
+    while (offer := buffer.offer()).held:
+        numbers += drawn(buffer, min(n, offer.held), gate_lifted=True)
+    return numbers
+
+
+def test_fifo_draws_each_sample_once_in_order() -> None:
+    buffer = fifo(LAYOUT, 8)
+    for number in range(6):
+        assert put(buffer, number)
+    assert drawn(buffer, 4) == [0, 1, 2, 3]
+    assert put(buffer, 6)
+    buffer.end_reception()
+    assert drain(buffer) == [4, 5, 6]
+    assert buffer.population().size == buffer.population().unseen == 0
+
+
+def test_fifo_put_waits_while_full_until_the_training_step_has_ended() -> None:
+    buffer = fifo(LAYOUT, 2)
+    assert put(buffer, 0)
+    assert put(buffer, 1)
+    draw = buffer.draw(1)
+    assert not put(buffer, 2)  # drawn, but its slot is still in use
+    assert buffer.offer().put_waits
+    buffer.settle(draw)
+    assert put(buffer, 2)
+    assert not buffer.offer().put_waits
+
+
+def test_firo_keeps_the_watermark_and_removes_after_pseudo_epochs() -> None:
+    buffer = firo(LAYOUT, 10, watermark=4, pseudo_epochs=2, seed=1)
+    for number in range(4):
+        put(buffer, number)
+    assert buffer.offer().available == 0
+    for number in range(4, 10):
+        put(buffer, number)
+    assert buffer.offer().available == 6
+    assert not put(buffer, 10)
+    views = Counter(drawn(buffer, 6))
+    assert max(views.values()) <= 2
+    buffer.end_reception()
+    views.update(drain(buffer))
+    assert set(views) == set(range(10))
+    assert max(views.values()) <= 2
+
+
+def test_firo_with_one_pseudo_epoch_draws_each_sample_once() -> None:
+    buffer = firo(LAYOUT, 50, watermark=10, seed=3)
+    numbers: list[int] = []
+    for number in range(200):
+        put(buffer, number)
+        if buffer.offer().available >= 4:
+            numbers += drawn(buffer, 4)
+    assert numbers != sorted(numbers)
+    buffer.end_reception()
+    assert sorted(numbers + drain(buffer)) == list(range(200))
+
+
+def test_reservoir_waits_for_the_watermark_then_draws_without_end() -> None:
+    buffer = reservoir(LAYOUT, 10, watermark=3)
+    put(buffer, 0)
+    put(buffer, 1)
+    assert buffer.offer().available == 0
+    assert buffer.offer().held > 1000
+    with pytest.raises(ValueError, match="0 are on offer"):
+        buffer.draw(1)
+    put(buffer, 2)
+    assert set(drawn(buffer, 200)) == {0, 1, 2}
+
+
+def test_reservoir_never_evicts_an_unseen_sample() -> None:
+    buffer = reservoir(LAYOUT, 5, watermark=0, seed=2)
+    for number in range(5):
+        assert put(buffer, number)
+    assert not put(buffer, 5)
+    seen = set(drawn(buffer, 2))
+    for number in range(5, 5 + len(seen)):
+        assert put(buffer, number)
+    assert not put(buffer, 9)
+    buffer.end_reception()
+    assert set(drain(buffer)) == {*range(5), *range(5, 5 + len(seen))} - seen
+    assert buffer.population().evicted == len(seen)
+
+
+def test_reservoir_trains_on_every_sample_whatever_the_interleaving() -> None:
+    rng = np.random.default_rng(0)
+    buffer = reservoir(LAYOUT, 20, watermark=5, seed=5)
+    trained: set[int] = set()
+    number = 0
+    while number < 500:
+        if rng.random() < 0.8:
+            number += put(buffer, number, timeout_s=0.0)
+        if (offer := buffer.offer()).available or offer.put_waits:
+            trained.update(drawn(buffer, 3, gate_lifted=True))
+    buffer.end_reception()
+    trained.update(drain(buffer))
+    population = buffer.population()
+    assert trained == set(range(500))
+    assert population.puts == 500
+    assert population.unseen == population.size == 0
+    assert population.evicted + population.removed == 500
+
+
+def test_reservoir_draws_uniformly() -> None:
+    buffer = reservoir(LAYOUT, 20, watermark=20, seed=7)
+    for number in range(20):
+        put(buffer, number)
+    counts = Counter(drawn(buffer, 20_000))
+    expected = 1000
+    chi_squared = sum((counts[number] - expected) ** 2 / expected for number in range(20))
+    assert chi_squared < 43.8  # 0.1 % of the chi-squared distribution with 19 degrees of freedom
+
+
+def test_reservoir_evicts_uniformly_among_the_seen() -> None:
+    counts: Counter[int] = Counter()
+    for seed in range(2000):
+        buffer = reservoir(LAYOUT, 5, watermark=0, seed=seed)
+        for number in range(5):
+            put(buffer, number)
+        for _ in range(12):  # all seen, but for one chance in a thousand
+            drawn(buffer, 5)
+        put(buffer, 5)
+        buffer.end_reception()
+        buffer.offer()
+        counts.update(set(range(5)) - set(drain(buffer, 5)))
+    expected = 2000 / 5
+    assert sum((counts[number] - expected) ** 2 / expected for number in range(5)) < 18.5  # 0.1 %, 4 degrees
+
+
+def test_a_draw_pins_its_samples_until_it_is_settled() -> None:
+    buffer = reservoir(LAYOUT, 2, watermark=0)
+    put(buffer, 0)
+    put(buffer, 1)
+    while buffer.population().unseen:
+        drawn(buffer, 1)
+    draws = [buffer.draw(1) for _ in range(20)]  # both samples with overwhelming probability
+    assert not put(buffer, 2)
+    for draw in draws:
+        buffer.settle(draw)
+    assert put(buffer, 2)
+
+
+def test_a_provisional_draw_does_not_make_a_sample_seen() -> None:
+    buffer = reservoir(LAYOUT, 3, watermark=0)
+    put(buffer, 0)
+    draw = buffer.draw(1)
+    assert buffer.population().unseen == 1
+    buffer.settle(draw)
+    assert buffer.population().unseen == 0
+
+
+@pytest.mark.parametrize("views", [1, 3, 10])
+def test_views_per_sample_fixes_the_number_of_draws_and_draws_each_sample(views: int) -> None:
+    rng = np.random.default_rng(views)
+    buffer = reservoir(LAYOUT, 12, watermark=4, views_per_sample=views, seed=views)
+    counts: Counter[int] = Counter()
+    number = 0
+    while number < 60:
+        if rng.random() < 0.5:
+            number += put(buffer, number, timeout_s=0.0)
+        if available := buffer.offer().available:
+            counts.update(drawn(buffer, min(4, available)))
+        population = buffer.population()
+        assert population.draws <= views * population.puts
+    buffer.end_reception()
+    counts.update(drain(buffer))
+    assert set(counts) == set(range(60))
+    assert sum(counts.values()) == views * 60
+
+
+def test_views_per_sample_holds_puts_back_when_draws_are_slow() -> None:
+    buffer = reservoir(LAYOUT, 10, watermark=0, views_per_sample=4)
+    for number in range(10):
+        assert put(buffer, number)
+    drawn(buffer, 3)
+    assert not put(buffer, 10)  # 37 draws are owed: 4 more would exceed what 10 samples bear
+    drawn(buffer, 1)
+    assert put(buffer, 10)
+
+
+def test_a_reservation_of_its_own_memory_is_copied_when_no_slot_is_spare() -> None:
+    buffer = reservoir(LAYOUT, 4, watermark=0, spare_slots=1)
+    reservations = [buffer.reserve() for _ in range(3)]
+    assert [reservation.slot is None for reservation in reservations] == [False, True, True]
+    for number, reservation in enumerate(reservations[1:]):
+        reservation.fields[0][:] = number
+        reservation.fields[1][:] = number
+        assert buffer.commit(
+            reservation,
+            key=SampleKey(number, 2 * number),
+            time=number / 10,
+            parameters=np.array([number + 0.5]),
+            timeout_s=SOON,
+        )
+    buffer.abandon(reservations[0])
+    assert buffer.reserve().slot is not None
+    assert set(drawn(buffer, 50)) == {0, 1}
+
+
+def test_peek_copies_and_counts_no_draw() -> None:
+    buffer = fifo(LAYOUT, 4)
+    put(buffer, 7)
+    put(buffer, 8)
+    assert buffer.peek(10)["u"][:, 0].tolist() == [7.0, 8.0]
+    assert buffer.population().draws == 0
+    assert drawn(buffer, 2) == [7, 8]
+
+
+def test_closing_wakes_everybody_and_draws_raise_with_the_cause() -> None:
+    buffer = fifo(LAYOUT, 1)
+    put(buffer, 0)
+    results: list[object] = []
+
+    def wait_to_draw() -> None:
+        try:
+            buffer.wait(lambda offer: offer.available > 5, DEADLINE_S)
+        except BufferClosedError as error:
+            results.append(error.__cause__)
+
+    threads = [
+        threading.Thread(target=wait_to_draw),
+        threading.Thread(target=lambda: results.append(put(buffer, 1, timeout_s=DEADLINE_S))),
+    ]
+    for thread in threads:
+        thread.start()
+    cause = RuntimeError("the receiver died")
+    buffer.close(cause)
+    for thread in threads:
+        thread.join(DEADLINE_S)
+        assert not thread.is_alive()
+    assert sorted(results, key=str) == [False, cause]
+    with pytest.raises(BufferClosedError):
+        buffer.offer()
+
+
+@pytest.mark.parametrize("recipe", ["fifo", "firo", "reservoir", "views"])
+def test_no_wake_up_is_lost_with_many_threads(recipe: str) -> None:
+    """Four producers and one consumer, each waiting for the other all the time: all samples come through."""
+    num_producers, per_producer = 4, 300
+    buffer = {
+        "fifo": lambda: fifo(LAYOUT, 8),
+        "firo": lambda: firo(LAYOUT, 8, watermark=2),
+        "reservoir": lambda: reservoir(LAYOUT, 8, watermark=2),
+        "views": lambda: reservoir(LAYOUT, 8, watermark=2, views_per_sample=2),
+    }[recipe]()
+    counts: Counter[int] = Counter()
+
+    def produce(first: int) -> None:
+        for number in range(first, first + per_producer):
+            assert put(buffer, number, timeout_s=DEADLINE_S)
+
+    def consume() -> None:
+        while True:
+            buffer.wait(lambda offer: bool(offer.held) or offer.reception_over, DEADLINE_S)
+            offer = buffer.offer()
+            if not offer.held:
+                assert offer.reception_over
+                return
+            counts.update(drawn(buffer, min(3, offer.held), gate_lifted=True))
+
+    producers = [threading.Thread(target=produce, args=(index * per_producer,)) for index in range(num_producers)]
+    consumer = threading.Thread(target=consume)
+    for thread in (*producers, consumer):
+        thread.start()
+    for thread in producers:
+        thread.join(2 * DEADLINE_S)
+        assert not thread.is_alive()
+    buffer.end_reception()
+    consumer.join(2 * DEADLINE_S)
+    assert not consumer.is_alive()
+    assert set(counts) == set(range(num_producers * per_producer))
+
+
+@pytest.mark.parametrize("recipe", ["fifo", "firo", "reservoir", "views"])
+def test_a_restart_goes_on_as_if_unsettled_draws_had_not_been_made(recipe: str) -> None:
+    def make() -> SampleBuffer:
+        return {
+            "fifo": lambda: fifo(LAYOUT, 12),
+            "firo": lambda: firo(LAYOUT, 12, watermark=0, pseudo_epochs=2),
+            "reservoir": lambda: reservoir(LAYOUT, 12, watermark=0),
+            "views": lambda: reservoir(LAYOUT, 12, watermark=0, views_per_sample=2),
+        }[recipe]()
+
+    first = make()
+    for number in range(10):
+        put(first, number)
+    settled = drawn(first, 3)
+    provisional = drawn(first, 4, settle=False)
+    state = first.state_dict()
+    second = make()
+    second.load_state_dict(state)
+    assert second.population().draws == 3
+    assert second.population().unseen == 10 - len(set(settled))
+    second.end_reception()
+    later = drain(second)
+    assert set(settled) | set(later) == set(range(10))
+    if recipe == "fifo":
+        assert later[:4] == provisional
+    if recipe == "views":
+        assert len(settled) + len(later) == 20
+
+
+def test_the_same_seed_draws_the_same_samples() -> None:
+    def numbers(seed: int) -> list[int]:
+        buffer = reservoir(LAYOUT, 10, watermark=0, seed=seed)
+        for number in range(10):
+            put(buffer, number)
+        return drawn(buffer, 30)
+
+    assert numbers(1) == numbers(1) != numbers(2)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: reservoir(LAYOUT, 500, watermark=600), "watermark is 600 and the capacity 500"),
+        (lambda: firo(LAYOUT, 10, watermark=10), "below the capacity"),
+        (lambda: firo(LAYOUT, 10, pseudo_epochs=0), "pseudo_epochs is 0"),
+        (lambda: reservoir(LAYOUT, 10, views_per_sample=0), "views_per_sample is 0"),
+        (lambda: fifo(LAYOUT, 0), "capacity is 0"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(make: object, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        make()  # type: ignore[operator]
+
+
+def test_fields_keep_their_dtype() -> None:
+    buffer = fifo(LAYOUT, 2)
+    assert buffer.batch_memory(1, pinned=False).fields["flag"].dtype is torch.uint8
