@@ -1,0 +1,19 @@
+"""What a solver links with.
+
+A generator plug-in needs nothing from here: the launcher runs it. A solver with its own main uses four lines::
+
+    session = connect(comm)                                   # every rank, together
+    for step in range(num_steps):
+        session.send(step, {"temperature": local_rows})       # blocks of rows in rank order, or Part(array, offset)
+    session.close()
+
+Nouns: a `Client` is one solver job's connection, a `Session` one simulation, a `Part` one rank's box of a field.
+Everything runs on the calling thread. Importing this package loads numpy, pyzmq and msgspec, and neither torch nor
+hydra; mpi4py only when a communicator is given.
+"""
+
+from melissa_like.client.parts import Part
+from melissa_like.client.session import Client, Session, connect
+from melissa_like.client.team import SerialCommunicator
+
+__all__ = ["Client", "Part", "SerialCommunicator", "Session", "connect"]

@@ -1,0 +1,94 @@
+"""A client rank's line to the launcher.
+
+Rank 0 of a job holds one from hello to the end; another rank opens its own only when its send stays blocked. Everything
+happens on the calling thread: while the solver computes, nobody listens, and nobody needs to.
+"""
+
+import time
+from types import TracebackType
+from typing import TypeVar
+
+from melissa_like.errors import ConnectionRefusedByStudyError, StudyStoppedError
+from melissa_like.protocol.control import Acknowledge, ControlMessage, Refused, Stop
+from melissa_like.protocol.link import Link
+from melissa_like.records import StudyIdentity
+from melissa_like.transport import Transport
+
+__all__ = ["LAUNCHER_SILENCE_S", "ControlLine"]
+
+#: A launcher that acknowledges nothing for so long is gone.
+LAUNCHER_SILENCE_S = 60.0
+_PING_AFTER_S = 5.0
+_LISTEN_S = 0.2
+
+_Expected = TypeVar("_Expected", bound=ControlMessage)
+
+
+class ControlLine:
+    """Numbered messages to the launcher and back.
+
+    Args:
+        name: of the job and rank; the launcher addresses answers to it.
+    """
+
+    def __init__(self, transport: Transport, endpoint: str, identity: StudyIdentity, name: str) -> None:
+        self._socket = transport.control_client(endpoint, name.encode())
+        self._link = Link(identity)
+        self._heard_at = time.monotonic()
+
+    def __enter__(self) -> "ControlLine":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._socket.close(1.0)
+
+    def post(self, message: ControlMessage) -> None:
+        """Send; the message is repeated by later calls until the launcher acknowledges it."""
+        self._socket.send(self._link.post(message, time.monotonic()))
+
+    def expect(self, kind: type[_Expected], *others: type[_Expected]) -> _Expected:
+        """Wait for a message of one of these kinds; others are dropped, they answer questions already settled.
+
+        Blocks until it comes, as long as the launcher shows signs of life.
+
+        Raises:
+            ConnectionRefusedByStudyError: the launcher refuses this client.
+            StudyStoppedError: the study has ended, or the launcher is gone.
+        """
+        self._heard_at = time.monotonic()
+        pinged_at = self._heard_at
+        while True:
+            message = self._listen(_LISTEN_S)
+            now = time.monotonic()
+            for expected in (kind, *others):
+                if isinstance(message, expected):
+                    return message
+            if message is None and now - self._heard_at > LAUNCHER_SILENCE_S:
+                raise StudyStoppedError(f"the launcher has not answered for {LAUNCHER_SILENCE_S:g} s")
+            if now - max(pinged_at, self._heard_at) > _PING_AFTER_S:
+                self.post(Acknowledge())  # numbered, so it must be answered: a sign of life
+                pinged_at = now
+
+    def settle(self, timeout_s: float) -> bool:
+        """Wait until the launcher has acknowledged everything posted."""
+        deadline = time.monotonic() + timeout_s
+        while not self._link.settled and time.monotonic() < deadline:
+            self._listen(_LISTEN_S)
+        return self._link.settled
+
+    def _listen(self, timeout_s: float) -> ControlMessage | None:
+        received = self._socket.receive(timeout_s)
+        now = time.monotonic()
+        message = None
+        if received is not None:
+            self._heard_at = now
+            message = self._link.receive(received)
+        for encoded in self._link.due(now):
+            self._socket.send(encoded)
+        if isinstance(message, Refused):
+            raise ConnectionRefusedByStudyError(message.reason)
+        if isinstance(message, Stop):
+            raise StudyStoppedError(message.reason)
+        return message

@@ -1,0 +1,83 @@
+"""Drives a generator plug-in: starts it for each simulation of a job and streams what it yields."""
+
+import importlib
+import traceback
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from melissa_like.client.session import Client, Session
+from melissa_like.client.team import SerialCommunicator
+from melissa_like.errors import ConfigurationError, MelissaLikeError, SolverError, StudyStoppedError
+
+__all__ = ["SOLVER_FILE", "SolverCall", "read_solver_call", "run_plugin"]
+
+SOLVER_FILE = "solver.json"
+_TRACE_LINES = 12
+
+
+class SolverCall(msgspec.Struct, frozen=True, kw_only=True):
+    """The plug-in: import path of the generator function and its options."""
+
+    target: str
+    options: dict[str, Any]
+
+    def resolve(self) -> Callable[..., Iterable[Any]]:
+        """Import the function.
+
+        Raises:
+            ConfigurationError: no such module, or no such function in it.
+        """
+        module_name, _, name = self.target.rpartition(".")
+        try:
+            found = getattr(importlib.import_module(module_name), name)
+        except (ImportError, AttributeError, ValueError) as error:
+            raise ConfigurationError(
+                f"solver.solve._target_ is {self.target!r}, which cannot be imported ({error}): write the import path "
+                "of a function; modules are looked for in the folder where melissa-like was started and in PYTHONPATH"
+            ) from error
+        if not callable(found):
+            raise ConfigurationError(f"solver.solve._target_ is {self.target!r}, which is not a function")
+        return found  # type: ignore[no-any-return]
+
+
+def read_solver_call(run_dir: Path) -> SolverCall:
+    """The plug-in that the launcher wrote into the run directory."""
+    return msgspec.json.decode((run_dir / SOLVER_FILE).read_bytes(), type=SolverCall)
+
+
+def run_plugin(solve: Callable[..., Iterable[Any]], options: dict[str, Any], client: Client, comm: Any) -> None:
+    """Run simulations until the launcher has none left; a job asks again and again (persistent).
+
+    Raises:
+        StudyStoppedError: the study ended under way.
+        Exception: whatever the plug-in raised, after it was reported to the launcher.
+    """
+    communicator = comm if comm is not None else SerialCommunicator()
+    with client:
+        while (session := client.next_session()) is not None:
+            try:
+                for item in solve(dict(session.parameters), communicator, **options):
+                    _send(session, item)
+            except StudyStoppedError:
+                raise
+            except Exception as error:
+                session.fail(_story(error), breaks_contract=isinstance(error, SolverError))
+                raise
+            session.close()
+
+
+def _send(session: Session, item: Any) -> None:
+    if not isinstance(item, tuple) or len(item) not in (2, 3):
+        raise SolverError(
+            f"solve yielded a {type(item).__name__}: yield (step, {{name: array}}) or (step, {{name: array}}, time)"
+        )
+    session.send(*item)
+
+
+def _story(error: Exception) -> str:
+    if isinstance(error, MelissaLikeError):
+        return str(error)
+    return "".join(traceback.format_exception(error)[-_TRACE_LINES:]).strip()

@@ -1,0 +1,124 @@
+"""Parts on their way to the server ranks: headers, counts, and what to do when a send stays blocked."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from melissa_like.client.parts import LocalPart, PartChecker, fill_from
+from melissa_like.client.team import Team
+from melissa_like.errors import SolverError
+from melissa_like.protocol.control import Assignment, Welcome
+from melissa_like.protocol.wire import OPEN_FIELD, Header, Kind, encode
+from melissa_like.records import STORAGE_DTYPES, Box, FieldSpec, Layout, Purpose, Routing, StudyIdentity, owner_of
+from melissa_like.transport import PartSender
+
+__all__ = ["PartStream", "layout_from"]
+
+
+def layout_from(welcome: Welcome) -> Layout:
+    """The layout that the launcher announced."""
+    return Layout(
+        fields=tuple(FieldSpec(name=f.name, shape=f.shape, dtype=f.dtype) for f in welcome.fields),
+        parameters=welcome.parameters,
+    )
+
+
+class PartStream:
+    """What one client rank sends of one simulation.
+
+    Args:
+        ask: called when a send has been blocked for a heartbeat; returns if the study lives, raises if not.
+    """
+
+    def __init__(
+        self,
+        *,
+        welcome: Welcome,
+        layout: Layout,
+        assignment: Assignment,
+        identity: StudyIdentity,
+        sender: PartSender,
+        team: Team,
+        ask: Callable[[int], None],
+    ) -> None:
+        self._heartbeat_s = welcome.heartbeat_s
+        self._layout = layout
+        self._assignment = assignment
+        self._sender = sender
+        self._ask = ask
+        self._checker = PartChecker(layout, team)
+        self._routing = Routing(welcome.routing)
+        self._num_server_ranks = len(welcome.server_endpoints)
+        self._opened = [False] * self._num_server_ranks
+        self.parts_sent = [0] * self._num_server_ranks
+        self._header = partial(
+            Header,
+            purpose=Purpose(assignment.purpose),
+            study=identity.study,
+            secret=identity.secret,
+            launcher_incarnation=identity.launcher_incarnation,
+            server_incarnation=identity.server_incarnation,
+            simulation=assignment.simulation,
+            attempt=assignment.attempt,
+            client_rank=team.rank,
+            num_client_ranks=team.size,
+            layout_id=layout.layout_id,
+        )
+
+    def prepare(self, fields: Mapping[str, Any]) -> list[LocalPart]:
+        """Check a step's fields; the first time, all ranks do so together.
+
+        Raises:
+            SolverError: they break the declaration.
+        """
+        if not isinstance(fields, Mapping):
+            raise SolverError(
+                f"a step's fields are a {type(fields).__name__}: yield (step, {{name: array}}) or "
+                "(step, {name: array}, time)"
+            )
+        if not self._checker.started:
+            self._checker.first_step(fields)
+        return self._checker.check(fields)
+
+    def send(self, step: int, parts: Sequence[LocalPart], physical_time: float) -> None:
+        """Send a step's parts to the server rank that owns it; blocks while back-pressure holds it.
+
+        Raises:
+            StudyStoppedError: the study ended while the send was blocked.
+        """
+        destination = owner_of(self._assignment.simulation, step, self._num_server_ranks, self._routing)
+        if not self._opened[destination]:
+            self._open(destination)
+        for part in parts:
+            dtype = self._layout.fields[part.field_id].numpy_dtype
+            header = self._header(
+                kind=Kind.PART,
+                field_id=part.field_id,
+                dtype_code=STORAGE_DTYPES.index(dtype),
+                step=step,
+                time=physical_time,
+                box=part.box,
+            )
+            fill = partial(fill_from, part.array, dtype)
+            self._deliver(destination, encode(header), part.box.size * dtype.itemsize, fill)
+            self.parts_sent[destination] += 1
+
+    def _open(self, destination: int) -> None:
+        """Tell a server rank the parameters before the first part."""
+        parameters = np.asarray(self._assignment.parameters, dtype=np.float64)
+        header = self._header(
+            kind=Kind.OPEN,
+            field_id=OPEN_FIELD,
+            dtype_code=STORAGE_DTYPES.index(parameters.dtype),
+            step=0,
+            time=float("nan"),
+            box=Box((0,), parameters.shape),
+        )
+        self._deliver(destination, encode(header), parameters.nbytes, partial(fill_from, parameters, parameters.dtype))
+        self._opened[destination] = True
+
+    def _deliver(self, destination: int, header: bytes, nbytes: int, fill: Callable[[memoryview], None]) -> None:
+        while not self._sender.send(destination, header, nbytes, fill, self._heartbeat_s):
+            self._ask(destination)

@@ -1,0 +1,18 @@
+"""How things travel: parts of fields to server ranks, control messages to and from the launcher.
+
+A `Transport` makes four kinds of ends: `PartSender` and `PartReceiver` (PUSH/PULL), `ControlServer` and `ControlClient`
+(ROUTER/DEALER). `zmq_transport` carries them over TCP, `memory` inside one process; both pass one contract suite. An
+end belongs to the thread that uses it; only `wake` may be called from elsewhere. Contents are opaque here; torch is
+never imported.
+"""
+
+from melissa_like.transport.interface import (
+    ControlClient,
+    ControlServer,
+    PartReceiver,
+    PartSender,
+    Received,
+    Transport,
+)
+
+__all__ = ["ControlClient", "ControlServer", "PartReceiver", "PartSender", "Received", "Transport"]

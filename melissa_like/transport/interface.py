@@ -1,0 +1,144 @@
+"""What a transport gives: parts one way, control messages both ways. Contents are opaque bytes.
+
+Every object belongs to the one thread that uses it, except `wake`, which any thread may call. Every wait has a deadline
+and sleeps.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+__all__ = ["ControlClient", "ControlServer", "PartReceiver", "PartSender", "Received", "Transport"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Received:
+    """A data message that has arrived.
+
+    Attributes:
+        nbytes: of the payload, as it arrived.
+        fault: why the payload is not what was placed for it; None if it is, or if it was discarded on purpose.
+    """
+
+    header: bytes
+    nbytes: int
+    fault: str | None = None
+
+
+class PartSender(Protocol):
+    """Sends data messages to all server ranks; one per client rank."""
+
+    def send(
+        self, destination: int, header: bytes, nbytes: int, fill: Callable[[memoryview], None], timeout_s: float
+    ) -> bool:
+        """Queue a message for a server rank.
+
+        `fill` writes the payload into memory of the transport, so the caller's arrays are free on return. Blocks,
+        asleep, while the bytes in flight would exceed the budget; a message larger than the budget goes alone.
+
+        Returns:
+            False if there was no room within `timeout_s`: nothing was sent and `fill` was not called.
+        """
+        ...
+
+    def flush(self, timeout_s: float) -> bool:
+        """Wait until everything sent has left this process; False if it has not within `timeout_s`."""
+        ...
+
+    def close(self, linger_s: float) -> None:
+        """Close; what has not left within `linger_s` is dropped."""
+        ...
+
+
+class PartReceiver(Protocol):
+    """Receives data messages of all client ranks; one per server rank."""
+
+    endpoint: str
+
+    def receive(self, place: Callable[[bytes], memoryview | None], timeout_s: float) -> Received | None:
+        """Wait for one message and receive its payload straight into place.
+
+        Args:
+            place: from the header to the memory for the payload, contiguous bytes; None discards the payload. If it
+                raises, the message is consumed and the exception propagates.
+            timeout_s: None is returned after so long, or when woken.
+        """
+        ...
+
+    def wake(self) -> None:
+        """Make a waiting `receive` return; from any thread."""
+        ...
+
+    def close(self) -> None:
+        """Close; what was not received is dropped."""
+        ...
+
+
+class ControlServer(Protocol):
+    """The launcher's end of all control connections."""
+
+    endpoint: str
+
+    def receive(self, timeout_s: float) -> tuple[bytes, bytes] | None:
+        """The next message as (peer, message); None at the time-out or when woken."""
+        ...
+
+    def send(self, peer: bytes, message: bytes) -> bool:
+        """Send without blocking; False if the peer is unknown, gone, or does not read."""
+        ...
+
+    def wake(self) -> None:
+        """Make a waiting `receive` return; from any thread."""
+        ...
+
+    def close(self, linger_s: float) -> None:
+        """Close; what has not left within `linger_s` is dropped."""
+        ...
+
+
+class ControlClient(Protocol):
+    """A process's end of its control connection."""
+
+    def send(self, message: bytes) -> None:
+        """Queue a message; it may be lost with the connection, which is the link's business."""
+        ...
+
+    def receive(self, timeout_s: float) -> bytes | None:
+        """The next message; None at the time-out or when woken."""
+        ...
+
+    def wake(self) -> None:
+        """Make a waiting `receive` return; from any thread."""
+        ...
+
+    def close(self, linger_s: float) -> None:
+        """Close; what has not left within `linger_s` is dropped."""
+        ...
+
+
+class Transport(Protocol):
+    """Makes the ends; closed after them."""
+
+    def part_sender(self, endpoints: Sequence[str], *, budget_bytes: int) -> PartSender:
+        """Connect to the server ranks' endpoints, in the order of the ranks."""
+        ...
+
+    def part_receiver(self, *, queue_length: int) -> PartReceiver:
+        """Open an endpoint; `queue_length` messages per sender wait on this side."""
+        ...
+
+    def control_server(self, address: str | None = None) -> ControlServer:
+        """Open the launcher's endpoint, on a free port if no address is given.
+
+        Raises:
+            TransportError: the address is taken or not of this machine.
+        """
+        ...
+
+    def control_client(self, endpoint: str, identity: bytes) -> ControlClient:
+        """Connect to the launcher under a name of one's own."""
+        ...
+
+    def close(self) -> None:
+        """Release everything."""
+        ...

@@ -1,0 +1,208 @@
+"""The in-memory twin of the ZeroMQ transport: the same contract inside one process, for tests and inline studies."""
+
+import itertools
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from melissa_like.errors import TransportError
+from melissa_like.transport.interface import Received
+
+__all__ = ["MemoryTransport"]
+
+
+class _Queue:
+    """A queue with a deadline on every wait and a wake-up call."""
+
+    def __init__(self) -> None:
+        self.changed = threading.Condition()
+        self.items: deque[tuple[bytes, bytes]] = deque()
+        self.woken = False
+        self.closed = False
+
+    def put(self, item: tuple[bytes, bytes]) -> None:
+        with self.changed:
+            self.items.append(item)
+            self.changed.notify_all()
+
+    def take(self, timeout_s: float) -> tuple[bytes, bytes] | None:
+        with self.changed:
+            self.changed.wait_for(lambda: self.items or self.woken, timeout_s)
+            self.woken = False
+            if not self.items:
+                return None
+            item = self.items.popleft()
+            self.changed.notify_all()
+            return item
+
+    def is_done(self) -> bool:
+        """With the lock held: nothing is left that anybody will take."""
+        return self.closed or not self.items
+
+    def wake(self) -> None:
+        with self.changed:
+            self.woken = True
+            self.changed.notify_all()
+
+
+@dataclass(frozen=True, slots=True)
+class _Hub:
+    """Everything that has an address."""
+
+    receivers: dict[str, "_MemoryReceiver"]
+    servers: dict[str, "_MemoryControlServer"]
+
+
+class MemoryTransport:
+    """All ends made by one transport, from any thread, reach each other."""
+
+    def __init__(self) -> None:
+        self._hub = _Hub({}, {})
+        self._numbers = itertools.count()
+        self._lock = threading.Lock()
+
+    def part_sender(self, endpoints: Sequence[str], *, budget_bytes: int) -> "_MemorySender":
+        """See `Transport.part_sender`."""
+        return _MemorySender([self._hub.receivers[endpoint] for endpoint in endpoints], budget_bytes)
+
+    def part_receiver(self, *, queue_length: int) -> "_MemoryReceiver":
+        """See `Transport.part_receiver`."""
+        receiver = _MemoryReceiver(self._address("parts"), queue_length)
+        self._hub.receivers[receiver.endpoint] = receiver
+        return receiver
+
+    def control_server(self, address: str | None = None) -> "_MemoryControlServer":
+        """See `Transport.control_server`."""
+        endpoint = address or self._address("control")
+        with self._lock:
+            held = self._hub.servers.get(endpoint)
+            if held is not None and not held.inbox.closed:
+                raise TransportError(f"{endpoint} is taken: choose another address, or none for a free one")
+            server = _MemoryControlServer(endpoint)
+            self._hub.servers[endpoint] = server
+        return server
+
+    def control_client(self, endpoint: str, identity: bytes) -> "_MemoryControlClient":
+        """See `Transport.control_client`."""
+        return _MemoryControlClient(self._hub.servers[endpoint], identity)
+
+    def close(self) -> None:
+        """Nothing is held that the ends do not release."""
+
+    def _address(self, kind: str) -> str:
+        with self._lock:
+            return f"memory://{kind}-{next(self._numbers)}"
+
+
+class _MemoryReceiver:
+    def __init__(self, endpoint: str, queue_length: int) -> None:
+        self.endpoint = endpoint
+        self.queue_length = queue_length
+        self.inbox = _Queue()
+
+    def receive(self, place: Callable[[bytes], memoryview | None], timeout_s: float) -> Received | None:
+        item = self.inbox.take(timeout_s)
+        if item is None:
+            return None
+        header, payload = item
+        target = place(header)
+        if target is None:
+            return Received(header=header, nbytes=len(payload))
+        if target.nbytes != len(payload):
+            fault = f"the payload has {len(payload)} bytes, {target.nbytes} were expected"
+            return Received(header=header, nbytes=len(payload), fault=fault)
+        target[:] = payload
+        return Received(header=header, nbytes=len(payload))
+
+    def wake(self) -> None:
+        self.inbox.wake()
+
+    def close(self) -> None:
+        with self.inbox.changed:
+            self.inbox.closed = True
+            self.inbox.items.clear()
+            self.inbox.changed.notify_all()
+
+
+class _MemorySender:
+    def __init__(self, receivers: Sequence[_MemoryReceiver], budget_bytes: int) -> None:
+        self._receivers = receivers
+        self._budget_bytes = budget_bytes
+
+    def send(
+        self, destination: int, header: bytes, nbytes: int, fill: Callable[[memoryview], None], timeout_s: float
+    ) -> bool:
+        receiver = self._receivers[destination]
+        inbox = receiver.inbox
+
+        def room() -> bool:
+            waiting = sum(len(payload) for _, payload in inbox.items)
+            fits = waiting + nbytes <= self._budget_bytes and len(inbox.items) < receiver.queue_length
+            return not inbox.closed and (fits or not inbox.items)
+
+        with inbox.changed:
+            if not inbox.changed.wait_for(room, timeout_s):
+                return False
+        payload = bytearray(nbytes)
+        fill(memoryview(payload))
+        inbox.put((header, bytes(payload)))
+        return True
+
+    def flush(self, timeout_s: float) -> bool:
+        deadline = time.monotonic() + timeout_s
+        for receiver in self._receivers:
+            inbox = receiver.inbox
+            with inbox.changed:
+                left = max(0.0, deadline - time.monotonic())
+                if not inbox.changed.wait_for(inbox.is_done, left):
+                    return False
+        return True
+
+    def close(self, linger_s: float) -> None:
+        self.flush(linger_s)
+
+
+class _MemoryControlServer:
+    def __init__(self, endpoint: str) -> None:
+        self.endpoint = endpoint
+        self.inbox = _Queue()
+        self.peers: dict[bytes, _Queue] = {}
+
+    def receive(self, timeout_s: float) -> tuple[bytes, bytes] | None:
+        return self.inbox.take(timeout_s)
+
+    def send(self, peer: bytes, message: bytes) -> bool:
+        queue = self.peers.get(peer)
+        if queue is None or queue.closed:
+            return False
+        queue.put((b"", message))
+        return True
+
+    def wake(self) -> None:
+        self.inbox.wake()
+
+    def close(self, linger_s: float) -> None:
+        self.inbox.closed = True
+
+
+class _MemoryControlClient:
+    def __init__(self, server: _MemoryControlServer, identity: bytes) -> None:
+        self._server = server
+        self._identity = identity
+        self._inbox = _Queue()
+        server.peers[identity] = self._inbox
+
+    def send(self, message: bytes) -> None:
+        self._server.inbox.put((self._identity, message))
+
+    def receive(self, timeout_s: float) -> bytes | None:
+        item = self._inbox.take(timeout_s)
+        return None if item is None else item[1]
+
+    def wake(self) -> None:
+        self._inbox.wake()
+
+    def close(self, linger_s: float) -> None:
+        self._inbox.closed = True
