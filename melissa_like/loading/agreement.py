@@ -1,0 +1,197 @@
+"""What the server ranks do next, decided purely and identically on every rank.
+
+DDP hangs when one rank steps and another does not, and streams are never even. So before every few training steps the
+ranks exchange one small vector each, `RankState`, and every rank computes the same `Plan` from all of them: how many
+training steps, how many samples each rank draws in each, whether to validate, whether to end. Nothing else steers.
+
+Between the exchange and a draw only the receiver touches the buffer, and it only adds; draws made ahead and not yet
+settled are not offered. So what was offered is still there when the plan draws it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
+from enum import Enum
+
+import numpy as np
+
+from melissa_like.errors import MelissaLikeError
+from melissa_like.records import FloatArray
+
+__all__ = ["AgreementTerms", "Plan", "PlannedStep", "RankState", "ServerRankFailedError", "Verdict", "plan"]
+
+
+class ServerRankFailedError(MelissaLikeError):
+    """The loader of another server rank failed or was closed early, so no rank can step any more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankState:
+    """One rank's word in the agreement.
+
+    Attributes:
+        failed: its loader ends and says so for the last time. First, so that any message shows it at position 0.
+        stop_requested: it was told to stop.
+        validation_ready: it holds what a validation needs.
+        put_waits: its receiver waits for room in the buffer.
+        reception_over: it will receive no more samples.
+        available: samples it can draw now, respecting the gate.
+        held: samples it could draw with the gate lifted.
+        delivered: training samples delivered to it so far.
+    """
+
+    failed: bool = False
+    stop_requested: bool = False
+    validation_ready: bool = False
+    put_waits: bool = False
+    reception_over: bool = False
+    available: int = 0
+    held: int = 0
+    delivered: int = 0
+
+    #: Numbers in the encoded vector.
+    WIDTH = 8
+
+    def encode(self) -> FloatArray:
+        """As a float64 vector of `WIDTH` numbers; counts stay exact up to 2**53."""
+        return np.array(astuple(self), dtype=np.float64)
+
+    @classmethod
+    def decode(cls, values: FloatArray) -> "RankState":
+        """Read what `encode` wrote."""
+        failed, stop, validation, waits, over, available, held, delivered = values[: cls.WIDTH].tolist()
+        return cls(
+            failed=bool(failed),
+            stop_requested=bool(stop),
+            validation_ready=bool(validation),
+            put_waits=bool(waits),
+            reception_over=bool(over),
+            available=int(available),
+            held=int(held),
+            delivered=int(delivered),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgreementTerms:
+    """What the ranks know from the configuration, equal on all of them.
+
+    Attributes:
+        batch_size: samples per training step and rank.
+        expected_samples: training samples of the study over all ranks; the measure of `Plan.progress`.
+        max_batches: training steps after which training ends; None: when the buffers are drained.
+        validation_interval: training steps between validations; 0: none.
+        steps_per_agreement: the most training steps that one plan covers.
+
+    Raises:
+        ValueError: a number that cannot work.
+    """
+
+    batch_size: int
+    expected_samples: int
+    max_batches: int | None = None
+    validation_interval: int = 0
+    steps_per_agreement: int = 16
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "expected_samples", "steps_per_agreement"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}: give at least 1")
+        for name in ("max_batches", "validation_interval"):
+            if (getattr(self, name) or 0) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}: give 0 or more")
+
+
+class Verdict(Enum):
+    """What follows the steps of a plan."""
+
+    CONTINUE = "agree again"
+    FINISHED = "nothing is left to draw, or max_batches is reached"
+    STOPPED = "a rank was told to stop"
+    FAILED = "a rank's loader failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedStep:
+    """One training step: what each rank draws (0: it steps with zero weight) and whether a validation follows."""
+
+    sizes: tuple[int, ...]
+    validate: bool
+
+    @property
+    def num_samples(self) -> int:
+        """Samples of the step over all ranks, at least 1."""
+        return sum(self.sizes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """The agreed next training steps; none with `Verdict.CONTINUE` means to wait for samples.
+
+    Attributes:
+        gate_lifted: the draws ignore the watermark.
+        progress: share of the study's samples delivered so far, 0 to 1.
+        failed_rank: the first rank that failed, with `Verdict.FAILED`.
+    """
+
+    steps: tuple[PlannedStep, ...] = ()
+    verdict: Verdict = Verdict.CONTINUE
+    gate_lifted: bool = False
+    progress: float = 0.0
+    failed_rank: int | None = None
+
+
+def plan(ranks: Sequence[RankState], terms: AgreementTerms, *, batches_done: int) -> Plan:
+    """Agree on the next training steps.
+
+    In this order: a failure ends everything; a stop ends it without an error; full batches where every rank has them;
+    what is left, once every reception is over; what is held, while any rank's put waits (a full rank must not starve
+    because another is empty); otherwise wait.
+
+    Args:
+        ranks: the state of every rank, by rank.
+        terms: the configuration.
+        batches_done: training steps planned so far.
+    """
+    progress = min(1.0, sum(rank.delivered for rank in ranks) / terms.expected_samples)
+    failed = next((number for number, rank in enumerate(ranks) if rank.failed), None)
+    if failed is not None:
+        return Plan(verdict=Verdict.FAILED, failed_rank=failed, progress=progress)
+    if any(rank.stop_requested for rank in ranks):
+        return Plan(verdict=Verdict.STOPPED, progress=progress)
+    if terms.max_batches is not None and batches_done >= terms.max_batches:
+        return Plan(verdict=Verdict.FINISHED, progress=progress)
+    over = all(rank.reception_over for rank in ranks)
+    if over and not any(rank.held for rank in ranks):
+        return Plan(verdict=Verdict.FINISHED, progress=progress)
+    num_steps, drawable, gate_lifted = _supply(ranks, terms, over=over)
+    if terms.max_batches is not None:
+        num_steps = min(num_steps, terms.max_batches - batches_done)
+    steps = _steps(num_steps, drawable, terms, batches_done, all(rank.validation_ready for rank in ranks))
+    return Plan(steps=steps, gate_lifted=gate_lifted, progress=progress)
+
+
+def _supply(ranks: Sequence[RankState], terms: AgreementTerms, *, over: bool) -> tuple[int, list[int], bool]:
+    """How many steps, from how many samples per rank, and whether the gate is lifted for them."""
+    batch_size, most = terms.batch_size, terms.steps_per_agreement
+    available = [rank.available for rank in ranks]
+    if min(available) >= batch_size:
+        return min(min(available) // batch_size, most), available, False
+    held = [rank.held for rank in ranks]
+    if over:
+        return min(-(-max(held) // batch_size), most), held, True
+    if any(rank.put_waits for rank in ranks) and max(held) > 0:
+        return min(max(1, max(held) // batch_size), most), held, True
+    return 0, available, False
+
+
+def _steps(
+    num_steps: int, drawable: Sequence[int], terms: AgreementTerms, batches_done: int, validation_ready: bool
+) -> tuple[PlannedStep, ...]:
+    """Cut what each rank has into batches, full ones first."""
+    steps = []
+    for index in range(num_steps):
+        drawn = index * terms.batch_size
+        sizes = tuple(min(terms.batch_size, max(0, count - drawn)) for count in drawable)
+        due = terms.validation_interval > 0 and (batches_done + index + 1) % terms.validation_interval == 0
+        steps.append(PlannedStep(sizes=sizes, validate=due and validation_ready))
+    return tuple(steps)

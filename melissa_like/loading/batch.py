@@ -1,0 +1,95 @@
+"""What the trainer gets: batches, the turns that carry them, and moments of fields."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import torch
+
+__all__ = ["Batch", "Moments", "Turn", "moments_of"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """B samples on the loader's device. The memory is reused: clone what must outlive the turn.
+
+    Attributes:
+        simulations: int64 [B], which simulation each sample comes from.
+        steps: int64 [B], its time step.
+        times: float64 [B], its physical time.
+        parameters: float64 [B, P], the parameters of its simulation.
+        fields: by name, [B, *shape] in the storage dtype.
+    """
+
+    simulations: torch.Tensor
+    steps: torch.Tensor
+    times: torch.Tensor
+    parameters: torch.Tensor
+    fields: Mapping[str, torch.Tensor]
+
+    @property
+    def size(self) -> int:
+        """Number of samples B."""
+        return self.simulations.shape[0]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moments:
+    """Count, mean and population standard deviation of the values of one field.
+
+    An empty set has count 0, mean 0 and std 0.
+    """
+
+    count: int
+    mean: float
+    std: float
+
+    @staticmethod
+    def merge(parts: Iterable["Moments"]) -> "Moments":
+        """The moments of the union of disjoint sets, free of cancellation.
+
+        Chan, Golub and LeVeque (1983), "Algorithms for computing the sample variance", equation 1.5. The order of the
+        parts decides the last bits: give the same order where the same result is needed.
+        """
+        count, mean, squares = 0, 0.0, 0.0
+        for part in parts:
+            if part.count == 0:
+                continue
+            total = count + part.count
+            delta = part.mean - mean
+            squares += part.count * part.std**2 + delta**2 * count * part.count / total
+            mean += delta * part.count / total
+            count = total
+        return Moments(count=count, mean=mean, std=math.sqrt(squares / count) if count else 0.0)
+
+
+def moments_of(samples: torch.Tensor) -> Moments:
+    """Moments of all values of a field, [n, *shape] of any numeric dtype.
+
+    Computed in float64 sample by sample, so that the conversion needs the memory of one sample only.
+    """
+    return Moments.merge(_moments_of_one(sample) for sample in samples)
+
+
+def _moments_of_one(sample: torch.Tensor) -> Moments:
+    std, mean = torch.std_mean(sample.to(torch.float64), correction=0)
+    return Moments(count=sample.numel(), mean=float(mean), std=float(std))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """One agreed training step of this rank.
+
+    Attributes:
+        batch: what to train on; None: nothing is left here, step with zero weight so that the other ranks can.
+        num_samples_global: samples of this step over all ranks: divide the summed loss by it.
+        progress: share of the study's samples delivered, 0 to 1, equal on all ranks: for schedules.
+        validate: validate after this step; all ranks do.
+        statistics: moments per field over the samples of all ranks, equal on all ranks; in the first turn only.
+    """
+
+    batch: Batch | None
+    num_samples_global: int
+    progress: float
+    validate: bool
+    statistics: Mapping[str, Moments] | None = None

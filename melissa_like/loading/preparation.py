@@ -1,0 +1,213 @@
+"""The loader's thread: agree, draw, gather, hand over; again until all ranks agree that it is the end."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from melissa_like.buffer import Offer, SampleBuffer
+from melissa_like.loading.agreement import (
+    AgreementTerms,
+    Plan,
+    PlannedStep,
+    RankState,
+    ServerRankFailedError,
+    Verdict,
+    plan,
+)
+from melissa_like.loading.batch import Moments, Turn, moments_of
+from melissa_like.loading.collective import Collective
+from melissa_like.loading.lane import Lane, PreparedTurn
+from melissa_like.records import FloatArray
+
+__all__ = ["LocalState", "Preparation"]
+
+#: Pauses between two agreements while there is nothing to draw: the first and the longest.
+_FIRST_PAUSE_S = 0.002
+_LONGEST_PAUSE_S = 0.02
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalState:
+    """What the server rank puts into the agreement besides its buffer.
+
+    Attributes:
+        delivered: training samples delivered to this rank so far.
+        validation_ready: this rank holds what a validation needs.
+        stop_requested: this rank was told to stop.
+    """
+
+    delivered: int
+    validation_ready: bool = False
+    stop_requested: bool = False
+
+
+class Preparation:
+    """Prepares turns until the agreed end, a failure, or the closing of the lane. `run` is the thread's body.
+
+    Attributes:
+        num_collectives: exchanges with the other ranks so far.
+        collective_s: seconds in them, waiting for the slowest rank included.
+    """
+
+    def __init__(
+        self,
+        buffer: SampleBuffer,
+        terms: AgreementTerms,
+        collective: Collective,
+        state: Callable[[], LocalState],
+        lane: Lane,
+        *,
+        field_names: tuple[str, ...],
+        num_statistics_samples: int,
+        batches_done: int,
+    ) -> None:
+        self._buffer = buffer
+        self._terms = terms
+        self._collective = collective
+        self._state = state
+        self._lane = lane
+        self._field_names = field_names
+        self._num_statistics_samples = num_statistics_samples
+        self._batches_done = batches_done
+        # One width for every message: a rank that fails can say so whatever the others are exchanging.
+        self._width = max(RankState.WIDTH, 1 + 3 * len(field_names))
+        self._others_listen = collective.size > 1
+        self._pause_s = _FIRST_PAUSE_S
+        self.num_collectives = 0
+        self.collective_s = 0.0
+
+    def run(self) -> None:
+        """Prepare turns until the end; an error travels down the lane, and to the other ranks if they can hear it."""
+        error: BaseException | None = None
+        try:
+            self._prepare_turns()
+        except BaseException as caught:
+            error = caught
+        # The trainer first: telling the others may take until they next ask.
+        self._lane.end(error)
+        if self._others_listen:
+            self._say_goodbye(error)
+
+    def _say_goodbye(self, error: BaseException | None) -> None:
+        try:
+            self._exchange(RankState(failed=True).encode())
+        except Exception as untold:
+            if error is None:
+                self._lane.end(untold)
+            else:
+                error.add_note(f"the other server ranks could not be told: {untold}")
+
+    def _prepare_turns(self) -> None:
+        while not self._lane.closed:
+            offer = self._buffer.offer()
+            agreed = self._agree(offer)
+            statistics = self._statistics_once() if agreed.steps else None
+            for step in agreed.steps:
+                if not self._prepare(step, agreed, statistics):
+                    return
+                statistics = None
+            if agreed.verdict is not Verdict.CONTINUE:
+                return
+            if not agreed.steps:
+                self._wait_for_change(offer)
+
+    def _agree(self, offer: Offer) -> Plan:
+        local = self._state()
+        state = RankState(
+            stop_requested=local.stop_requested,
+            validation_ready=local.validation_ready,
+            put_waits=offer.put_waits,
+            reception_over=offer.reception_over,
+            available=offer.available,
+            held=offer.held,
+            delivered=local.delivered,
+        )
+        rows = self._exchange(state.encode())
+        agreed = plan([RankState.decode(row) for row in rows], self._terms, batches_done=self._batches_done)
+        if agreed.verdict is not Verdict.CONTINUE:
+            self._others_listen = False
+        if agreed.failed_rank is not None:
+            raise ServerRankFailedError(_failure_message(agreed.failed_rank, self._collective.rank))
+        self._batches_done += len(agreed.steps)
+        return agreed
+
+    def _exchange(self, values: FloatArray) -> FloatArray:
+        message = np.zeros(self._width)
+        message[: len(values)] = values
+        started = time.monotonic()
+        try:
+            return self._collective.all_gather(message)
+        except BaseException:
+            self._others_listen = False
+            raise
+        finally:
+            self.num_collectives += 1
+            self.collective_s += time.monotonic() - started
+
+    def _prepare(self, step: PlannedStep, agreed: Plan, statistics: Mapping[str, Moments] | None) -> bool:
+        """Hand over one turn; False when the lane was closed."""
+        slot = self._lane.open_slot()
+        if slot is None:
+            return False
+        size = step.sizes[self._collective.rank]
+        draw = None
+        if size:
+            draw = self._buffer.draw(size, gate_lifted=agreed.gate_lifted)
+            slot.prepare()
+            self._buffer.gather(draw, slot.memory)
+            slot.send(size)
+        turn = Turn(
+            batch=None,
+            num_samples_global=step.num_samples,
+            progress=agreed.progress,
+            validate=step.validate,
+            statistics=statistics,
+        )
+        self._lane.push(PreparedTurn(turn=turn, slot=slot, size=size, draw=draw))
+        return True
+
+    def _wait_for_change(self, before: Offer) -> None:
+        """Let a little time pass, less if this rank's part of the agreement changes."""
+        batch_size = self._terms.batch_size
+        self._buffer.wait(
+            until=lambda now: _gist(now, batch_size) != _gist(before, batch_size), timeout_s=self._pause_s
+        )
+        self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
+
+    def _statistics_once(self) -> Mapping[str, Moments] | None:
+        """Before the first turn, if asked for: moments per field over the samples of all ranks."""
+        self._pause_s = _FIRST_PAUSE_S
+        num_samples, self._num_statistics_samples = self._num_statistics_samples, 0
+        if num_samples == 0:
+            return None
+        held = self._buffer.peek(num_samples)
+        values = [0.0]
+        for name in self._field_names:
+            local = moments_of(held[name])
+            values += [local.count, local.mean, local.std]
+        return self._merge(self._exchange(np.array(values, dtype=np.float64)))
+
+    def _merge(self, rows: FloatArray) -> Mapping[str, Moments]:
+        failed = np.flatnonzero(rows[:, 0])
+        if failed.size:
+            self._others_listen = False
+            raise ServerRankFailedError(_failure_message(int(failed[0]), self._collective.rank))
+        merged = {}
+        for index, name in enumerate(self._field_names):
+            parts = rows[:, 1 + 3 * index : 4 + 3 * index].tolist()
+            merged[name] = Moments.merge(Moments(count=int(count), mean=mean, std=std) for count, mean, std in parts)
+        return merged
+
+
+def _gist(offer: Offer, batch_size: int) -> tuple[bool, ...]:
+    """The part of an offer that can turn waiting into stepping."""
+    return (offer.available >= batch_size, offer.held > 0, offer.put_waits, offer.reception_over)
+
+
+def _failure_message(failed_rank: int, rank: int) -> str:
+    return (
+        f"the loader of server rank {failed_rank} failed or was closed before the agreed end, so server rank {rank} "
+        f"cannot step any more: look for the first error in the log of rank {failed_rank}"
+    )

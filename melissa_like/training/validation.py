@@ -1,0 +1,192 @@
+"""Held-out simulations: received like all others, kept in memory, never trained on.
+
+The receiver's thread adds samples while the trainer's evaluates; one lock guards the samples, and an evaluation works
+on those that were there when it began.
+"""
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from melissa_like.loading import Batch, Collective
+from melissa_like.records import FloatArray, Layout, SampleKey
+from melissa_like.training.losses import Loss, per_sample
+from melissa_like.training.modes import evaluating
+from melissa_like.training.reports import ValidationReport
+from melissa_like.training.surrogate import Surrogate
+
+__all__ = ["HeldOutSimulation", "Reservation", "ValidationSet"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Reservation:
+    """Memory to assemble one sample in: an array per field, in the order of the layout, global shape."""
+
+    fields: tuple[npt.NDArray[Any], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class HeldOutSimulation:
+    """The time steps that this rank holds of one held-out simulation.
+
+    Attributes:
+        simulation: its number.
+        parameters: by name.
+        steps: ascending.
+        times: physical time of each step.
+        fields: by name, [T, *shape] in the storage dtype.
+    """
+
+    simulation: int
+    parameters: Mapping[str, float]
+    steps: tuple[int, ...]
+    times: tuple[float, ...]
+    fields: Mapping[str, npt.NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Sample:
+    key: SampleKey
+    time: float
+    parameters: FloatArray
+    fields: tuple[npt.NDArray[Any], ...]
+
+
+class ValidationSet:
+    """Samples of the held-out simulations of one rank; may be used from several threads.
+
+    Args:
+        layout: of the study.
+        chunk_size: samples evaluated at once; bounds the memory of an evaluation.
+
+    Raises:
+        ValueError: `chunk_size` below 1.
+    """
+
+    def __init__(self, layout: Layout, *, chunk_size: int = 64) -> None:
+        if chunk_size < 1:
+            raise ValueError(f"chunk_size is {chunk_size}: give at least 1 sample")
+        self._layout = layout
+        self._chunk_size = chunk_size
+        self._lock = threading.Lock()
+        self._samples: dict[SampleKey, _Sample] = {}
+
+    @property
+    def num_samples(self) -> int:
+        """Samples held by this rank."""
+        with self._lock:
+            return len(self._samples)
+
+    def reserve(self) -> Reservation:
+        """Fresh memory for one sample; never blocks."""
+        return Reservation(fields=tuple(np.empty(f.shape, f.numpy_dtype) for f in self._layout.fields))
+
+    def commit(
+        self, reservation: Reservation, *, key: SampleKey, time: float, parameters: FloatArray, timeout_s: float
+    ) -> bool:
+        """Take a complete sample; a sample of the same key is replaced. There is always room: True, at once."""
+        for values in reservation.fields:
+            values.flags.writeable = False
+        sample = _Sample(key=key, time=time, parameters=parameters.copy(), fields=reservation.fields)
+        with self._lock:
+            self._samples[key] = sample
+        return True
+
+    def abandon(self, reservation: Reservation) -> None:
+        """Forget a sample that will not be completed; its memory goes with the reservation."""
+
+    def one_simulation(self) -> HeldOutSimulation | None:
+        """The simulation of which this rank holds most steps, the first of equals; None without any."""
+        samples = self._sorted()
+        if not samples:
+            return None
+        numbers, counts = np.unique([sample.key.simulation for sample in samples], return_counts=True)
+        chosen = int(numbers[counts.argmax()])
+        samples = [sample for sample in samples if sample.key.simulation == chosen]
+        return HeldOutSimulation(
+            simulation=chosen,
+            parameters=dict(zip(self._layout.parameters, samples[0].parameters.tolist(), strict=True)),
+            steps=tuple(sample.key.step for sample in samples),
+            times=tuple(sample.time for sample in samples),
+            fields=self._stack(samples),
+        )
+
+    def evaluate(
+        self, surrogate: Surrogate, loss: Loss, collective: Collective, *, batches: int
+    ) -> ValidationReport | None:
+        """The error of a surrogate over the held-out samples of all ranks.
+
+        Every rank must call it, one without samples too: blocks in one collective, for its deadline at most.
+
+        Args:
+            surrogate: evaluated in original units, float32, without gradients.
+            loss: one value per sample.
+            collective: joins the ranks; used by this thread alone.
+            batches: training steps done, for the report.
+
+        Returns:
+            The report, equal on all ranks; None if no rank holds a sample.
+        """
+        totals = np.zeros(4)
+        with torch.no_grad(), evaluating(surrogate):
+            for batch in self._chunks(surrogate.device):
+                totals += _sums(surrogate, loss, batch)
+        summed_loss, num_samples, summed_ratios, num_ratios = collective.all_gather(totals).sum(axis=0).tolist()
+        if num_samples == 0:
+            return None
+        return ValidationReport(
+            batches=batches,
+            loss=summed_loss / num_samples,
+            relative_l2=summed_ratios / num_ratios if num_ratios else float("nan"),
+            num_samples=int(num_samples),
+        )
+
+    def _sorted(self) -> list[_Sample]:
+        """A snapshot, by simulation and step: the order of arrivals must not change a sum."""
+        with self._lock:
+            return sorted(self._samples.values(), key=lambda sample: sample.key)
+
+    def _stack(self, samples: Sequence[_Sample]) -> dict[str, npt.NDArray[Any]]:
+        return {f.name: np.stack([s.fields[i] for s in samples]) for i, f in enumerate(self._layout.fields)}
+
+    def _chunks(self, device: torch.device) -> Iterator[Batch]:
+        samples = self._sorted()
+        for start in range(0, len(samples), self._chunk_size):
+            chunk = samples[start : start + self._chunk_size]
+            yield Batch(
+                simulations=torch.tensor([s.key.simulation for s in chunk], device=device),
+                steps=torch.tensor([s.key.step for s in chunk], device=device),
+                times=torch.tensor([s.time for s in chunk], dtype=torch.float64, device=device),
+                parameters=torch.from_numpy(np.stack([s.parameters for s in chunk])).to(device),
+                fields={name: torch.from_numpy(values).to(device) for name, values in self._stack(chunk).items()},
+            )
+
+
+def _sums(surrogate: Surrogate, loss: Loss, batch: Batch) -> FloatArray:
+    """Of one chunk: summed loss, number of samples, summed relative errors, number of relative errors."""
+    inputs, targets = surrogate.examples(batch)
+    predictions = surrogate(inputs)
+    sizes = [field.size for field in surrogate.layout.fields]
+    error = _norms(predictions - targets, sizes)
+    truth = _norms(targets, sizes)
+    some = truth > 0
+    losses = per_sample(loss, predictions, targets)
+    return np.array(
+        [
+            losses.sum(dtype=torch.float64).item(),
+            batch.size,
+            (error[some] / truth[some]).sum().item(),
+            some.sum().item(),
+        ]
+    )
+
+
+def _norms(flat: torch.Tensor, sizes: list[int]) -> torch.Tensor:
+    """Norm of each field of each sample, float64 [B, F]."""
+    parts = torch.split(flat, sizes, dim=1)
+    return torch.stack([torch.linalg.vector_norm(part, dim=1, dtype=torch.float64) for part in parts], dim=1)

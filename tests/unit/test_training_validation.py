@@ -1,0 +1,162 @@
+"""Held-out samples: kept, evaluated against numpy, reduced over ranks."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+
+from melissa_like.loading import Moments, SoloCollective, ThreadCollective
+from melissa_like.models import MLP
+from melissa_like.records import FieldSpec, Layout, SampleKey
+from melissa_like.training import Surrogate, ValidationSet, build_surrogate, l1, mse
+
+LAYOUT = Layout(
+    fields=(FieldSpec(name="u", shape=(2, 3)), FieldSpec(name="p", shape=(4,), dtype="float64")), parameters=("a",)
+)
+
+
+@pytest.fixture
+def surrogate() -> Surrogate:
+    torch.manual_seed(0)
+    built = build_surrogate(layout=LAYOUT, parameter_bounds={"a": (0.0, 1.0)}, num_steps=5, model=MLP)
+    built.output_normalization.freeze(
+        {"u": Moments(count=1, mean=2.0, std=3.0), "p": Moments(count=1, mean=100.0, std=10.0)}
+    )
+    return built
+
+
+def add(validation: ValidationSet, simulation: int, step: int, *, scale: float = 1.0) -> list[np.ndarray]:
+    generator = np.random.default_rng([simulation, step])
+    reservation = validation.reserve()
+    for target, size in zip(reservation.fields, (1.0, 100.0), strict=True):
+        target[...] = generator.normal(size=target.shape) * size * scale
+    copies = [values.copy() for values in reservation.fields]
+    parameters = np.array([0.1 * simulation])
+    assert validation.commit(
+        reservation, key=SampleKey(simulation, step), time=0.5 * step, parameters=parameters, timeout_s=0.0
+    )
+    return copies
+
+
+def errors(surrogate: Surrogate, truth: dict[tuple[int, int], list[np.ndarray]]) -> tuple[float, float]:
+    """Loss and relative L2 from single predictions, by their definitions."""
+    losses, ratios = [], []
+    for (simulation, step), fields in truth.items():
+        predicted = list(surrogate.predict({"a": 0.1 * simulation}, step).values())
+        flat = np.concatenate([(p - t).ravel() for p, t in zip(predicted, fields, strict=True)])
+        losses.append(np.mean(flat**2))
+        ratios += [np.linalg.norm(p - t) / np.linalg.norm(t) for p, t in zip(predicted, fields, strict=True)]
+    return float(np.mean(losses)), float(np.mean(ratios))
+
+
+@pytest.mark.parametrize("chunk_size", [1, 4, 100])
+def test_an_evaluation_is_what_numpy_says(surrogate: Surrogate, chunk_size: int) -> None:
+    validation = ValidationSet(LAYOUT, chunk_size=chunk_size)
+    truth = {(s, t): add(validation, s, t) for s in (8, 9) for t in range(5)}
+    report = validation.evaluate(surrogate, mse, SoloCollective(), batches=7)
+    assert report is not None
+    assert (report.batches, report.num_samples, validation.num_samples) == (7, 10, 10)
+    loss, ratio = errors(surrogate, truth)
+    assert report.loss == pytest.approx(loss, rel=1e-5)
+    assert report.relative_l2 == pytest.approx(ratio, rel=1e-5)
+    assert surrogate.training
+
+
+def test_the_loss_of_the_report_is_the_one_configured(surrogate: Surrogate) -> None:
+    validation = ValidationSet(LAYOUT)
+    fields = add(validation, 3, 2)
+    report = validation.evaluate(surrogate, l1, SoloCollective(), batches=0)
+    predicted = surrogate.predict({"a": 0.1 * 3}, 2).values()
+    flat = np.concatenate([(p - t).ravel() for p, t in zip(predicted, fields, strict=True)])
+    assert report is not None
+    assert report.loss == pytest.approx(np.abs(flat).mean(), rel=1e-5)
+
+
+def test_a_field_of_zeros_has_no_relative_error(surrogate: Surrogate) -> None:
+    validation = ValidationSet(LAYOUT)
+    truth = {(1, 1): add(validation, 1, 1)}
+    expected = validation.evaluate(surrogate, mse, SoloCollective(), batches=0)
+    add(validation, 1, 2, scale=0.0)
+    report = validation.evaluate(surrogate, mse, SoloCollective(), batches=0)
+    assert report is not None
+    assert expected is not None
+    assert report.num_samples == 2
+    assert report.relative_l2 == pytest.approx(errors(surrogate, truth)[1], rel=1e-5)
+
+
+def test_ranks_are_reduced_and_an_empty_one_takes_part(surrogate: Surrogate) -> None:
+    whole, parts = ValidationSet(LAYOUT), [ValidationSet(LAYOUT) for _ in range(3)]
+    for step in range(5):
+        add(whole, 4, step)
+        add(parts[step % 2], 4, step)
+    expected = whole.evaluate(surrogate, mse, SoloCollective(), batches=3)
+    assert expected is not None
+    # One surrogate per rank: evaluation switches the mode of a module for a while.
+    copies = [surrogate]
+    for _ in parts[1:]:
+        copy = build_surrogate(layout=LAYOUT, parameter_bounds={"a": (0.0, 1.0)}, num_steps=5, model=MLP)
+        copy.load_state_dict(surrogate.state_dict())
+        copies.append(copy)
+    with ThreadPoolExecutor(3) as pool:
+        jobs = [
+            pool.submit(part.evaluate, copy, mse, collective, batches=3)
+            for part, copy, collective in zip(parts, copies, ThreadCollective.ranks(3), strict=True)
+        ]
+        reports = [job.result(timeout=20) for job in jobs]
+    for report in reports:
+        assert report is not None
+        assert report.loss == pytest.approx(expected.loss, rel=1e-6)
+        assert report.relative_l2 == pytest.approx(expected.relative_l2, rel=1e-6)
+        assert report.num_samples == 5
+
+
+def test_without_samples_on_any_rank_there_is_no_report(surrogate: Surrogate) -> None:
+    assert ValidationSet(LAYOUT).evaluate(surrogate, mse, SoloCollective(), batches=0) is None
+
+
+def test_an_abandoned_sample_is_not_held() -> None:
+    validation = ValidationSet(LAYOUT)
+    reservation = validation.reserve()
+    assert [(values.shape, str(values.dtype)) for values in reservation.fields] == [
+        ((2, 3), "float32"),
+        ((4,), "float64"),
+    ]
+    validation.abandon(reservation)
+    assert validation.num_samples == 0
+    assert validation.one_simulation() is None
+
+
+def test_one_simulation_is_the_one_with_most_steps_in_order() -> None:
+    validation = ValidationSet(LAYOUT)
+    add(validation, 5, 0)
+    truth = {step: add(validation, 6, step) for step in (3, 1, 2)}
+    simulation = validation.one_simulation()
+    assert simulation is not None
+    assert (simulation.simulation, simulation.steps, simulation.times) == (6, (1, 2, 3), (0.5, 1.0, 1.5))
+    assert simulation.parameters == pytest.approx({"a": 0.6})
+    assert simulation.fields["u"].shape == (3, 2, 3)
+    np.testing.assert_array_equal(simulation.fields["p"][2], truth[3][1])
+
+
+def test_samples_may_arrive_while_others_are_evaluated(surrogate: Surrogate) -> None:
+    validation = ValidationSet(LAYOUT, chunk_size=2)
+    add(validation, 0, 0)
+    arrived = threading.Event()
+
+    def receive() -> None:
+        for step in range(1, 200):
+            add(validation, 0, step)
+        arrived.set()
+
+    thread = threading.Thread(target=receive)
+    thread.start()
+    seen = []
+    while not arrived.is_set():
+        report = validation.evaluate(surrogate, mse, SoloCollective(), batches=0)
+        assert report is not None
+        seen.append(report.num_samples)
+    thread.join(10)
+    assert seen == sorted(seen)
+    assert validation.num_samples == 200
