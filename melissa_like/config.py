@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from melissa_like.errors import ConfigurationError
 from melissa_like.records import FieldSpec, Layout, Routing
@@ -40,6 +41,13 @@ __all__ = [
 CONFIG_FILE = "config.yaml"
 
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
+
+#: Settings of the bundled recipes besides the capacity; a recipe of your own checks its settings itself.
+_RECIPE_SETTINGS = {
+    "melissa_like.buffer.fifo": (),
+    "melissa_like.buffer.firo": ("watermark", "pseudo_epochs"),
+    "melissa_like.buffer.reservoir": ("watermark", "views_per_sample"),
+}
 
 
 @dataclass(kw_only=True)
@@ -77,18 +85,19 @@ class SolverConfig:
         launch: how a job of several ranks is started; `{num_ranks}` is filled in. Empty: the command itself.
         num_ranks: client ranks per job.
         num_steps: time steps per simulation; null for an adaptive solver, which says it at goodbye.
-        fields: what it sends, by name.
+        fields: what it sends, by name: a `FieldConfig` each.
         parameters: a distribution per parameter, by import path.
         environment: variables added to the job's environment.
     """
 
     name: str = "???"
-    solve: dict[str, Any] | None = None
-    command: list[str] | None = None
+    solve: dict[str, Any] = field(default_factory=dict)
+    command: list[str] = field(default_factory=list)
     launch: str = "mpiexec -n {num_ranks}"
     num_ranks: int = 2
     num_steps: int | None = None
-    fields: dict[str, FieldConfig] = field(default_factory=dict)
+    # Not dict[str, FieldConfig]: Hydra's command line cannot add an entry to that.
+    fields: dict[str, Any] = field(default_factory=dict)
     parameters: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
 
@@ -236,9 +245,23 @@ class Config:
 
 
 def as_config(composed: Any) -> Config:
-    """The plain dataclasses of a composed configuration, interpolations resolved."""
-    config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), composed))
-    assert isinstance(config, Config)
+    """The plain dataclasses of a composed configuration, interpolations resolved.
+
+    Raises:
+        ConfigurationError: a value of the wrong type, a field's unknown key, or an interpolation of what is not there.
+    """
+    try:
+        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), composed))
+        assert isinstance(config, Config)
+        config.solver.fields = {name: _field(spec) for name, spec in config.solver.fields.items()}
+    except OmegaConfBaseException as error:
+        raise ConfigurationError(f"{error.full_key}: {error.msg}") from None
+    return config
+
+
+def _field(spec: Mapping[str, Any]) -> FieldConfig:
+    config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(FieldConfig), dict(spec)))
+    assert isinstance(config, FieldConfig)
     return config
 
 
@@ -251,7 +274,7 @@ def load_config(run_dir: Path) -> Config:
     try:
         loaded = OmegaConf.load(run_dir / CONFIG_FILE)
     except OSError as error:
-        raise ConfigurationError(f"{run_dir / CONFIG_FILE} cannot be read ({error}): give a study's directory") from None
+        raise ConfigurationError(f"{run_dir / CONFIG_FILE} cannot be read ({error}): name a study") from None
     return as_config(loaded)
 
 
@@ -371,16 +394,32 @@ def _check_choices(config: Config) -> None:
             "training.schedule_on is 'batches' but training.max_batches is null, so the end of the schedule is "
             "unknown: set training.max_batches or write schedule_on: samples"
         )
-    if (config.solver.solve is None) == (config.solver.command is None):
+    if bool(config.solver.solve) == bool(config.solver.command):
         raise ConfigurationError(
             f"solver {config.solver.name!r} needs exactly one of solver.solve (a generator plug-in) and solver.command "
             "(a program with its own main)"
         )
-    if config.solver.solve is not None and "_target_" not in config.solver.solve:
+    if config.solver.solve and "_target_" not in config.solver.solve:
         raise ConfigurationError("solver.solve has no _target_: write the import path of the generator function")
 
 
+def _check_recipe(buffer: BufferConfig) -> None:
+    settings = {
+        name: getattr(buffer, name)
+        for name in ("watermark", "pseudo_epochs", "views_per_sample")
+        if getattr(buffer, name) is not None
+    }
+    known = _RECIPE_SETTINGS.get(buffer._target_)
+    for name, value in settings.items():
+        if known is not None and name not in known:
+            raise ConfigurationError(
+                f"buffer.{name} is {value} but the recipe {buffer._target_} has no {name}: set it to null, or choose "
+                "another recipe (buffer=reservoir)"
+            )
+
+
 def _check_buffer(config: Config) -> None:
+    _check_recipe(config.buffer)
     capacity = _capacity(config.buffer, layout_of(config.solver))
     watermark = config.buffer.watermark
     if capacity < config.launcher.num_server_ranks:

@@ -57,7 +57,8 @@ class _Points:
         while index >= len(self._points):
             more = max(64, len(self._points))
             self._points = np.concatenate([self._points, self._engine.random(more)])
-        return self._points[index]
+        point: FloatArray = self._points[index]
+        return point
 
 
 class Halton:

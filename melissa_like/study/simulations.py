@@ -1,7 +1,7 @@
 """The ledger of simulations: what is waiting, running, sent, complete or given up, and what was delivered of each."""
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
 
 from melissa_like.records import Purpose
@@ -73,9 +73,8 @@ class Simulation:
         self.progressed_at = now
         self.story.append(f"attempt {self.attempt} given to {job}")
 
-    def receive(self, rank: int, steps: Iterable[int], num_parts: int, now: float) -> None:
-        """Take a server rank's report."""
-        self.delivered.update(steps)
+    def receive(self, rank: int, num_parts: int, now: float) -> None:
+        """Take a server rank's report of the present attempt."""
         self.parts_received[rank] += num_parts
         self.progressed_at = now
 
@@ -133,10 +132,10 @@ class Ledger:
         self.num_restarts += simulation.attempt > 1
         return simulation
 
-    def receive(self, simulation: Simulation, rank: int, steps: Sequence[int], num_parts: int, now: float) -> None:
-        """Take a server rank's report of the present attempt."""
+    def deliver(self, simulation: Simulation, steps: Sequence[int]) -> None:
+        """Samples of a simulation are on a server rank, of whatever attempt."""
         before = len(simulation.delivered)
-        simulation.receive(rank, steps, num_parts, now)
+        simulation.delivered.update(steps)
         if simulation.purpose is Purpose.TRAINING:
             self.samples_delivered += len(simulation.delivered) - before
 

@@ -226,7 +226,7 @@ class StudyState:
         simulation = self._attempt_of(event.simulation, event.attempt)
         if event.breaks_contract:
             self._end("failed", f"the solver broke its contract in simulation {event.simulation}: {event.message}")
-        elif simulation is not None and not simulation.over:
+        elif simulation is not None and simulation.simulation in self.simulations.in_progress:
             job = self.jobs.get(event.job)
             if job is not None and job.phase is JobPhase.BUSY:
                 job.phase = JobPhase.ENDING  # it ends by itself; its exit must not fail the attempt a second time
@@ -237,10 +237,9 @@ class StudyState:
         simulation = self.simulations[event.simulation]
         if simulation.over:
             return
-        if event.attempt != simulation.attempt:
-            simulation.delivered.update(event.steps)
-            return
-        self.simulations.receive(simulation, event.rank, event.steps, event.num_parts, self._now)
+        self.simulations.deliver(simulation, event.steps)
+        if event.attempt == simulation.attempt:
+            simulation.receive(event.rank, event.num_parts, self._now)
         if simulation.state is SimulationState.SENT:
             self._settle(simulation)
 

@@ -1,0 +1,104 @@
+"""The pictures at the end of a study: loss curves, the buffer's population, a predicted field beside the true one.
+
+matplotlib is imported when a figure is drawn, with the Agg canvas: no display is needed.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["draw_field", "draw_losses", "draw_population"]
+
+
+def _figure(width: float, height: float, columns: int = 1) -> tuple[Any, list[Any]]:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, list(np.atleast_1d(figure.subplots(1, columns)))
+
+
+def draw_losses(path: Path, rows: Sequence[Mapping[str, float]], validations: Sequence[Mapping[str, float]]) -> None:
+    """Training loss and validation error over the training steps.
+
+    Args:
+        path: of the PNG.
+        rows: recorded metrics with `batches` and `training_loss` (normalized units).
+        validations: reports with `batches`, `loss` (original units) and `relative_l2`.
+    """
+    figure, (left, right) = _figure(9, 3.4, columns=2)
+    shown = [row for row in rows if np.isfinite(row.get("training_loss", np.nan))]
+    left.semilogy([row["batches"] for row in shown], [row["training_loss"] for row in shown], label="training")
+    left.set(xlabel="training step", ylabel="training loss (normalized units)")
+    right.semilogy(
+        [v["batches"] for v in validations],
+        [100 * v["relative_l2"] for v in validations],
+        "o-",
+        label="held-out simulations",
+    )
+    right.set(xlabel="training step", ylabel="relative L2 error (%)")
+    right.grid(True, which="both", alpha=0.3)
+    left.grid(True, which="both", alpha=0.3)
+    figure.savefig(path, dpi=120)
+
+
+def draw_population(path: Path, rows: Sequence[Mapping[str, float]], capacity: int, watermark: int | None) -> None:
+    """Seen and unseen samples in the buffer over time.
+
+    Args:
+        path: of the PNG.
+        rows: recorded metrics with `seconds`, `seen` and `unseen`.
+        capacity: samples, drawn as a line.
+        watermark: samples, drawn as a dotted line if there is one.
+    """
+    figure, (axes,) = _figure(7, 3.4)
+    seconds = [row["seconds"] for row in rows]
+    axes.stackplot(
+        seconds,
+        [row["seen"] for row in rows],
+        [row["unseen"] for row in rows],
+        labels=("seen", "unseen"),
+        colors=("#9ecae1", "#3182bd"),
+    )
+    axes.axhline(capacity, color="black", linewidth=1, label="capacity")
+    if watermark:
+        axes.axhline(watermark, color="black", linewidth=1, linestyle=":", label="watermark")
+    axes.set(xlabel="seconds", ylabel="samples in the buffer", ylim=(0, 1.1 * capacity))
+    axes.legend(loc="upper right", ncols=4, fontsize="small")
+    figure.savefig(path, dpi=120)
+
+
+def draw_field(path: Path, name: str, title: str, predicted: npt.NDArray[Any], true: npt.NDArray[Any]) -> None:
+    """A predicted field, the solver's, and the error; fields of more than two dimensions show their middle plane.
+
+    Args:
+        path: of the PNG.
+        name: of the field.
+        title: what is shown, beside the name.
+        predicted: shape of the field, original units.
+        true: the same, from a held-out simulation.
+    """
+    figure, axes = _figure(11, 3.3, columns=3)
+    figure.suptitle(f"{name}, {title}")
+    low, high = float(true.min()), float(true.max())
+    if true.ndim == 1:
+        for ax, values, label in zip(axes, (predicted, true, predicted - true), _LABELS, strict=True):
+            ax.plot(values)
+            ax.set_title(label)
+    else:
+        plane = tuple(n // 2 for n in true.shape[:-2])
+        error = (predicted - true)[plane]
+        span = float(np.abs(error).max()) or 1.0
+        for ax, values, label in zip(axes[:2], (predicted[plane], true[plane]), _LABELS, strict=False):
+            figure.colorbar(ax.imshow(values, vmin=low, vmax=high, origin="lower", cmap="inferno"), ax=ax)
+            ax.set_title(label)
+        figure.colorbar(axes[2].imshow(error, vmin=-span, vmax=span, origin="lower", cmap="RdBu_r"), ax=axes[2])
+        axes[2].set_title(_LABELS[2])
+    figure.savefig(path, dpi=120)
+
+
+_LABELS = ("predicted", "solver", "predicted − solver")

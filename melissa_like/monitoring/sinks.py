@@ -1,0 +1,92 @@
+"""Where measured values go: one small object per destination, one method."""
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol, TextIO
+
+__all__ = ["JsonLinesSink", "Recorder", "Sink", "TensorBoardSink"]
+
+
+class Sink(Protocol):
+    """Takes the values of one moment; owned by the thread that writes."""
+
+    def write(self, at_s: float, values: Mapping[str, float]) -> None:
+        """Keep the values measured at `at_s` on the monotonic clock."""
+        ...
+
+    def close(self) -> None:
+        """Write what is left."""
+        ...
+
+
+class Recorder:
+    """Keeps every row in memory, for the figures at the end; thins itself so that it never grows past a bound.
+
+    Args:
+        max_rows: when reached, every second row is dropped and from then on every second one kept.
+    """
+
+    def __init__(self, max_rows: int = 4000) -> None:
+        self.rows: list[dict[str, float]] = []
+        self._max_rows = max_rows
+        self._stride = 1
+        self._count = 0
+        self._started_at: float | None = None
+
+    def write(self, at_s: float, values: Mapping[str, float]) -> None:
+        """Keep a row; its key `seconds` counts from the first."""
+        if self._started_at is None:
+            self._started_at = at_s
+        if self._count % self._stride == 0:
+            self.rows.append({"seconds": at_s - self._started_at, **values})
+        self._count += 1
+        if len(self.rows) >= self._max_rows:
+            self.rows = self.rows[::2]
+            self._stride *= 2
+
+    def close(self) -> None:
+        """Nothing to write."""
+
+
+class JsonLinesSink:
+    """One JSON object per line: time of day in seconds, then the values."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._stream: TextIO | None = None
+
+    def write(self, at_s: float, values: Mapping[str, float]) -> None:
+        """Append a line."""
+        if self._stream is None:
+            self._stream = self._path.open("a", encoding="utf-8")
+        self._stream.write(json.dumps({"time": time.time(), **values}) + "\n")
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._stream is not None:
+            self._stream.close()
+
+
+class TensorBoardSink:
+    """TensorBoard events; the horizontal axis is the training step. Opened at the first write."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._writer: Any = None
+
+    def write(self, at_s: float, values: Mapping[str, float]) -> None:
+        """Write one scalar per value."""
+        if self._writer is None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._writer = SummaryWriter(str(self._folder))
+        step = int(values.get("batches", 0))
+        for name, value in values.items():
+            self._writer.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        """Flush and close the event file."""
+        if self._writer is not None:
+            self._writer.close()

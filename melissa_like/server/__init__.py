@@ -1,0 +1,17 @@
+"""A server rank: receives what it owns, keeps a bounded selection of it, trains on that.
+
+| thread | owns | waits for |
+|---|---|---|
+| main (the trainer) | model, optimizer, the default process group | the next turn; the gradients' all-reduce |
+| `receiver` | the PULL socket, the assembler | a message; room in the buffer |
+| `loading` | the agreement's process group, the batches being prepared | a free slot of the ring; samples |
+| `control` | the DEALER socket, the sinks | a message of the launcher |
+
+The threads meet in the buffer, in the loader's lane and in the control thread's inbox, nowhere else. An exception on
+any of them closes the buffer; the trainer's next turn raises it. `rank` is the composition root; `reception` is the
+half that needs no torch, which `melissa-like check` uses as well.
+"""
+
+from melissa_like.server.reception import Reception
+
+__all__ = ["Reception"]

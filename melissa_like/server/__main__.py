@@ -1,0 +1,21 @@
+"""`python -m melissa_like.server RUN_DIR`: one server rank, its number in RANK; started by the launcher."""
+
+import os
+import sys
+from contextlib import closing
+from pathlib import Path
+
+from melissa_like.config import load_config
+from melissa_like.server.rank import run_server_rank
+from melissa_like.transport.zmq_transport import ZmqTransport
+
+
+def main() -> int:
+    """The exit code."""
+    run_dir = Path(sys.argv[1])
+    with closing(ZmqTransport(host=load_config(run_dir).transport.host)) as transport:
+        return run_server_rank(run_dir, rank=int(os.environ.get("RANK", "0")), transport=transport)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

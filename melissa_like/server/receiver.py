@@ -1,0 +1,199 @@
+"""The receiving thread of a server rank: parts in, complete samples committed.
+
+It blocks in two places only: waiting for a message, and committing a complete sample to a buffer that is full of unseen
+ones. The second is back-pressure: the solvers feel it, and the launcher is told. A malformed message is counted and
+dropped; an exception closes the buffer, so that the trainer's next draw raises it.
+"""
+
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from melissa_like.assembly import Assembler, Completed, Placement, Refusal, as_bytes
+from melissa_like.errors import ProtocolError
+from melissa_like.protocol.wire import Header, Kind, decode
+from melissa_like.records import FloatArray, Purpose, SampleKey
+from melissa_like.transport import PartReceiver
+
+__all__ = ["Arrival", "Receiver", "Rejection", "SampleSink"]
+
+_WAIT_S = 0.2
+_COMMIT_S = 0.05
+
+
+class SampleSink(Protocol):
+    """Where complete samples of one purpose go: the buffer, or the validation set."""
+
+    def commit(
+        self, reservation: Any, *, key: SampleKey, time: float, parameters: FloatArray, timeout_s: float
+    ) -> bool:
+        """Take a sample; False if there was no place within the time."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A part was received; `step` if it completed a sample that is now committed."""
+
+    simulation: int
+    attempt: int
+    step: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A part was refused because the solver broke its contract."""
+
+    simulation: int
+    attempt: int
+    reason: str
+    message: str
+
+
+class Receiver:
+    """Owns the PULL socket and the assembler, on a thread of its own.
+
+    Args:
+        sinks: by purpose.
+        tell: takes `Arrival` and `Rejection`; called on the receiving thread, must not block.
+        on_error: takes the exception that ended the thread.
+    """
+
+    def __init__(
+        self,
+        *,
+        socket: PartReceiver,
+        assembler: Assembler,
+        sinks: dict[Purpose, SampleSink],
+        tell: Callable[[Arrival | Rejection], None],
+        on_error: Callable[[BaseException], None],
+    ) -> None:
+        self._socket = socket
+        self._assembler = assembler
+        self._sinks = sinks
+        self._tell = tell
+        self._on_error = on_error
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="receiver", daemon=True)
+        self._header: Header | None = None
+        self._placement: Placement | None = None
+        self._parameters = np.empty(0, dtype=np.float64)
+        self._over: deque[int] = deque()
+        self.put_waits = False
+        self.num_bytes = 0
+        self.put_wait_seconds = 0.0
+        self.first_at: float | None = None
+        self.last_at: float | None = None
+        self.refused: Counter[str] = Counter()
+
+    def start(self) -> None:
+        """Begin to receive."""
+        self._thread.start()
+
+    def close(self, timeout_s: float) -> None:
+        """End the thread and close the socket.
+
+        Raises:
+            AssertionError: the thread did not end in time.
+        """
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._socket.wake()
+            self._thread.join(timeout_s)
+            assert not self._thread.is_alive(), "the receiving thread did not end"
+        self._socket.close()
+
+    def forget(self, simulation: int) -> None:
+        """Nothing more comes of a simulation; from any thread, takes effect at the next message."""
+        self._over.append(simulation)
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping.is_set():
+                self._receive_one()
+                while self._over:
+                    self._assembler.forget(self._over.popleft())
+        except BaseException as error:
+            self._on_error(error)
+
+    def _receive_one(self) -> None:
+        self._expect_nothing()
+        received = self._socket.receive(self._place, _WAIT_S)
+        if received is None:
+            return
+        header, placement = self._header, self._placement
+        if received.fault is not None:
+            self.refused["malformed message"] += 1
+            if placement is not None:
+                self._assembler.drop(placement)
+            return
+        self._count(received.nbytes)
+        if header is None:
+            return
+        if header.kind is Kind.OPEN:
+            self._heed(self._assembler.open(header, self._parameters.copy()))
+            return
+        completed = self._assembler.add(placement) if placement is not None else None
+        if completed is not None and not self._commit(completed):
+            return
+        self._tell(Arrival(header.simulation, header.attempt, None if completed is None else completed.key.step))
+
+    def _expect_nothing(self) -> None:
+        self._header = self._placement = None
+
+    def _place(self, encoded: bytes) -> memoryview | None:
+        """Where the payload of this header goes; None discards it."""
+        try:
+            header = decode(encoded)
+        except ProtocolError:
+            self.refused["malformed header"] += 1
+            return None
+        if header.kind is Kind.OPEN:
+            self._header = header
+            self._parameters = np.empty(header.box.size, dtype=np.float64)
+            return as_bytes(self._parameters)
+        placed = self._assembler.place(header)
+        if isinstance(placed, Refusal):
+            if self._heed(placed):
+                self._header = header
+            return None
+        self._header, self._placement = header, placed
+        return placed.target
+
+    def _heed(self, refusal: Refusal | None) -> bool:
+        """Count a refusal; a fault is told. True if the part still counts as received: the sample was there already."""
+        if refusal is None:
+            return True
+        self.refused[refusal.reason.value] += 1
+        if refusal.is_fault:
+            self._tell(Rejection(refusal.simulation, refusal.attempt, refusal.reason.value, refusal.message))
+        return refusal.counts_as_received
+
+    def _commit(self, completed: Completed) -> bool:
+        sink = self._sinks[completed.purpose]
+        started = time.monotonic()
+        while not sink.commit(
+            completed.reservation,
+            key=completed.key,
+            time=completed.time,
+            parameters=completed.parameters,
+            timeout_s=_COMMIT_S,
+        ):
+            self.put_waits = True
+            if self._stopping.is_set():
+                return False
+        if self.put_waits:
+            self.put_waits = False
+            self.put_wait_seconds += time.monotonic() - started
+        return True
+
+    def _count(self, nbytes: int) -> None:
+        self.num_bytes += nbytes
+        self.last_at = time.monotonic()
+        if self.first_at is None:
+            self.first_at = self.last_at

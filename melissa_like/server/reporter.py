@@ -1,0 +1,199 @@
+"""The control thread of a server rank: what it tells the launcher, and what the launcher tells it.
+
+It owns the DEALER socket and the sinks. The other threads hand it what they have to say through one queue and never
+touch the socket; so a receiver that waits for the buffer does not keep the launcher from hearing that the rank lives.
+"""
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from melissa_like.monitoring import Sink
+from melissa_like.protocol.control import (
+    ControlMessage,
+    Delivery,
+    Metrics,
+    Pressure,
+    Progress,
+    ReceptionOver,
+    RejectedPart,
+    ServerHello,
+    SimulationOver,
+    Stop,
+)
+from melissa_like.protocol.link import Link
+from melissa_like.records import StudyIdentity
+from melissa_like.server.receiver import Arrival, Rejection
+from melissa_like.transport import ControlClient
+
+__all__ = ["Orders", "Reporter"]
+
+_WAIT_S = 0.05
+_REPORT_EVERY_S = 0.005
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Orders:
+    """What to do when the launcher speaks; called on the control thread, must not block.
+
+    Attributes:
+        simulation_over: nothing more comes of a simulation.
+        reception_over: nothing more comes at all.
+        stop: end at the next agreed training step, with the reason.
+    """
+
+    simulation_over: Callable[[int], None]
+    reception_over: Callable[[], None]
+    stop: Callable[[str], None]
+
+
+class Reporter:
+    """Owns the control socket of a server rank, on a thread of its own.
+
+    Args:
+        hello: the first message.
+        measure: the present metrics by name, for the live view and the sinks.
+        put_waits: whether a commit is blocked right now.
+        interval_s: between two reports of metrics.
+    """
+
+    def __init__(
+        self,
+        *,
+        socket: ControlClient,
+        identity: StudyIdentity,
+        hello: ServerHello,
+        orders: Orders,
+        measure: Callable[[], Mapping[str, float]],
+        put_waits: Callable[[], bool],
+        sinks: Sequence[Sink],
+        interval_s: float,
+        on_error: Callable[[BaseException], None],
+    ) -> None:
+        self._socket = socket
+        self._link = Link(identity)
+        self._hello = hello
+        self._rank = hello.rank
+        self._orders = orders
+        self._measure = measure
+        self._put_waits = put_waits
+        self._sinks = sinks
+        self._interval_s = interval_s
+        self._on_error = on_error
+        self._inbox: queue.SimpleQueue[Arrival | Rejection | ControlMessage] = queue.SimpleQueue()
+        self._pressed = False
+        self._reported_at = 0.0
+        self._measured_at = 0.0
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="control", daemon=True)
+
+    def start(self) -> None:
+        """Say hello and begin to listen."""
+        self._thread.start()
+
+    def tell(self, news: Arrival | Rejection | ControlMessage) -> None:
+        """Hand over something to say; from any thread, never blocks."""
+        self._inbox.put(news)
+
+    def close(self, timeout_s: float) -> None:
+        """Say what is left, wait until the launcher has acknowledged it, and end the thread."""
+        self._closing.set()
+        if self._thread.is_alive():
+            self._socket.wake()
+            self._thread.join(timeout_s)
+            assert not self._thread.is_alive(), "the control thread did not end"
+
+    def _run(self) -> None:
+        try:
+            self._post(self._hello)
+            while not self._closing.is_set():
+                self._turn()
+            self._say_the_rest(time.monotonic() + 3.0)
+        except BaseException as error:
+            self._on_error(error)
+        finally:
+            self._socket.close(1.0)
+
+    def _turn(self) -> None:
+        received = self._socket.receive(_REPORT_EVERY_S if not self._inbox.empty() else _WAIT_S)
+        if received is not None:
+            message = self._link.receive(received)
+            if message is not None:
+                self._obey(message)
+        now = time.monotonic()
+        for encoded in self._link.due(now):
+            self._socket.send(encoded)
+        if now - self._reported_at >= _REPORT_EVERY_S:
+            self._reported_at = now
+            self._report()
+        if now - self._measured_at >= self._interval_s:
+            self._measured_at = now
+            self._report_metrics(now)
+
+    def _say_the_rest(self, deadline: float) -> None:
+        self._report()
+        self._report_metrics(time.monotonic())
+        while not self._link.settled and time.monotonic() < deadline:
+            received = self._socket.receive(_WAIT_S)
+            if received is not None:
+                self._link.receive(received)
+            for encoded in self._link.due(time.monotonic()):
+                self._socket.send(encoded)
+
+    def _obey(self, message: ControlMessage) -> None:
+        match message:
+            case SimulationOver(simulation=simulation):
+                self._orders.simulation_over(simulation)
+            case ReceptionOver():
+                self._orders.reception_over()
+            case Stop(reason=reason):
+                self._orders.stop(reason)
+            case _:
+                raise AssertionError(f"a server rank was told {type(message).__name__}")
+
+    def _report(self) -> None:
+        """Everything in the inbox: arrivals added up per attempt, the rest as it is, in order."""
+        arrivals: dict[tuple[int, int], tuple[list[int], list[int]]] = {}
+        others: list[ControlMessage] = []
+        while not self._inbox.empty():
+            news = self._inbox.get_nowait()
+            if isinstance(news, Arrival):
+                steps, count = arrivals.setdefault((news.simulation, news.attempt), ([], [0]))
+                count[0] += 1
+                if news.step is not None:
+                    steps.append(news.step)
+            elif isinstance(news, Rejection):
+                others.append(
+                    RejectedPart(
+                        rank=self._rank,
+                        simulation=news.simulation,
+                        attempt=news.attempt,
+                        reason=news.reason,
+                        message=news.message,
+                    )
+                )
+            else:
+                others.append(news)
+        if arrivals:
+            deliveries = tuple(
+                Delivery(simulation=simulation, attempt=attempt, steps=tuple(steps), num_parts=count[0])
+                for (simulation, attempt), (steps, count) in arrivals.items()
+            )
+            self._post(Progress(rank=self._rank, deliveries=deliveries))
+        for message in others:
+            self._post(message)
+        pressed = self._put_waits()
+        if pressed != self._pressed:
+            self._pressed = pressed
+            self._post(Pressure(rank=self._rank, put_waits=pressed))
+
+    def _report_metrics(self, now: float) -> None:
+        values = dict(self._measure())
+        for sink in self._sinks:
+            sink.write(now, values)
+        self._socket.send(self._link.post_unnumbered(Metrics(rank=self._rank, values=values)))
+
+    def _post(self, message: ControlMessage) -> None:
+        self._socket.send(self._link.post(message, time.monotonic()))
