@@ -1,7 +1,8 @@
 """From the parts of MPI ranks to complete samples.
 
 An `Assembler` belongs to one server rank and is pure: `place` says where a part's payload goes, `add` says that it is
-there, and returns the `Completed` sample when it was the last one; what does not belong gets a `Refusal`. No thread, clock or socket inside; the receiving thread of a server rank calls it. Never imported here: zmq, torch.
+there, and returns the `Completed` sample when it was the last one; what does not belong gets a `Refusal`. No thread,
+clock or socket inside; the receiving thread of a server rank calls it. Never imported here: zmq, torch.
 """
 
 from melissa_like.assembly.assembler import Assembler

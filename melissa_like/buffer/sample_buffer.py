@@ -172,10 +172,14 @@ class SampleBuffer:
         Blocks while there is no room, `timeout_s` at most.
 
         Returns:
-            False: there was no room in time, or the buffer is closed; the reservation still stands.
+            False: there was no room in time; the reservation still stands.
+
+        Raises:
+            BufferClosedError: closed before or meanwhile.
         """
         with self._changed:
             if not self._has_room() and not self._wait_for_room(timeout_s):
+                self._check_open()
                 return False
             if self._filled == self._level.capacity:
                 self._evict()
@@ -326,7 +330,7 @@ class SampleBuffer:
             )
 
     def close(self, error: BaseException | None = None) -> None:
-        """Wake everybody: draws raise, with `error` as the cause, and puts find no room. The first call counts."""
+        """Wake everybody: draws and puts raise, with `error` as the cause. The first call counts."""
         with self._changed:
             if not self._closed:
                 self._closed, self._error = True, error

@@ -28,6 +28,9 @@ def config(*overrides: str) -> Config:
 def test_every_file_composes_and_passes_the_check(override: str) -> None:
     extra = ["sampling.design.path=some.csv"] if override == "sampling=list" else []
     extra += ["solver.num_ranks=1"] if override == "launcher=inline" else []
+    if override == "solver=empty":
+        extra += ["solver.name=mine", "solver.command=[./mine]", "+solver.fields.f.shape=[4]"]
+        extra += ["+solver.parameters.a={_target_:melissa_like.sampling.Uniform,low:0,high:1}"]
     check(config(override, *extra))
 
 

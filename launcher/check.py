@@ -1,0 +1,251 @@
+"""`melissa-like check`: one simulation of the configured solver against a receiver that looks at everything.
+
+The launcher's own shell and state run it, as a study of one simulation; only the server rank is another: a thread of
+this process that assembles samples, measures them, and trains nothing.
+"""
+
+import math
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.table import Table
+
+from melissa_like.config import Config, layout_of
+from melissa_like.launcher.executors import Executor, InlineExecutor, JobSpec, JobUpdate
+from melissa_like.launcher.run import Launch, prepare
+from melissa_like.launcher.rundir import log_path
+from melissa_like.records import FieldSpec, FloatArray, Purpose, SampleKey
+from melissa_like.server.reception import Reception
+
+__all__ = ["CheckingSink", "check_solver"]
+
+_CHECK_WAIT_S = 0.05
+
+
+@dataclass(slots=True)
+class _FieldFindings:
+    """What was seen of one field."""
+
+    low: float = math.inf
+    high: float = -math.inf
+    not_finite: int = 0
+    first_bad_step: int | None = None
+
+
+@dataclass(slots=True)
+class CheckingSink:
+    """Takes complete samples and measures them."""
+
+    fields: tuple[FieldSpec, ...]
+    findings: dict[str, _FieldFindings] = field(default_factory=dict)
+    steps: list[int] = field(default_factory=list)
+    times: list[float] = field(default_factory=list)
+    arrived_at: list[float] = field(default_factory=list)
+    parameters: FloatArray | None = None
+
+    def reserve(self) -> "_Arrays":
+        """Fresh arrays: a check is small."""
+        return _Arrays(tuple(np.empty(f.shape, dtype=f.numpy_dtype) for f in self.fields))
+
+    def abandon(self, reservation: Any) -> None:
+        """Nothing to give back."""
+
+    def commit(
+        self, reservation: Any, *, key: SampleKey, time: float, parameters: FloatArray, timeout_s: float
+    ) -> bool:
+        """Measure the sample."""
+        self._note_arrival()
+        self.steps.append(key.step)
+        self.times.append(time)
+        self.parameters = parameters
+        for spec, values in zip(self.fields, reservation.fields, strict=True):
+            self._measure(spec, values, key.step)
+        return True
+
+    def _note_arrival(self) -> None:
+        self.arrived_at.append(time.monotonic())
+
+    def _measure(self, spec: FieldSpec, values: npt.NDArray[Any], step: int) -> None:
+        found = self.findings.setdefault(spec.name, _FieldFindings())
+        finite = np.isfinite(values)
+        bad = int(values.size - finite.sum())
+        found.not_finite += bad
+        if bad and found.first_bad_step is None:
+            found.first_bad_step = step
+        if finite.any():
+            found.low = min(found.low, float(values[finite].min()))
+            found.high = max(found.high, float(values[finite].max()))
+
+
+@dataclass(frozen=True, slots=True)
+class _Arrays:
+    fields: tuple[npt.NDArray[Any], ...]
+
+
+class _TwoPlaces:
+    """Server ranks as threads of this process, solver jobs where the backend puts them."""
+
+    def __init__(self, servers: Executor, jobs: Executor) -> None:
+        self._servers = servers
+        self._jobs = jobs
+
+    def __enter__(self) -> Self:
+        self._stack = ExitStack()
+        self._stack.enter_context(self._servers)
+        self._stack.enter_context(self._jobs)
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._stack.close()
+
+    def _of(self, name: str) -> Executor:
+        return self._servers if name.startswith("server-") else self._jobs
+
+    def submit(self, spec: JobSpec) -> None:
+        self._of(spec.name).submit(spec)
+
+    def poll(self) -> tuple[JobUpdate, ...]:
+        return (*self._servers.poll(), *self._jobs.poll())
+
+    def cancel(self, name: str) -> None:
+        self._of(name).cancel(name)
+
+    def close(self, timeout_s: float) -> None:
+        self._jobs.close(timeout_s)
+        self._servers.close(timeout_s)
+
+
+def check_solver(composed: DictConfig) -> int:
+    """Run one simulation, print what was found; 0 if the solver keeps its contract.
+
+    Raises:
+        ConfigurationError: the configuration cannot work.
+    """
+    composed.study.num_simulations = 1
+    composed.study.num_validation_simulations = 0
+    composed.launcher.num_server_ranks = 1
+    composed.launcher.max_attempts = 1
+    composed.launcher.max_failed_starts = 1
+    composed.launcher.max_failed_fraction = 0.0
+    composed.buffer.watermark = None
+    config, backend, source = prepare(composed)
+    sink = CheckingSink(layout_of(config.solver).fields)
+    with TemporaryDirectory(prefix="melissa-like-check-") as folder, ExitStack() as stack:
+        run_dir = Path(folder)
+        started_at = time.monotonic()
+
+        def serve(spec: JobSpec, canceled: threading.Event) -> int:
+            with ExitStack() as inner:
+                transport = inner.enter_context(closing(backend.transport(config)))
+                return _receive(config, run_dir, transport, sink, canceled)
+
+        def executor(on_change: Callable[[], None]) -> Executor:
+            return _TwoPlaces(InlineExecutor(serve, on_change=on_change), backend.executor(config, on_change))
+
+        launch = stack.enter_context(
+            Launch(
+                config=config,
+                backend=backend,
+                source=source,
+                composed=composed,
+                run_dir=run_dir,
+                executor=executor,
+                server_spec=lambda rank: _spec(run_dir, rank),
+            )
+        )
+        launch.run()
+        return _print_findings(config, sink, launch.state.outcome == "completed", launch.state.reason, started_at)
+
+
+def _spec(run_dir: Path, rank: int) -> JobSpec:
+    name = f"server-{rank}"
+    return JobSpec(
+        name=name, command=("check",), environment={}, log=log_path(run_dir, name), working_directory=Path.cwd()
+    )
+
+
+def _receive(config: Config, run_dir: Path, transport: Any, sink: CheckingSink, canceled: threading.Event) -> int:
+    """A server rank that measures instead of training."""
+    over = threading.Event()
+    with Reception(
+        config=config,
+        run_dir=run_dir,
+        rank=0,
+        transport=transport,
+        sinks={Purpose.TRAINING: sink, Purpose.VALIDATION: sink},
+        measure=dict,
+        reporting_sinks=(),
+        device="none",
+        on_reception_over=over.set,
+        on_stop=lambda reason: over.set(),
+        on_error=lambda error: over.set(),
+    ) as reception:
+        while not over.wait(_CHECK_WAIT_S) and not canceled.is_set():
+            continue
+        reception.finish({}, ())
+    return 0
+
+
+def _print_findings(config: Config, sink: CheckingSink, completed: bool, reason: str, started_at: float) -> int:
+    console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else 120)
+    table = Table(title=f"solver {config.solver.name}: one simulation on {config.solver.num_ranks} ranks")
+    for title in ("field", "shape", "dtype", "lowest", "highest", "not finite"):
+        table.add_column(title)
+    for spec in sink.fields:
+        found = sink.findings.get(spec.name, _FieldFindings())
+        table.add_row(
+            spec.name,
+            "×".join(str(n) for n in spec.shape),
+            spec.dtype,
+            f"{found.low:.6g}",
+            f"{found.high:.6g}",
+            "none" if not found.not_finite else f"{found.not_finite}, first at step {found.first_bad_step}",
+        )
+    console.print(table)
+    console.print(f"parameters: {_parameters(config, sink)}", highlight=False)
+    console.print(f"time steps: {_steps(sink)}", highlight=False)
+    console.print(f"first step after {_first(sink, started_at)}, then {_pace(sink)} per step", highlight=False)
+    bad = any(found.not_finite for found in sink.findings.values())
+    if not completed:
+        sys.stderr.write(f"melissa-like check: the solver does not keep its contract: {reason}\n")
+    elif bad:
+        sys.stderr.write("melissa-like check: the solver sent values that are not finite\n")
+    else:
+        console.print("the solver keeps its contract: every step covered once, all values finite", highlight=False)
+    return 0 if completed and not bad else 1
+
+
+def _parameters(config: Config, sink: CheckingSink) -> str:
+    if sink.parameters is None:
+        return "none arrived"
+    pairs = zip(config.solver.parameters, sink.parameters, strict=True)
+    return ", ".join(f"{name} = {value:.6g}" for name, value in pairs)
+
+
+def _steps(sink: CheckingSink) -> str:
+    if not sink.steps:
+        return "none arrived"
+    physical = [t for t in sink.times if math.isfinite(t)]
+    span = f", physical time {min(physical):g} to {max(physical):g}" if physical else ", no physical time given"
+    return f"{len(sink.steps)}, numbered {min(sink.steps)} to {max(sink.steps)}{span}"
+
+
+def _first(sink: CheckingSink, started_at: float) -> str:
+    return f"{sink.arrived_at[0] - started_at:.2f} s" if sink.arrived_at else "–"
+
+
+def _pace(sink: CheckingSink) -> str:
+    if len(sink.arrived_at) < 2:
+        return "–"
+    return f"{1e3 * float(np.median(np.diff(sink.arrived_at))):.2f} ms"

@@ -1,0 +1,108 @@
+"""The command `melissa-like`."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from melissa_like.config import Config
+from melissa_like.errors import ConfigurationError, MelissaLikeError
+
+__all__ = ["main"]
+
+_USAGE = """usage: melissa-like COMMAND ...
+
+  run [OVERRIDES] [-m] [--dry-run] [--config-dir DIR]   run a study; -m sweeps over comma-separated values
+  status RUN_DIR                                        one-screen state of a running or finished study
+  check [OVERRIDES] [--config-dir DIR]                  run one simulation of the configured solver and check it
+
+Overrides are Hydra's: melissa-like run study.num_simulations=20 buffer=fifo training.batch_size=32
+`melissa-like run --help` lists the groups, `melissa-like run --cfg job` prints the configuration.
+"""
+_DRY_RUN = "--dry-run"
+
+
+def main() -> None:
+    """Entry of the console script; leaves with an exit code."""
+    arguments = sys.argv[1:]
+    command = arguments[0] if arguments else "--help"
+    if command in ("-h", "--help"):
+        sys.stdout.write(_USAGE)
+        sys.exit(0 if arguments else 2)
+    commands = {"run": _run, "status": _status, "check": _check}
+    if command not in commands:
+        sys.stderr.write(f"melissa-like: unknown command {command!r}: write one of {', '.join(commands)}\n{_USAGE}")
+        sys.exit(2)
+    sys.exit(commands[command](arguments[1:]))
+
+
+def _run(arguments: Sequence[str]) -> int:
+    from melissa_like.launcher.run import plan_study, prepare, run_study
+    from melissa_like.launcher.summary import print_report
+
+    dry = _DRY_RUN in arguments
+    codes: list[int] = []
+
+    def task(composed: DictConfig) -> dict[str, Any] | None:
+        run_dir = Path(HydraConfig.get().runtime.output_dir).resolve()
+        composed.run_dir = str(run_dir)
+        try:
+            if dry:
+                config, backend, _ = prepare(composed)
+                sys.stdout.write("\n".join(plan_study(config, backend, run_dir)) + "\n")
+                return None
+            report = run_study(composed, run_dir)
+        except MelissaLikeError as error:
+            sys.stderr.write(f"melissa-like: {error}\n")
+            codes.append(2)
+            return None
+        print_report(report, run_dir)
+        codes.append(
+            {"completed": 0, "stopped": 130 if "interrupted" in report["reason"] else 0}.get(report["outcome"], 1)
+        )
+        return report
+
+    _hydra(task, [a for a in arguments if a != _DRY_RUN])
+    return max(codes, default=0)
+
+
+def _check(arguments: Sequence[str]) -> int:
+    from melissa_like.launcher.check import check_solver
+
+    codes: list[int] = []
+
+    def task(composed: DictConfig) -> None:
+        try:
+            codes.append(check_solver(composed))
+        except MelissaLikeError as error:
+            sys.stderr.write(f"melissa-like: {error}\n")
+            codes.append(2)
+
+    _hydra(task, [*arguments, "run_dir=.", "hydra.run.dir=."])
+    return max(codes, default=0)
+
+
+def _status(arguments: Sequence[str]) -> int:
+    from melissa_like.launcher.summary import print_status
+
+    if len(arguments) != 1:
+        sys.stderr.write("usage: melissa-like status RUN_DIR\n")
+        return 2
+    try:
+        print_status(Path(arguments[0]))
+    except ConfigurationError as error:
+        sys.stderr.write(f"melissa-like: {error}\n")
+        return 2
+    return 0
+
+
+def _hydra(task: Any, overrides: Sequence[str]) -> None:
+    """Compose the configuration as Hydra's command line does, and call the task once per study."""
+    ConfigStore.instance().store(name="schema", node=Config)
+    sys.argv = ["melissa-like run", *overrides]
+    hydra.main(version_base="1.3", config_path="pkg://melissa_like.configs", config_name="config")(task)()

@@ -1,0 +1,239 @@
+"""The composition root of the launcher: one study from its configuration to its report."""
+
+import os
+import secrets
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from melissa_like.config import Config, as_config, check
+from melissa_like.errors import ConfigurationError
+from melissa_like.launcher.backends import Backend
+from melissa_like.launcher.executors import Executor, JobSpec
+from melissa_like.launcher.peers import Peers
+from melissa_like.launcher.report import make_report, make_snapshot
+from melissa_like.launcher.rundir import REPORT_FILE, STATUS_FILE, create_run_dir, log_path, solver_call_of, write_json
+from melissa_like.launcher.shell import Shell
+from melissa_like.monitoring import view_for
+from melissa_like.protocol import Connection, write_connection
+from melissa_like.sampling import ParameterSource, parameter_source
+from melissa_like.study import Journal, StudySettings, StudyState
+
+__all__ = ["Launch", "plan_study", "prepare", "run_study"]
+
+_STATUS_EVERY_S = 1.0
+_CLOSE_S = 5.0
+
+
+def prepare(composed: DictConfig) -> tuple[Config, Backend, ParameterSource]:
+    """Check a configuration as far as is possible without starting anything.
+
+    Raises:
+        ConfigurationError: what was received, what was expected, what to write instead.
+    """
+    config = as_config(composed)
+    check(config)
+    backend: Backend = _build(config.launcher.backend, "launcher.backend")
+    backend.check(config)
+    call = solver_call_of(config)
+    if call is not None:
+        sys.path.insert(0, os.getcwd())
+        call.resolve()
+    return config, backend, _source(config)
+
+
+def plan_study(config: Config, backend: Backend, run_dir: Path) -> list[str]:
+    """The command lines that the study would start: `--dry-run`."""
+    servers = [backend.server_spec(config, run_dir, rank) for rank in range(config.launcher.num_server_ranks)]
+    num_simulations = config.study.num_simulations + config.study.num_validation_simulations
+    num_jobs = min(config.launcher.max_jobs, num_simulations)
+    jobs = [backend.solver_spec(config, run_dir, f"job-{number + 1:04d}") for number in range(num_jobs)]
+    return [f"{spec.name}: {' '.join(spec.command)}" for spec in (*servers, *jobs)]
+
+
+class Launch:
+    """One study, opened top to bottom and closed in reverse; `run` blocks until its verdict.
+
+    Args:
+        executor: makes what starts jobs; called with the function that wakes the loop.
+        server_spec: what the executor starts as a server rank.
+    """
+
+    def __init__(
+        self,
+        *,
+        config: Config,
+        backend: Backend,
+        source: ParameterSource,
+        composed: DictConfig,
+        run_dir: Path,
+        executor: Callable[[Callable[[], None]], Executor],
+        server_spec: Callable[[int], JobSpec],
+    ) -> None:
+        self._config = config
+        self._backend = backend
+        self._composed = composed
+        self._run_dir = run_dir
+        self._make_executor = executor
+        self._server_spec = server_spec
+        self._stack = ExitStack()
+        self._started_at = time.monotonic()
+        self._status_at = 0.0
+        self.state = StudyState(_settings(config, source), source.draw)
+
+    def __enter__(self) -> "Launch":
+        with ExitStack() as stack:
+            self._open(stack)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def _open(self, stack: ExitStack) -> None:
+        config, run_dir = self._config, self._run_dir
+        transport = stack.enter_context(closing(self._backend.transport(config)))
+        port = config.transport.port
+        socket = transport.control_server(f"tcp://{config.transport.host}:{port}" if port else None)
+        stack.callback(socket.close, 1.0)
+        create_run_dir(self._composed, run_dir)
+        connection = Connection(
+            endpoint=socket.endpoint,
+            study=secrets.token_bytes(16),
+            secret=secrets.token_bytes(16),
+            launcher_incarnation=1,
+        )
+        write_connection(run_dir, connection)
+        journal = stack.enter_context(Journal(run_dir))
+        self._executor = stack.enter_context(self._make_executor(socket.wake))
+        self._view = stack.enter_context(closing(view_for(sys.stderr)))
+        self._shell = Shell(
+            config=config,
+            state=self.state,
+            journal=journal,
+            peers=Peers(socket, connection.identity()),
+            executor=self._executor,
+            solver_spec=lambda job: self._backend.solver_spec(config, run_dir, job),
+            server_spec=self._server_spec,
+            log=lambda name: log_path(run_dir, name),
+            look=self._look,
+        )
+
+    def run(self) -> dict[str, Any]:
+        """The report."""
+        with _signals(self._shell.interrupt):
+            self._shell.run()
+            self._executor.close(self._config.launcher.grace_s + _CLOSE_S)
+        self._look()
+        elapsed = time.monotonic() - self._started_at
+        return make_report(self._config, self.state, self._shell.observations, elapsed)
+
+    def _look(self) -> None:
+        """Show the present state, and leave it in the run directory for `melissa-like status`."""
+        elapsed = time.monotonic() - self._started_at
+        snapshot = make_snapshot(
+            self._config, self.state, self._shell.observations, jobs_alive=len(self.state.jobs.alive), elapsed_s=elapsed
+        )
+        self._view.show(snapshot)
+        if elapsed - self._status_at >= _STATUS_EVERY_S or self.state.outcome is not None:
+            self._status_at = elapsed
+            write_json(self._run_dir / STATUS_FILE, {"pid": os.getpid(), **asdict(snapshot)})
+
+
+def run_study(composed: DictConfig, run_dir: Path) -> dict[str, Any]:
+    """Run a study and return its report, which is also written to the run directory.
+
+    Raises:
+        ConfigurationError: it cannot be run; nothing was started.
+    """
+    config, backend, source = prepare(composed)
+    with Launch(
+        config=config,
+        backend=backend,
+        source=source,
+        composed=composed,
+        run_dir=run_dir,
+        executor=lambda on_change: backend.executor(config, on_change),
+        server_spec=lambda rank: backend.server_spec(config, run_dir, rank),
+    ) as launch:
+        report = launch.run()
+    write_json(run_dir / REPORT_FILE, report)
+    return report
+
+
+def _build(target: dict[str, Any], name: str, **arguments: Any) -> Any:
+    """Make an object from its import path.
+
+    Raises:
+        ConfigurationError: no such path, or the arguments do not fit.
+    """
+    try:
+        return instantiate(target, **arguments)
+    except Exception as error:
+        cause = error.__cause__ or error
+        if isinstance(cause, ConfigurationError):
+            raise cause from None
+        raise ConfigurationError(f"{name} cannot be made from {target.get('_target_')!r}: {cause}") from error
+
+
+def _source(config: Config) -> ParameterSource:
+    distributions = {name: _build(spec, f"solver.parameters.{name}") for name, spec in config.solver.parameters.items()}
+    design = _build(config.sampling.design, "sampling.design")
+    try:
+        return parameter_source(
+            distributions=distributions,
+            design_factory=design,
+            num_simulations=config.study.num_simulations,
+            num_validation_simulations=config.study.num_validation_simulations,
+            seed=config.study.seed,
+        )
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(f"sampling.design: {error}") from error
+
+
+def _settings(config: Config, source: ParameterSource) -> StudySettings:
+    total = config.study.num_simulations + config.study.num_validation_simulations
+    return StudySettings(
+        purposes=tuple(source.purpose(simulation) for simulation in range(total)),
+        parameters=tuple(config.solver.parameters),
+        num_steps=config.solver.num_steps,
+        num_ranks=config.solver.num_ranks,
+        num_server_ranks=config.launcher.num_server_ranks,
+        max_jobs=config.launcher.max_jobs,
+        max_attempts=config.launcher.max_attempts,
+        max_failed_starts=config.launcher.max_failed_starts,
+        max_failed_fraction=config.launcher.max_failed_fraction,
+        step_timeout_s=config.launcher.step_timeout_s,
+        delivery_timeout_s=config.launcher.delivery_timeout_s,
+        start_timeout_s=config.launcher.start_timeout_s,
+    )
+
+
+@contextmanager
+def _signals(interrupt: Callable[[str], None]) -> Iterator[None]:
+    """SIGINT, SIGTERM and SIGHUP end the study in order; a second one too, but nothing interrupts the clean-up."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    wanted = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {
+        number: signal.signal(number, lambda n, _: interrupt(f"interrupted by {signal.Signals(n).name}"))
+        for number in wanted
+    }
+    try:
+        yield
+    finally:
+        for number, previous in before.items():
+            signal.signal(number, previous)

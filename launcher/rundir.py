@@ -1,0 +1,80 @@
+"""The run directory: what the launcher writes into it before anything starts, and how others read it."""
+
+import importlib.metadata
+import platform
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from omegaconf import DictConfig, OmegaConf
+
+from melissa_like.client.runner import SOLVER_FILE, SolverCall
+from melissa_like.config import CONFIG_FILE, Config, load_config
+from melissa_like.errors import ConfigurationError
+from melissa_like.study.journal import JOURNAL_FILE
+
+__all__ = [
+    "REPORT_FILE",
+    "STATUS_FILE",
+    "create_run_dir",
+    "log_path",
+    "solver_call_of",
+    "write_json",
+]
+
+REPORT_FILE = "report.json"
+STATUS_FILE = "status.json"
+_VERSIONS_FILE = "versions.json"
+_PACKAGES = ("melissa-like", "torch", "numpy", "scipy", "pyzmq", "msgspec", "hydra-core", "mpi4py", "mpich")
+
+
+def create_run_dir(config: DictConfig, run_dir: Path) -> None:
+    """Make the directory with the resolved configuration, the package versions and the plug-in call.
+
+    Raises:
+        ConfigurationError: the directory already holds a study, or cannot be written.
+    """
+    for name in (JOURNAL_FILE, CONFIG_FILE, REPORT_FILE):
+        if (run_dir / name).exists():
+            raise ConfigurationError(
+                f"run_dir {run_dir} already holds a study ({name} is there): choose another run_dir, or remove it"
+            )
+    try:
+        (run_dir / "logs").mkdir(parents=True, exist_ok=True)
+        OmegaConf.save(config, run_dir / CONFIG_FILE, resolve=True)
+        write_json(run_dir / _VERSIONS_FILE, _versions())
+    except OSError as error:
+        raise ConfigurationError(f"run_dir {run_dir} cannot be written: {error}") from None
+    call = solver_call_of(load_config(run_dir))
+    if call is not None:
+        (run_dir / SOLVER_FILE).write_bytes(msgspec.json.encode(call))
+
+
+def solver_call_of(config: Config) -> SolverCall | None:
+    """The generator plug-in of a configuration, if it has one."""
+    if not config.solver.solve:
+        return None
+    options = {name: value for name, value in config.solver.solve.items() if name != "_target_"}
+    return SolverCall(target=config.solver.solve["_target_"], options=options)
+
+
+def log_path(run_dir: Path, job: str) -> Path:
+    """Where a job's output goes."""
+    return run_dir / "logs" / f"{job}.log"
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write aside and rename, so that a reader never sees half a file."""
+    temporary = path.with_suffix(path.suffix + ".tmp")
+    temporary.write_bytes(msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n")
+    temporary.replace(path)
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,114 @@
+"""What a person reads at the end of a study, or about one: tables on the terminal."""
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from melissa_like.errors import ConfigurationError
+from melissa_like.launcher.rundir import REPORT_FILE, STATUS_FILE
+from melissa_like.monitoring import PlainView, StudySnapshot
+
+__all__ = ["print_comparison", "print_report", "print_status", "read_report"]
+
+
+def read_report(run_dir: Path) -> dict[str, Any]:
+    """The report of a finished study.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
+    try:
+        return msgspec.json.decode((run_dir / REPORT_FILE).read_bytes(), type=dict[str, Any])
+    except OSError as error:
+        raise ConfigurationError(f"{run_dir / REPORT_FILE} cannot be read ({error}): the study has not ended") from None
+
+
+def print_report(report: Mapping[str, Any], run_dir: Path) -> None:
+    """The report in a dozen lines, one `name: value` each, so that a script can read them as well."""
+    lines = [
+        ("outcome", report["outcome"]),
+        ("reason", report["reason"]),
+        ("simulations", _counts(report["simulations"])),
+        ("samples", _counts({k: v for k, v in report["samples"].items() if k != "lost"})),
+        ("lost", report["samples"]["lost"]),
+    ]
+    if report["training"]:
+        training = report["training"]
+        lines.append(
+            (
+                "training",
+                f"{training['batches']} batches, {training['samples_per_second']:.0f} samples/s, waited for input "
+                f"{100 * training['input_wait_fraction']:.1f} % of the time",
+            )
+        )
+    if report["validation"]:
+        validation = report["validation"]
+        lines.append(("validation loss", f"{validation['loss']:.4g} (original units)"))
+        lines.append(("validation error", f"{100 * validation['relative_l2']:.2f} % (mean relative L2)"))
+    if report["ingest"]["bytes_per_second"]:
+        lines.append(("ingest", f"{report['ingest']['bytes_per_second'] / 2**20:.1f} MiB/s"))
+    lines.append(("bottleneck", report["stalls"]["bottleneck"]))
+    lines.append(("seconds", f"{report['seconds']:.1f}"))
+    lines.append(("written to", str(run_dir)))
+    stream = sys.stdout if report["outcome"] != "failed" else sys.stderr
+    stream.write("".join(f"{name}: {value}\n" for name, value in lines))
+    stream.flush()
+
+
+def _counts(group: Mapping[str, Any]) -> str:
+    return ", ".join(f"{value} {name.replace('_', ' ')}" for name, value in group.items())
+
+
+def print_comparison(names: Sequence[str], reports: Sequence[Mapping[str, Any] | None]) -> None:
+    """One row per study of a sweep."""
+    table = Table(title="studies of this sweep")
+    for title in ("study", "outcome", "lost", "batches", "samples/s", "input wait", "loss", "validation loss", "error"):
+        table.add_column(title, justify="left" if title in ("study", "outcome") else "right")
+    for name, report in zip(names, reports, strict=True):
+        if report is None:
+            table.add_row(name, "not run")
+            continue
+        training = report["training"] or {}
+        validation = report["validation"] or {}
+        table.add_row(
+            name,
+            str(report["outcome"]),
+            str(report["samples"]["lost"]),
+            str(training.get("batches", "–")),
+            _shown(training.get("samples_per_second"), "{:.0f}"),
+            _shown(training.get("input_wait_fraction"), "{:.1%}"),
+            _shown(training.get("final_training_loss"), "{:.3g}"),
+            _shown(validation.get("loss"), "{:.4g}"),
+            _shown(validation.get("relative_l2"), "{:.2%}"),
+        )
+    Console(width=None if sys.stdout.isatty() else 140).print(table)
+
+
+def _shown(value: float | None, pattern: str) -> str:
+    return "–" if value is None else pattern.format(value)
+
+
+def print_status(run_dir: Path) -> None:
+    """One screen about a running or finished study.
+
+    Raises:
+        ConfigurationError: the directory holds no study.
+    """
+    if (run_dir / REPORT_FILE).exists():
+        print_report(read_report(run_dir), run_dir)
+        return
+    try:
+        status = msgspec.json.decode((run_dir / STATUS_FILE).read_bytes(), type=dict[str, Any])
+    except OSError as error:
+        raise ConfigurationError(f"{run_dir} holds no study ({error}): give the run_dir of one") from None
+    pid = status.pop("pid")
+    running = Path(f"/proc/{pid}").exists()
+    where = f"process {pid} on this machine" if running else f"process {pid} is not on this machine, or has ended"
+    sys.stdout.write(f"launcher: {where} ({os.path.abspath(run_dir)})\n")
+    PlainView(sys.stdout).show(StudySnapshot(**status))

@@ -1,0 +1,69 @@
+"""Runs the command as a user does, in a process of its own, and returns what it said."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+COMMAND = (sys.executable, "-m", "melissa_like.launcher")
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A finished command."""
+
+    code: int
+    out: str
+    err: str
+    run_dir: Path
+
+    @property
+    def report(self) -> dict[str, Any]:
+        return json.loads((self.run_dir / "report.json").read_text())
+
+
+def environment() -> dict[str, str]:
+    """Where the tests' plug-ins are found."""
+    return {**os.environ, "PYTHONPATH": str(ROOT) + ":" + os.environ.get("EXTRA", ""), "OMP_NUM_THREADS": "1"}
+
+
+def melissa_like(run_dir: Path, *overrides: str, command: str = "run", timeout_s: float = 100.0) -> Ran:
+    """`melissa-like COMMAND run_dir=... OVERRIDES` in a process of its own."""
+    place = [] if command == "check" else [f"run_dir={run_dir}"]
+    done = subprocess.run(
+        [*COMMAND, command, *place, *overrides],
+        cwd=run_dir.parent,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+    )
+    return Ran(done.returncode, done.stdout, done.stderr, run_dir)
+
+
+def marked(solver: str = "marked", *, ranks: int = 1, simulations: int = 8, **options: Any) -> list[str]:
+    """Overrides for a study of one of the tests' solvers: 8 x 4 cells that say where and when they were computed."""
+    extra = [f"+solver.solve.{name}={value}" for name, value in options.items()]
+    return [
+        "solver=empty",
+        f"solver.name={solver}",
+        f"+solver.solve._target_=tests.plugins.solvers.{solver}",
+        *extra,
+        "+solver.fields.mark={shape:[8,4],bounds:[-1,1]}",
+        "+solver.parameters.number._target_=tests.plugins.sampling.Number",
+        "sampling=monte_carlo",
+        "sampling.design._target_=tests.plugins.sampling.Counting",
+        f"solver.num_ranks={ranks}",
+        "solver.num_steps=6",
+        f"study.num_simulations={simulations}",
+        "study.num_validation_simulations=0",
+        "buffer.capacity=16",
+        "training.batch_size=4",
+        "monitoring.figures=false",
+        "monitoring.tensorboard=false",
+    ]

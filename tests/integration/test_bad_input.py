@@ -1,0 +1,91 @@
+"""Each mistake ends within seconds, with an exit code, one clear message and nothing left running."""
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from tests.integration.studies import marked, melissa_like
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["buffer.capcity=10"], ["capcity"]),
+        (["buffer.watermark=many"], ["buffer.watermark", "many"]),
+        (["buffer.watermark=600", "buffer.capacity=500"], ["buffer.watermark is 600 but buffer.capacity is 500"]),
+        (["training.batch_size=5000"], ["training.batch_size is 5000", "holds only 1000"]),
+        (["study.num_simulations=0"], ["study.num_simulations is 0"]),
+        (["solver.parameters.left_temperature.low=900"], ["left_temperature", "900", "500", "below"]),
+        (["solver.command=[./mine]"], ["exactly one of solver.solve", "solver.command"]),
+        (["solver.launch='no-such-mpiexec -n {num_ranks}'"], ["no-such-mpiexec"]),
+        (["solver.solve._target_=melissa_like.solvers.nowhere.solve"], ["melissa_like.solvers.nowhere.solve"]),
+        (["buffer=fifo", "buffer.watermark=10"], ["watermark"]),
+        (["sampling=list", "sampling.design.path=no-such.csv"], ["no-such.csv"]),
+    ],
+)
+def test_refused_before_anything_starts(tmp_path: Path, overrides: list[str], words: list[str]) -> None:
+    ran = melissa_like(tmp_path / "study", *overrides, timeout_s=30)
+    assert ran.code != 0
+    assert "Traceback" not in ran.err
+    for word in words:
+        assert word in ran.err
+    assert not (tmp_path / "study" / "journal.jsonl").exists()
+
+
+def test_a_program_that_does_not_exist(tmp_path: Path) -> None:
+    overrides = ["solver=empty", "solver.name=none", "solver.command=[./no-such-solver]", "solver.launch=''"]
+    overrides += ["solver.num_ranks=1"]
+    overrides += [
+        "+solver.fields.f.shape=[4]",
+        "+solver.parameters.a={_target_:melissa_like.sampling.Uniform,low:0,high:1}",
+    ]
+    ran = melissa_like(tmp_path / "study", *overrides, timeout_s=30)
+    assert ran.code != 0
+    assert "no-such-solver" in ran.err
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize(
+    ("solver", "words"),
+    [
+        ("exits_at_once", ["no licence for this solver", "exit code", ".log"]),
+        ("raises", ["the Newton iteration diverged", "failed"]),
+        ("undeclared_field", ["field 'pressure' is not declared", "'mark'"]),
+        ("wrong_dtype", ["field 'mark'", "complex128", "float32"]),
+        ("outside", ["field 'mark'", "(1, 0)", "(8, 4)"]),
+        ("same_box_twice", ["mark", "twice"]),
+        ("too_few_steps", ["after 3 time steps", "solver.num_steps is 6"]),
+    ],
+)
+def test_a_solver_that_breaks_its_contract(tmp_path: Path, solver: str, words: list[str]) -> None:
+    ran = melissa_like(tmp_path / "study", *marked(solver, ranks=2), timeout_s=60)
+    assert ran.code == 1
+    for word in words:
+        assert word in ran.err
+    assert ran.report["outcome"] == "failed"
+
+
+@pytest.mark.mpi
+def test_an_mpi_whose_world_is_smaller_than_asked(tmp_path: Path) -> None:
+    ran = melissa_like(tmp_path / "study", *marked(ranks=2), "solver.launch=mpiexec -n 1", timeout_s=60)
+    assert ran.code == 1
+    assert "MPI world of 1 ranks but solver.num_ranks is 2" in ran.err
+
+
+def test_a_port_that_is_taken(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        ran = melissa_like(tmp_path / "study", *marked(), f"transport.port={port}", timeout_s=30)
+    assert ran.code != 0
+    assert str(port) in ran.err
+    assert "Traceback" not in ran.err
+
+
+def test_a_run_directory_that_holds_a_study(tmp_path: Path) -> None:
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study" / "journal.jsonl").write_text("precious\n")
+    ran = melissa_like(tmp_path / "study", *marked(), timeout_s=30)
+    assert ran.code != 0
+    assert "already holds a study" in ran.err
+    assert (tmp_path / "study" / "journal.jsonl").read_text() == "precious\n"

@@ -1,0 +1,1 @@
+"""Solvers and losses that the tests plug in, as a user would: by import path."""

@@ -1,0 +1,104 @@
+"""Small solvers with known fields, and solvers that break their contract one rule at a time."""
+
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from melissa_like.client import Part
+
+
+def _rows(comm: Any, num_rows: int) -> tuple[int, int]:
+    return comm.rank * num_rows // comm.size, (comm.rank + 1) * num_rows // comm.size
+
+
+def marked(
+    parameters: Mapping[str, float], comm: Any, *, num_steps: int = 6, num_rows: int = 8, columns: int = 4
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Every cell of a field is its (parameter, step, row, column) in one exact number."""
+    first, last = _rows(comm, num_rows)
+    rows, cols = np.mgrid[first:last, 0:columns]
+    for step in range(num_steps):
+        yield step, {"mark": marks(parameters["number"], step, rows, cols)}
+
+
+def marks(number: Any, step: Any, rows: Any, cols: Any) -> np.ndarray:
+    """Below 2**24 for simulations below 10,000, so exact in float32; 10 steps, 8 rows and 4 columns at most."""
+    return ((np.asarray(number) * 10.0 + step) * 8.0 + rows) * 4.0 + cols
+
+
+def uneven(parameters: Mapping[str, float], comm: Any, *, num_steps: int = 6) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Blocks of columns instead of rows, given by their offset."""
+    first, last = _rows(comm, 4)
+    rows, cols = np.mgrid[0:8, first:last]
+    for step in range(num_steps):
+        yield step, {"mark": Part(marks(parameters["number"], step, rows, cols), (0, first))}
+
+
+def adaptive(parameters: Mapping[str, float], comm: Any) -> Iterator[tuple[int, dict[str, Any]]]:
+    """A number of steps that only the solver knows."""
+    yield from marked(parameters, comm, num_steps=2 + int(parameters["number"]) % 3)
+
+
+def dies_once(
+    parameters: Mapping[str, float], comm: Any, *, folder: str, num_steps: int = 6
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The first attempt of each third simulation dies in the middle of its steps."""
+    number = int(parameters["number"])
+    for step, fields in marked(parameters, comm, num_steps=num_steps):
+        mark = Path(folder) / f"died-{number}"
+        if number % 3 == 0 and step == 3 and comm.rank == comm.size - 1 and not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), 9)
+        yield step, fields
+
+
+def raises(parameters: Mapping[str, float], comm: Any) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Fails in the second step, as a diverging solver does."""
+    yield 0, {"mark": np.zeros((8 // comm.size, 4))}
+    raise ArithmeticError("the Newton iteration diverged")
+
+
+def exits_at_once(parameters: Mapping[str, float], comm: Any) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Never yields."""
+    sys.stderr.write("no licence for this solver\n")
+    sys.stderr.flush()
+    os._exit(7)
+    yield 0, {}
+
+
+def undeclared_field(parameters: Mapping[str, float], comm: Any) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Sends what it did not declare."""
+    yield 0, {"pressure": np.zeros((8 // comm.size, 4))}
+
+
+def wrong_dtype(parameters: Mapping[str, float], comm: Any) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Sends complex numbers."""
+    yield 0, {"mark": np.zeros((8 // comm.size, 4), dtype=complex)}
+
+
+def outside(parameters: Mapping[str, float], comm: Any) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Sends a box that leaves the field."""
+    yield 0, {"mark": Part(np.zeros((8, 4)), (1, 0))}
+
+
+def same_box_twice(parameters: Mapping[str, float], comm: Any) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Every rank sends the first half."""
+    for step in range(6):
+        yield step, {"mark": Part(np.zeros((4, 4)), (0, 0))}
+
+
+def too_few_steps(parameters: Mapping[str, float], comm: Any) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Ends after three of six steps."""
+    yield from marked(parameters, comm, num_steps=3)
+
+
+def slow(parameters: Mapping[str, float], comm: Any, *, pause_s: float) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Takes its time between steps."""
+    for step, fields in marked(parameters, comm, num_steps=6):
+        time.sleep(pause_s)
+        yield step, fields
