@@ -2,12 +2,14 @@
 
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from melissa_like.config import Config
@@ -25,6 +27,7 @@ Overrides are Hydra's: melissa-like run study.num_simulations=20 buffer=fifo tra
 `melissa-like run --help` lists the groups, `melissa-like run --cfg job` prints the configuration.
 """
 _DRY_RUN = "--dry-run"
+_OPTIONS_WITH_VALUE = {"--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--package", "-p"}
 
 
 def main() -> None:
@@ -49,7 +52,7 @@ def _run(arguments: Sequence[str]) -> int:
     codes: list[int] = []
 
     def task(composed: DictConfig) -> dict[str, Any] | None:
-        run_dir = Path(HydraConfig.get().runtime.output_dir).resolve()
+        run_dir = _place(composed)
         composed.run_dir = str(run_dir)
         try:
             if dry:
@@ -61,6 +64,9 @@ def _run(arguments: Sequence[str]) -> int:
             sys.stderr.write(f"melissa-like: {error}\n")
             codes.append(2)
             return None
+        finally:
+            with suppress(OSError):
+                run_dir.rmdir()  # a sweep makes the folder even for a study that is refused; one in use is not empty
         print_report(report, run_dir)
         codes.append(
             {"completed": 0, "stopped": 130 if "interrupted" in report["reason"] else 0}.get(report["outcome"], 1)
@@ -83,7 +89,7 @@ def _check(arguments: Sequence[str]) -> int:
             sys.stderr.write(f"melissa-like: {error}\n")
             codes.append(2)
 
-    _hydra(task, [*arguments, "run_dir=.", "hydra.run.dir=."])
+    _hydra(task, [*arguments, "run_dir=."])
     return max(codes, default=0)
 
 
@@ -104,5 +110,27 @@ def _status(arguments: Sequence[str]) -> int:
 def _hydra(task: Any, overrides: Sequence[str]) -> None:
     """Compose the configuration as Hydra's command line does, and call the task once per study."""
     ConfigStore.instance().store(name="schema", node=Config)
-    sys.argv = ["melissa-like run", *overrides]
+    sys.argv = ["melissa-like run", *_options_first(overrides)]
     hydra.main(version_base="1.3", config_path="pkg://melissa_like.configs", config_name="config")(task)()
+
+
+def _place(composed: DictConfig) -> Path:
+    """Where the study lives: its run directory, in a sweep a numbered folder below."""
+    hydra_config = HydraConfig.get()
+    sweeping = hydra_config.mode is RunMode.MULTIRUN
+    return Path(hydra_config.runtime.output_dir if sweeping else composed.run_dir).resolve()
+
+
+def _options_first(arguments: Sequence[str]) -> list[str]:
+    """Options and overrides in any order: Hydra's parser wants the overrides in one piece."""
+    options: list[str] = []
+    overrides: list[str] = []
+    rest = iter(arguments)
+    for argument in rest:
+        if not argument.startswith("-"):
+            overrides.append(argument)
+            continue
+        options.append(argument)
+        if argument in _OPTIONS_WITH_VALUE:
+            options += [value for value in (next(rest, None),) if value is not None]
+    return options + overrides

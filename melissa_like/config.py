@@ -158,7 +158,8 @@ class TrainingConfig:
         loss: `(predictions, targets) -> one value per sample`.
         optimizer: called with the parameters.
         schedule: learning-rate factor as a function of progress in [0, 1].
-        schedule_on: what progress means: `samples` (fraction of the expected samples delivered) or `batches`.
+        schedule_on: what progress means: `samples` (fraction of the expected samples delivered; with
+            `buffer.views_per_sample`, of the draws that they stand for) or `batches`.
         scheduler: instead of `schedule`, a `torch.optim.lr_scheduler` called with the optimizer, stepped per batch.
         precision: `float32` or `bf16`.
         device: `auto`, `cpu` or `cuda`.

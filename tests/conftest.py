@@ -32,7 +32,11 @@ def _alive(pid: int) -> bool:
 
 
 def _threads() -> set[threading.Thread]:
-    return {t for t in threading.enumerate() if not t.name.startswith(_LIBRARY_THREADS)}
+    return {
+        t
+        for t in threading.enumerate()
+        if not t.name.startswith(_LIBRARY_THREADS) and not type(t).__module__.startswith("zmq.")
+    }
 
 
 @pytest.fixture(autouse=True)

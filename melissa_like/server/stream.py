@@ -17,6 +17,7 @@ class Stream:
         self._num_simulations = config.study.num_simulations
         self._num_validation = config.study.num_validation_simulations
         self._num_steps = config.solver.num_steps
+        self._views = config.buffer.views_per_sample
         self._num_server_ranks = config.launcher.num_server_ranks
         self._buffer = buffer
         self._training_over: set[int] = set()
@@ -45,7 +46,13 @@ class Stream:
 
     def local_state(self) -> LocalState:
         """This rank's part of the agreement."""
-        delivered = len(self._training_over) if self._num_steps is None else self._buffer.population().puts
+        if self._num_steps is None:
+            delivered = len(self._training_over)
+        elif self._views is None:
+            delivered = self._buffer.population().puts
+        else:
+            # Draws go on after the last delivery, and their number is known: a schedule shall end with the last one.
+            delivered = self._buffer.population().draws // self._views
         return LocalState(
             delivered=delivered,
             validation_ready=0 < self._num_validation == len(self._validation_over),

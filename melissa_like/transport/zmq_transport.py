@@ -85,7 +85,7 @@ class _InFlight:
 class _ZmqPartSender:
     def __init__(self, context: "zmq.Context[zmq.Socket[bytes]]", endpoints: Sequence[str], budget_bytes: int) -> None:
         self._budget_bytes = budget_bytes
-        self._in_flight: deque[_InFlight] = deque()
+        self._in_flight: tuple[deque[_InFlight], ...] = tuple(deque() for _ in endpoints)
         self._in_flight_bytes = 0
         self._free: dict[int, list[bytearray]] = {}
         self._sockets = []
@@ -93,6 +93,7 @@ class _ZmqPartSender:
             socket = context.socket(zmq.PUSH)
             _options(socket)
             socket.setsockopt(zmq.SNDHWM, 0)  # the bound is in bytes, below
+            socket.copy_threshold = 0  # pyzmq copies small messages otherwise, and calls them done at once
             socket.connect(endpoint)
             self._sockets.append(socket)
 
@@ -108,19 +109,19 @@ class _ZmqPartSender:
         socket.send(header, zmq.SNDMORE)
         tracker = socket.send(buffer, copy=False, track=True)
         assert isinstance(tracker, zmq.MessageTracker)
-        self._in_flight.append(_InFlight(tracker, buffer))
+        self._in_flight[destination].append(_InFlight(tracker, buffer))
         self._in_flight_bytes += nbytes
         return True
 
     def flush(self, timeout_s: float) -> bool:
-        return self._wait_for(lambda: not self._in_flight, timeout_s)
+        return self._wait_for(lambda: not any(self._in_flight), timeout_s)
 
     def close(self, linger_s: float) -> None:
         for socket in self._sockets:
             socket.close(linger=int(1000 * linger_s))
 
     def _has_room(self, nbytes: int) -> bool:
-        return not self._in_flight or self._in_flight_bytes + nbytes <= self._budget_bytes
+        return not any(self._in_flight) or self._in_flight_bytes + nbytes <= self._budget_bytes
 
     def _wait_for(self, ready: Callable[[], bool], timeout_s: float) -> bool:
         deadline = time.monotonic() + timeout_s
@@ -135,15 +136,12 @@ class _ZmqPartSender:
             pause = min(1.5 * pause, _LONGEST_SLEEP_S)
 
     def _reclaim(self) -> None:
-        """Take back the buffers that ZeroMQ has written out; destinations finish in any order."""
-        waiting: deque[_InFlight] = deque()
-        for item in self._in_flight:
-            if item.tracker.done:
-                self._in_flight_bytes -= len(item.buffer)
-                self._free.setdefault(len(item.buffer), []).append(item.buffer)
-            else:
-                waiting.append(item)
-        self._in_flight = waiting
+        """Take back the buffers that ZeroMQ has written out: in order for each destination."""
+        for waiting in self._in_flight:
+            while waiting and waiting[0].tracker.done:
+                buffer = waiting.popleft().buffer
+                self._in_flight_bytes -= len(buffer)
+                self._free.setdefault(len(buffer), []).append(buffer)
 
 
 class _ZmqPartReceiver:

@@ -28,7 +28,7 @@ class Ran:
 
 def environment() -> dict[str, str]:
     """Where the tests' plug-ins are found."""
-    return {**os.environ, "PYTHONPATH": str(ROOT) + ":" + os.environ.get("EXTRA", ""), "OMP_NUM_THREADS": "1"}
+    return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
 
 def melissa_like(run_dir: Path, *overrides: str, command: str = "run", timeout_s: float = 100.0) -> Ran:

@@ -1,0 +1,311 @@
+"""What every transport keeps: parts arrive in order and in place, bytes in flight are bounded, every wait ends."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+
+import numpy as np
+import pytest
+import zmq
+
+from melissa_like.errors import TransportError
+from melissa_like.transport import PartReceiver, PartSender, Received, Transport
+from melissa_like.transport.memory import MemoryTransport
+from melissa_like.transport.zmq_transport import ZmqTransport
+
+SHORT_S = 0.05
+DEADLINE_S = 20.0
+
+
+@pytest.fixture(params=["memory", "zmq"])
+def transport(request: pytest.FixtureRequest) -> Iterator[Transport]:
+    made: Transport = MemoryTransport() if request.param == "memory" else ZmqTransport()
+    with closing(made):
+        yield made
+
+
+def filling(values: bytes) -> Callable[[memoryview], None]:
+    def fill(memory: memoryview) -> None:
+        memory[:] = values
+
+    return fill
+
+
+def send(
+    sender: PartSender, header: bytes, payload: bytes, *, destination: int = 0, timeout_s: float = DEADLINE_S
+) -> bool:
+    return sender.send(destination, header, len(payload), filling(payload), timeout_s)
+
+
+def receive(receiver: PartReceiver, nbytes: int, timeout_s: float = DEADLINE_S) -> tuple[Received | None, bytes]:
+    memory = bytearray(nbytes)
+    received = receiver.receive(lambda header: memoryview(memory), timeout_s)
+    return received, bytes(memory)
+
+
+def test_parts_arrive_in_order_and_in_their_place(transport: Transport) -> None:
+    receiver = transport.part_receiver(queue_length=64)
+    sender = transport.part_sender([receiver.endpoint], budget_bytes=2**20)
+    for number in range(20):
+        assert send(sender, b"h%d" % number, bytes([number]) * number)
+    for number in range(20):
+        place = np.full(30, 255, np.uint8)
+        received = receiver.receive(lambda header, n=number, p=place: memoryview(p)[5 : 5 + n], DEADLINE_S)  # type: ignore[misc]
+        assert received is not None
+        assert (received.header, received.nbytes, received.fault) == (b"h%d" % number, number, None)
+        assert place.tolist() == [255] * 5 + [number] * number + [255] * (25 - number)
+    sender.close(0.0)
+    receiver.close()
+
+
+def test_the_array_may_be_reused_at_once(transport: Transport) -> None:
+    receiver = transport.part_receiver(queue_length=64)
+    sender = transport.part_sender([receiver.endpoint], budget_bytes=2**24)
+    array = np.empty(100_000, np.uint8)
+    for number in range(10):
+        array[:] = number
+        assert sender.send(
+            0, b"h", array.nbytes, lambda memory: memory.__setitem__(slice(None), array.data), DEADLINE_S
+        )
+        array[:] = 77
+    for number in range(10):
+        received, payload = receive(receiver, array.nbytes)
+        assert received is not None
+        assert payload == bytes([number]) * array.nbytes
+    sender.close(0.0)
+    receiver.close()
+
+
+@pytest.mark.parametrize("nbytes", [2**14, 2**16, 2**23])
+def test_a_full_budget_makes_send_wait_and_succeed_later(transport: Transport, nbytes: int) -> None:
+    """The system's own socket buffers hold some megabytes besides."""
+    receiver = transport.part_receiver(queue_length=1)
+    budget_bytes = 2**24
+    sender = transport.part_sender([receiver.endpoint], budget_bytes=budget_bytes)
+    payload = bytes(nbytes)
+    sent = 0
+    while send(sender, b"%d" % sent, payload, timeout_s=0.5):
+        sent += 1
+        assert sent * nbytes < 6 * budget_bytes, "nothing bounds the bytes in flight"
+    calls: list[int] = []
+    assert not sender.send(0, b"x", nbytes, lambda memory: calls.append(1), SHORT_S)
+    assert not calls  # what was not sent was not asked for
+
+    received, _ = receive(receiver, nbytes)
+    assert received is not None
+    assert received.header == b"0"
+    results: list[bool] = []
+    blocked = threading.Thread(target=lambda: results.append(send(sender, b"last", payload)))
+    blocked.start()
+    for _ in range(sent):
+        received, _ = receive(receiver, nbytes)
+        assert received is not None
+    blocked.join(DEADLINE_S)
+    assert results == [True]
+    assert received.header == b"last"
+    assert sender.flush(DEADLINE_S)
+    sender.close(0.0)
+    receiver.close()
+
+
+def test_a_message_larger_than_the_budget_goes_alone(transport: Transport) -> None:
+    receiver = transport.part_receiver(queue_length=4)
+    sender = transport.part_sender([receiver.endpoint], budget_bytes=10)
+    for number in range(3):
+        thread = threading.Thread(target=send, args=(sender, b"h", bytes([number]) * 1000))
+        thread.start()
+        received, payload = receive(receiver, 1000)
+        thread.join(DEADLINE_S)
+        assert received is not None
+        assert payload == bytes([number]) * 1000
+    sender.close(0.0)
+    receiver.close()
+
+
+def test_a_payload_can_be_discarded(transport: Transport) -> None:
+    receiver = transport.part_receiver(queue_length=4)
+    sender = transport.part_sender([receiver.endpoint], budget_bytes=2**20)
+    send(sender, b"unwanted", b"12345")
+    send(sender, b"wanted", b"678")
+    received = receiver.receive(lambda header: None, DEADLINE_S)
+    assert received is not None
+    assert (received.nbytes, received.fault) == (5, None)
+    assert receive(receiver, 3)[1] == b"678"
+    sender.close(0.0)
+    receiver.close()
+
+
+@pytest.mark.parametrize("announced", [2, 9])
+def test_a_payload_of_another_length_is_a_fault_and_harms_nothing_else(transport: Transport, announced: int) -> None:
+    receiver = transport.part_receiver(queue_length=4)
+    sender = transport.part_sender([receiver.endpoint], budget_bytes=2**20)
+    send(sender, b"wrong", b"12345")
+    send(sender, b"right", b"678")
+    received, _ = receive(receiver, announced)
+    assert received is not None
+    assert received.fault == f"the payload has 5 bytes, {announced} were expected"
+    received, payload = receive(receiver, 3)
+    assert received is not None
+    assert (received.fault, payload) == (None, b"678")
+    sender.close(0.0)
+    receiver.close()
+
+
+def test_an_exception_in_place_consumes_the_message(transport: Transport) -> None:
+    receiver = transport.part_receiver(queue_length=4)
+    sender = transport.part_sender([receiver.endpoint], budget_bytes=2**20)
+    send(sender, b"a", b"1")
+    send(sender, b"b", b"2")
+
+    def refuse(header: bytes) -> None:
+        raise ArithmeticError("no place")
+
+    with pytest.raises(ArithmeticError):
+        receiver.receive(refuse, DEADLINE_S)
+    assert receive(receiver, 1)[1] == b"2"
+    sender.close(0.0)
+    receiver.close()
+
+
+def test_empty_payloads_arrive(transport: Transport) -> None:
+    receiver = transport.part_receiver(queue_length=4)
+    sender = transport.part_sender([receiver.endpoint], budget_bytes=2**20)
+    send(sender, b"a", b"")
+    received, _ = receive(receiver, 0)
+    assert received is not None
+    assert (received.header, received.nbytes, received.fault) == (b"a", 0, None)
+    sender.close(0.0)
+    receiver.close()
+
+
+def test_many_senders_to_many_receivers(transport: Transport) -> None:
+    receivers = [transport.part_receiver(queue_length=8) for _ in range(2)]
+    endpoints = [receiver.endpoint for receiver in receivers]
+
+    def produce(number: int) -> None:
+        sender = transport.part_sender(endpoints, budget_bytes=2**16)
+        for index in range(40):
+            assert send(sender, b"%d %d" % (number, index), b"x" * 100, destination=index % 2)
+        assert sender.flush(DEADLINE_S)
+        sender.close(DEADLINE_S)
+
+    arrived: dict[tuple[int, int], list[int]] = {(rank, number): [] for rank in range(2) for number in range(4)}
+
+    def consume(rank: int) -> None:
+        for _ in range(80):
+            received, _ = receive(receivers[rank], 100)
+            assert received is not None
+            number, index = map(int, received.header.split())
+            arrived[rank, number].append(index)
+
+    threads = [threading.Thread(target=produce, args=(number,)) for number in range(4)]
+    threads += [threading.Thread(target=consume, args=(rank,)) for rank in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(DEADLINE_S)
+        assert not thread.is_alive()
+    assert all(indices == list(range(rank, 40, 2)) for (rank, _), indices in arrived.items())
+    for receiver in receivers:
+        receiver.close()
+
+
+def test_receive_ends_at_its_deadline_and_when_woken(transport: Transport) -> None:
+    receiver = transport.part_receiver(queue_length=4)
+    assert receive(receiver, 1, timeout_s=SHORT_S)[0] is None
+    timer = threading.Timer(SHORT_S, receiver.wake)
+    timer.start()
+    started = time.monotonic()
+    assert receive(receiver, 1)[0] is None
+    assert time.monotonic() - started < DEADLINE_S / 2
+    timer.join(DEADLINE_S)
+    receiver.close()
+
+
+def test_closing_with_messages_on_their_way_does_not_hang(transport: Transport) -> None:
+    receiver = transport.part_receiver(queue_length=1)
+    sender = transport.part_sender([receiver.endpoint], budget_bytes=2**20)
+    for _ in range(3):
+        send(sender, b"h", bytes(1000), timeout_s=SHORT_S)
+    sender.close(SHORT_S)
+    receiver.close()
+
+
+def test_control_messages_go_both_ways_and_by_name(transport: Transport) -> None:
+    server = transport.control_server()
+    clients = {name: transport.control_client(server.endpoint, name) for name in (b"one", b"two")}
+    for name, client in clients.items():
+        client.send(b"hello from " + name)
+    heard = dict(filter(None, (server.receive(DEADLINE_S) for _ in clients)))
+    assert heard == {b"one": b"hello from one", b"two": b"hello from two"}
+    assert server.send(b"two", b"for two")
+    assert server.send(b"one", b"for one")
+    assert clients[b"one"].receive(DEADLINE_S) == b"for one"
+    assert clients[b"two"].receive(DEADLINE_S) == b"for two"
+    assert clients[b"one"].receive(SHORT_S) is None
+    for client in clients.values():
+        client.close(0.0)
+    server.close(0.0)
+
+
+def test_an_unknown_peer_is_reported_not_dropped(transport: Transport) -> None:
+    server = transport.control_server()
+    assert not server.send(b"nobody", b"hello?")
+    server.close(0.0)
+
+
+def test_a_name_that_comes_back_gets_the_next_messages(transport: Transport) -> None:
+    """A job's rank that opens its line again, or a process that replaces a dead one."""
+    server = transport.control_server()
+    first = transport.control_client(server.endpoint, b"name")
+    first.send(b"1")
+    assert server.receive(DEADLINE_S) == (b"name", b"1")
+    second = transport.control_client(server.endpoint, b"name")
+    second.send(b"2")
+    assert server.receive(DEADLINE_S) == (b"name", b"2")
+    assert server.send(b"name", b"answer")
+    assert second.receive(DEADLINE_S) == b"answer"
+    for end in (first, second, server):
+        end.close(0.0)
+
+
+def test_both_control_ends_can_be_woken(transport: Transport) -> None:
+    server = transport.control_server()
+    client = transport.control_client(server.endpoint, b"name")
+    for end in (server, client):
+        timer = threading.Timer(SHORT_S, end.wake)
+        timer.start()
+        started = time.monotonic()
+        assert end.receive(DEADLINE_S) is None
+        assert time.monotonic() - started < DEADLINE_S / 2
+        timer.join(DEADLINE_S)
+    client.close(0.0)
+    server.close(0.0)
+
+
+def test_an_address_that_is_taken_is_refused(transport: Transport) -> None:
+    server = transport.control_server()
+    with pytest.raises(TransportError, match="taken"):
+        transport.control_server(server.endpoint)
+    server.close(0.0)
+
+
+def test_zmq_foreign_messages_are_faults() -> None:
+    """Whatever another program writes to the port."""
+    with closing(ZmqTransport()) as transport, closing(transport.part_receiver(queue_length=4)) as receiver:
+        context = zmq.Context()
+        stranger = context.socket(zmq.PUSH)
+        stranger.connect(receiver.endpoint)
+        stranger.send(b"one frame")
+        stranger.send_multipart([b"header", b"123", b"more", b"and more"])
+        stranger.send_multipart([b"header", b"456"])
+        received, _ = receive(receiver, 3)
+        assert received is not None
+        assert received.fault == "the message has no payload frame"
+        received, _ = receive(receiver, 3)
+        assert received is not None
+        assert received.fault == "the message has 4 frames, 2 were expected"
+        assert receive(receiver, 3)[1] == b"456"
+        stranger.close(linger=0)
+        context.term()
