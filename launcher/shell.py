@@ -264,6 +264,7 @@ class Shell:
                 server_incarnation=1,
                 launcher_incarnation=1,
                 routing=int(routing_of(transport)),
+                layout_id=self._layout.layout_id,
                 fields=tuple(say.WireField(name=f.name, shape=f.shape, dtype=f.dtype) for f in self._layout.fields),
                 parameters=self._layout.parameters,
                 num_steps=self._config.solver.num_steps,

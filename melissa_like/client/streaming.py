@@ -64,7 +64,7 @@ class PartStream:
             attempt=assignment.attempt,
             client_rank=team.rank,
             num_client_ranks=team.size,
-            layout_id=layout.layout_id,
+            layout_id=welcome.layout_id,
         )
 
     def prepare(self, fields: Mapping[str, Any]) -> list[LocalPart]:

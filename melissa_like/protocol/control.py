@@ -117,6 +117,7 @@ class Welcome(_Message, frozen=True, kw_only=True):
     server_incarnation: int
     launcher_incarnation: int
     routing: int
+    layout_id: int
     fields: tuple[WireField, ...]
     parameters: tuple[str, ...]
     num_steps: int | None

@@ -1,0 +1,148 @@
+"""The data messages are the bytes that protocol/README.md specifies: the golden vectors are the specification's proof."""
+
+import json
+import math
+import struct
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from melissa_like import protocol
+from melissa_like.errors import ProtocolError
+from melissa_like.protocol.control import decode_envelope, encode_envelope
+from melissa_like.protocol.wire import FIXED_NBYTES, Header, Kind, decode, encode
+from melissa_like.records import MAX_DIMENSIONS, STORAGE_DTYPES, Box, Purpose
+
+GOLDEN = Path(protocol.__file__).parent / "golden"
+
+
+def header_of(said: dict[str, Any]) -> Header:
+    """The header that a golden file describes in words."""
+    return Header(
+        kind=Kind[said["kind"]],
+        purpose=Purpose[said["purpose"]],
+        study=bytes.fromhex(said["study"]),
+        secret=bytes.fromhex(said["secret"]),
+        time=math.nan if said["time"] is None else said["time"],
+        box=Box(tuple(said["offset"]), tuple(said["shape"])),
+        **{
+            name: said[name]
+            for name in (
+                "launcher_incarnation",
+                "server_incarnation",
+                "simulation",
+                "attempt",
+                "client_rank",
+                "num_client_ranks",
+                "layout_id",
+                "field_id",
+                "dtype_code",
+                "step",
+            )
+        },
+    )
+
+
+def same(one: Header, other: Header) -> bool:
+    def comparable(header: Header) -> dict[str, Any]:
+        return {**asdict(header), "time": repr(header.time)}
+
+    return comparable(one) == comparable(other)
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in GOLDEN.glob("data_*.json")))
+def test_golden_headers(name: str) -> None:
+    said = header_of(json.loads((GOLDEN / f"{name}.json").read_text()))
+    encoded = (GOLDEN / f"{name}.bin").read_bytes()
+    assert encode(said) == encoded
+    assert same(decode(encoded), said)
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in GOLDEN.glob("control_*.bin")))
+def test_golden_control_messages(name: str) -> None:
+    encoded = (GOLDEN / f"{name}.bin").read_bytes()
+    envelope = decode_envelope(encoded)
+    assert encode_envelope(envelope) == encoded
+    said = json.loads((GOLDEN / f"{name}.json").read_text())
+    assert (type(envelope.message).__name__, envelope.number, envelope.acknowledged) == (
+        said["type"],
+        said["number"],
+        said["acknowledged"],
+    )
+    for key, value in said["message"].items():
+        received = getattr(envelope.message, key)
+        assert (list(received) if isinstance(received, tuple) else received) == value
+
+
+def test_there_are_golden_vectors() -> None:
+    assert len(list(GOLDEN.glob("data_*.bin"))) >= 3
+    assert len(list(GOLDEN.glob("control_*.bin"))) >= 4
+
+
+headers = st.integers(1, MAX_DIMENSIONS).flatmap(
+    lambda n: st.builds(
+        Header,
+        kind=st.sampled_from(Kind),
+        purpose=st.sampled_from(Purpose),
+        study=st.binary(min_size=16, max_size=16),
+        secret=st.binary(min_size=16, max_size=16),
+        launcher_incarnation=st.integers(0, 2**32 - 1),
+        server_incarnation=st.integers(0, 2**32 - 1),
+        simulation=st.integers(0, 2**32 - 1),
+        attempt=st.integers(0, 2**32 - 1),
+        client_rank=st.integers(0, 2**32 - 1),
+        num_client_ranks=st.integers(0, 2**32 - 1),
+        layout_id=st.integers(0, 2**32 - 1),
+        field_id=st.integers(0, 2**16 - 1),
+        dtype_code=st.integers(0, len(STORAGE_DTYPES) - 1),
+        step=st.integers(0, 2**64 - 1),
+        time=st.floats(),
+        box=st.builds(
+            Box,
+            st.tuples(*[st.integers(0, 2**63)] * n),
+            st.tuples(*[st.integers(0, 100)] * n),
+        ),
+    )
+)
+
+
+@given(headers)
+def test_decode_is_the_inverse_of_encode(header: Header) -> None:
+    assert same(decode(encode(header)), header)
+
+
+@given(st.binary(max_size=300))
+def test_foreign_bytes_are_refused_and_never_anything_else(encoded: bytes) -> None:
+    with pytest.raises(ProtocolError):
+        decode(encoded)
+
+
+@given(headers, st.data())
+def test_a_damaged_header_is_refused_or_decoded(header: Header, data: st.DataObject) -> None:
+    damaged = bytearray(encode(header))
+    damaged[data.draw(st.integers(0, len(damaged) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    with suppress(ProtocolError):
+        assert isinstance(decode(bytes(damaged)), Header)
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda b: b[:-1], "bytes for 2 dimensions"),
+        (lambda b: b + b"x", "bytes for 2 dimensions"),
+        (lambda b: b[:50], "the fixed part alone"),
+        (lambda b: b"XXXX" + b[4:], "install the same release"),
+        (lambda b: b[:4] + struct.pack("<H", 9) + b[6:], "install the same release"),
+        (lambda b: b[:6] + b"\x09" + b[7:], "kind 9"),
+        (lambda b: b[: FIXED_NBYTES - 8] + struct.pack("<Q", 5) + b[FIXED_NBYTES:], "announces 5 bytes"),
+    ],
+)
+def test_each_mistake_is_named(damage: Any, words: str) -> None:
+    encoded = (GOLDEN / "data_part_2d.bin").read_bytes()
+    with pytest.raises(ProtocolError, match=words):
+        decode(damage(encoded))
