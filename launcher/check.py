@@ -178,6 +178,12 @@ def _spec(run_dir: Path, rank: int) -> JobSpec:
 def _receive(config: Config, run_dir: Path, transport: Any, sink: CheckingSink, canceled: threading.Event) -> int:
     """A server rank that measures instead of training."""
     over = threading.Event()
+    errors: list[BaseException] = []
+
+    def fail(error: BaseException) -> None:
+        errors.append(error)
+        over.set()
+
     with Reception(
         config=config,
         run_dir=run_dir,
@@ -189,10 +195,12 @@ def _receive(config: Config, run_dir: Path, transport: Any, sink: CheckingSink, 
         device="none",
         on_reception_over=over.set,
         on_stop=lambda reason: over.set(),
-        on_error=lambda error: over.set(),
+        on_error=fail,
     ) as reception:
         while not over.wait(_CHECK_WAIT_S) and not canceled.is_set():
             continue
+        if errors:
+            raise errors[0]
         reception.finish({}, ())
     return 0
 

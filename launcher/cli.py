@@ -27,6 +27,7 @@ Overrides are Hydra's: melissa-like run study.num_simulations=20 buffer=fifo tra
 `melissa-like run --help` lists the groups, `melissa-like run --cfg job` prints the configuration.
 """
 _DRY_RUN = "--dry-run"
+_INTERRUPTED = 130
 _OPTIONS_WITH_VALUE = {"--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--package", "-p"}
 
 
@@ -68,9 +69,9 @@ def _run(arguments: Sequence[str]) -> int:
             with suppress(OSError):
                 run_dir.rmdir()  # a sweep makes the folder even for a study that is refused; one in use is not empty
         print_report(report, run_dir)
-        codes.append(
-            {"completed": 0, "stopped": 130 if "interrupted" in report["reason"] else 0}.get(report["outcome"], 1)
-        )
+        if report["reason"].startswith("interrupted"):
+            sys.exit(_INTERRUPTED)  # a sweep ends as well
+        codes.append(1 if report["outcome"] == "failed" else 0)
         return report
 
     _hydra(task, [a for a in arguments if a != _DRY_RUN])

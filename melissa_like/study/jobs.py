@@ -13,7 +13,8 @@ class JobPhase(StrEnum):
     STARTING = "starting"  #: running, no hello yet
     GREETED = "greeted"  #: said hello, has no simulation
     BUSY = "busy"
-    ENDING = "ending"  #: told to finish or stop, or canceled
+    FINISHING = "finishing"  #: no simulation is left for it; what it sent may still be on its way out of it
+    ENDING = "ending"  #: told to stop, or canceled
     ENDED = "ended"
 
 

@@ -157,14 +157,16 @@ class StudyState:
         job = self.jobs.get(event.job)
         if job is None or job.phase is JobPhase.ENDED:
             return
-        never_greeted = job.phase in (JobPhase.SUBMITTED, JobPhase.STARTING)
+        useless = job.phase in (JobPhase.SUBMITTED, JobPhase.STARTING) or (
+            job.phase is JobPhase.GREETED and job.simulation is None
+        )
         busy = job.phase is JobPhase.BUSY
         self.jobs.end(job, self._now)
         how = f"{job.name} ended ({event.message})"
         if busy and job.simulation is not None:
             self._fail_attempt(self.simulations[job.simulation], f"{how} before its goodbye", event.log_tail)
-        elif never_greeted:
-            self._fail_start(f"{how} before it said hello", event.log_tail)
+        elif useless:
+            self._fail_start(f"{how} before it was given a simulation", event.log_tail)
 
     @_on.register
     def _(self, event: ev.JobSaidHello) -> None:
@@ -180,7 +182,6 @@ class StudyState:
             )
         else:
             job.phase, job.since = JobPhase.GREETED, self._now
-            self.jobs.failed_starts = 0
 
     @_on.register
     def _(self, event: ev.JobRequested) -> None:
@@ -314,7 +315,7 @@ class StudyState:
         if self.jobs.failed_starts >= self.settings.max_failed_starts:
             self._end(
                 "failed",
-                f"{self.jobs.failed_starts} solver jobs in a row ended before they said hello "
+                f"{self.jobs.failed_starts} solver jobs in a row ended before they were given a simulation "
                 f"(launcher.max_failed_starts); the last one: {what}" + (f"\n{detail}" if detail else ""),
             )
 
@@ -372,10 +373,11 @@ class StudyState:
         job.requests = False
         simulation = self.simulations.start_next(job.name, self.settings.num_server_ranks, self._now)
         if simulation is None:
-            job.phase = JobPhase.ENDING
+            job.phase = JobPhase.FINISHING
             self._want(FinishJob(job=job.name))
             return
         job.phase, job.simulation = JobPhase.BUSY, simulation.simulation
+        self.jobs.failed_starts = 0
         drawn = self._draw(simulation.simulation)
         self._want(
             Assign(

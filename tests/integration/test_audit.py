@@ -25,16 +25,26 @@ def recorded(folder: Path) -> list[np.ndarray]:
 
 
 @pytest.mark.mpi
-@pytest.mark.parametrize("server_ranks", [1, 2])
-@pytest.mark.parametrize("client_ranks", [1, 3])
-@pytest.mark.parametrize("buffer", ["fifo", "reservoir"])
+@pytest.mark.parametrize(
+    ("solver", "client_ranks", "server_ranks", "buffer"),
+    [
+        ("marked", 1, 1, ["buffer=fifo"]),
+        ("marked", 3, 1, ["buffer=fifo"]),
+        ("marked", 1, 2, ["buffer=fifo"]),
+        ("marked", 3, 2, ["buffer=reservoir", "buffer.views_per_sample=null"]),
+        ("marked", 1, 1, ["buffer=reservoir", "buffer.views_per_sample=null"]),
+        ("marked", 3, 1, ["buffer=firo"]),
+        ("marked", 3, 2, ["buffer=reservoir", "buffer.views_per_sample=3"]),
+        ("uneven", 3, 2, ["buffer=fifo"]),
+    ],
+)
 def test_every_sample_is_trained_on_and_none_is_mixed(
-    tmp_path: Path, buffer: str, client_ranks: int, server_ranks: int
+    tmp_path: Path, solver: str, client_ranks: int, server_ranks: int, buffer: list[str]
 ) -> None:
     ran = melissa_like(
         tmp_path / "study",
-        *marked(ranks=client_ranks),
-        f"buffer={buffer}",
+        *marked(solver, ranks=client_ranks),
+        *buffer,
         f"launcher.num_server_ranks={server_ranks}",
         "launcher.max_jobs=2",
         "training.loss._target_=tests.plugins.losses.recording_mse",
@@ -51,5 +61,7 @@ def test_every_sample_is_trained_on_and_none_is_mixed(
     assert seen == {(simulation, step) for simulation in range(8) for step in range(6)}
     samples = ran.report["samples"]
     assert (samples["expected"], samples["delivered"], samples["trained_on"], samples["lost"]) == (48, 48, 48, 0)
-    if buffer == "fifo":
+    if buffer in (["buffer=fifo"], ["buffer=firo"]):
         assert len(targets) == 48
+    if buffer[-1] == "buffer.views_per_sample=3":
+        assert len(targets) == 3 * 48

@@ -102,3 +102,26 @@ def slow(parameters: Mapping[str, float], comm: Any, *, pause_s: float) -> Itera
     for step, fields in marked(parameters, comm, num_steps=6):
         time.sleep(pause_s)
         yield step, fields
+
+
+def not_finite(parameters: Mapping[str, float], comm: Any) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Blows up in the last step."""
+    for step, fields in marked(parameters, comm, num_steps=6):
+        if step == 5:
+            fields["mark"][0, 0] = np.nan
+        yield step, fields
+
+
+def gap(parameters: Mapping[str, float], comm: Any) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Each rank leaves out its last row."""
+    rows = 8 // comm.size
+    for step in range(6):
+        yield step, {"mark": Part(np.zeros((rows - 1, 4)), (comm.rank * rows, 0))}
+
+
+def sometimes_raises(parameters: Mapping[str, float], comm: Any) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The fourth simulation diverges after two steps."""
+    for step, fields in marked(parameters, comm, num_steps=6):
+        if parameters["number"] == 3 and step == 2:
+            raise ArithmeticError("the Newton iteration diverged")
+        yield step, fields

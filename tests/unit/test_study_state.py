@@ -276,6 +276,13 @@ def test_a_blocked_rank_is_told_where_the_server_is_or_that_it_must_end() -> Non
     assert isinstance(command, do.ReleaseRank)
 
 
+def test_a_job_that_is_told_to_finish_may_wait_until_everything_is_sent() -> None:
+    study = Study(purposes=(Purpose.TRAINING,)).started().greeted()
+    study.sent(study.assigned())
+    assert kinds(study.on(ev.JobRequested(job="job-0001"))) == ["FinishJob"]
+    assert study.on(ev.JobBlocked(job="job-0001", rank=0)) == (do.WelcomeJob(job="job-0001", rank=0),)
+
+
 def test_an_unknown_job_is_refused() -> None:
     (command,) = Study().started().on(ev.JobSaidHello(job="job-0099", num_ranks=2))
     assert isinstance(command, do.RefuseJob)

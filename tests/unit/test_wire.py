@@ -1,4 +1,4 @@
-"""The data messages are the bytes that protocol/README.md specifies: the golden vectors are the specification's proof."""
+"""The data messages are the bytes that protocol/README.md specifies; the golden vectors hold both to it."""
 
 import json
 import math

@@ -1,0 +1,136 @@
+"""The commands beside a plain run: sweep, dry run, status, check, and what an interruption leaves."""
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.integration.studies import COMMAND, Ran, environment, marked, melissa_like
+
+
+def test_a_sweep_runs_each_study_and_compares_them(tmp_path: Path) -> None:
+    overrides = [*marked(), "launcher=inline", "buffer=fifo,firo,reservoir"]
+    ran = melissa_like(tmp_path / "sweep", "-m", *overrides)
+    assert ran.code == 0, ran.err
+    for number in range(3):
+        assert Ran(0, "", "", tmp_path / "sweep" / str(number)).report["outcome"] == "completed"
+    table = ran.out[ran.out.index("studies of this sweep") :]
+    assert [name for name in ("buffer=fifo", "buffer=firo", "buffer=reservoir") if name in table] == [
+        "buffer=fifo",
+        "buffer=firo",
+        "buffer=reservoir",
+    ]
+    assert table.count("completed") == 3
+
+
+def test_a_refused_study_of_a_sweep_does_not_keep_the_others_from_running(tmp_path: Path) -> None:
+    ran = melissa_like(tmp_path / "sweep", "-m", *marked(), "launcher=inline", "training.batch_size=500,4")
+    assert ran.code == 2
+    assert "training.batch_size is 500" in ran.err
+    assert not (tmp_path / "sweep" / "0").exists()
+    assert Ran(0, "", "", tmp_path / "sweep" / "1").report["outcome"] == "completed"
+
+
+def test_a_dry_run_prints_the_jobs_and_starts_nothing(tmp_path: Path) -> None:
+    ran = melissa_like(tmp_path / "study", "--dry-run", "launcher.num_server_ranks=2", "launcher.max_jobs=3")
+    assert ran.code == 0, ran.err
+    lines = ran.out.splitlines()
+    assert [line.split(":")[0] for line in lines] == ["server-0", "server-1", "job-0001", "job-0002", "job-0003"]
+    assert "mpiexec -n 2" in lines[2]
+    assert not (tmp_path / "study").exists()
+
+
+def test_status_of_a_finished_study_and_of_none(tmp_path: Path) -> None:
+    assert melissa_like(tmp_path / "study", *marked(), "launcher=inline").code == 0
+    status = subprocess.run(
+        [*COMMAND, "status", str(tmp_path / "study")], capture_output=True, text=True, timeout=30, check=True
+    )
+    assert "outcome: completed" in status.stdout
+    nothing = subprocess.run(
+        [*COMMAND, "status", str(tmp_path)], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert nothing.returncode == 2
+    assert "holds no study" in nothing.stderr
+
+
+@pytest.mark.mpi
+def test_check_shows_what_a_solver_sends(tmp_path: Path) -> None:
+    ran = melissa_like(tmp_path / "none", *marked(ranks=2), command="check")
+    assert ran.code == 0, ran.err
+    assert "8×4" in ran.out
+    assert "time steps: 6, numbered 0 to 5" in ran.out
+    assert "keeps its contract" in ran.out
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize(
+    ("solver", "words"),
+    [
+        ("undeclared_field", "field 'pressure' is not declared"),
+        ("too_few_steps", "after 3 time steps"),
+        ("not_finite", "not finite"),
+        ("gap", "do not cover the field"),
+        ("exits_at_once", "no licence for this solver"),
+    ],
+)
+def test_check_names_what_is_wrong(tmp_path: Path, solver: str, words: str) -> None:
+    ran = melissa_like(tmp_path / "none", *marked(solver, ranks=2), command="check", timeout_s=60)
+    assert ran.code == 1
+    assert words in ran.err
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def _processes_of(run_dir: Path) -> set[int]:
+    """Every living process that has the run directory in its environment or its command line."""
+    found = set()
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        try:
+            said = (entry / "environ").read_bytes() + (entry / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if str(run_dir).encode() in said and _alive(int(entry.name)):
+            found.add(int(entry.name))
+    return found
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_nothing_survives_the_launcher(tmp_path: Path, how: signal.Signals) -> None:
+    run_dir = tmp_path / "study"
+    overrides = [*marked("slow", ranks=2, simulations=50, pause_s=0.2), "launcher.grace_s=1"]
+    launcher = subprocess.Popen(
+        [*COMMAND, "run", f"run_dir={run_dir}", *overrides],
+        cwd=tmp_path,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 60
+    journal = run_dir / "journal.jsonl"
+    while not (journal.exists() and '"Delivered"' in journal.read_text()):
+        assert launcher.poll() is None, launcher.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert len(_processes_of(run_dir)) > 3
+    launcher.send_signal(how)
+    out, err = launcher.communicate(timeout=30)
+    while _processes_of(run_dir) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert _processes_of(run_dir) == set()
+    if how is not signal.SIGKILL:
+        assert launcher.returncode == 130
+        assert f"interrupted by {how.name}" in out + err
+        assert Ran(0, "", "", run_dir).report["outcome"] == "stopped"

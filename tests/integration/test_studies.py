@@ -1,0 +1,109 @@
+"""Studies as users run them: failures, solvers of every kind, and what a study leaves behind."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from melissa_like.training import load_surrogate
+from tests.integration.studies import ROOT, Ran, marked, melissa_like
+
+
+def counts(ran: Ran) -> tuple[int, int, int, int]:
+    samples = ran.report["samples"]
+    return samples["expected"], samples["delivered"], samples["trained_on"], samples["lost"]
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize("client_ranks", [1, 2])
+def test_a_simulation_that_dies_is_run_again_and_nothing_is_lost(tmp_path: Path, client_ranks: int) -> None:
+    overrides = marked("dies_once", ranks=client_ranks, folder=tmp_path)
+    ran = melissa_like(tmp_path / "study", *overrides, "launcher.max_jobs=2")
+    assert ran.code == 0, ran.err
+    assert counts(ran) == (48, 48, 48, 0)
+    assert ran.report["simulations"]["restarted"] == 3
+
+
+@pytest.mark.mpi
+def test_too_many_failures_end_the_study_with_the_last_ones_story(tmp_path: Path) -> None:
+    ran = melissa_like(tmp_path / "study", *marked("raises", ranks=2), "launcher.max_attempts=2")
+    assert ran.code == 1
+    assert "launcher.max_failed_fraction" in ran.err
+    assert "attempt 2" in ran.err
+    assert "the Newton iteration diverged" in ran.err
+
+
+def test_a_few_failures_are_given_up_and_the_rest_is_trained_on(tmp_path: Path) -> None:
+    overrides = [*marked("sometimes_raises"), "launcher.max_attempts=1", "launcher.max_failed_fraction=0.3"]
+    ran = melissa_like(tmp_path / "study", *overrides, "launcher=inline")
+    assert ran.code == 0, ran.err
+    samples = ran.report["samples"]
+    assert ran.report["simulations"]["failed"] == 1
+    assert samples["lost"] == 0
+    assert samples["delivered"] + samples["given_up"] == samples["expected"] == 48
+    assert samples["given_up"] > 0
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize("server_ranks", [1, 2])
+def test_an_adaptive_solver_says_at_goodbye_how_many_steps_there_were(tmp_path: Path, server_ranks: int) -> None:
+    overrides = [*marked("adaptive"), "solver.num_steps=null", f"launcher.num_server_ranks={server_ranks}"]
+    ran = melissa_like(tmp_path / "study", *overrides)
+    assert ran.code == 0, ran.err
+    expected = sum(2 + number % 3 for number in range(8))
+    assert counts(ran) == (expected, expected, expected, 0)
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize("client_ranks", [1, 2])
+def test_a_solver_with_its_own_main(tmp_path: Path, client_ranks: int) -> None:
+    program = tmp_path / "main.py"
+    program.write_text((ROOT / "tests" / "plugins" / "own_main.py").read_text())
+    overrides = [override for override in marked(ranks=client_ranks, simulations=3) if "solver.solve" not in override]
+    ran = melissa_like(tmp_path / "study", *overrides, f"solver.command=[python,{program}]")
+    assert ran.code == 0, ran.err
+    assert counts(ran) == (18, 18, 18, 0)
+
+
+@pytest.mark.parametrize(("views", "batches"), [(2, 24), (5, 60)])
+def test_views_per_sample_fix_the_number_of_batches(tmp_path: Path, views: int, batches: int) -> None:
+    ran = melissa_like(tmp_path / "study", *marked(), "launcher=inline", f"buffer.views_per_sample={views}")
+    assert ran.code == 0, ran.err
+    assert ran.report["training"]["batches"] == batches
+    assert ran.report["training"]["samples"] == views * 48
+
+
+def test_max_batches_end_the_study_early(tmp_path: Path) -> None:
+    ran = melissa_like(tmp_path / "study", *marked(simulations=40), "launcher=inline", "training.max_batches=3")
+    assert ran.code == 0, ran.err
+    assert ran.report["outcome"] in ("stopped", "completed")
+    assert ran.report["training"]["batches"] == 3
+
+
+@pytest.mark.mpi
+def test_what_a_study_leaves_behind(tmp_path: Path) -> None:
+    """The default study made small: surrogate, figures, events, logs, report; and only its user may read the secret."""
+    run_dir = tmp_path / "study"
+    small = ["study.num_simulations=6", "study.num_validation_simulations=2", "solver.solve.grid_size=12"]
+    ran = melissa_like(run_dir, *small, "solver.num_steps=10", "buffer.capacity=30", "training.batch_size=8")
+    assert ran.code == 0, ran.err
+    report = ran.report
+    assert report["outcome"] == "completed"
+    assert counts(ran) == (60, 60, 60, 0)
+    assert report["validation"]["num_samples"] == 20
+    assert math.isfinite(report["validation"]["relative_l2"])
+    assert report["ingest"]["bytes"] >= (60 + 20) * 12 * 12 * 4
+    assert {path.name for path in (run_dir / "figures").iterdir()} == {
+        "losses.png",
+        "population.png",
+        "temperature.png",
+    }
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in (run_dir / "figures").iterdir())
+    assert list((run_dir / "tensorboard").iterdir())
+    assert {path.name for path in (run_dir / "logs").iterdir()} == {"server-0.log", "job-0001.log"}
+    assert (run_dir / "connection.json").stat().st_mode & 0o077 == 0
+    assert "torch" in json.loads((run_dir / "versions.json").read_text())
+    surrogate = load_surrogate(run_dir / "surrogate")
+    parameters = dict.fromkeys(surrogate.layout.parameters, 300.0)
+    assert surrogate.predict(parameters, step=3)["temperature"].shape == (12, 12)
