@@ -227,8 +227,8 @@ class Session:
         """
         problem: MelissaLikeError | None = None
         try:
-            self._check_step(step)
             parts = self._stream.prepare(fields)
+            self._check_step(step)
             if step not in self.delivered_steps:
                 self._stream.send(step, parts, time)
         except MelissaLikeError as error:

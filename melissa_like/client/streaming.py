@@ -73,13 +73,13 @@ class PartStream:
         Raises:
             SolverError: they break the declaration.
         """
+        if not self._checker.started:  # together, before anything that only one rank might raise
+            self._checker.first_step(fields if isinstance(fields, Mapping) else {})
         if not isinstance(fields, Mapping):
             raise SolverError(
                 f"a step's fields are a {type(fields).__name__}: yield (step, {{name: array}}) or "
                 "(step, {name: array}, time)"
             )
-        if not self._checker.started:
-            self._checker.first_step(fields)
         return self._checker.check(fields)
 
     def send(self, step: int, parts: Sequence[LocalPart], physical_time: float) -> None:

@@ -1,0 +1,74 @@
+"""What a solver yields becomes checked boxes; a mistake names the field, what came and what to do."""
+
+import numpy as np
+import pytest
+
+from melissa_like.client import Part
+from melissa_like.client.parts import PartChecker, fill_from
+from melissa_like.client.team import SoloTeam
+from melissa_like.errors import SolverError
+from melissa_like.records import Box, FieldSpec, Layout
+
+LAYOUT = Layout(
+    fields=(FieldSpec(name="u", shape=(6, 4)), FieldSpec(name="flag", shape=(6,), dtype="uint8")), parameters=("a",)
+)
+
+
+class MiddleOfThree(SoloTeam):
+    """The second of three ranks with 1, 2 and 3 rows."""
+
+    rank = 1
+    size = 3
+
+    def gather_rows(self, values: object) -> np.ndarray:
+        return np.array([[1, 0], [2, 0], [3, 0]])
+
+
+def checker(fields: dict[str, object], team: SoloTeam | None = None) -> PartChecker:
+    made = PartChecker(LAYOUT, team or SoloTeam())
+    made.first_step(fields)
+    return made
+
+
+def test_a_bare_array_is_a_block_of_rows_in_rank_order() -> None:
+    fields = {"u": np.ones((2, 4))}
+    (part,) = checker(fields, MiddleOfThree()).check(fields)
+    assert (part.field_id, part.box) == (0, Box((1, 0), (2, 4)))
+
+
+def test_a_part_says_where_it_is() -> None:
+    fields = {"flag": Part(np.ones(3, np.uint8), (2,)), "u": Part(np.ones((6, 1)), (0, 3))}
+    parts = checker(fields).check(fields)
+    assert [(part.field_id, part.box) for part in parts] == [(1, Box((2,), (3,))), (0, Box((0, 3), (6, 1)))]
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"v": np.ones((6, 4))}, "field 'v' is not declared: solver.fields declares 'u', 'flag'"),
+        ({"u": np.ones((6, 4), complex)}, "dtype complex128"),
+        ({"u": np.ones((6, 4), int)}, "dtype int64"),
+        ({"u": np.ones(6)}, "2 dimensions"),
+        ({"u": Part(np.ones((6, 2)), (0, 3))}, "not inside the declared shape"),
+        ({"u": Part(np.ones((6, 2)), (0, -1))}, "not inside the declared shape"),
+        ({"u": np.ones((5, 4))}, "5 rows together"),
+    ],
+)
+def test_what_breaks_the_declaration_is_named(fields: dict[str, object], words: str) -> None:
+    with pytest.raises(SolverError, match=words):
+        checker(fields).check(fields)
+
+
+def test_a_number_of_rows_that_changes_is_refused() -> None:
+    made = checker({"u": np.ones((6, 4))})
+    with pytest.raises(SolverError, match="at the first step it sent 6"):
+        made.check({"u": np.ones((4, 4))})
+
+
+@pytest.mark.parametrize(
+    "array", [np.arange(24.0).reshape(6, 4), np.arange(24.0).reshape(4, 6).T, np.ones((12, 8))[::2, ::2]]
+)
+def test_a_payload_is_converted_and_in_c_order_whatever_the_strides(array: np.ndarray) -> None:
+    target = bytearray(24 * 4)
+    fill_from(array, np.dtype("float32"), memoryview(target))
+    np.testing.assert_array_equal(np.frombuffer(target, np.float32).reshape(6, 4), array)

@@ -1,0 +1,127 @@
+"""What is measured ends where it can be read."""
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from melissa_like.monitoring import (
+    JsonLinesSink,
+    LiveView,
+    PlainView,
+    Recorder,
+    StudySnapshot,
+    TensorBoardSink,
+    view_for,
+)
+from melissa_like.monitoring.figures import draw_field, draw_losses, draw_population
+
+ROWS = [
+    {"seconds": float(n), "seen": 2.0 * n, "unseen": 5.0, "batches": float(n), "training_loss": 1 / (1 + n)}
+    for n in range(20)
+]
+
+
+def snapshot(**changes: object) -> StudySnapshot:
+    values: dict[str, object] = {
+        "name": "heat2d",
+        "elapsed_s": 65.0,
+        "remaining_s": 3600.0,
+        "num_simulations": 100,
+        "complete": 40,
+        "running": 2,
+        "given_up": 1,
+        "jobs": 2,
+        "samples_expected": 10000,
+        "samples_delivered": 4000,
+        "samples_in_per_s": 512.0,
+        "samples_out_per_s": 2048.0,
+        "capacity": 1000,
+        "seen": 600,
+        "unseen": 300,
+        "batches": 777,
+        "training_loss": 0.0123,
+        "validation_relative_l2": None,
+        "phase": "streaming",
+    }
+    return StudySnapshot(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def test_plain_lines_come_every_few_seconds_and_at_each_phase() -> None:
+    stream = io.StringIO()
+    view = view_for(stream)
+    assert isinstance(view, PlainView)
+    for elapsed_s, phase in (
+        (0.0, "starting"),
+        (1.0, "starting"),
+        (2.0, "streaming"),
+        (3.0, "streaming"),
+        (8.0, "streaming"),
+    ):
+        view.show(snapshot(elapsed_s=elapsed_s, phase=phase))
+    lines = stream.getvalue().splitlines()
+    assert [line.split(":")[1].split("] ")[1] for line in lines] == ["starting", "streaming", "streaming"]
+    assert "simulations 40/100 (2 running)" in lines[0]
+    assert "600 seen + 300 unseen of 1000" in lines[0]
+
+
+def test_the_live_view_shows_progress_rates_buffer_losses_and_time_left() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=140, no_color=True)
+    view = LiveView(console)
+    view.show(snapshot())
+    view.close()
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    for words in (
+        "40 of 100 complete",
+        "in 512/s",
+        "2048/s",
+        "600 seen + 300 unseen of 1000",
+        "0.0123",
+        "1:05",
+        "1:00:00",
+    ):
+        assert words in shown
+
+
+def test_the_recorder_thins_itself() -> None:
+    recorder = Recorder(max_rows=100)
+    for number in range(10_000):
+        recorder.write(number / 10, {"batches": number})
+    assert 40 <= len(recorder.rows) <= 100
+    numbers = [row["batches"] for row in recorder.rows]
+    steps = np.diff(numbers)
+    assert numbers[0] == 0
+    assert numbers[-1] > 9_500
+    assert steps.max() == steps.min()
+
+
+def test_json_lines_and_tensorboard_events_can_be_read_back(tmp_path: Path) -> None:
+    for sink in (JsonLinesSink(tmp_path / "metrics.jsonl"), TensorBoardSink(tmp_path / "events")):
+        for row in ROWS:
+            sink.write(row["seconds"], row)
+        sink.close()
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["training_loss"] for line in lines] == [row["training_loss"] for row in ROWS]
+    events = EventAccumulator(str(tmp_path / "events"))
+    events.Reload()
+    assert [event.step for event in events.Scalars("training_loss")] == list(range(20))
+    np.testing.assert_allclose(
+        [event.value for event in events.Scalars("training_loss")], [row["training_loss"] for row in ROWS], rtol=1e-6
+    )
+
+
+def test_figures_are_drawn_of_one_two_and_three_dimensions_and_of_nothing(tmp_path: Path) -> None:
+    draw_losses(tmp_path / "losses.png", ROWS, [{"batches": 10.0, "loss": 2.0, "relative_l2": 0.1}])
+    draw_losses(tmp_path / "no_losses.png", [], [])
+    draw_population(tmp_path / "population.png", ROWS, 100, 20)
+    draw_population(tmp_path / "no_population.png", [], 100, None)
+    rng = np.random.default_rng(0)
+    for shape in ((30,), (8, 9), (4, 5, 6)):
+        true = rng.random(shape)
+        draw_field(tmp_path / f"field{len(shape)}.png", "u", "title", true + 0.1, true)
+    files = list(tmp_path.glob("*.png"))
+    assert len(files) == 7
+    assert all(file.read_bytes().startswith(b"\x89PNG") for file in files)
