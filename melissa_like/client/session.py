@@ -201,6 +201,7 @@ class Session:
         self._last_step = -1
         self._num_steps = 0
         self._owns_client = False
+        self._failed = False
         self.parameters = parameters
         self.purpose = Purpose(assignment.purpose)
         self.delivered_steps = frozenset(assignment.delivered_steps)
@@ -236,6 +237,7 @@ class Session:
         status = _FINE if problem is None else _STOPPED if isinstance(problem, StudyStoppedError) else _BROKEN
         worst = self._client.team.maximum(status)
         if problem is not None:
+            self._report(problem)
             raise problem
         if worst == _STOPPED:
             raise StudyStoppedError("another rank of this job was told to stop")
@@ -254,17 +256,29 @@ class Session:
             SolverError: fewer or more were sent than said.
         """
         if num_steps is not None and num_steps != self._num_steps:
-            raise SolverError(
+            problem = SolverError(
                 f"goodbye after {num_steps} time steps but send was called {self._num_steps} times: call send once per "
                 "time step on every rank"
             )
+            self._report(problem)
+            raise problem
         self._client.say_goodbye(self._assignment, self._num_steps, self._stream.parts_sent)
         if self._owns_client:
             self._client.__exit__(None, None, None)
 
     def fail(self, message: str, *, breaks_contract: bool = False) -> None:
-        """Report that the solver cannot go on; the launcher starts another attempt, or gives the simulation up."""
-        self._client.say_failure(self._assignment, message, breaks_contract=breaks_contract)
+        """Report that the solver cannot go on; the launcher starts another attempt, or gives the simulation up.
+
+        The first report of a session counts.
+        """
+        if not self._failed:
+            self._failed = True
+            self._client.say_failure(self._assignment, message, breaks_contract=breaks_contract)
+
+    def _report(self, problem: MelissaLikeError) -> None:
+        """Tell the launcher at once what a solver with its own main would only write into its log."""
+        if isinstance(problem, SolverError):
+            self.fail(str(problem), breaks_contract=True)
 
     def __enter__(self) -> "Session":
         return self

@@ -66,6 +66,24 @@ def test_a_solver_with_its_own_main(tmp_path: Path, client_ranks: int) -> None:
     assert counts(ran) == (18, 18, 18, 0)
 
 
+@pytest.mark.mpi
+@pytest.mark.parametrize(
+    ("mistake", "words"),
+    [
+        ("session.close(num_steps=7)", "goodbye after 7 time steps but send was called 6 times"),
+        ("session.send(3, {})", "time step 3 after time step 5"),
+    ],
+)
+def test_a_mistake_in_a_main_of_ones_own_ends_the_study_at_once(tmp_path: Path, mistake: str, words: str) -> None:
+    program = tmp_path / "main.py"
+    program.write_text((ROOT / "tests" / "plugins" / "own_main.py").read_text().replace("session.close()", mistake))
+    overrides = [override for override in marked(ranks=2) if "solver.solve" not in override]
+    ran = melissa_like(tmp_path / "study", *overrides, f"solver.command=[python,{program}]", timeout_s=60)
+    assert ran.code == 1
+    assert words in ran.err
+    assert ran.report["simulations"]["restarted"] == 0
+
+
 @pytest.mark.parametrize(("views", "batches"), [(2, 24), (5, 60)])
 def test_views_per_sample_fix_the_number_of_batches(tmp_path: Path, views: int, batches: int) -> None:
     ran = melissa_like(tmp_path / "study", *marked(), "launcher=inline", f"buffer.views_per_sample={views}")
