@@ -14,7 +14,7 @@ from tests.integration.studies import marked, melissa_like
         (["buffer.capcity=10"], ["capcity"]),
         (["buffer.watermark=many"], ["buffer.watermark", "many"]),
         (["buffer.watermark=600", "buffer.capacity=500"], ["buffer.watermark is 600 but buffer.capacity is 500"]),
-        (["training.batch_size=5000"], ["training.batch_size is 5000", "holds only 1000"]),
+        (["training.batch_size=5000"], ["training.batch_size is 5000", "holds only 4000"]),
         (["study.num_simulations=0"], ["study.num_simulations is 0"]),
         (["solver.parameters.left_temperature.low=900"], ["left_temperature", "900", "500", "below"]),
         (["solver.command=[./mine]"], ["exactly one of solver.solve", "solver.command"]),

@@ -50,7 +50,7 @@ def test_the_laptop_case_runs_with_every_buffer(buffer: str) -> None:
     ("overrides", "words"),
     [
         (["buffer.watermark=600", "buffer.capacity=500"], "buffer.watermark is 600 but buffer.capacity is 500"),
-        (["training.batch_size=2000"], "training.batch_size is 2000 but a server rank holds only 1000"),
+        (["training.batch_size=5000"], "training.batch_size is 5000 but a server rank holds only 4000"),
         (["study.num_simulations=0"], "study.num_simulations is 0: write 1 or more"),
         (["buffer.capacity=many"], "write a number of samples"),
         (["transport.routing=nearest"], "write one of sample, trajectory"),
