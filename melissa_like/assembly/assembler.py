@@ -26,6 +26,18 @@ from melissa_like.records import (
 __all__ = ["Assembler"]
 
 
+#: Boxes of a decomposition that are known to be sound; more than that are forgotten together.
+_REMEMBERED_BOXES = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """Where a sound box lies in its field, and whether that is one stretch of memory."""
+
+    slices: tuple[slice, ...]
+    contiguous: bool
+
+
 @dataclass(slots=True)
 class _Simulation:
     """What is known of a simulation: how its newest attempt was opened, and what is complete of all attempts."""
@@ -79,7 +91,8 @@ class Assembler:
         self._reserve = reserve
         self._abandon = abandon
         self._simulations: dict[int, _Simulation] = {}
-        self._proven: list[frozenset[Box]] = [frozenset() for _ in layout.fields]
+        self._proven: tuple[frozenset[Box], ...] = tuple(frozenset() for _ in layout.fields)
+        self._targets: dict[tuple[int, int, Box], _Target] = {}
         self.duplicates_dropped = 0
 
     def open(self, header: Header, parameters: FloatArray) -> Refusal | None:
@@ -128,19 +141,24 @@ class Assembler:
                 f"a part of attempt {header.attempt} came before its parameters: send the OPEN message first on every "
                 "connection",
             )
-        refusal = self._refuse_late(header, simulation) or self._refuse_misfit(header, simulation)
+        refusal = (
+            self._refuse_late(header, simulation)
+            or self._refuse_misrouted(header)
+            or self._refuse_contradiction(header, simulation)
+        )
         if refusal is not None:
             return refusal
+        target = self._targets.get((header.field_id, header.dtype_code, header.box)) or self._examine(header)
+        if isinstance(target, Refusal):
+            return target
         partial = simulation.partials.get(header.step)
         if partial is None:
-            partial = PartialSample(
-                self._reserve(simulation.purpose), self._layout, tuple(self._proven), time=header.time
-            )
+            partial = PartialSample(self._reserve(simulation.purpose), self._layout, self._proven, time=header.time)
             simulation.partials[header.step] = partial
         conflict = partial.conflict(header.field_id, header.box)
         if conflict is not None:
             return self._refuse_conflict(header, conflict)
-        return self._placement(header, partial)
+        return _placement(header, partial, target)
 
     def add(self, placement: Placement) -> Completed | None:
         """The payload is in place; the sample, if it was the last part."""
@@ -153,7 +171,7 @@ class Assembler:
         del simulation.partials[header.step]
         simulation.completed.add(header.step)
         if partial.is_new_decomposition:
-            self._proven = [frozenset(boxes) for boxes in partial.arrived]
+            self._proven = tuple(frozenset(boxes) for boxes in partial.arrived)
         return Completed(
             key=SampleKey(header.simulation, header.step),
             attempt=header.attempt,
@@ -182,13 +200,17 @@ class Assembler:
             self._abandon(simulation.purpose, partial.reservation)
         simulation.partials.clear()
 
-    def _placement(self, header: Header, partial: PartialSample) -> Placement:
-        whole = partial.reservation.fields[header.field_id]
-        view: npt.NDArray[Any] = whole[header.box.slices]
-        if is_contiguous(header.box, whole.shape):
-            return Placement(target=as_bytes(view), header=header, partial=partial, scratch=None)
-        scratch = np.empty(header.box.shape, whole.dtype)
-        return Placement(target=as_bytes(scratch), header=header, partial=partial, scratch=scratch)
+    def _examine(self, header: Header) -> "_Target | Refusal":
+        """Look at a box for the first time; a sound one is remembered, because the same boxes come at every step."""
+        refusal = self._refuse_misfit(header)
+        if refusal is not None:
+            return refusal
+        if len(self._targets) >= _REMEMBERED_BOXES:
+            self._targets.clear()
+        shape = self._layout.fields[header.field_id].shape
+        target = _Target(header.box.slices, is_contiguous(header.box, shape))
+        self._targets[header.field_id, header.dtype_code, header.box] = target
+        return target
 
     def _refuse_stranger(self, header: Header) -> Refusal | None:
         """What does not come from this study, or cannot be meant for it."""
@@ -227,8 +249,7 @@ class Assembler:
             return _refusal(header, Reason.OLD_ATTEMPT, f"attempt {simulation.attempt} has taken its place")
         return None
 
-    def _refuse_misfit(self, header: Header, simulation: _Simulation) -> Refusal | None:
-        """What contradicts the configuration."""
+    def _refuse_misrouted(self, header: Header) -> Refusal | None:
         owner = owner_of(header.simulation, header.step, self._num_server_ranks, self._routing)
         if owner != self._server_rank:
             return _refusal(
@@ -237,6 +258,10 @@ class Assembler:
                 f"step {header.step} came to server rank {self._server_rank} but belongs to {owner}: route as "
                 "protocol/README.md says",
             )
+        return None
+
+    def _refuse_misfit(self, header: Header) -> Refusal | None:
+        """What contradicts the declaration of the fields."""
         if header.field_id >= len(self._layout.fields):
             return _refusal(
                 header,
@@ -259,7 +284,7 @@ class Assembler:
                 f"a box of field {spec.name!r} with offset {header.box.offset} and shape {header.box.shape} was sent "
                 f"but the global shape is {spec.shape}: send boxes inside it, or declare another shape",
             )
-        return self._refuse_contradiction(header, simulation)
+        return None
 
     def _refuse_conflict(self, header: Header, conflict: Box) -> Refusal:
         name = self._layout.fields[header.field_id].name
@@ -277,6 +302,15 @@ class Assembler:
             f"{header.box.shape} overlaps the one with offset {conflict.offset} and shape {conflict.shape}: send each "
             "element once per step",
         )
+
+
+def _placement(header: Header, partial: PartialSample, target: _Target) -> Placement:
+    whole = partial.reservation.fields[header.field_id]
+    if target.contiguous:
+        view: npt.NDArray[Any] = whole[target.slices]
+        return Placement(target=as_bytes(view), header=header, partial=partial, scratch=None)
+    scratch = np.empty(header.box.shape, whole.dtype)
+    return Placement(target=as_bytes(scratch), header=header, partial=partial, scratch=scratch)
 
 
 def _refusal(header: Header, reason: Reason, detail: str) -> Refusal:
