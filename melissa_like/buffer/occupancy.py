@@ -190,29 +190,27 @@ class Occupancy:
 
     def draw(self, n: int) -> Draw:
         """Draw n samples that are on offer."""
+        level, slots, pick = self._level, self._slots, self._selector.pick
+        limit = 1 if self._draining and self._drain_removes else self._draws_until_removed
         picked: list[int] = []
-        removed: set[int] = set()
+        removed: list[int] = []
         for u in self._rng.random(n).tolist():
-            number = self._selector.pick(u, self._level)
+            number = pick(u, level)
             picked.append(number)
-            self._level.draws += 1
-            if self._count_draw(number):
-                removed.add(number)
+            level.draws += 1
+            slot = slots[number]
+            slot.num_draws += 1
+            if slot.seen and slot.pins == 0:
+                self._evictor.discard(number)
+            slot.pins += 1
+            if limit is not None and slot.num_draws >= limit:
+                slot.removed = True
+                removed.append(number)
+                self._selector.discard(number)
+                level.size -= 1
         draw = Draw(slots=tuple(picked), removed=frozenset(removed))
         self._unsettled[draw] = None
         return draw
-
-    def _count_draw(self, number: int) -> bool:
-        """Pin a drawn slot; whether this draw removes its sample."""
-        self.pin((number,))
-        slot = self._slots[number]
-        slot.num_draws += 1
-        limit = self._draws_until_removed
-        slot.removed = (self._draining and self._drain_removes) or (limit is not None and slot.num_draws >= limit)
-        if slot.removed:
-            self._selector.discard(number)
-            self._level.size -= 1
-        return slot.removed
 
     def settle(self, draw: Draw) -> None:
         """The training step of this draw has ended: its samples are seen, and those it removed make room."""
