@@ -17,7 +17,14 @@ from melissa_like.client.runner import read_solver_call, run_plugin
 from melissa_like.client.session import JOB_VARIABLE, RUN_DIR_VARIABLE, Client
 from melissa_like.config import Config
 from melissa_like.errors import ConfigurationError, StudyStoppedError
-from melissa_like.launcher.executors import Executor, InlineExecutor, JobSpec, LocalExecutor, launch_command
+from melissa_like.launcher.executors import (
+    Executor,
+    InlineExecutor,
+    JobSpec,
+    LocalExecutor,
+    launch_command,
+    search_path,
+)
 from melissa_like.launcher.rundir import log_path
 from melissa_like.protocol import read_connection
 from melissa_like.transport import Transport
@@ -80,13 +87,12 @@ class LocalBackend:
 
     def solver_spec(self, config: Config, run_dir: Path, job: str) -> JobSpec:
         """`mpiexec` with the plug-in's runner, or the solver's own program."""
-        search_path = os.pathsep.join(part for part in (os.getcwd(), os.environ.get("PYTHONPATH")) if part)
         return JobSpec(
             name=job,
             command=_solver_command(config),
             environment={
                 **_ONE_THREAD,
-                "PYTHONPATH": search_path,
+                **_paths(),
                 **config.solver.environment,
                 RUN_DIR_VARIABLE: str(run_dir),
                 JOB_VARIABLE: job,
@@ -105,7 +111,7 @@ class LocalBackend:
             name=f"server-{rank}",
             command=(sys.executable, "-m", "melissa_like.server", str(run_dir)),
             environment={
-                "PYTHONPATH": os.pathsep.join(p for p in (os.getcwd(), os.environ.get("PYTHONPATH")) if p),
+                **_paths(),
                 "OMP_NUM_THREADS": threads,
                 "RANK": str(rank),
                 "LOCAL_RANK": str(rank),
@@ -188,8 +194,14 @@ def _solver_command(config: Config) -> tuple[str, ...]:
     return launch_command(config.solver.launch, config.solver.num_ranks, program)
 
 
+def _paths() -> dict[str, str]:
+    """Programs of this environment and modules of the folder where the launcher was started are found by its jobs."""
+    modules = os.pathsep.join(part for part in (os.getcwd(), os.environ.get("PYTHONPATH")) if part)
+    return {"PATH": search_path(), "PYTHONPATH": modules}
+
+
 def _require_program(program: str, key: str) -> None:
-    if shutil.which(program) is None:
+    if shutil.which(program, path=search_path()) is None:
         raise ConfigurationError(
             f"{key} starts {program!r}, which is neither on PATH nor an executable file: install it, or write the full "
             "path"

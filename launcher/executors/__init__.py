@@ -16,12 +16,13 @@ something new, so the control loop sleeps until then instead of looking again an
 No orphans: every local job lives under its own `guard` process, which ends the job's whole tree when the job is
 canceled, when its main process has ended, and when the launcher has gone, even by SIGKILL.
 
-`launch_command` puts the MPI start command of a site in front of a solver's command.
+`launch_command` puts the MPI start command of a site in front of a solver's command; `search_path` is where both are
+looked for.
 
 Never imports torch, mpi4py, zmq or hydra.
 """
 
-from melissa_like.launcher.executors.command import DEFAULT_LAUNCH, launch_command
+from melissa_like.launcher.executors.command import DEFAULT_LAUNCH, launch_command, search_path
 from melissa_like.launcher.executors.inline import InlineExecutor
 from melissa_like.launcher.executors.interface import Executor, JobSpec, JobState, JobUpdate
 from melissa_like.launcher.executors.local import LocalExecutor
@@ -37,4 +38,5 @@ __all__ = [
     "LocalExecutor",
     "launch_command",
     "log_tail",
+    "search_path",
 ]

@@ -1,5 +1,6 @@
 """How a solver job of several ranks is started: the site's MPI command in front of the solver's."""
 
+import os
 import shlex
 import shutil
 import string
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from melissa_like.errors import ConfigurationError
 
-__all__ = ["DEFAULT_LAUNCH", "launch_command"]
+__all__ = ["DEFAULT_LAUNCH", "launch_command", "search_path"]
 
 DEFAULT_LAUNCH = "mpiexec -n {num_ranks}"
 
@@ -20,8 +21,7 @@ def launch_command(template: str, num_ranks: int, command: Sequence[str]) -> tup
     Args:
         template: the MPI start command, in shell quoting; `{num_ranks}` is filled in. Good values:
             "mpiexec -n {num_ranks}", "srun -n {num_ranks}", "/usr/bin/mpirun -n {num_ranks} --oversubscribe". A
-            program without a slash is looked for beside the running Python first, then on PATH, so that the MPI of
-            the environment wins. Empty: a job of one rank is its command itself.
+            program without a slash is looked for on `search_path`. Empty: a job of one rank is its command itself.
         num_ranks: client ranks of the job, at least 1.
         command: the solver and its arguments.
 
@@ -70,8 +70,16 @@ def _fill(word: str, template: str, values: dict[str, int]) -> str:
     return word.format(**values)
 
 
-def _locate(program: str) -> str:
-    if "/" in program:
-        return program
+def search_path() -> str:
+    """PATH as jobs get it: where the running Python lies comes first, unless PATH names it already.
+
+    So the MPI and the Python of a virtual environment are found in it, activated or not.
+    """
+    path = os.environ.get("PATH", os.defpath)
     # Not resolved: in a virtual environment python is a link, and mpiexec lies beside the link.
-    return shutil.which(program, path=str(Path(sys.executable).parent)) or shutil.which(program) or program
+    beside = str(Path(sys.executable).parent)
+    return path if beside in path.split(os.pathsep) else os.pathsep.join((beside, path))
+
+
+def _locate(program: str) -> str:
+    return program if "/" in program else shutil.which(program, path=search_path()) or program
