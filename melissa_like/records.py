@@ -91,7 +91,7 @@ class Box:
     def overlaps(self, other: "Box") -> bool:
         """Whether two boxes share an element."""
         return all(
-            a < b + n and b < a + m
+            max(a, b) < min(a + m, b + n)
             for a, m, b, n in zip(self.offset, self.shape, other.offset, other.shape, strict=True)
         )
 
@@ -167,6 +167,11 @@ class Layout:
         """32 bits that differ between different layouts; both ends compare them."""
         text = repr([(f.name, f.shape, f.dtype) for f in self.fields]) + repr(self.parameters)
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "little")
+
+    @property
+    def sample_size(self) -> int:
+        """Elements of one sample."""
+        return sum(field.size for field in self.fields)
 
     @property
     def sample_nbytes(self) -> int:

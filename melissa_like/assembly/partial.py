@@ -1,20 +1,55 @@
 """One sample while its parts arrive: which boxes came, and where a payload goes."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from melissa_like.assembly.parts import Reservation
-from melissa_like.protocol.wire import Header
 from melissa_like.records import Box, Layout
 
-__all__ = ["PartialSample", "Placement", "as_bytes", "is_contiguous"]
+__all__ = ["PartialSample", "Place", "Placement", "as_bytes", "place_of"]
 
 
-def is_contiguous(box: Box, shape: tuple[int, ...]) -> bool:
+def as_bytes(array: npt.NDArray[Any]) -> memoryview:
+    """The memory of a C-contiguous array."""
+    flat: Any = array.reshape(-1).view(np.uint8)
+    return memoryview(flat)
+
+
+class Place(msgspec.Struct, frozen=True, kw_only=True, eq=False):
+    """A sound box of a field: the same ones come at every step, so what follows from it is worked out once.
+
+    Attributes:
+        number: its name among all places of a study.
+        size: elements in it.
+        slices: the index of the box in the field.
+        stretch: first and last byte in the field's memory, if the box is one stretch of it.
+    """
+
+    number: int
+    field_id: int
+    box: Box
+    size: int
+    slices: tuple[slice, ...]
+    stretch: slice | None
+
+
+def place_of(number: int, field_id: int, box: Box, layout: Layout) -> Place:
+    """Work out where a box lies."""
+    spec = layout.fields[field_id]
+    stretch = None
+    if box.size == 0:
+        stretch = slice(0, 0)
+    elif _is_contiguous(box, spec.shape):
+        itemsize = spec.numpy_dtype.itemsize
+        first = int(np.ravel_multi_index(box.offset, spec.shape)) * itemsize
+        stretch = slice(first, first + box.size * itemsize)
+    return Place(number=number, field_id=field_id, box=box, size=box.size, slices=box.slices, stretch=stretch)
+
+
+def _is_contiguous(box: Box, shape: tuple[int, ...]) -> bool:
     """Whether the box is one stretch of memory in a C-contiguous array of this shape."""
     whole = True  # whether the dimensions behind are taken whole
     for extent, total in zip(reversed(box.shape), reversed(shape), strict=True):
@@ -24,68 +59,69 @@ def is_contiguous(box: Box, shape: tuple[int, ...]) -> bool:
     return True
 
 
-def as_bytes(array: npt.NDArray[Any]) -> memoryview:
-    """The memory of a C-contiguous array."""
-    flat: Any = array.reshape(-1).view(np.uint8)
-    return memoryview(flat)
-
-
 class PartialSample:
     """The boxes of one time step that have arrived.
 
-    Looking for overlaps costs one comparison per arrived box, which many client ranks would feel; so boxes of a
+    Looking for overlaps costs one comparison per arrived box, which many client ranks would feel; so places of a
     decomposition that an earlier sample has proven to be disjoint are only looked up.
 
     Args:
         reservation: where it is assembled.
-        proven: by field, boxes known to be disjoint.
+        proven: numbers of places known to be disjoint.
         time: physical time of the step.
     """
 
-    __slots__ = ("_foreign", "_missing", "_proven", "arrived", "reservation", "time")
+    __slots__ = ("_foreign", "_memory", "_missing", "_proven", "arrived", "reservation", "time")
 
-    def __init__(
-        self, reservation: Reservation, layout: Layout, proven: Sequence[frozenset[Box]], *, time: float
-    ) -> None:
+    def __init__(self, reservation: Reservation, layout: Layout, proven: frozenset[int], *, time: float) -> None:
         self.reservation = reservation
         self.time = time
-        self.arrived: tuple[set[Box], ...] = tuple(set() for _ in layout.fields)
-        self._foreign: tuple[list[Box], ...] = tuple([] for _ in layout.fields)
+        self.arrived: dict[int, Place] = {}
+        self._foreign: list[Place] = []
         self._proven = proven
-        self._missing = sum(field.size for field in layout.fields)
+        self._missing = layout.sample_size
+        self._memory = [as_bytes(values) for values in reservation.fields]
 
-    def conflict(self, field_id: int, box: Box) -> Box | None:
+    def conflict(self, place: Place) -> Box | None:
         """An arrived box that shares an element with this one."""
-        arrived = self.arrived[field_id]
-        if box in arrived:
-            return box if box.size else None
-        others = self._foreign[field_id] if box in self._proven[field_id] else arrived
-        return next((other for other in others if other.overlaps(box) and other.size and box.size), None)
+        if place.number in self.arrived:
+            return place.box if place.size else None
+        others = self._foreign if place.number in self._proven else self.arrived.values()
+        for other in others:
+            if other.field_id == place.field_id and other.box.overlaps(place.box):
+                return other.box
+        return None
 
-    def add(self, field_id: int, box: Box) -> bool:
+    def memory_of(self, place: Place) -> memoryview | None:
+        """The sample's own memory for a box that is one stretch of it."""
+        return None if place.stretch is None else self._memory[place.field_id][place.stretch]
+
+    def add(self, place: Place) -> bool:
         """A box has arrived; whether the sample is complete now."""
-        self.arrived[field_id].add(box)
-        if box not in self._proven[field_id]:
-            self._foreign[field_id].append(box)
-        self._missing -= box.size
+        self.arrived[place.number] = place
+        if place.number not in self._proven:
+            self._foreign.append(place)
+        self._missing -= place.size
         return self._missing == 0
 
     @property
     def is_new_decomposition(self) -> bool:
         """Whether it has boxes that were not known to be disjoint."""
-        return any(self._foreign)
+        return bool(self._foreign)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Placement:
+class Placement(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """Where the payload of a part goes.
 
     Attributes:
         target: as many bytes as the payload has.
-        scratch: memory of its own, to be copied; None: `target` is the sample's own memory.
+        scratch: memory of the assembler, to be copied; None: `target` is the sample's own memory.
     """
 
     target: memoryview
-    header: Header
+    simulation: int
+    attempt: int
+    step: int
     partial: PartialSample
+    place: Place
     scratch: npt.NDArray[Any] | None

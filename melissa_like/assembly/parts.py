@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
 
+import msgspec
 import numpy.typing as npt
 
 from melissa_like.records import FloatArray, Purpose, SampleKey
@@ -20,8 +21,7 @@ class Reservation(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Completed:
+class Completed(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """A sample of which every element has arrived; emitted once per key.
 
     Attributes:

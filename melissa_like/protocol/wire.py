@@ -11,7 +11,18 @@ from enum import IntEnum
 from melissa_like.errors import ProtocolError
 from melissa_like.records import MAX_DIMENSIONS, STORAGE_DTYPES, Box, Purpose
 
-__all__ = ["FIXED_NBYTES", "MAGIC", "OPEN_FIELD", "WIRE_VERSION", "Header", "Kind", "decode", "encode"]
+__all__ = [
+    "FIXED_NBYTES",
+    "MAGIC",
+    "OPEN_FIELD",
+    "WIRE_VERSION",
+    "Header",
+    "Kind",
+    "decode",
+    "encode",
+    "join_moment",
+    "split_moment",
+]
 
 MAGIC = b"MLPT"
 WIRE_VERSION = 1
@@ -20,6 +31,9 @@ OPEN_FIELD = 0xFFFF
 
 _FIXED = struct.Struct("<4sHBB16s16sIIIIIIIHBBQdQ")
 FIXED_NBYTES = _FIXED.size
+_MOMENT = struct.Struct("<Qd")
+_MOMENT_AT = 72
+_MOMENT_END = _MOMENT_AT + _MOMENT.size
 _BOXES = tuple(struct.Struct(f"<{2 * n}Q") for n in range(MAX_DIMENSIONS + 1))
 _ITEM_NBYTES = tuple(dtype.itemsize for dtype in STORAGE_DTYPES)
 
@@ -153,3 +167,18 @@ def decode(encoded: bytes) -> Header:
             f"{header.payload_nbytes}"
         )
     return header
+
+
+def split_moment(encoded: bytes) -> tuple[bytes, int, float]:
+    """A header as all that the same part has in common at every step, its step and its time.
+
+    Raises:
+        struct.error: fewer bytes than the fixed part has.
+    """
+    step, time = _MOMENT.unpack_from(encoded, _MOMENT_AT)
+    return encoded[:_MOMENT_AT] + encoded[_MOMENT_END:], step, time
+
+
+def join_moment(common: bytes, step: int, time: float) -> bytes:
+    """The inverse of `split_moment`."""
+    return common[:_MOMENT_AT] + _MOMENT.pack(step, time) + common[_MOMENT_AT:]

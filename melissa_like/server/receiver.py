@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import msgspec
 import numpy as np
 
 from melissa_like.assembly import Assembler, Completed, Placement, Refusal, as_bytes
@@ -36,8 +37,7 @@ class SampleSink(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
+class Arrival(msgspec.Struct, frozen=True):
     """A part was received; `step` if it completed a sample that is now committed."""
 
     simulation: int
@@ -133,21 +133,28 @@ class Receiver:
                 self._assembler.drop(placement)
             return
         self._count(received.nbytes)
-        if header is None:
-            return
-        if header.kind is Kind.OPEN:
+        if placement is not None:
+            self._add(placement)
+        elif header is not None and header.kind is Kind.OPEN:
             self._heed(self._assembler.open(header, self._parameters.copy()))
-            return
-        completed = self._assembler.add(placement) if placement is not None else None
-        if completed is not None and not self._commit(completed):
-            return
-        self._tell(Arrival(header.simulation, header.attempt, None if completed is None else completed.key.step))
+        elif header is not None:
+            self._tell(Arrival(header.simulation, header.attempt, None))
 
     def _expect_nothing(self) -> None:
         self._header = self._placement = None
 
+    def _add(self, placement: Placement) -> None:
+        """A payload is in its place: commit the sample if it was the last one, and tell."""
+        completed = self._assembler.add(placement)
+        if completed is None or self._commit(completed):
+            self._tell(Arrival(placement.simulation, placement.attempt, None if completed is None else placement.step))
+
     def _place(self, encoded: bytes) -> memoryview | None:
         """Where the payload of this header goes; None discards it."""
+        placement = self._assembler.place_again(encoded)
+        if placement is not None:
+            self._placement = placement
+            return placement.target
         try:
             header = decode(encoded)
         except ProtocolError:
@@ -162,7 +169,7 @@ class Receiver:
             if self._heed(placed):
                 self._header = header
             return None
-        self._header, self._placement = header, placed
+        self._placement = placed
         return placed.target
 
     def _heed(self, refusal: Refusal | None) -> bool:

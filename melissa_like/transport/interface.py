@@ -5,14 +5,14 @@ and sleeps.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 __all__ = ["ControlClient", "ControlServer", "PartReceiver", "PartSender", "Received", "Transport"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Received:
+class Received(msgspec.Struct, frozen=True, kw_only=True):
     """A data message that has arrived.
 
     Attributes:

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from melissa_like.assembly import Assembler, Completed, Placement, Reason, Refusal, as_bytes
-from melissa_like.protocol.wire import OPEN_FIELD, Header, Kind
+from melissa_like.protocol.wire import OPEN_FIELD, Header, Kind, encode
 from melissa_like.records import Box, FieldSpec, Layout, Purpose, Routing, StudyIdentity
 from melissa_like.training import ValidationSet
 
@@ -85,8 +86,8 @@ def value_of(simulation: int, attempt: int, step: int, field_id: int) -> np.ndar
 
 
 def deliver(made: Assembler, message: Header) -> Completed | Refusal | None:
-    """Send a part with the values that belong there."""
-    placed = made.place(message)
+    """Send a part with the values that belong there, as the receiver does."""
+    placed = made.place_again(encode(message)) or made.place(message)
     if isinstance(placed, Refusal):
         return placed
     values = value_of(message.simulation, message.attempt, message.step, message.field_id)[message.box.slices]
@@ -278,3 +279,43 @@ def test_a_forgotten_simulation_gives_its_memory_back_and_refuses_latecomers() -
     assert isinstance(late, Refusal)
     assert isinstance(done, Refusal)
     assert (late.reason, done.reason) == (Reason.OLD_ATTEMPT, Reason.DUPLICATE_SAMPLE)
+
+
+def test_a_part_accepted_once_is_accepted_again_at_other_steps_only() -> None:
+    made = opened()
+    top, bottom = (header(box=Box((row, 0), (3, 5))) for row in (0, 3))
+    assert made.place_again(encode(top)) is None, "never seen"
+    deliver(made, top)
+    assert made.place_again(encode(top)) is None, "the same box twice"
+    deliver(made, bottom)
+    again = made.place_again(encode(replace(top, step=7, time=0.5)))
+    assert again is not None
+    assert (again.simulation, again.attempt, again.step, again.partial.time) == (0, 1, 7, 0.5)
+    made.drop(again)
+    assert made.place_again(encode(replace(top, secret=b"?" * 16, step=8))) is None
+    assert made.place_again(b"short") is None
+
+
+def test_what_was_accepted_of_an_older_attempt_is_looked_at_again() -> None:
+    made = opened()
+    deliver(made, header(box=Box((0, 0), (3, 5))))
+    made.open(open_message(attempt=2), np.array([1.0, 2.0]))
+    later = header(box=Box((0, 0), (3, 5)), step=1)
+    assert made.place_again(encode(later)) is None
+    assert isinstance(refusal := made.place(later), Refusal)
+    assert refusal.reason is Reason.OLD_ATTEMPT
+    deliver(made, replace(later, attempt=2))
+    made.forget(0)
+    assert made.place_again(encode(replace(later, attempt=2, step=2))) is None
+
+
+def test_what_was_accepted_is_refused_where_it_is_complete_or_belongs_elsewhere() -> None:
+    made = assembler(rank=0, num_ranks=2)
+    made.open(open_message(), np.array([1.0, 2.0]))
+    pressure = {"field_id": 1, "dtype_code": 1, "box": Box((0,), (4,))}
+    for step in (0, 2):
+        deliver(made, header(step=step))
+        assert isinstance(deliver(made, header(step=step, **pressure)), Completed)
+    assert made.place_again(encode(header(step=2))) is None
+    assert made.place_again(encode(header(step=3))) is None
+    assert made.place_again(encode(header(step=4))) is not None
