@@ -72,6 +72,7 @@ class Assembler:
         abandon: Callable[[Purpose, Reservation], None],
     ) -> None:
         self._layout = layout
+        self._sample_size = layout.sample_size
         self._inspection = Inspection(layout, identity, server_rank, num_server_ranks, routing)
         self._step_stride = num_server_ranks if routing is Routing.SAMPLE else 1
         self._reserve = reserve
@@ -210,7 +211,7 @@ class Assembler:
         partial = simulation.partials.get(step)
         if partial is None:
             reservation = self._reserve(simulation.purpose)
-            partial = simulation.partials[step] = PartialSample(reservation, self._layout, self._proven, time=time)
+            partial = simulation.partials[step] = PartialSample(reservation, self._sample_size, self._proven, time=time)
         return partial
 
     def _placement(self, part: _AcceptedPart, step: int, partial: PartialSample) -> Placement:

@@ -14,8 +14,7 @@ __all__ = ["PartialSample", "Place", "Placement", "as_bytes", "place_of"]
 
 def as_bytes(array: npt.NDArray[Any]) -> memoryview:
     """The memory of a C-contiguous array."""
-    flat: Any = array.reshape(-1).view(np.uint8)
-    return memoryview(flat)
+    return array.data.cast("B") if array.size else memoryview(bytearray())  # an empty one cannot be cast
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True, eq=False):
@@ -67,19 +66,20 @@ class PartialSample:
 
     Args:
         reservation: where it is assembled.
+        size: elements of all its fields.
         proven: numbers of places known to be disjoint.
         time: physical time of the step.
     """
 
     __slots__ = ("_foreign", "_memory", "_missing", "_proven", "arrived", "reservation", "time")
 
-    def __init__(self, reservation: Reservation, layout: Layout, proven: frozenset[int], *, time: float) -> None:
+    def __init__(self, reservation: Reservation, size: int, proven: frozenset[int], *, time: float) -> None:
         self.reservation = reservation
         self.time = time
         self.arrived: dict[int, Place] = {}
         self._foreign: list[Place] = []
         self._proven = proven
-        self._missing = layout.sample_size
+        self._missing = size
         self._memory = [as_bytes(values) for values in reservation.fields]
 
     def conflict(self, place: Place) -> Box | None:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -12,7 +13,9 @@ from melissa_like.client.team import Team
 from melissa_like.errors import SolverError
 from melissa_like.records import Box, FieldSpec, Layout
 
-__all__ = ["LocalPart", "Part", "PartChecker", "fill_from"]
+__all__ = ["LocalPart", "Part", "PartChecker", "PartShape", "fill_from"]
+
+_REMEMBERED_SHAPES = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +31,25 @@ class Part:
     offset: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LocalPart:
-    """A checked part: position of its field in the layout, its box, its values."""
+class PartShape(msgspec.Struct, frozen=True, kw_only=True, eq=False):
+    """What the same part has in common at every step; checked once, and one object for it ever after.
+
+    Attributes:
+        field_id: position of its field in the layout.
+        dtype: in which it travels.
+        nbytes: of its payload.
+    """
 
     field_id: int
+    dtype: np.dtype[np.generic]
     box: Box
+    nbytes: int
+
+
+class LocalPart(msgspec.Struct, frozen=True, kw_only=True, eq=False):
+    """A checked part and its values."""
+
+    shape: PartShape
     array: npt.NDArray[Any]
 
 
@@ -47,6 +63,7 @@ class PartChecker:
     def __init__(self, layout: Layout, team: Team) -> None:
         self._layout = layout
         self._team = team
+        self._known: dict[tuple[Any, ...], PartShape] = {}
         self._first_rows: list[int] | None = None
         self._bare_rows: list[int] = []
 
@@ -76,28 +93,37 @@ class PartChecker:
         Raises:
             SolverError: an undeclared field, a wrong dtype or number of dimensions, a box outside the global shape.
         """
-        parts = []
-        for name, value in fields.items():
-            try:
-                field_id = self._layout.field_id(name)
-            except KeyError:
-                declared = ", ".join(repr(field.name) for field in self._layout.fields)
-                raise SolverError(
-                    f"field {name!r} is not declared: solver.fields declares {declared}; declare it or do not send it"
-                ) from None
-            parts.append(self._part(field_id, value))
-        return parts
+        return [self._part(name, value) for name, value in fields.items()]
 
-    def _part(self, field_id: int, value: Any) -> LocalPart:
-        spec = self._layout.fields[field_id]
+    def _part(self, name: str, value: Any) -> LocalPart:
+        offset = tuple(value.offset) if isinstance(value, Part) else None
         array = np.asarray(value.array if isinstance(value, Part) else value)
+        key = (name, array.shape, array.dtype, offset)
+        shape = self._known.get(key)
+        if shape is None:
+            if len(self._known) >= _REMEMBERED_SHAPES:  # a decomposition that changes at every step
+                self._known.clear()
+            shape = self._known[key] = self._examine(name, array, offset)
+        return LocalPart(shape=shape, array=array)
+
+    def _examine(self, name: str, array: npt.NDArray[Any], offset: tuple[int, ...] | None) -> PartShape:
+        """Check a part that is new in place, shape or dtype."""
+        try:
+            field_id = self._layout.field_id(name)
+        except KeyError:
+            declared = ", ".join(repr(field.name) for field in self._layout.fields)
+            raise SolverError(
+                f"field {name!r} is not declared: solver.fields declares {declared}; declare it or do not send it"
+            ) from None
+        spec = self._layout.fields[field_id]
         _check_dtype(spec, array)
         if array.ndim != len(spec.shape):
             raise SolverError(
                 f"field {spec.name!r}: an array of shape {array.shape} was sent, the declared shape {spec.shape} has "
                 f"{len(spec.shape)} dimensions: send arrays with as many"
             )
-        offset = value.offset if isinstance(value, Part) else self._row_offset(field_id, spec, array)
+        if offset is None:
+            offset = self._row_offset(field_id, spec, array)
         box = Box(tuple(int(o) for o in offset), array.shape)
         if not box.fits(spec.shape):
             raise SolverError(
@@ -105,7 +131,8 @@ class PartChecker:
                 f"which is not inside the declared shape {spec.shape}: correct the offset, or the shape under "
                 "solver.fields"
             )
-        return LocalPart(field_id=field_id, box=box, array=array)
+        nbytes = box.size * spec.numpy_dtype.itemsize
+        return PartShape(field_id=field_id, dtype=spec.numpy_dtype, box=box, nbytes=nbytes)
 
     def _row_offset(self, field_id: int, spec: FieldSpec, array: npt.NDArray[Any]) -> tuple[int, ...]:
         assert self._first_rows is not None, "first_step comes first"

@@ -6,15 +6,17 @@ from typing import Any
 
 import numpy as np
 
-from melissa_like.client.parts import LocalPart, PartChecker, fill_from
+from melissa_like.client.parts import LocalPart, PartChecker, PartShape, fill_from
 from melissa_like.client.team import Team
 from melissa_like.errors import SolverError
 from melissa_like.protocol.control import Assignment, Welcome
-from melissa_like.protocol.wire import OPEN_FIELD, Header, Kind, encode
+from melissa_like.protocol.wire import OPEN_FIELD, Header, Kind, encode, join_moment, split_moment
 from melissa_like.records import STORAGE_DTYPES, Box, FieldSpec, Layout, Purpose, Routing, StudyIdentity, owner_of
 from melissa_like.transport import PartSender
 
 __all__ = ["PartStream", "layout_from"]
+
+_REMEMBERED_HEADERS = 10_000
 
 
 def layout_from(welcome: Welcome) -> Layout:
@@ -51,6 +53,7 @@ class PartStream:
         self._checker = PartChecker(layout, team)
         self._routing = Routing(welcome.routing)
         self._num_server_ranks = len(welcome.server_endpoints)
+        self._commons: dict[PartShape, bytes] = {}
         self._opened = [False] * self._num_server_ranks
         self.parts_sent = [0] * self._num_server_ranks
         self._header = partial(
@@ -92,18 +95,28 @@ class PartStream:
         if not self._opened[destination]:
             self._open(destination)
         for part in parts:
-            dtype = self._layout.fields[part.field_id].numpy_dtype
+            shape = part.shape
+            header = join_moment(self._common_of(shape), step, physical_time)
+            self._deliver(destination, header, shape.nbytes, partial(fill_from, part.array, shape.dtype))
+            self.parts_sent[destination] += 1
+
+    def _common_of(self, shape: PartShape) -> bytes:
+        """The header of a part but for step and time: encoded once."""
+        common = self._commons.get(shape)
+        if common is None:
             header = self._header(
                 kind=Kind.PART,
-                field_id=part.field_id,
-                dtype_code=STORAGE_DTYPES.index(dtype),
-                step=step,
-                time=physical_time,
-                box=part.box,
+                field_id=shape.field_id,
+                dtype_code=STORAGE_DTYPES.index(shape.dtype),
+                step=0,
+                time=0.0,
+                box=shape.box,
             )
-            fill = partial(fill_from, part.array, dtype)
-            self._deliver(destination, encode(header), part.box.size * dtype.itemsize, fill)
-            self.parts_sent[destination] += 1
+            common, _, _ = split_moment(encode(header))
+            if len(self._commons) >= _REMEMBERED_HEADERS:
+                self._commons.clear()
+            self._commons[shape] = common
+        return common
 
     def _open(self, destination: int) -> None:
         """Tell a server rank the parameters before the first part."""

@@ -33,13 +33,13 @@ def checker(fields: dict[str, object], team: SoloTeam | None = None) -> PartChec
 def test_a_bare_array_is_a_block_of_rows_in_rank_order() -> None:
     fields = {"u": np.ones((2, 4))}
     (part,) = checker(fields, MiddleOfThree()).check(fields)
-    assert (part.field_id, part.box) == (0, Box((1, 0), (2, 4)))
+    assert (part.shape.field_id, part.shape.box) == (0, Box((1, 0), (2, 4)))
 
 
 def test_a_part_says_where_it_is() -> None:
     fields = {"flag": Part(np.ones(3, np.uint8), (2,)), "u": Part(np.ones((6, 1)), (0, 3))}
     parts = checker(fields).check(fields)
-    assert [(part.field_id, part.box) for part in parts] == [(1, Box((2,), (3,))), (0, Box((0, 3), (6, 1)))]
+    assert [(part.shape.field_id, part.shape.box) for part in parts] == [(1, Box((2,), (3,))), (0, Box((0, 3), (6, 1)))]
 
 
 @pytest.mark.parametrize(
