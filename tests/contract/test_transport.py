@@ -309,3 +309,17 @@ def test_zmq_foreign_messages_are_faults() -> None:
         assert receive(receiver, 3)[1] == b"456"
         stranger.close(linger=0)
         context.term()
+
+
+def test_flush_waits_for_small_messages_too(transport: Transport) -> None:
+    receiver = transport.part_receiver(queue_length=1)
+    sender = transport.part_sender([receiver.endpoint], budget_bytes=2**26)
+    sent = 0
+    while sent < 2**24 // 4096 and send(sender, b"h", bytes(4096), timeout_s=0.0):  # more than the system's buffers
+        sent += 1
+    assert not sender.flush(SHORT_S)
+    for _ in range(sent):
+        assert receive(receiver, 4096)[0] is not None
+    assert sender.flush(DEADLINE_S)
+    sender.close(0.0)
+    receiver.close()
