@@ -118,6 +118,7 @@ class TransportConfig:
         port: of the control socket; 0 takes a free one.
         routing: `sample` spreads the steps of a simulation over the server ranks, `trajectory` keeps them together.
         budget_bytes: memory in flight of one client rank.
+        shared_memory: ranks of the server's own node hand large payloads over through shared memory.
         heartbeat_s: a client whose send stays blocked this long asks the launcher; liveness messages come as often.
     """
 
@@ -125,6 +126,7 @@ class TransportConfig:
     port: int = 0
     routing: str = "sample"
     budget_bytes: int = 64 * 2**20
+    shared_memory: bool = True
     heartbeat_s: float = 2.0
 
 

@@ -13,7 +13,8 @@ from melissa_like.transport.zmq_transport import ZmqTransport
 def main() -> int:
     """The exit code."""
     run_dir = Path(sys.argv[1])
-    with closing(ZmqTransport(host=load_config(run_dir).transport.host)) as transport:
+    told = load_config(run_dir).transport
+    with closing(ZmqTransport(host=told.host, shares_memory=told.shared_memory)) as transport:
         return run_server_rank(run_dir, rank=int(os.environ.get("RANK", "0")), transport=transport)
 
 

@@ -1,8 +1,25 @@
-"""A file descriptor that any thread can make readable."""
+"""Waiting: a file descriptor that any thread can make readable, and sleeping for what has none."""
 
 import os
+import time
+from collections.abc import Callable
 
-__all__ = ["Wakeup"]
+__all__ = ["Wakeup", "sleep_until"]
+
+_SHORTEST_SLEEP_S = 0.0001
+_LONGEST_SLEEP_S = 0.005
+
+
+def sleep_until(done: Callable[[], bool], timeout_s: float) -> bool:
+    """Whether it is done in time; asked between sleeps that grow from 0.1 to 5 ms."""
+    deadline = time.monotonic() + timeout_s
+    pause = _SHORTEST_SLEEP_S
+    while not done():
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(pause)
+        pause = min(1.5 * pause, _LONGEST_SLEEP_S)
+    return True
 
 
 class Wakeup:

@@ -1,8 +1,9 @@
-"""Rows 1 and 3: two producer processes into one server rank's buffer, against raw pyzmq with the same frames.
+"""Rows 1 to 3: two producer processes into one server rank's buffer, against raw pyzmq with the same frames.
 
 Ours is everything: the client's stream (header, conversion, byte budget), the receiving thread, validation, assembly,
 deduplication, commit into a reservoir, and the reporter that tells a launcher. The peer sends a header and a payload of
-the same sizes with `copy=False` and receives them into a preallocated array. Both run on all that the machine has.
+the same sizes with `copy=False` and receives them into a preallocated array, over TCP, or over ipc where ours shares
+memory. Both run on all that the machine has.
 """
 
 import subprocess
@@ -27,7 +28,7 @@ from melissa_like.server.receiver import Receiver
 from melissa_like.server.reporter import Orders, Reporter
 from melissa_like.transport.memory import MemoryTransport
 from melissa_like.transport.zmq_transport import ZmqTransport
-from tests.benchmarks.measure import Row, interleave, print_rows, ratio, shown
+from tests.benchmarks.measure import Row, interleave, memcpy_rate, print_rows, ratio, shown
 
 IDENTITY = StudyIdentity(study=b"b" * 16, secret=b"s" * 16)
 NUM_PRODUCERS = 2
@@ -155,13 +156,13 @@ def start(started: list["subprocess.Popen[str]"]) -> None:
         process.stdin.flush()
 
 
-def ours(nbytes: int, buffer: SampleBuffer, split: str) -> float:
+def ours(nbytes: int, buffer: SampleBuffer, split: str, *, shares_memory: bool) -> float:
     """Bytes per second into the buffer."""
     layout = layout_of(nbytes)
     errors: list[BaseException] = []
     memory = MemoryTransport()
     launcher = memory.control_server()
-    with closing(ZmqTransport()) as transport:
+    with closing(ZmqTransport(shares_memory=shares_memory)) as transport:
         parts = transport.part_receiver(queue_length=16)
         receiver = Receiver(
             socket=parts,
@@ -207,12 +208,12 @@ def ours(nbytes: int, buffer: SampleBuffer, split: str) -> float:
         return volume(nbytes) * nbytes / (receiver.last_at - receiver.first_at)
 
 
-def raw(nbytes: int, memory: "np.ndarray[tuple[int, int], np.dtype[np.uint8]]") -> float:
+def raw(nbytes: int, memory: "np.ndarray[tuple[int, int], np.dtype[np.uint8]]", address: str) -> float:
     """Bytes per second into a preallocated array."""
     count = volume(nbytes) // NUM_PRODUCERS
     with zmq.Context() as context, context.socket(zmq.PULL) as socket:
         socket.setsockopt(zmq.RCVHWM, 16)
-        socket.bind("tcp://127.0.0.1:*")
+        socket.bind(address)
         endpoint = socket.getsockopt_string(zmq.LAST_ENDPOINT)
         with producers("raw", endpoint, nbytes, 128, count) as started:
             threading.Event().wait(1.0)
@@ -226,9 +227,10 @@ def raw(nbytes: int, memory: "np.ndarray[tuple[int, int], np.dtype[np.uint8]]") 
         return NUM_PRODUCERS * count * nbytes / elapsed
 
 
-def compare(sizes: tuple[int, ...], splits: tuple[str, ...], title: str) -> None:
-    """One table: ours, the peer, their ratio."""
+def compare(sizes: tuple[int, ...], splits: tuple[str, ...], title: str, *, shares_memory: bool) -> None:
+    """One table: ours, the peer, their ratio; with shared memory also memcpy."""
     rows = []
+    address = "ipc://*" if shares_memory else "tcp://127.0.0.1:*"
     for nbytes in sizes:
         memory = np.ones((volume(nbytes), nbytes), np.uint8)  # touched: page faults are not the wire
 
@@ -236,24 +238,25 @@ def compare(sizes: tuple[int, ...], splits: tuple[str, ...], title: str) -> None
             # A fresh buffer that holds all samples, its memory touched before, so that nothing waits and pages exist.
             buffer = fifo(layout_of(nbytes), volume(nbytes), spare_slots=8)
             touch(buffer, layout_of(nbytes), volume(nbytes))
-            return ours(nbytes, buffer, split)
+            return ours(nbytes, buffer, split, shares_memory=shares_memory)
 
         contestants = {split: (lambda split=split: run(split)) for split in splits}
-        rates = interleave({**contestants, "raw": lambda m=memory, n=nbytes: raw(n, m)}, ROUNDS)
+        contestants["raw"] = lambda m=memory, n=nbytes: raw(n, m, address)
+        if shares_memory:
+            contestants["memcpy"] = lambda n=nbytes: memcpy_rate(n, out_of_nbytes=volume(n) * n)
+        rates = interleave(contestants, ROUNDS)
         for split in splits:
-            rows.append(
-                Row(
-                    {
-                        "part": f"{nbytes // 1024} KiB"
-                        if split == "whole"
-                        else f"half of {nbytes // 1024} KiB, {split}",
-                        "ours MiB/s": shown(rates[split], 2**20),
-                        "raw pyzmq MiB/s": shown(rates["raw"], 2**20),
-                        "ours / raw": ratio(rates, split, "raw"),
-                        "ours / whole": ratio(rates, split, "whole"),
-                    }
-                )
-            )
+            cells = {
+                "part": f"{nbytes // 1024} KiB" if split == "whole" else f"half of {nbytes // 1024} KiB, {split}",
+                "ours MiB/s": shown(rates[split], 2**20),
+                "raw pyzmq MiB/s": shown(rates["raw"], 2**20),
+                "ours / raw": ratio(rates, split, "raw"),
+            }
+            if shares_memory:
+                cells["ours / memcpy"] = ratio(rates, split, "memcpy")
+            if len(splits) > 1:
+                cells["ours / whole"] = ratio(rates, split, "whole")
+            rows.append(Row(cells))
     print_rows(title, rows)
 
 
@@ -267,9 +270,11 @@ def touch(buffer: SampleBuffer, layout: Layout, num_samples: int) -> None:
 
 
 def main() -> None:
-    """Both tables."""
-    compare((4096, 2**16, 2**20, 2**24), ("whole",), "two producers into one server rank's buffer")
-    compare((2**20,), SPLITS, "two client ranks, one field split between them")
+    """All three tables."""
+    sizes = (4096, 2**16, 2**20, 2**24)
+    compare(sizes, ("whole",), "two producers into one server rank's buffer, TCP", shares_memory=False)
+    compare(sizes[1:], ("whole",), "the same through shared memory, raw pyzmq over ipc", shares_memory=True)
+    compare((2**20,), SPLITS, "two client ranks, one field split between them, TCP", shares_memory=False)
 
 
 if __name__ == "__main__":

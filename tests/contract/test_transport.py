@@ -1,9 +1,16 @@
 """What every transport keeps: parts arrive in order and in place, bytes in flight are bounded, every wait ends."""
 
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,16 +19,23 @@ import zmq
 from melissa_like.errors import TransportError
 from melissa_like.transport import PartReceiver, PartSender, Received, Transport
 from melissa_like.transport.memory import MemoryTransport
+from melissa_like.transport.shared_memory import Notice, Ring, can_share, split_endpoint
 from melissa_like.transport.zmq_transport import ZmqTransport
 
 SHORT_S = 0.05
 DEADLINE_S = 20.0
 
 
-@pytest.fixture(params=["memory", "zmq"])
+TRANSPORTS: dict[str, Callable[[], Transport]] = {
+    "memory": MemoryTransport,
+    "zmq": lambda: ZmqTransport(shares_memory=False),
+    "shared memory": ZmqTransport,
+}
+
+
+@pytest.fixture(params=TRANSPORTS)
 def transport(request: pytest.FixtureRequest) -> Iterator[Transport]:
-    made: Transport = MemoryTransport() if request.param == "memory" else ZmqTransport()
-    with closing(made):
+    with closing(TRANSPORTS[request.param]()) as made:
         yield made
 
 
@@ -296,7 +310,7 @@ def test_zmq_foreign_messages_are_faults() -> None:
     with closing(ZmqTransport()) as transport, closing(transport.part_receiver(queue_length=4)) as receiver:
         context = zmq.Context()
         stranger = context.socket(zmq.PUSH)
-        stranger.connect(receiver.endpoint)
+        stranger.connect(split_endpoint(receiver.endpoint)[0])
         stranger.send(b"one frame")
         stranger.send_multipart([b"header", b"123", b"more", b"and more"])
         stranger.send_multipart([b"header", b"456"])
@@ -305,8 +319,14 @@ def test_zmq_foreign_messages_are_faults() -> None:
         assert received.fault == "the message has no payload frame"
         received, _ = receive(receiver, 3)
         assert received is not None
-        assert received.fault == "the message has 4 frames, 2 were expected"
+        assert received.fault == "the message has 4 frames, and the third is no notice of shared memory"
+        nobody = Notice(token=b"t" * 8, pid=os.getpid(), descriptor=0, capacity=64, position=0, nbytes=3)
+        stranger.send_multipart([b"header", b"", nobody.encode()])
         assert receive(receiver, 3)[1] == b"456"
+        received, _ = receive(receiver, 3)
+        assert received is not None
+        assert received.fault is not None
+        assert "cannot be opened" in received.fault
         stranger.close(linger=0)
         context.term()
 
@@ -323,3 +343,102 @@ def test_flush_waits_for_small_messages_too(transport: Transport) -> None:
     assert sender.flush(DEADLINE_S)
     sender.close(0.0)
     receiver.close()
+
+
+def test_payloads_of_every_size_arrive_whole_and_in_order(transport: Transport) -> None:
+    """A small budget, so that memory is used over and over, at every place."""
+    receiver = transport.part_receiver(queue_length=8)
+    sizes = [random.Random(number).choice((0, 10, 40_000, 70_001, 130_000, 300_000)) for number in range(200)]
+
+    def produce() -> None:
+        sender = transport.part_sender([receiver.endpoint], budget_bytes=2**19)
+        for number, nbytes in enumerate(sizes):
+            assert send(sender, b"%d" % number, bytes([number]) * nbytes)
+        assert sender.flush(DEADLINE_S)
+        sender.close(DEADLINE_S)
+
+    thread = threading.Thread(target=produce)
+    thread.start()
+    for number, nbytes in enumerate(sizes):
+        received, payload = receive(receiver, nbytes)
+        assert received is not None
+        assert (received.header, received.nbytes, received.fault) == (b"%d" % number, nbytes, None)
+        assert payload == bytes([number]) * nbytes
+    thread.join(DEADLINE_S)
+    assert not thread.is_alive()
+    receiver.close()
+
+
+def test_what_is_discarded_makes_room(transport: Transport) -> None:
+    receiver = transport.part_receiver(queue_length=8)
+
+    def produce() -> None:
+        sender = transport.part_sender([receiver.endpoint], budget_bytes=2**19)
+        for _ in range(20):
+            assert send(sender, b"h", bytes(100_000))
+        sender.close(DEADLINE_S)
+
+    thread = threading.Thread(target=produce)
+    thread.start()
+    for _ in range(20):
+        received = receiver.receive(lambda header: None, DEADLINE_S)
+        assert received is not None
+        assert (received.nbytes, received.fault) == (100_000, None)
+    thread.join(DEADLINE_S)
+    assert not thread.is_alive()
+    receiver.close()
+
+
+# --- shared memory --------------------------------------------------------------------------------------------------
+
+
+def rings_mapped() -> int:
+    return len(set(re.findall(r"(\d+) +/memfd:melissa_like_ring", Path("/proc/self/maps").read_text())))
+
+
+KILLED = """
+import os, signal, sys
+from melissa_like.transport.zmq_transport import ZmqTransport
+sender = ZmqTransport().part_sender([sys.argv[1]], budget_bytes=2**20)
+assert sender.send(0, b"h", 100_000, lambda memory: None, 10.0)
+assert sender.flush(10.0)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_killed_client_leaves_no_memory_behind() -> None:
+    before = set(Path("/dev/shm").iterdir())
+    with closing(ZmqTransport()) as transport, closing(transport.part_receiver(queue_length=8)) as receiver:
+        for _ in range(3):
+            client = subprocess.Popen([sys.executable, "-c", KILLED, receiver.endpoint])
+            received, _ = receive(receiver, 100_000)
+            assert received is not None
+            assert received.fault is None
+            assert client.wait(DEADLINE_S) == -signal.SIGKILL
+        assert rings_mapped() == 1, "only the last one, which nobody has followed yet"
+    assert rings_mapped() == 0
+    assert set(Path("/dev/shm").iterdir()) == before
+
+
+def test_memory_is_shared_only_with_whom_can_open_it() -> None:
+    with closing(ZmqTransport()) as transport, closing(transport.part_receiver(queue_length=8)) as receiver:
+        _, probe = split_endpoint(receiver.endpoint)
+        assert can_share(probe)
+        other_token = probe[:-1] + ("0" if probe[-1] != "0" else "1")
+        for elsewhere in ("", other_token, "0.0.00", "no probe", probe.replace(str(os.getpid()), str(2**22))):
+            assert not can_share(elsewhere)
+    with closing(ZmqTransport(shares_memory=False)) as transport:
+        receiver = transport.part_receiver(queue_length=8)
+        assert split_endpoint(receiver.endpoint) == (receiver.endpoint, "")
+        receiver.close()
+
+
+def test_a_ring_refuses_what_would_overwrite_the_unread() -> None:
+    with closing(Ring(256)) as ring:
+        for position in (0, 128):
+            assert ring.has_room(100)
+            notice, memory = ring.write(100)
+            memory.release()
+            assert notice.position == position
+        assert not ring.has_room(1)
+        assert not ring.is_read
