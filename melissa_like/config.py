@@ -196,8 +196,10 @@ class LauncherConfig:
         max_failed_fraction: of the simulations; when more are given up, the study fails.
         num_server_ranks: one per device.
         step_timeout_s: a running simulation without a new time step for so long is failed (the clock stands still
-            while any server rank's put waits).
-        delivery_timeout_s: the same after goodbye, when parts are still missing.
+            while any server rank's put waits); a job that after its simulation neither asks for another nor ends for
+            so long is ended.
+        delivery_timeout_s: the same after goodbye, when parts are still missing, and for a job to end after it has
+            told that its simulation failed.
         start_timeout_s: for a submitted server rank or job that is running to say hello.
         grace_s: between SIGTERM and SIGKILL.
     """

@@ -207,6 +207,69 @@ def test_parts_that_never_arrive_after_goodbye_fail_the_attempt() -> None:
     assert (again.simulation, again.attempt, again.delivered_steps) == (given.simulation, 2, (0,))
 
 
+def test_a_job_that_hangs_after_its_goodbye_gives_its_place_to_another() -> None:
+    study = Study().started().greeted()
+    given = study.assigned()
+    study.delivered(given)
+    study.sent(given)
+    assert study.on(ev.Tick(), after=99.0) == ()
+    assert study.state.next_deadline() == study.now + 1.0
+    assert study.on(ev.Tick(), after=1.0) == (do.CancelJob(job="job-0001"),)
+    assert study.state.next_deadline() is None
+    again = study.on(ev.JobEnded(job="job-0001", exit_code=None, message="canceled"))
+    assert again == (do.SubmitJob(job="job-0002"),)
+    assert study.state.simulations.num_restarts == 0
+
+
+def test_a_job_that_hangs_after_it_told_of_a_failure_gives_its_place_to_another() -> None:
+    study = Study().started().greeted()
+    given = study.assigned()
+    failure = ev.SimulationFailed(
+        job="job-0001",
+        simulation=given.simulation,
+        attempt=1,
+        message="it diverged",
+        breaks_contract=False,
+    )
+    assert study.on(failure) == ()
+    assert study.on(ev.JobBlocked(job="job-0001", rank=1))[0] == do.ReleaseRank(
+        job="job-0001", rank=1, reason="the study has given up this job"
+    )
+    assert study.on(ev.Tick(), after=9.0) == ()
+    assert study.on(ev.Tick(), after=1.0) == (do.CancelJob(job="job-0001"),)
+    assert study.on(ev.Tick(), after=1.0) == ()
+    again = study.on(ev.JobEnded(job="job-0001", exit_code=None, message="canceled"))
+    assert again == (do.SubmitJob(job="job-0002"),)
+
+
+def test_a_finished_job_that_hangs_does_not_keep_another_attempt_from_running() -> None:
+    study = Study(purposes=(Purpose.TRAINING,), delivery_timeout_s=10.0, step_timeout_s=20.0).started().greeted()
+    study.sent(study.assigned())
+    assert study.on(ev.JobRequested(job="job-0001")) == (do.FinishJob(job="job-0001"),)
+    assert study.on(ev.Tick(), after=10.0) == ()  # the parts never came: the simulation waits for a free place
+    assert study.on(ev.Tick(), after=10.0) == (do.CancelJob(job="job-0001"),)
+    assert study.on(ev.JobEnded(job="job-0001", exit_code=None, message="canceled")) == (do.SubmitJob(job="job-0002"),)
+
+
+def test_a_job_that_says_hello_and_nothing_more_is_a_failed_start() -> None:
+    study = Study(max_failed_starts=1).started().greeted()
+    commands = study.on(ev.Tick(), after=100.0)
+    assert kinds(commands) == ["CancelJob", "EndStudy"]
+    assert "neither asked for a simulation nor ended for 100 s" in study.state.reason
+
+
+def test_back_pressure_excuses_a_job_that_still_has_to_send() -> None:
+    study = Study().started().greeted()
+    given = study.assigned()
+    study.sent(given)
+    study.on(ev.PressureChanged(rank=0, put_waits=True))
+    assert study.on(ev.Tick(), after=1000.0) == ()
+    study.on(ev.PressureChanged(rank=0, put_waits=False))
+    study.delivered(given)
+    assert study.on(ev.Tick(), after=99.0) == ()
+    assert study.on(ev.Tick(), after=1.0) == (do.CancelJob(job="job-0001"),)
+
+
 def test_boxes_that_do_not_cover_the_field_fail_the_attempt_at_once() -> None:
     study = Study(max_attempts=1, max_failed_fraction=0.0).started().greeted()
     given = study.assigned()
