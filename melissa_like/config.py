@@ -160,7 +160,8 @@ class TrainingConfig:
         schedule: learning-rate factor as a function of progress in [0, 1].
         schedule_on: what progress means: `samples` (fraction of the expected samples delivered; with
             `buffer.views_per_sample`, of the draws that they stand for) or `batches`.
-        scheduler: instead of `schedule`, a `torch.optim.lr_scheduler` called with the optimizer, stepped per batch.
+        scheduler: instead of `schedule` (set that to null), a `torch.optim.lr_scheduler` by import path with its
+            arguments; called with the optimizer, stepped per batch.
         precision: `float32` or `bf16`.
         device: `auto`, `cpu` or `cuda`.
         num_threads: torch threads per server rank.
@@ -175,7 +176,7 @@ class TrainingConfig:
     optimizer: dict[str, Any] = field(default_factory=dict)
     schedule: dict[str, Any] | None = None
     schedule_on: str = "samples"
-    scheduler: dict[str, Any] | None = None
+    scheduler: dict[str, Any] | None = field(default_factory=dict)
     gradient_clip: float | None = None
     precision: str = "float32"
     compile: bool = False
@@ -387,7 +388,7 @@ def _check_choices(config: Config) -> None:
     ):
         if received not in valid:
             raise ConfigurationError(f"{name} is {received!r}: write one of {', '.join(valid)}")
-    if config.training.schedule is not None and config.training.scheduler is not None:
+    if config.training.schedule and config.training.scheduler:
         raise ConfigurationError(
             "training.schedule and training.scheduler are both set: set one of them to null, because both would "
             "change the learning rate"

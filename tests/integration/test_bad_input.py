@@ -45,6 +45,22 @@ def test_a_program_that_does_not_exist(tmp_path: Path) -> None:
     assert "no-such-solver" in ran.err
 
 
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["model._target_=nowhere.Net"], "model cannot be made from 'nowhere.Net'"),
+        (["+model.wide=3"], "unexpected keyword argument 'wide'"),
+        (["training.loss._target_=nowhere.loss"], "training.loss cannot be made from 'nowhere.loss'"),
+        (["training.optimizer._target_=torch.optim.Nope"], "training.optimizer cannot be made from 'torch.optim.Nope'"),
+    ],
+)
+def test_what_only_a_server_rank_can_build(tmp_path: Path, overrides: list[str], words: str) -> None:
+    ran = melissa_like(tmp_path / "study", *marked(), "solver.launch=''", *overrides, timeout_s=60)
+    assert ran.code == 1
+    assert words in ran.err
+    assert "Traceback" not in ran.err
+
+
 @pytest.mark.mpi
 @pytest.mark.parametrize(
     ("solver", "words"),
