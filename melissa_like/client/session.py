@@ -25,7 +25,7 @@ __all__ = ["JOB_VARIABLE", "RUN_DIR_VARIABLE", "Client", "Session", "connect"]
 RUN_DIR_VARIABLE = "MELISSA_LIKE_RUN_DIR"
 JOB_VARIABLE = "MELISSA_LIKE_JOB"
 
-_FINE, _STOPPED, _BROKEN = 0, 1, 2
+_FINE, _STOPPED, _BROKEN, _CLOSING = 0, 1, 2, 3
 
 
 class Client:
@@ -243,6 +243,13 @@ class Session:
             raise StudyStoppedError("another rank of this job was told to stop")
         if worst == _BROKEN:
             raise SolverError("another rank of this job failed; its own message says why")
+        if worst == _CLOSING:
+            problem = SolverError(
+                f"this rank sends time step {step} while another rank has sent its last one: every rank of the solver "
+                "sends the same number of steps, with an empty part where it has nothing"
+            )
+            self._report(problem)
+            raise problem
         self._last_step = step
         self._num_steps += 1
 
@@ -262,6 +269,8 @@ class Session:
             )
             self._report(problem)
             raise problem
+        # Told in the collective that `send` calls: a rank that still sends must not meet another one of goodbye's.
+        self._client.team.maximum(_CLOSING)
         self._client.say_goodbye(self._assignment, self._num_steps, self._stream.parts_sent)
         if self._owns_client:
             self._client.__exit__(None, None, None)

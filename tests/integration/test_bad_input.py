@@ -71,6 +71,7 @@ def test_what_only_a_server_rank_can_build(tmp_path: Path, overrides: list[str],
         ("wrong_dtype", ["field 'mark'", "complex128", "float32"]),
         ("outside", ["field 'mark'", "(1, 0)", "(8, 4)"]),
         ("same_box_twice", ["mark", "twice"]),
+        ("uneven_ends", ["time step 5", "another rank has sent its last one"]),
         ("too_few_steps", ["after 3 time steps", "solver.num_steps is 6"]),
     ],
 )

@@ -97,6 +97,11 @@ def too_few_steps(parameters: Mapping[str, float], comm: Any) -> Iterator[tuple[
     yield from marked(parameters, comm, num_steps=3)
 
 
+def uneven_ends(parameters: Mapping[str, float], comm: Any) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The last rank ends a step before the others."""
+    yield from marked(parameters, comm, num_steps=6 - (comm.rank == comm.size - 1))
+
+
 def slow(parameters: Mapping[str, float], comm: Any, *, pause_s: float) -> Iterator[tuple[int, dict[str, Any]]]:
     """Takes its time between steps."""
     for step, fields in marked(parameters, comm, num_steps=6):
