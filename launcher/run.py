@@ -2,11 +2,12 @@
 
 import os
 import secrets
+import shlex
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -58,7 +59,7 @@ def plan_study(config: Config, backend: Backend, run_dir: Path) -> list[str]:
     num_simulations = config.study.num_simulations + config.study.num_validation_simulations
     num_jobs = min(config.launcher.max_jobs, num_simulations)
     jobs = [backend.solver_spec(config, run_dir, f"job-{number + 1:04d}") for number in range(num_jobs)]
-    return [f"{spec.name}: {' '.join(spec.command)}" for spec in (*servers, *jobs)]
+    return [f"{spec.name}: {shlex.join(spec.command)}" for spec in (*servers, *jobs)]
 
 
 class Launch:
@@ -173,12 +174,14 @@ def run_study(composed: DictConfig, run_dir: Path) -> dict[str, Any]:
     return report
 
 
-def _build(target: dict[str, Any], name: str, **arguments: Any) -> Any:
+def _build(target: Any, name: str, **arguments: Any) -> Any:
     """Make an object from its import path.
 
     Raises:
         ConfigurationError: no such path, or the arguments do not fit.
     """
+    if not isinstance(target, Mapping) or "_target_" not in target:
+        raise ConfigurationError(f"{name} is {target!r}: write a mapping with an import path under _target_")
     try:
         return instantiate(target, **arguments)
     except Exception as error:

@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from dataclasses import fields as dataclass_fields
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ __all__ = [
 ]
 
 CONFIG_FILE = "config.yaml"
+_LAST_PORT = 65535
 
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 
@@ -257,14 +259,22 @@ def as_config(composed: Any) -> Config:
     try:
         config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), composed))
         assert isinstance(config, Config)
-        config.solver.fields = {name: _field(spec) for name, spec in config.solver.fields.items()}
+        config.solver.fields = {name: _field(name, spec) for name, spec in config.solver.fields.items()}
     except OmegaConfBaseException as error:
         raise ConfigurationError(f"{error.full_key}: {error.msg}") from None
     return config
 
 
-def _field(spec: Mapping[str, Any]) -> FieldConfig:
-    config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(FieldConfig), dict(spec)))
+def _field(name: str, spec: Any) -> FieldConfig:
+    if not isinstance(spec, Mapping):
+        raise ConfigurationError(f"solver.fields.{name} is {spec!r}: write a mapping, {{shape: [64, 64]}}")
+    try:
+        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(FieldConfig), dict(spec)))
+    except OmegaConfBaseException as error:
+        raise ConfigurationError(
+            f"solver.fields.{name}.{error.full_key}: {str(error.msg).partition(chr(10))[0]}; the keys of a field are "
+            f"{', '.join(f.name for f in dataclass_fields(FieldConfig))}"
+        ) from None
     assert isinstance(config, FieldConfig)
     return config
 
@@ -295,14 +305,22 @@ def layout_of(solver: SolverConfig) -> Layout:
                     name=name,
                     shape=tuple(spec.shape),
                     dtype=spec.dtype,
-                    bounds=None if spec.bounds is None else (float(spec.bounds[0]), float(spec.bounds[1])),
+                    bounds=_bounds(name, spec.bounds),
                 )
                 for name, spec in solver.fields.items()
             ),
             parameters=tuple(solver.parameters),
         )
-    except (ValueError, IndexError) as error:
+    except ValueError as error:
         raise ConfigurationError(f"solver.fields: {error}") from None
+
+
+def _bounds(name: str, given: list[float] | None) -> tuple[float, float] | None:
+    if given is None:
+        return None
+    if len(given) != 2:
+        raise ValueError(f"field {name!r} has the bounds {given}: write [lowest, highest], or null")
+    return given[0], given[1]
 
 
 def routing_of(transport: TransportConfig) -> Routing:
@@ -369,6 +387,8 @@ def _check_positive(config: Config) -> None:
     for name, (received, least) in lowest.items():
         if received is not None and received < least:
             raise ConfigurationError(f"{name} is {received}: write {least} or more")
+    if not 0 <= config.transport.port <= _LAST_PORT:
+        raise ConfigurationError(f"transport.port is {config.transport.port}: write 0 (a free one) to {_LAST_PORT}")
     for name, seconds in {
         "transport.heartbeat_s": config.transport.heartbeat_s,
         "launcher.step_timeout_s": config.launcher.step_timeout_s,

@@ -123,21 +123,30 @@ def make_trainer(
     on_step: Any,
     on_validation: Any,
 ) -> Trainer:
-    """The trainer of this rank."""
+    """The trainer of this rank.
+
+    Raises:
+        ConfigurationError: the optimizer or the scheduler does not take its arguments.
+    """
     training = config.training
-    return Trainer(
-        surrogate,
-        loss=loss,
-        optimizer=_factory(training.optimizer, "training.optimizer"),
-        learning_rate=_learning_rate(config),
-        optimization=Optimization(
-            precision=training.precision, compile=training.compile, gradient_clip=training.gradient_clip
-        ),
-        validation=validation,
-        collective=collective,
-        on_step=on_step,
-        on_validation=on_validation,
-    )
+    optimizer = _factory(training.optimizer, "training.optimizer")
+    learning_rate = _learning_rate(config)
+    try:
+        return Trainer(
+            surrogate,
+            loss=loss,
+            optimizer=optimizer,
+            learning_rate=learning_rate,
+            optimization=Optimization(
+                precision=training.precision, compile=training.compile, gradient_clip=training.gradient_clip
+            ),
+            validation=validation,
+            collective=collective,
+            on_step=on_step,
+            on_validation=on_validation,
+        )
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(f"training: the trainer cannot be built: {error}") from error
 
 
 def make_terms(config: Config, expected: int) -> AgreementTerms:

@@ -294,8 +294,8 @@ class StudyState:
             missing = (simulation.num_steps or 0) - len(simulation.delivered)
             self._fail_attempt(
                 simulation,
-                f"{missing} of {simulation.num_steps} time steps are incomplete although every part arrived: the "
-                "boxes of the ranks do not cover the field",
+                f"{missing} of {simulation.num_steps} time steps are incomplete although every part arrived: a field "
+                "is missing, or the boxes of the ranks do not cover the field",
             )
 
     def _fail_attempt(self, simulation: Simulation, what: str, detail: str = "") -> None:

@@ -35,12 +35,13 @@ def test_a_refused_study_of_a_sweep_does_not_keep_the_others_from_running(tmp_pa
 
 
 def test_a_dry_run_prints_the_jobs_and_starts_nothing(tmp_path: Path) -> None:
-    ran = melissa_like(tmp_path / "study", "--dry-run", "launcher.num_server_ranks=2", "launcher.max_jobs=3")
+    ran = melissa_like(tmp_path / "my study", "--dry-run", "launcher.num_server_ranks=2", "launcher.max_jobs=3")
     assert ran.code == 0, ran.err
     lines = ran.out.splitlines()
     assert [line.split(":")[0] for line in lines] == ["server-0", "server-1", "job-0001", "job-0002", "job-0003"]
     assert "mpiexec -n 2" in lines[2]
-    assert not (tmp_path / "study").exists()
+    assert lines[0].endswith(f"'{tmp_path}/my study'")
+    assert not (tmp_path / "my study").exists()
 
 
 def test_status_of_a_finished_study_and_of_none(tmp_path: Path) -> None:

@@ -102,6 +102,10 @@ def uneven_ends(parameters: Mapping[str, float], comm: Any) -> Iterator[tuple[in
     yield from marked(parameters, comm, num_steps=6 - (comm.rank == comm.size - 1))
 
 
+def forgets_to_yield(parameters: Mapping[str, float], comm: Any) -> None:
+    """A function that is no generator."""
+
+
 def slow(parameters: Mapping[str, float], comm: Any, *, pause_s: float) -> Iterator[tuple[int, dict[str, Any]]]:
     """Takes its time between steps."""
     for step, fields in marked(parameters, comm, num_steps=6):
