@@ -68,6 +68,16 @@ def test_what_only_a_server_rank_can_build(tmp_path: Path, overrides: list[str],
     assert "Traceback" not in ran.err
 
 
+@pytest.mark.parametrize("server_ranks", [1, 2])
+def test_values_that_are_not_finite_do_not_end_in_a_surrogate(tmp_path: Path, server_ranks: int) -> None:
+    overrides = [*marked("not_finite"), "solver.launch=''", f"launcher.num_server_ranks={server_ranks}"]
+    ran = melissa_like(tmp_path / "study", *overrides, timeout_s=60)
+    assert ran.code == 1
+    assert "the training loss is nan" in ran.err
+    assert "Traceback" not in ran.err
+    assert not (tmp_path / "study" / "surrogate").exists()
+
+
 @pytest.mark.mpi
 @pytest.mark.parametrize(
     ("solver", "words"),
