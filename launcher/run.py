@@ -1,5 +1,6 @@
 """The composition root of the launcher: one study from its configuration to its report."""
 
+import errno
 import os
 import secrets
 import shlex
@@ -18,7 +19,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from melissa_like.config import Config, as_config, check
-from melissa_like.errors import ConfigurationError
+from melissa_like.errors import ConfigurationError, StudyFailedError
 from melissa_like.launcher.backends import Backend
 from melissa_like.launcher.executors import Executor, JobSpec
 from melissa_like.launcher.peers import Peers
@@ -34,6 +35,7 @@ __all__ = ["Launch", "plan_study", "prepare", "run_study"]
 
 _STATUS_EVERY_S = 1.0
 _CLOSE_S = 5.0
+_CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
 def prepare(composed: DictConfig) -> tuple[Config, Backend, ParameterSource]:
@@ -158,7 +160,20 @@ def run_study(composed: DictConfig, run_dir: Path) -> dict[str, Any]:
 
     Raises:
         ConfigurationError: it cannot be run; nothing was started.
+        StudyFailedError: the run directory is full, or cannot be written any more; what was started has been ended.
     """
+    try:
+        return _run_study(composed, run_dir)
+    except OSError as error:
+        if error.errno not in _CANNOT_WRITE:
+            raise
+        raise StudyFailedError(
+            f"the launcher cannot write to {run_dir} ({error.strerror}), so it has ended the study: make room, or "
+            "choose another run_dir"
+        ) from error
+
+
+def _run_study(composed: DictConfig, run_dir: Path) -> dict[str, Any]:
     config, backend, source = prepare(composed)
     with Launch(
         config=config,

@@ -1,11 +1,12 @@
 """Each mistake ends within seconds, with an exit code, one clear message and nothing left running."""
 
 import socket
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.integration.studies import marked, melissa_like
+from tests.integration.studies import COMMAND, environment, marked, melissa_like
 
 
 @pytest.mark.parametrize(
@@ -124,6 +125,23 @@ def test_a_run_directory_that_holds_a_study(tmp_path: Path) -> None:
     assert ran.code != 0
     assert "already holds a study" in ran.err
     assert (tmp_path / "study" / "journal.jsonl").read_text() == "precious\n"
+
+
+def test_a_run_directory_that_cannot_grow(tmp_path: Path) -> None:
+    overrides = [*marked(simulations=200), "solver.launch=''", "monitoring.interval_s=5"]
+    run = [*COMMAND, "run", f"run_dir={tmp_path / 'study'}", *overrides]
+    done = subprocess.run(
+        ["sh", "-c", 'ulimit -f 8; exec "$@"', "sh", *run],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert f"the launcher cannot write to {tmp_path / 'study'} (File too large)" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(

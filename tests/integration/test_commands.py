@@ -84,6 +84,13 @@ def test_check_names_what_is_wrong(tmp_path: Path, solver: str, words: str) -> N
     assert words in ran.err
 
 
+def test_an_interruption_before_the_study_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("raise KeyboardInterrupt  # as Ctrl-C while the user's module is imported\n")
+    ran = melissa_like(tmp_path / "study", "solver.solve._target_=mine.solve", timeout_s=30)
+    assert ran.code == 130
+    assert ran.err == "melissa-like: interrupted before anything was started\n"
+
+
 def _alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
