@@ -203,6 +203,7 @@ class LauncherConfig:
             so long is ended.
         delivery_timeout_s: the same after goodbye, when parts are still missing, and for a job to end after it has
             told that its simulation failed.
+        server_timeout_s: a server rank that reports nothing for so long has failed.
         start_timeout_s: for a submitted server rank or job that is running to say hello.
         grace_s: between SIGTERM and SIGKILL.
     """
@@ -215,6 +216,7 @@ class LauncherConfig:
     num_server_ranks: int = 1
     step_timeout_s: float = 600.0
     delivery_timeout_s: float = 30.0
+    server_timeout_s: float = 60.0
     start_timeout_s: float = 120.0
     grace_s: float = 5.0
 
@@ -387,12 +389,18 @@ def _check_positive(config: Config) -> None:
     for name, (received, least) in lowest.items():
         if received is not None and received < least:
             raise ConfigurationError(f"{name} is {received}: write {least} or more")
+    if config.launcher.server_timeout_s < 3 * config.monitoring.interval_s:
+        raise ConfigurationError(
+            f"launcher.server_timeout_s is {config.launcher.server_timeout_s} but server ranks report every "
+            f"monitoring.interval_s = {config.monitoring.interval_s}: allow at least three reports"
+        )
     if not 0 <= config.transport.port <= _LAST_PORT:
         raise ConfigurationError(f"transport.port is {config.transport.port}: write 0 (a free one) to {_LAST_PORT}")
     for name, seconds in {
         "transport.heartbeat_s": config.transport.heartbeat_s,
         "launcher.step_timeout_s": config.launcher.step_timeout_s,
         "launcher.delivery_timeout_s": config.launcher.delivery_timeout_s,
+        "launcher.server_timeout_s": config.launcher.server_timeout_s,
         "launcher.start_timeout_s": config.launcher.start_timeout_s,
         "monitoring.interval_s": config.monitoring.interval_s,
     }.items():

@@ -113,14 +113,11 @@ def _processes_of(run_dir: Path) -> set[int]:
     return found
 
 
-@pytest.mark.mpi
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_nothing_survives_the_launcher(tmp_path: Path, how: signal.Signals) -> None:
-    run_dir = tmp_path / "study"
-    overrides = [*marked("slow", ranks=2, simulations=50, pause_s=0.2), "launcher.grace_s=1"]
+def _started(run_dir: Path, *overrides: str) -> subprocess.Popen[str]:
+    """A study in a process of its own whose first samples have arrived."""
     launcher = subprocess.Popen(
         [*COMMAND, "run", f"run_dir={run_dir}", *overrides],
-        cwd=tmp_path,
+        cwd=run_dir.parent,
         env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -132,6 +129,29 @@ def test_nothing_survives_the_launcher(tmp_path: Path, how: signal.Signals) -> N
         assert launcher.poll() is None, launcher.communicate()[1]
         assert time.monotonic() < deadline
         time.sleep(0.05)
+    return launcher
+
+
+def test_a_server_rank_that_stands_still_ends_the_study(tmp_path: Path) -> None:
+    run_dir = tmp_path / "study"
+    overrides = [*marked("slow", simulations=50, pause_s=0.1), "solver.launch=''", "launcher.server_timeout_s=2"]
+    launcher = _started(run_dir, *overrides, "launcher.grace_s=1")
+    for pid in _processes_of(run_dir):
+        if b"melissa_like.server" in Path(f"/proc/{pid}/cmdline").read_bytes():
+            os.kill(pid, signal.SIGSTOP)
+    _, err = launcher.communicate(timeout=60)
+    assert launcher.returncode == 1
+    assert "server rank 0 ended: it has reported nothing for launcher.server_timeout_s = 2 s" in err
+    assert _processes_of(run_dir) == set()
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_nothing_survives_the_launcher(tmp_path: Path, how: signal.Signals) -> None:
+    run_dir = tmp_path / "study"
+    overrides = [*marked("slow", ranks=2, simulations=50, pause_s=0.2), "launcher.grace_s=1"]
+    launcher = _started(run_dir, *overrides)
+    deadline = time.monotonic() + 60
     assert len(_processes_of(run_dir)) > 3
     launcher.send_signal(how)
     out, err = launcher.communicate(timeout=30)

@@ -52,6 +52,7 @@ def test_the_laptop_case_runs_with_every_buffer(buffer: str) -> None:
         (["buffer.watermark=600", "buffer.capacity=500"], "buffer.watermark is 600 but buffer.capacity is 500"),
         (["training.batch_size=5000"], "training.batch_size is 5000 but a server rank holds only 4000"),
         (["study.num_simulations=0"], "study.num_simulations is 0: write 1 or more"),
+        (["monitoring.interval_s=30"], "launcher.server_timeout_s is 60.0 but server ranks report every"),
         (["transport.port=70000"], "transport.port is 70000: write 0"),
         (["solver.fields.temperature.bounds=[1]"], "field 'temperature' has the bounds"),
         (["buffer.capacity=many"], "write a number of samples"),
