@@ -84,6 +84,13 @@ def test_check_names_what_is_wrong(tmp_path: Path, solver: str, words: str) -> N
     assert words in ran.err
 
 
+def test_an_interrupted_check_does_not_blame_the_solver(tmp_path: Path) -> None:
+    ran = melissa_like(tmp_path / "none", *marked("interrupts"), "launcher=inline", command="check", timeout_s=60)
+    assert ran.code == 130
+    assert "interrupted by SIGINT" in ran.err
+    assert "contract" not in ran.err
+
+
 def test_an_interruption_before_the_study_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("raise KeyboardInterrupt  # as Ctrl-C while the user's module is imported\n")
     ran = melissa_like(tmp_path / "study", "solver.solve._target_=mine.solve", timeout_s=30)
