@@ -143,7 +143,13 @@ class StudyState:
         if len(self._servers_trained) < self.settings.num_server_ranks:
             return
         if self._reception_over:
-            self._end("completed", "every sample was delivered and trained on")
+            given_up, total = self.simulations.num_given_up, len(self.simulations)
+            self._end(
+                "completed",
+                f"every delivered sample was trained on; {given_up} of {total} simulations were given up"
+                if given_up
+                else "every sample was delivered and trained on",
+            )
         else:
             self._end("stopped", "training.max_batches was reached before all simulations had run")
 
@@ -380,6 +386,13 @@ class StudyState:
             self._want(SubmitJob(job=self.jobs.submit(self._now).name))
         if self.simulations.all_over and not self._reception_over:
             self._reception_over = True
+            if self.simulations.samples_delivered == 0:
+                self._end(
+                    "failed",
+                    f"none of the {len(self.simulations)} simulations delivered a sample to train on; the first one, "
+                    f"simulation 0: {self.simulations[0].told()}",
+                )
+                return
             self._want(AnnounceReceptionOver(num_samples=self.simulations.samples_delivered))
 
     def _serve(self, job: Job) -> None:

@@ -157,6 +157,31 @@ def test_a_given_up_simulation_is_counted_and_the_study_goes_on() -> None:
     assert study.state.outcome is None
 
 
+def test_a_study_without_a_single_sample_has_failed() -> None:
+    study = Study(max_failed_fraction=1.0, max_attempts=1).started()
+    for number in (1, 2, 3):
+        job = f"job-{number:04d}"
+        study.greeted(job).assigned(job)
+        last = study.on(ev.JobEnded(job=job, exit_code=1, message="exit code 1"))
+    assert kinds(last) == ["AnnounceSimulationOver", "EndStudy"]
+    assert study.state.outcome == "failed"
+    assert "none of the 3 simulations delivered a sample" in study.state.reason
+
+
+def test_the_verdict_of_a_completed_study_tells_of_simulations_given_up() -> None:
+    study = Study(max_failed_fraction=1.0, max_attempts=1).started().greeted()
+    study.assigned()
+    study.on(ev.JobEnded(job="job-0001", exit_code=1, message="exit code 1"))
+    study.greeted("job-0002")
+    for _ in range(2):
+        given = study.assigned("job-0002")
+        study.delivered(given)
+        study.sent(given)
+    study.on(ev.ServerTrained(rank=0))
+    assert study.state.outcome == "completed"
+    assert study.state.reason == "every delivered sample was trained on; 1 of 3 simulations were given up"
+
+
 def test_jobs_that_end_before_hello_are_limited_whatever_their_exit_code() -> None:
     study = Study().started()
     assert study.on(ev.JobEnded(job="job-0001", exit_code=0, message="exit code 0")) == (do.SubmitJob(job="job-0002"),)
