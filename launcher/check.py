@@ -31,6 +31,7 @@ from melissa_like.server.reception import Reception
 __all__ = ["CheckingSink", "check_solver"]
 
 _CHECK_WAIT_S = 0.05
+_INTERRUPTED = 130
 
 
 @dataclass(slots=True)
@@ -165,6 +166,9 @@ def check_solver(composed: DictConfig) -> int:
             )
         )
         launch.run()
+        if launch.state.outcome == "stopped":
+            sys.stderr.write(f"melissa-like check: {launch.state.reason}\n")
+            return _INTERRUPTED
         return _print_findings(config, sink, launch.state.outcome == "completed", launch.state.reason, started_at)
 
 

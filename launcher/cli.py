@@ -1,5 +1,6 @@
 """The command `melissa-like`."""
 
+import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -28,6 +29,7 @@ Overrides are Hydra's: melissa-like run study.num_simulations=20 buffer=fifo tra
 """
 _DRY_RUN = "--dry-run"
 _INTERRUPTED = 130
+_RAISE = "HYDRA_FULL_ERROR"
 _OPTIONS_WITH_VALUE = {"--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--package", "-p"}
 
 
@@ -42,7 +44,11 @@ def main() -> None:
     if command not in commands:
         sys.stderr.write(f"melissa-like: unknown command {command!r}: write one of {', '.join(commands)}\n{_USAGE}")
         sys.exit(2)
-    sys.exit(commands[command](arguments[1:]))
+    try:
+        sys.exit(commands[command](arguments[1:]))
+    except KeyboardInterrupt:  # while a study runs its own handler takes the signal
+        sys.stderr.write("melissa-like: interrupted before anything was started\n")
+        sys.exit(_INTERRUPTED)
 
 
 def _run(arguments: Sequence[str]) -> int:
@@ -109,10 +115,41 @@ def _status(arguments: Sequence[str]) -> int:
 
 
 def _hydra(task: Any, overrides: Sequence[str]) -> None:
-    """Compose the configuration as Hydra's command line does, and call the task once per study."""
+    """Compose the configuration as Hydra's command line does, and call the task once per study.
+
+    Hydra prints a traceback for whatever mistake in an override it did not foresee, unless it is told to raise
+    everything; so it is told to until the first task begins, and every such mistake becomes a message here.
+    """
     ConfigStore.instance().store(name="schema", node=Config)
     sys.argv = ["melissa-like run", *_options_first(overrides)]
-    hydra.main(version_base="1.3", config_path="pkg://melissa_like.configs", config_name="config")(task)()
+    wanted_by_user = os.environ.get(_RAISE)
+    os.environ[_RAISE] = "1"
+    composing = True
+
+    def begin(composed: DictConfig) -> Any:
+        nonlocal composing
+        if composing:
+            composing = False
+            _set_back(wanted_by_user)  # not for the jobs that the task starts
+        return task(composed)
+
+    try:
+        hydra.main(version_base="1.3", config_path="pkg://melissa_like.configs", config_name="config")(begin)()
+    except Exception as error:
+        if not composing or wanted_by_user:
+            raise
+        reasons = dict.fromkeys(str(e) for e in (error, error.__cause__) if e is not None)
+        sys.stderr.write("melissa-like: " + "\n".join(reasons) + "\n")
+        sys.exit(2)
+    finally:
+        _set_back(wanted_by_user)
+
+
+def _set_back(value: str | None) -> None:
+    if value is None:
+        os.environ.pop(_RAISE, None)
+    else:
+        os.environ[_RAISE] = value
 
 
 def _place(composed: DictConfig) -> Path:

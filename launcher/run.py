@@ -1,12 +1,14 @@
 """The composition root of the launcher: one study from its configuration to its report."""
 
+import errno
 import os
 import secrets
+import shlex
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -17,7 +19,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from melissa_like.config import Config, as_config, check
-from melissa_like.errors import ConfigurationError
+from melissa_like.errors import ConfigurationError, StudyFailedError
 from melissa_like.launcher.backends import Backend
 from melissa_like.launcher.executors import Executor, JobSpec
 from melissa_like.launcher.peers import Peers
@@ -33,6 +35,7 @@ __all__ = ["Launch", "plan_study", "prepare", "run_study"]
 
 _STATUS_EVERY_S = 1.0
 _CLOSE_S = 5.0
+_CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
 def prepare(composed: DictConfig) -> tuple[Config, Backend, ParameterSource]:
@@ -58,7 +61,7 @@ def plan_study(config: Config, backend: Backend, run_dir: Path) -> list[str]:
     num_simulations = config.study.num_simulations + config.study.num_validation_simulations
     num_jobs = min(config.launcher.max_jobs, num_simulations)
     jobs = [backend.solver_spec(config, run_dir, f"job-{number + 1:04d}") for number in range(num_jobs)]
-    return [f"{spec.name}: {' '.join(spec.command)}" for spec in (*servers, *jobs)]
+    return [f"{spec.name}: {shlex.join(spec.command)}" for spec in (*servers, *jobs)]
 
 
 class Launch:
@@ -157,7 +160,20 @@ def run_study(composed: DictConfig, run_dir: Path) -> dict[str, Any]:
 
     Raises:
         ConfigurationError: it cannot be run; nothing was started.
+        StudyFailedError: the run directory is full, or cannot be written any more; what was started has been ended.
     """
+    try:
+        return _run_study(composed, run_dir)
+    except OSError as error:
+        if error.errno not in _CANNOT_WRITE:
+            raise
+        raise StudyFailedError(
+            f"the launcher cannot write to {run_dir} ({error.strerror}), so it has ended the study: make room, or "
+            "choose another run_dir"
+        ) from error
+
+
+def _run_study(composed: DictConfig, run_dir: Path) -> dict[str, Any]:
     config, backend, source = prepare(composed)
     with Launch(
         config=config,
@@ -173,12 +189,14 @@ def run_study(composed: DictConfig, run_dir: Path) -> dict[str, Any]:
     return report
 
 
-def _build(target: dict[str, Any], name: str, **arguments: Any) -> Any:
+def _build(target: Any, name: str, **arguments: Any) -> Any:
     """Make an object from its import path.
 
     Raises:
         ConfigurationError: no such path, or the arguments do not fit.
     """
+    if not isinstance(target, Mapping) or "_target_" not in target:
+        raise ConfigurationError(f"{name} is {target!r}: write a mapping with an import path under _target_")
     try:
         return instantiate(target, **arguments)
     except Exception as error:

@@ -67,6 +67,8 @@ class Shell:
         self._layout = layout_of(config.solver)
         self._endpoints: dict[int, str] = {}
         self._alive: set[str] = set()
+        self._heard_at: dict[str, float] = {}
+        self._turned_at = 0.0
         self._interruption: str | None = None
         self.observations = Observations()
 
@@ -100,12 +102,24 @@ class Shell:
             self._notice(update)
         self._peers.repeat()
         now = time.monotonic()
+        self._miss_silent_servers(now)
         due = self._state.next_deadline()
         if due is not None and now >= due:
             self._happen(ev.Tick())
         if now - self._looked_at >= _LONGEST_WAIT_S:
             self._looked_at = now
             self._look()
+
+    def _miss_silent_servers(self, now: float) -> None:
+        """A server rank that is stopped or hangs as a whole reports nothing, though its process is still there."""
+        limit = self._config.launcher.server_timeout_s
+        if now - self._turned_at > limit / 2:  # the launcher itself stood still (Ctrl-Z): their words are waiting
+            self._heard_at = dict.fromkeys(self._heard_at, now)
+        self._turned_at = now
+        for name, heard_at in self._heard_at.items():
+            if name in self._alive and now - heard_at > limit and self._state.outcome is None:
+                text = f"it has reported nothing for launcher.server_timeout_s = {limit:g} s"
+                self._happen(ev.ServerEnded(rank=int(name.removeprefix("server-")), message=text))
 
     def _patience(self) -> float:
         due = self._state.next_deadline()
@@ -128,6 +142,7 @@ class Shell:
         match message:
             case say.Metrics(rank=rank, values=values):
                 self.observations.metrics[rank] = values
+                self._heard_at[peer] = time.monotonic()
             case say.Progress(rank=rank, deliveries=deliveries):
                 for item in deliveries:
                     self._happen(

@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from dataclasses import fields as dataclass_fields
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ __all__ = [
 ]
 
 CONFIG_FILE = "config.yaml"
+_LAST_PORT = 65535
 
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 
@@ -162,7 +164,8 @@ class TrainingConfig:
         schedule: learning-rate factor as a function of progress in [0, 1].
         schedule_on: what progress means: `samples` (fraction of the expected samples delivered; with
             `buffer.views_per_sample`, of the draws that they stand for) or `batches`.
-        scheduler: instead of `schedule`, a `torch.optim.lr_scheduler` called with the optimizer, stepped per batch.
+        scheduler: instead of `schedule` (set that to null), a `torch.optim.lr_scheduler` by import path with its
+            arguments; called with the optimizer, stepped per batch.
         precision: `float32` or `bf16`.
         device: `auto`, `cpu` or `cuda`.
         num_threads: torch threads per server rank.
@@ -177,7 +180,7 @@ class TrainingConfig:
     optimizer: dict[str, Any] = field(default_factory=dict)
     schedule: dict[str, Any] | None = None
     schedule_on: str = "samples"
-    scheduler: dict[str, Any] | None = None
+    scheduler: dict[str, Any] | None = field(default_factory=dict)
     gradient_clip: float | None = None
     precision: str = "float32"
     compile: bool = False
@@ -198,8 +201,11 @@ class LauncherConfig:
         max_failed_fraction: of the simulations; when more are given up, the study fails.
         num_server_ranks: one per device.
         step_timeout_s: a running simulation without a new time step for so long is failed (the clock stands still
-            while any server rank's put waits).
-        delivery_timeout_s: the same after goodbye, when parts are still missing.
+            while any server rank's put waits); a job that after its simulation neither asks for another nor ends for
+            so long is ended.
+        delivery_timeout_s: the same after goodbye, when parts are still missing, and for a job to end after it has
+            told that its simulation failed.
+        server_timeout_s: a server rank that reports nothing for so long has failed.
         start_timeout_s: for a submitted server rank or job that is running to say hello.
         grace_s: between SIGTERM and SIGKILL.
     """
@@ -212,6 +218,7 @@ class LauncherConfig:
     num_server_ranks: int = 1
     step_timeout_s: float = 600.0
     delivery_timeout_s: float = 30.0
+    server_timeout_s: float = 60.0
     start_timeout_s: float = 120.0
     grace_s: float = 5.0
 
@@ -256,14 +263,22 @@ def as_config(composed: Any) -> Config:
     try:
         config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), composed))
         assert isinstance(config, Config)
-        config.solver.fields = {name: _field(spec) for name, spec in config.solver.fields.items()}
+        config.solver.fields = {name: _field(name, spec) for name, spec in config.solver.fields.items()}
     except OmegaConfBaseException as error:
         raise ConfigurationError(f"{error.full_key}: {error.msg}") from None
     return config
 
 
-def _field(spec: Mapping[str, Any]) -> FieldConfig:
-    config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(FieldConfig), dict(spec)))
+def _field(name: str, spec: Any) -> FieldConfig:
+    if not isinstance(spec, Mapping):
+        raise ConfigurationError(f"solver.fields.{name} is {spec!r}: write a mapping, {{shape: [64, 64]}}")
+    try:
+        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(FieldConfig), dict(spec)))
+    except OmegaConfBaseException as error:
+        raise ConfigurationError(
+            f"solver.fields.{name}.{error.full_key}: {str(error.msg).partition(chr(10))[0]}; the keys of a field are "
+            f"{', '.join(f.name for f in dataclass_fields(FieldConfig))}"
+        ) from None
     assert isinstance(config, FieldConfig)
     return config
 
@@ -294,14 +309,22 @@ def layout_of(solver: SolverConfig) -> Layout:
                     name=name,
                     shape=tuple(spec.shape),
                     dtype=spec.dtype,
-                    bounds=None if spec.bounds is None else (float(spec.bounds[0]), float(spec.bounds[1])),
+                    bounds=_bounds(name, spec.bounds),
                 )
                 for name, spec in solver.fields.items()
             ),
             parameters=tuple(solver.parameters),
         )
-    except (ValueError, IndexError) as error:
+    except ValueError as error:
         raise ConfigurationError(f"solver.fields: {error}") from None
+
+
+def _bounds(name: str, given: list[float] | None) -> tuple[float, float] | None:
+    if given is None:
+        return None
+    if len(given) != 2:
+        raise ValueError(f"field {name!r} has the bounds {given}: write [lowest, highest], or null")
+    return given[0], given[1]
 
 
 def routing_of(transport: TransportConfig) -> Routing:
@@ -368,10 +391,18 @@ def _check_positive(config: Config) -> None:
     for name, (received, least) in lowest.items():
         if received is not None and received < least:
             raise ConfigurationError(f"{name} is {received}: write {least} or more")
+    if config.launcher.server_timeout_s < 3 * config.monitoring.interval_s:
+        raise ConfigurationError(
+            f"launcher.server_timeout_s is {config.launcher.server_timeout_s} but server ranks report every "
+            f"monitoring.interval_s = {config.monitoring.interval_s}: allow at least three reports"
+        )
+    if not 0 <= config.transport.port <= _LAST_PORT:
+        raise ConfigurationError(f"transport.port is {config.transport.port}: write 0 (a free one) to {_LAST_PORT}")
     for name, seconds in {
         "transport.heartbeat_s": config.transport.heartbeat_s,
         "launcher.step_timeout_s": config.launcher.step_timeout_s,
         "launcher.delivery_timeout_s": config.launcher.delivery_timeout_s,
+        "launcher.server_timeout_s": config.launcher.server_timeout_s,
         "launcher.start_timeout_s": config.launcher.start_timeout_s,
         "monitoring.interval_s": config.monitoring.interval_s,
     }.items():
@@ -387,7 +418,7 @@ def _check_choices(config: Config) -> None:
     ):
         if received not in valid:
             raise ConfigurationError(f"{name} is {received!r}: write one of {', '.join(valid)}")
-    if config.training.schedule is not None and config.training.scheduler is not None:
+    if config.training.schedule and config.training.scheduler:
         raise ConfigurationError(
             "training.schedule and training.scheduler are both set: set one of them to null, because both would "
             "change the learning rate"

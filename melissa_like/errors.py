@@ -14,6 +14,7 @@ __all__ = [
     "SolverError",
     "StudyFailedError",
     "StudyStoppedError",
+    "TrainingDivergedError",
     "TransportError",
 ]
 
@@ -52,6 +53,10 @@ class SolverError(MelissaLikeError):
 
 class ReceptionFailedError(MelissaLikeError):
     """The receiving thread of a server rank died; `__cause__` holds its exception."""
+
+
+class TrainingDivergedError(MelissaLikeError):
+    """The training loss is no longer a finite number, and so are the weights."""
 
 
 class StudyFailedError(MelissaLikeError):

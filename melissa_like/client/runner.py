@@ -1,6 +1,7 @@
 """Drives a generator plug-in: starts it for each simulation of a job and streams what it yields."""
 
 import importlib
+import inspect
 import traceback
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -28,19 +29,35 @@ class SolverCall(msgspec.Struct, frozen=True, kw_only=True):
         """Import the function.
 
         Raises:
-            ConfigurationError: no such module, or no such function in it.
+            ConfigurationError: no such module, one that fails, no such function in it, or other arguments.
         """
         module_name, _, name = self.target.rpartition(".")
         try:
             found = getattr(importlib.import_module(module_name), name)
-        except (ImportError, AttributeError, ValueError) as error:
+        except Exception as error:  # the module is the user's: whatever it raises
             raise ConfigurationError(
-                f"solver.solve._target_ is {self.target!r}, which cannot be imported ({error}): write the import path "
-                "of a function; modules are looked for in the folder where melissa-like was started and in PYTHONPATH"
+                f"solver.solve._target_ is {self.target!r}, which cannot be imported ({type(error).__name__}: "
+                f"{error}): write the import path of a function; modules are looked for in the folder where "
+                "melissa-like was started and in PYTHONPATH"
             ) from error
         if not callable(found):
             raise ConfigurationError(f"solver.solve._target_ is {self.target!r}, which is not a function")
+        self._check_arguments(found)
         return found  # type: ignore[no-any-return]
+
+    def _check_arguments(self, function: Callable[..., Any]) -> None:
+        try:
+            signature = inspect.signature(function)
+        except ValueError:  # a compiled function need not tell
+            return
+        try:
+            signature.bind(None, None, **self.options)
+        except TypeError as error:
+            raise ConfigurationError(
+                f"solver.solve._target_ is {self.target}{signature}, which cannot be called with (parameters, comm"
+                f"{''.join(f', {name}=...' for name in self.options)}): {error}; the keys of solver.solve besides "
+                "_target_ are its options"
+            ) from None
 
 
 def read_solver_call(run_dir: Path) -> SolverCall:
@@ -59,7 +76,7 @@ def run_plugin(solve: Callable[..., Iterable[Any]], options: dict[str, Any], cli
     with client:
         while (session := client.next_session()) is not None:
             try:
-                for item in solve(dict(session.parameters), communicator, **options):
+                for item in _steps(solve(dict(session.parameters), communicator, **options)):
                     _send(session, item)
             except StudyStoppedError:
                 raise
@@ -67,6 +84,15 @@ def run_plugin(solve: Callable[..., Iterable[Any]], options: dict[str, Any], cli
                 session.fail(_story(error), breaks_contract=isinstance(error, SolverError))
                 raise
             session.close()
+
+
+def _steps(returned: Any) -> Iterable[Any]:
+    if not isinstance(returned, Iterable):
+        raise SolverError(
+            f"solve returned a {type(returned).__name__}: write a generator, with "
+            "`yield step, {name: array}` for each time step"
+        )
+    return returned
 
 
 def _send(session: Session, item: Any) -> None:

@@ -25,7 +25,9 @@ __all__ = ["JOB_VARIABLE", "RUN_DIR_VARIABLE", "Client", "Session", "connect"]
 RUN_DIR_VARIABLE = "MELISSA_LIKE_RUN_DIR"
 JOB_VARIABLE = "MELISSA_LIKE_JOB"
 
-_FINE, _STOPPED, _BROKEN = 0, 1, 2
+_claimed: set[tuple[bytes, str]] = set()
+
+_FINE, _STOPPED, _BROKEN, _CLOSING = 0, 1, 2, 3
 
 
 class Client:
@@ -87,6 +89,20 @@ class Client:
                 self._line.__exit__(kind, error, trace)
             if self._owned_transport is not None:
                 self._owned_transport.close()
+
+    def claim(self) -> None:
+        """Be this job's only client in this process.
+
+        Raises:
+            SolverError: there was one before.
+        """
+        name = (self._connection.study, self._job)
+        if name in _claimed:
+            raise SolverError(
+                f"connect was called a second time in {self._job}: a solver with its own main runs one simulation and "
+                "ends; to run many in one job, write it as a generator (solver.solve)"
+            )
+        _claimed.add(name)
 
     def next_session(self) -> "Session | None":
         """The next simulation, or None when none is left for this job. Blocks until the launcher decides.
@@ -243,6 +259,13 @@ class Session:
             raise StudyStoppedError("another rank of this job was told to stop")
         if worst == _BROKEN:
             raise SolverError("another rank of this job failed; its own message says why")
+        if worst == _CLOSING:
+            problem = SolverError(
+                f"this rank sends time step {step} while another rank has sent its last one: every rank of the solver "
+                "sends the same number of steps, with an empty part where it has nothing"
+            )
+            self._report(problem)
+            raise problem
         self._last_step = step
         self._num_steps += 1
 
@@ -262,6 +285,8 @@ class Session:
             )
             self._report(problem)
             raise problem
+        # Told in the collective that `send` calls: a rank that still sends must not meet another one of goodbye's.
+        self._client.team.maximum(_CLOSING)
         self._client.say_goodbye(self._assignment, self._num_steps, self._stream.parts_sent)
         if self._owns_client:
             self._client.__exit__(None, None, None)
@@ -312,9 +337,11 @@ def connect(
     Every rank calls it, once. The session's `close` ends the connection as well. Arguments and errors as for `Client`.
 
     Raises:
+        SolverError: it was called before; the launcher would take the second hello for a repetition of the first.
         StudyStoppedError: no simulation is left.
     """
     client = Client(comm, transport=transport, connection=connection, job=job)
+    client.claim()
     client.__enter__()
     try:
         session = client.next_session()

@@ -6,6 +6,7 @@ from contextlib import closing
 from pathlib import Path
 
 from melissa_like.config import load_config
+from melissa_like.errors import ConfigurationError
 from melissa_like.server.rank import run_server_rank
 from melissa_like.transport.zmq_transport import ZmqTransport
 
@@ -13,9 +14,13 @@ from melissa_like.transport.zmq_transport import ZmqTransport
 def main() -> int:
     """The exit code."""
     run_dir = Path(sys.argv[1])
-    told = load_config(run_dir).transport
-    with closing(ZmqTransport(host=told.host, shares_memory=told.shared_memory)) as transport:
-        return run_server_rank(run_dir, rank=int(os.environ.get("RANK", "0")), transport=transport)
+    try:
+        told = load_config(run_dir).transport
+        with closing(ZmqTransport(host=told.host, shares_memory=told.shared_memory)) as transport:
+            return run_server_rank(run_dir, rank=int(os.environ.get("RANK", "0")), transport=transport)
+    except ConfigurationError as error:
+        sys.stderr.write(f"{error}\n")  # the launcher quotes the last lines of the log
+        return 2
 
 
 if __name__ == "__main__":

@@ -37,6 +37,11 @@ def _make(target: Mapping[str, Any], key: str, **arguments: Any) -> Any:
         raise ConfigurationError(f"{key} cannot be made from {target.get('_target_')!r}: {cause}") from error
 
 
+def _factory(target: Mapping[str, Any], key: str) -> Any:
+    """What is called later with more arguments: `_partial_` need not be written."""
+    return _make({**target, "_partial_": True}, key)
+
+
 def pick_device(config: Config, local_rank: int) -> torch.device:
     """The device of this server rank: a GPU of its own where there are any.
 
@@ -59,7 +64,7 @@ def make_buffer(config: Config, rank: int) -> SampleBuffer:
     for name in ("pseudo_epochs", "views_per_sample"):
         if getattr(config.buffer, name) is not None:
             settings[name] = getattr(config.buffer, name)
-    recipe = _make({"_target_": config.buffer._target_, "_partial_": True}, "buffer")
+    recipe = _factory({"_target_": config.buffer._target_}, "buffer")
     try:
         buffer: SampleBuffer = recipe(
             layout_of(config.solver),
@@ -81,11 +86,14 @@ def make_surrogate(config: Config, device: torch.device) -> Surrogate:
             layout=layout_of(config.solver),
             parameter_bounds=bounds,
             num_steps=config.solver.num_steps,
-            model=_make(config.model, "model"),
-            transform=_make(config.training.transform, "training.transform"),
+            model=_factory(config.model, "model"),
+            transform=_factory(config.training.transform, "training.transform"),
         )
     except (TypeError, ValueError) as error:
-        raise ConfigurationError(f"the surrogate cannot be built: {error}") from error
+        raise ConfigurationError(
+            f"the surrogate cannot be built from model._target_ {config.model.get('_target_')!r}: {error} (a model is "
+            "called with num_inputs, num_outputs and the other keys of its YAML group)"
+        ) from error
     return surrogate.to(device)
 
 
@@ -97,9 +105,9 @@ def make_loss(config: Config) -> Loss:
 
 def _learning_rate(config: Config) -> LearningRateFactory:
     training = config.training
-    if training.scheduler is not None:
-        return by_scheduler(_make(training.scheduler, "training.scheduler"))
-    schedule = Constant() if training.schedule is None else _make(training.schedule, "training.schedule")
+    if training.scheduler:
+        return by_scheduler(_factory(training.scheduler, "training.scheduler"))
+    schedule = Constant() if not training.schedule else _make(training.schedule, "training.schedule")
     if training.schedule_on == "batches" and training.max_batches is not None:
         return on_batches(schedule, training.max_batches)
     return on_samples(schedule)
@@ -115,21 +123,30 @@ def make_trainer(
     on_step: Any,
     on_validation: Any,
 ) -> Trainer:
-    """The trainer of this rank."""
+    """The trainer of this rank.
+
+    Raises:
+        ConfigurationError: the optimizer or the scheduler does not take its arguments.
+    """
     training = config.training
-    return Trainer(
-        surrogate,
-        loss=loss,
-        optimizer=_make(training.optimizer, "training.optimizer"),
-        learning_rate=_learning_rate(config),
-        optimization=Optimization(
-            precision=training.precision, compile=training.compile, gradient_clip=training.gradient_clip
-        ),
-        validation=validation,
-        collective=collective,
-        on_step=on_step,
-        on_validation=on_validation,
-    )
+    optimizer = _factory(training.optimizer, "training.optimizer")
+    learning_rate = _learning_rate(config)
+    try:
+        return Trainer(
+            surrogate,
+            loss=loss,
+            optimizer=optimizer,
+            learning_rate=learning_rate,
+            optimization=Optimization(
+                precision=training.precision, compile=training.compile, gradient_clip=training.gradient_clip
+            ),
+            validation=validation,
+            collective=collective,
+            on_step=on_step,
+            on_validation=on_validation,
+        )
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(f"training: the trainer cannot be built: {error}") from error
 
 
 def make_terms(config: Config, expected: int) -> AgreementTerms:

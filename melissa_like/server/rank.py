@@ -1,6 +1,7 @@
 """The composition root of a server rank: builds the objects, owns the threads, closes in reverse."""
 
 import os
+import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -11,7 +12,7 @@ import torch
 
 from melissa_like.buffer import SampleBuffer
 from melissa_like.config import Config, capacity_per_rank, layout_of, load_config, watermark_per_rank
-from melissa_like.errors import ReceptionFailedError
+from melissa_like.errors import ConfigurationError, ReceptionFailedError, TrainingDivergedError
 from melissa_like.loading import Loader
 from melissa_like.monitoring import Recorder
 from melissa_like.monitoring.figures import draw_field, draw_losses, draw_population
@@ -88,6 +89,9 @@ def run_server_rank(run_dir: Path, *, rank: int, transport: Transport) -> int:
                 if rank == 0:
                     _keep(config, run_dir, surrogate, validation, recorder, telemetry)
                 reception.finish(_summary(summary, buffer, reception, telemetry), telemetry.history())
+        except (ConfigurationError, TrainingDivergedError) as error:
+            sys.stderr.write(f"{error}\n")
+            return 2
         except Exception:
             traceback.print_exc()
             return 1
@@ -96,9 +100,12 @@ def run_server_rank(run_dir: Path, *, rank: int, transport: Transport) -> int:
 
 @contextmanager
 def _told(reception: Reception) -> Iterator[None]:
-    """Tell the launcher of an exception on its way."""
+    """Tell the launcher of an exception on its way; with a traceback, unless it names the user's mistake."""
     try:
         yield
+    except (ConfigurationError, TrainingDivergedError) as error:
+        reception.fail(str(error))
+        raise
     except Exception as error:
         reception.fail("".join(traceback.format_exception(error)[-_TRACE_LINES:]).strip())
         raise

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 
 from melissa_like.buffer import SampleBuffer
+from melissa_like.errors import TrainingDivergedError
 from melissa_like.loading import Loader, LoaderCounters
 from melissa_like.training import StepReport, ValidationReport
 
@@ -36,7 +37,18 @@ class Telemetry:
         self._loader = loader
 
     def on_step(self, report: StepReport) -> None:
-        """Keep the trainer's last word."""
+        """Keep the trainer's last word.
+
+        Raises:
+            TrainingDivergedError: its loss is not finite. One such batch spoils the weights for good, so a study that
+                went on would complete with a surrogate that predicts nothing.
+        """
+        if report.num_samples and not math.isfinite(report.loss):
+            raise TrainingDivergedError(
+                f"the training loss is {report.loss} after {report.batch_index} training steps: either the solver "
+                "sends values that are not finite (`melissa-like check` looks for them), or the training diverges "
+                "(lower training.optimizer.lr, or set training.gradient_clip)"
+            )
         self._step = report
 
     def on_validation(self, report: ValidationReport) -> None:

@@ -14,6 +14,7 @@ class JobPhase(StrEnum):
     GREETED = "greeted"  #: said hello, has no simulation
     BUSY = "busy"
     FINISHING = "finishing"  #: no simulation is left for it; what it sent may still be on its way out of it
+    FAILING = "failing"  #: said that its simulation failed, and ends by itself
     ENDING = "ending"  #: told to stop, or canceled
     ENDED = "ended"
 
@@ -23,6 +24,7 @@ class Job:
     """One solver job.
 
     Attributes:
+        since: when it came to its phase.
         simulation: the one it works on, or the last one.
         welcomed: its hello was answered; before all server ranks receive it is not.
         requests: it asked for a simulation and has no answer yet.
@@ -61,6 +63,16 @@ class Jobs:
         """The job's processes are gone."""
         job.phase, job.since = JobPhase.ENDED, now
         self.alive.pop(job.name, None)
+
+    @property
+    def idle(self) -> list[Job]:
+        """Living jobs that owe a word or their end, and whose simulation nobody times."""
+        waits = (JobPhase.FINISHING, JobPhase.FAILING)
+        return [
+            job
+            for job in self.alive.values()
+            if job.phase in waits or (job.phase is JobPhase.GREETED and job.welcomed and not job.requests)
+        ]
 
     @property
     def num_uncommitted(self) -> int:

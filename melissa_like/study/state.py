@@ -104,6 +104,7 @@ class StudyState:
             times.append(self._server_since + self.settings.start_timeout_s)
         if not self._pressed:
             times += [s.progressed_at + self._patience(s) for s in self.simulations.in_progress.values()]
+            times += [job.since + self._leave(job) for job in self.jobs.idle]
         return min(times, default=None)
 
     @property
@@ -142,7 +143,13 @@ class StudyState:
         if len(self._servers_trained) < self.settings.num_server_ranks:
             return
         if self._reception_over:
-            self._end("completed", "every sample was delivered and trained on")
+            given_up, total = self.simulations.num_given_up, len(self.simulations)
+            self._end(
+                "completed",
+                f"every delivered sample was trained on; {given_up} of {total} simulations were given up"
+                if given_up
+                else "every sample was delivered and trained on",
+            )
         else:
             self._end("stopped", "training.max_batches was reached before all simulations had run")
 
@@ -197,7 +204,7 @@ class StudyState:
     @_on.register
     def _(self, event: ev.JobBlocked) -> None:
         job = self.jobs.get(event.job)
-        if job is None or job.phase in (JobPhase.ENDING, JobPhase.ENDED):
+        if job is None or job.phase in (JobPhase.FAILING, JobPhase.ENDING, JobPhase.ENDED):
             self._want(ReleaseRank(job=event.job, rank=event.rank, reason="the study has given up this job"))
         else:
             self._want(WelcomeJob(job=event.job, rank=event.rank))
@@ -209,7 +216,7 @@ class StudyState:
             return
         job = self.jobs.get(event.job)
         if job is not None and job.phase is JobPhase.BUSY:
-            job.phase = JobPhase.GREETED
+            job.phase, job.since = JobPhase.GREETED, self._now
         simulation.sent(event.num_steps, event.parts_sent, self._now)
         declared = self.settings.num_steps
         if declared is not None and event.num_steps != declared:
@@ -230,7 +237,8 @@ class StudyState:
         elif simulation is not None and simulation.simulation in self.simulations.in_progress:
             job = self.jobs.get(event.job)
             if job is not None and job.phase is JobPhase.BUSY:
-                job.phase = JobPhase.ENDING  # it ends by itself; its exit must not fail the attempt a second time
+                # Its exit must not fail the attempt a second time.
+                job.phase, job.since = JobPhase.FAILING, self._now
             self._fail_attempt(simulation, f"the solver raised in {event.job}", event.message)
 
     @_on.register
@@ -260,6 +268,8 @@ class StudyState:
         if not self._pressed:
             for simulation in self.simulations.in_progress.values():
                 simulation.progressed_at = self._now
+            for job in self.jobs.idle:
+                job.since = self._now
 
     @_on.register
     def _(self, event: ev.Interrupted) -> None:
@@ -290,8 +300,8 @@ class StudyState:
             missing = (simulation.num_steps or 0) - len(simulation.delivered)
             self._fail_attempt(
                 simulation,
-                f"{missing} of {simulation.num_steps} time steps are incomplete although every part arrived: the "
-                "boxes of the ranks do not cover the field",
+                f"{missing} of {simulation.num_steps} time steps are incomplete although every part arrived: a field "
+                "is missing, or the boxes of the ranks do not cover the field",
             )
 
     def _fail_attempt(self, simulation: Simulation, what: str, detail: str = "") -> None:
@@ -323,6 +333,11 @@ class StudyState:
         sent = simulation.state is SimulationState.SENT
         return self.settings.delivery_timeout_s if sent else self.settings.step_timeout_s
 
+    def _leave(self, job: Job) -> float:
+        """How long an idle job may keep its place."""
+        failing = job.phase is JobPhase.FAILING
+        return self.settings.delivery_timeout_s if failing else self.settings.step_timeout_s
+
     def _starting(self) -> list[Job]:
         return [job for job in self.jobs.alive.values() if job.phase is JobPhase.STARTING]
 
@@ -341,6 +356,17 @@ class StudyState:
         for simulation in tuple(self.simulations.in_progress.values()):
             if self._now >= simulation.progressed_at + self._patience(simulation):
                 self._time_out(simulation)
+        for job in self.jobs.idle:
+            if self._now >= job.since + self._leave(job):
+                self._dismiss(job)
+
+    def _dismiss(self, job: Job) -> None:
+        """End a job that neither asks for a simulation nor ends: it would keep its place for ever."""
+        silent = f"{job.name} neither asked for a simulation nor ended for {self._leave(job):g} s"
+        job.phase = JobPhase.ENDING
+        self._want(CancelJob(job=job.name))
+        if job.simulation is None:
+            self._fail_start(silent, "")
 
     def _time_out(self, simulation: Simulation) -> None:
         job = self.jobs.get(simulation.job)
@@ -360,20 +386,27 @@ class StudyState:
             self._want(SubmitJob(job=self.jobs.submit(self._now).name))
         if self.simulations.all_over and not self._reception_over:
             self._reception_over = True
+            if self.simulations.samples_delivered == 0:
+                self._end(
+                    "failed",
+                    f"none of the {len(self.simulations)} simulations delivered a sample to train on; the first one, "
+                    f"simulation 0: {self.simulations[0].told()}",
+                )
+                return
             self._want(AnnounceReceptionOver(num_samples=self.simulations.samples_delivered))
 
     def _serve(self, job: Job) -> None:
         if job.phase is not JobPhase.GREETED:
             return
         if not job.welcomed:
-            job.welcomed = True
+            job.welcomed, job.since = True, self._now
             self._want(WelcomeJob(job=job.name))
         if not job.requests:
             return
         job.requests = False
         simulation = self.simulations.start_next(job.name, self.settings.num_server_ranks, self._now)
         if simulation is None:
-            job.phase = JobPhase.FINISHING
+            job.phase, job.since = JobPhase.FINISHING, self._now
             self._want(FinishJob(job=job.name))
             return
         job.phase, job.simulation = JobPhase.BUSY, simulation.simulation

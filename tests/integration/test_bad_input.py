@@ -1,22 +1,29 @@
 """Each mistake ends within seconds, with an exit code, one clear message and nothing left running."""
 
 import socket
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.integration.studies import marked, melissa_like
+from tests.integration.studies import COMMAND, environment, marked, melissa_like
 
 
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
         (["buffer.capcity=10"], ["capcity"]),
+        (["solver=3"], ["must be a string", "int"]),
+        (["+training.gradient_clip.a=1"], ["training.gradient_clip"]),
         (["buffer.watermark=many"], ["buffer.watermark", "many"]),
         (["buffer.watermark=600", "buffer.capacity=500"], ["buffer.watermark is 600 but buffer.capacity is 500"]),
         (["training.batch_size=5000"], ["training.batch_size is 5000", "holds only 4000"]),
         (["study.num_simulations=0"], ["study.num_simulations is 0"]),
         (["solver.parameters.left_temperature.low=900"], ["left_temperature", "900", "500", "below"]),
+        (["solver.parameters.left_temperature=5"], ["solver.parameters.left_temperature is 5", "_target_"]),
+        (["solver.fields.temperature=5"], ["solver.fields.temperature is 5", "shape"]),
+        (["+solver.fields.temperature.shpe=[5]"], ["solver.fields.temperature.shpe", "shape, dtype, bounds"]),
+        (["+solver.solve.gridsize=5"], ["gridsize", "grid_size"]),
         (["solver.command=[./mine]"], ["exactly one of solver.solve", "solver.command"]),
         (["solver.launch='no-such-mpiexec -n {num_ranks}'"], ["no-such-mpiexec"]),
         (["solver.solve._target_=melissa_like.solvers.nowhere.solve"], ["melissa_like.solvers.nowhere.solve"]),
@@ -45,6 +52,33 @@ def test_a_program_that_does_not_exist(tmp_path: Path) -> None:
     assert "no-such-solver" in ran.err
 
 
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["model._target_=nowhere.Net"], "model cannot be made from 'nowhere.Net'"),
+        (["+model.wide=3"], "unexpected keyword argument 'wide'"),
+        (["training.loss._target_=nowhere.loss"], "training.loss cannot be made from 'nowhere.loss'"),
+        (["+training.optimizer.momentum=3"], "unexpected keyword argument 'momentum'"),
+        (["training.optimizer._target_=torch.optim.Nope"], "training.optimizer cannot be made from 'torch.optim.Nope'"),
+    ],
+)
+def test_what_only_a_server_rank_can_build(tmp_path: Path, overrides: list[str], words: str) -> None:
+    ran = melissa_like(tmp_path / "study", *marked(), "solver.launch=''", *overrides, timeout_s=60)
+    assert ran.code == 1
+    assert words in ran.err
+    assert "Traceback" not in ran.err
+
+
+@pytest.mark.parametrize("server_ranks", [1, 2])
+def test_values_that_are_not_finite_do_not_end_in_a_surrogate(tmp_path: Path, server_ranks: int) -> None:
+    overrides = [*marked("not_finite"), "solver.launch=''", f"launcher.num_server_ranks={server_ranks}"]
+    ran = melissa_like(tmp_path / "study", *overrides, timeout_s=60)
+    assert ran.code == 1
+    assert "the training loss is nan" in ran.err
+    assert "Traceback" not in ran.err
+    assert not (tmp_path / "study" / "surrogate").exists()
+
+
 @pytest.mark.mpi
 @pytest.mark.parametrize(
     ("solver", "words"),
@@ -55,6 +89,8 @@ def test_a_program_that_does_not_exist(tmp_path: Path) -> None:
         ("wrong_dtype", ["field 'mark'", "complex128", "float32"]),
         ("outside", ["field 'mark'", "(1, 0)", "(8, 4)"]),
         ("same_box_twice", ["mark", "twice"]),
+        ("forgets_to_yield", ["solve returned a NoneType", "yield step"]),
+        ("uneven_ends", ["time step 5", "another rank has sent its last one"]),
         ("too_few_steps", ["after 3 time steps", "solver.num_steps is 6"]),
     ],
 )
@@ -89,3 +125,43 @@ def test_a_run_directory_that_holds_a_study(tmp_path: Path) -> None:
     assert ran.code != 0
     assert "already holds a study" in ran.err
     assert (tmp_path / "study" / "journal.jsonl").read_text() == "precious\n"
+
+
+def test_a_run_directory_that_cannot_grow(tmp_path: Path) -> None:
+    overrides = [*marked(simulations=200), "solver.launch=''", "monitoring.interval_s=5"]
+    run = [*COMMAND, "run", f"run_dir={tmp_path / 'study'}", *overrides]
+    done = subprocess.run(
+        ["sh", "-c", 'ulimit -f 8; exec "$@"', "sh", *run],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert f"the launcher cannot write to {tmp_path / 'study'} (File too large)" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "words"),
+    [
+        ("broken.py", "def solve(parameters, comm)\n", ["broken.solve", "SyntaxError"]),
+        ("broken.py", "1 / 0\n", ["broken.solve", "ZeroDivisionError"]),
+        ("broken.py", "def solve(parameters):\n    yield 0, {}\n", ["broken.solve(parameters)", "comm"]),
+        ("cfg/solver/mine.yaml", "name: mine\nsolve: {_target_: broken.solve\n", ["mine.yaml", "expected"]),
+    ],
+)
+def test_a_users_file_that_is_broken(tmp_path: Path, file: str, text: str, words: list[str]) -> None:
+    (tmp_path / "cfg" / "solver").mkdir(parents=True)
+    (tmp_path / "cfg" / "solver" / "mine.yaml").write_text(
+        "name: mine\nsolve: {_target_: broken.solve}\nfields: {f: {shape: [4]}}\n"
+        "parameters: {a: {_target_: melissa_like.sampling.Uniform, low: 0, high: 1}}\n"
+    )
+    (tmp_path / file).write_text(text)
+    ran = melissa_like(tmp_path / "study", "--config-dir", str(tmp_path / "cfg"), "solver=mine", timeout_s=30)
+    assert ran.code == 2
+    assert "Traceback" not in ran.err
+    for word in words:
+        assert word in ran.err

@@ -35,12 +35,13 @@ def test_a_refused_study_of_a_sweep_does_not_keep_the_others_from_running(tmp_pa
 
 
 def test_a_dry_run_prints_the_jobs_and_starts_nothing(tmp_path: Path) -> None:
-    ran = melissa_like(tmp_path / "study", "--dry-run", "launcher.num_server_ranks=2", "launcher.max_jobs=3")
+    ran = melissa_like(tmp_path / "my study", "--dry-run", "launcher.num_server_ranks=2", "launcher.max_jobs=3")
     assert ran.code == 0, ran.err
     lines = ran.out.splitlines()
     assert [line.split(":")[0] for line in lines] == ["server-0", "server-1", "job-0001", "job-0002", "job-0003"]
     assert "mpiexec -n 2" in lines[2]
-    assert not (tmp_path / "study").exists()
+    assert lines[0].endswith(f"'{tmp_path}/my study'")
+    assert not (tmp_path / "my study").exists()
 
 
 def test_status_of_a_finished_study_and_of_none(tmp_path: Path) -> None:
@@ -83,6 +84,20 @@ def test_check_names_what_is_wrong(tmp_path: Path, solver: str, words: str) -> N
     assert words in ran.err
 
 
+def test_an_interrupted_check_does_not_blame_the_solver(tmp_path: Path) -> None:
+    ran = melissa_like(tmp_path / "none", *marked("interrupts"), "launcher=inline", command="check", timeout_s=60)
+    assert ran.code == 130
+    assert "interrupted by SIGINT" in ran.err
+    assert "contract" not in ran.err
+
+
+def test_an_interruption_before_the_study_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("raise KeyboardInterrupt  # as Ctrl-C while the user's module is imported\n")
+    ran = melissa_like(tmp_path / "study", "solver.solve._target_=mine.solve", timeout_s=30)
+    assert ran.code == 130
+    assert ran.err == "melissa-like: interrupted before anything was started\n"
+
+
 def _alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
@@ -105,14 +120,11 @@ def _processes_of(run_dir: Path) -> set[int]:
     return found
 
 
-@pytest.mark.mpi
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_nothing_survives_the_launcher(tmp_path: Path, how: signal.Signals) -> None:
-    run_dir = tmp_path / "study"
-    overrides = [*marked("slow", ranks=2, simulations=50, pause_s=0.2), "launcher.grace_s=1"]
+def _started(run_dir: Path, *overrides: str) -> subprocess.Popen[str]:
+    """A study in a process of its own whose first samples have arrived."""
     launcher = subprocess.Popen(
         [*COMMAND, "run", f"run_dir={run_dir}", *overrides],
-        cwd=tmp_path,
+        cwd=run_dir.parent,
         env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -124,6 +136,29 @@ def test_nothing_survives_the_launcher(tmp_path: Path, how: signal.Signals) -> N
         assert launcher.poll() is None, launcher.communicate()[1]
         assert time.monotonic() < deadline
         time.sleep(0.05)
+    return launcher
+
+
+def test_a_server_rank_that_stands_still_ends_the_study(tmp_path: Path) -> None:
+    run_dir = tmp_path / "study"
+    overrides = [*marked("slow", simulations=50, pause_s=0.1), "solver.launch=''", "launcher.server_timeout_s=2"]
+    launcher = _started(run_dir, *overrides, "launcher.grace_s=1")
+    for pid in _processes_of(run_dir):
+        if b"melissa_like.server" in Path(f"/proc/{pid}/cmdline").read_bytes():
+            os.kill(pid, signal.SIGSTOP)
+    _, err = launcher.communicate(timeout=60)
+    assert launcher.returncode == 1
+    assert "server rank 0 ended: it has reported nothing for launcher.server_timeout_s = 2 s" in err
+    assert _processes_of(run_dir) == set()
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_nothing_survives_the_launcher(tmp_path: Path, how: signal.Signals) -> None:
+    run_dir = tmp_path / "study"
+    overrides = [*marked("slow", ranks=2, simulations=50, pause_s=0.2), "launcher.grace_s=1"]
+    launcher = _started(run_dir, *overrides)
+    deadline = time.monotonic() + 60
     assert len(_processes_of(run_dir)) > 3
     launcher.send_signal(how)
     out, err = launcher.communicate(timeout=30)

@@ -65,6 +65,41 @@ def test_a_newcomers_own_main(folder: Path) -> None:
     assert trained.report["samples"]["delivered"] == 150
 
 
+NET = """
+from torch import nn
+
+class Net(nn.Sequential):
+    def __init__(self, num_inputs, num_outputs, width):
+        super().__init__(nn.Linear(num_inputs, width), nn.Tanh(), nn.Linear(width, num_outputs))
+
+def loss(predictions, targets):
+    return (predictions - targets).abs().mean(dim=1)
+"""
+
+
+def test_a_newcomers_model_loss_and_a_torch_scheduler(folder: Path) -> None:
+    (folder / "mine.py").write_text(NET)
+    (folder / "my_configs" / "model").mkdir()
+    (folder / "my_configs" / "model" / "net.yaml").write_text(block("yaml", "mine.Net"))
+    (loss,) = re.findall(r"`(training\.loss\S+)`", README)
+    (scheduler,) = re.findall(r"`(training\.schedule=null.*?)`", README, re.DOTALL)
+    trained = run(
+        folder,
+        *command("run"),
+        "run_dir=runs/mine",
+        "launcher=inline",
+        "solver.num_ranks=1",
+        "study.num_simulations=3",
+        "model=net",
+        loss,
+        *scheduler.split(),
+    )
+    assert trained.code == 0, trained.err
+    assert '"_target_":"mine.Net"' in (folder / "runs" / "mine" / "surrogate" / "surrogate.json").read_text().replace(
+        " ", ""
+    )
+
+
 def test_the_commands_of_the_sweep_section_compose(tmp_path: Path) -> None:
     for line in block("bash", "experiment=sc23_laptop").splitlines():
         arguments = shlex.split(line, comments=True)[1:]

@@ -84,6 +84,29 @@ def test_a_mistake_in_a_main_of_ones_own_ends_the_study_at_once(tmp_path: Path, 
     assert ran.report["simulations"]["restarted"] == 0
 
 
+@pytest.mark.mpi
+def test_a_main_of_ones_own_that_connects_again_is_told_so_and_does_not_hang(tmp_path: Path) -> None:
+    program = tmp_path / "main.py"
+    program.write_text((ROOT / "tests" / "plugins" / "own_main.py").read_text() + "connect(MPI.COMM_WORLD)\n")
+    overrides = [override for override in marked(ranks=2, simulations=2) if "solver.solve" not in override]
+    ran = melissa_like(tmp_path / "study", *overrides, f"solver.command=[python,{program}]", timeout_s=60)
+    assert ran.code == 0, ran.err
+    assert counts(ran) == (12, 12, 12, 0)
+    assert "connect was called a second time in job-0001" in (ran.run_dir / "logs" / "job-0001.log").read_text()
+
+
+@pytest.mark.mpi
+def test_a_main_of_ones_own_that_hangs_gives_its_place_to_the_next_job(tmp_path: Path) -> None:
+    program = tmp_path / "main.py"
+    hangs = "import time\nwhile MPI.COMM_WORLD.rank == 0:\n    time.sleep(60)\n"
+    program.write_text((ROOT / "tests" / "plugins" / "own_main.py").read_text() + hangs)
+    overrides = [override for override in marked(ranks=2, simulations=2) if "solver.solve" not in override]
+    overrides += [f"solver.command=[python,{program}]", "launcher.step_timeout_s=2", "launcher.grace_s=1"]
+    ran = melissa_like(tmp_path / "study", *overrides, timeout_s=60)
+    assert ran.code == 0, ran.err
+    assert counts(ran) == (12, 12, 12, 0)
+
+
 @pytest.mark.parametrize(("views", "batches"), [(2, 24), (5, 60)])
 def test_views_per_sample_fix_the_number_of_batches(tmp_path: Path, views: int, batches: int) -> None:
     ran = melissa_like(tmp_path / "study", *marked(), "launcher=inline", f"buffer.views_per_sample={views}")

@@ -1,6 +1,7 @@
 """Small solvers with known fields, and solvers that break their contract one rule at a time."""
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -95,6 +96,24 @@ def same_box_twice(parameters: Mapping[str, float], comm: Any) -> Iterator[tuple
 def too_few_steps(parameters: Mapping[str, float], comm: Any) -> Iterator[tuple[int, dict[str, Any]]]:
     """Ends after three of six steps."""
     yield from marked(parameters, comm, num_steps=3)
+
+
+def uneven_ends(parameters: Mapping[str, float], comm: Any) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The last rank ends a step before the others."""
+    yield from marked(parameters, comm, num_steps=6 - (comm.rank == comm.size - 1))
+
+
+def forgets_to_yield(parameters: Mapping[str, float], comm: Any) -> None:
+    """A function that is no generator."""
+
+
+def interrupts(parameters: Mapping[str, float], comm: Any) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Presses Ctrl-C after the first step, where jobs are threads of the launcher, and takes its time."""
+    for step, fields in marked(parameters, comm, num_steps=6):
+        yield step, fields
+        if step == 0:
+            os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.2)
 
 
 def slow(parameters: Mapping[str, float], comm: Any, *, pause_s: float) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -157,6 +157,31 @@ def test_a_given_up_simulation_is_counted_and_the_study_goes_on() -> None:
     assert study.state.outcome is None
 
 
+def test_a_study_without_a_single_sample_has_failed() -> None:
+    study = Study(max_failed_fraction=1.0, max_attempts=1).started()
+    for number in (1, 2, 3):
+        job = f"job-{number:04d}"
+        study.greeted(job).assigned(job)
+        last = study.on(ev.JobEnded(job=job, exit_code=1, message="exit code 1"))
+    assert kinds(last) == ["AnnounceSimulationOver", "EndStudy"]
+    assert study.state.outcome == "failed"
+    assert "none of the 3 simulations delivered a sample" in study.state.reason
+
+
+def test_the_verdict_of_a_completed_study_tells_of_simulations_given_up() -> None:
+    study = Study(max_failed_fraction=1.0, max_attempts=1).started().greeted()
+    study.assigned()
+    study.on(ev.JobEnded(job="job-0001", exit_code=1, message="exit code 1"))
+    study.greeted("job-0002")
+    for _ in range(2):
+        given = study.assigned("job-0002")
+        study.delivered(given)
+        study.sent(given)
+    study.on(ev.ServerTrained(rank=0))
+    assert study.state.outcome == "completed"
+    assert study.state.reason == "every delivered sample was trained on; 1 of 3 simulations were given up"
+
+
 def test_jobs_that_end_before_hello_are_limited_whatever_their_exit_code() -> None:
     study = Study().started()
     assert study.on(ev.JobEnded(job="job-0001", exit_code=0, message="exit code 0")) == (do.SubmitJob(job="job-0002"),)
@@ -205,6 +230,69 @@ def test_parts_that_never_arrive_after_goodbye_fail_the_attempt() -> None:
     assert study.on(ev.Tick(), after=11.0) == ()
     again = study.assigned()
     assert (again.simulation, again.attempt, again.delivered_steps) == (given.simulation, 2, (0,))
+
+
+def test_a_job_that_hangs_after_its_goodbye_gives_its_place_to_another() -> None:
+    study = Study().started().greeted()
+    given = study.assigned()
+    study.delivered(given)
+    study.sent(given)
+    assert study.on(ev.Tick(), after=99.0) == ()
+    assert study.state.next_deadline() == study.now + 1.0
+    assert study.on(ev.Tick(), after=1.0) == (do.CancelJob(job="job-0001"),)
+    assert study.state.next_deadline() is None
+    again = study.on(ev.JobEnded(job="job-0001", exit_code=None, message="canceled"))
+    assert again == (do.SubmitJob(job="job-0002"),)
+    assert study.state.simulations.num_restarts == 0
+
+
+def test_a_job_that_hangs_after_it_told_of_a_failure_gives_its_place_to_another() -> None:
+    study = Study().started().greeted()
+    given = study.assigned()
+    failure = ev.SimulationFailed(
+        job="job-0001",
+        simulation=given.simulation,
+        attempt=1,
+        message="it diverged",
+        breaks_contract=False,
+    )
+    assert study.on(failure) == ()
+    assert study.on(ev.JobBlocked(job="job-0001", rank=1))[0] == do.ReleaseRank(
+        job="job-0001", rank=1, reason="the study has given up this job"
+    )
+    assert study.on(ev.Tick(), after=9.0) == ()
+    assert study.on(ev.Tick(), after=1.0) == (do.CancelJob(job="job-0001"),)
+    assert study.on(ev.Tick(), after=1.0) == ()
+    again = study.on(ev.JobEnded(job="job-0001", exit_code=None, message="canceled"))
+    assert again == (do.SubmitJob(job="job-0002"),)
+
+
+def test_a_finished_job_that_hangs_does_not_keep_another_attempt_from_running() -> None:
+    study = Study(purposes=(Purpose.TRAINING,), delivery_timeout_s=10.0, step_timeout_s=20.0).started().greeted()
+    study.sent(study.assigned())
+    assert study.on(ev.JobRequested(job="job-0001")) == (do.FinishJob(job="job-0001"),)
+    assert study.on(ev.Tick(), after=10.0) == ()  # the parts never came: the simulation waits for a free place
+    assert study.on(ev.Tick(), after=10.0) == (do.CancelJob(job="job-0001"),)
+    assert study.on(ev.JobEnded(job="job-0001", exit_code=None, message="canceled")) == (do.SubmitJob(job="job-0002"),)
+
+
+def test_a_job_that_says_hello_and_nothing_more_is_a_failed_start() -> None:
+    study = Study(max_failed_starts=1).started().greeted()
+    commands = study.on(ev.Tick(), after=100.0)
+    assert kinds(commands) == ["CancelJob", "EndStudy"]
+    assert "neither asked for a simulation nor ended for 100 s" in study.state.reason
+
+
+def test_back_pressure_excuses_a_job_that_still_has_to_send() -> None:
+    study = Study().started().greeted()
+    given = study.assigned()
+    study.sent(given)
+    study.on(ev.PressureChanged(rank=0, put_waits=True))
+    assert study.on(ev.Tick(), after=1000.0) == ()
+    study.on(ev.PressureChanged(rank=0, put_waits=False))
+    study.delivered(given)
+    assert study.on(ev.Tick(), after=99.0) == ()
+    assert study.on(ev.Tick(), after=1.0) == (do.CancelJob(job="job-0001"),)
 
 
 def test_boxes_that_do_not_cover_the_field_fail_the_attempt_at_once() -> None:
