@@ -12,7 +12,7 @@ import torch
 from melissa_like.buffer import SampleBuffer
 from melissa_like.config import Config, capacity_per_rank, layout_of, load_config, watermark_per_rank
 from melissa_like.errors import ReceptionFailedError
-from melissa_like.loading import Loader
+from melissa_like.loading import Loader, LoaderCounters
 from melissa_like.monitoring import Recorder
 from melissa_like.monitoring.figures import draw_field, draw_losses, draw_population
 from melissa_like.records import Purpose
@@ -87,7 +87,8 @@ def run_server_rank(run_dir: Path, *, rank: int, transport: Transport) -> int:
                     summary = trainer.train(loader)
                 if rank == 0:
                     _keep(config, run_dir, surrogate, validation, recorder, telemetry)
-                reception.finish(_summary(summary, buffer, reception, telemetry), telemetry.history())
+                told = _summary(summary, loader.counters(), buffer, reception, telemetry)
+                reception.finish(told, telemetry.history())
         except Exception:
             traceback.print_exc()
             return 1
@@ -165,7 +166,11 @@ def _keep(
 
 
 def _summary(
-    summary: TrainingSummary, buffer: SampleBuffer, reception: Reception, telemetry: Telemetry
+    summary: TrainingSummary,
+    counters: LoaderCounters,
+    buffer: SampleBuffer,
+    reception: Reception,
+    telemetry: Telemetry,
 ) -> dict[str, dict[str, Any]]:
     """This rank's part of the report."""
     population = buffer.population()
@@ -186,6 +191,8 @@ def _summary(
             "input_wait_fraction": summary.input_wait_fraction,
             "startup_seconds": summary.startup_seconds,
             "final_training_loss": summary.final_training_loss,
+            "collectives": counters.num_collectives,
+            "collective_seconds": counters.collective_s,
         },
         "validation": {}
         if last is None

@@ -4,6 +4,8 @@ The launcher's end of the control connection and the paced producers are process
 what a server rank does competes with the trainer for the interpreter lock.
 """
 
+import json
+import os
 import subprocess
 import sys
 import time
@@ -31,6 +33,7 @@ from melissa_like.transport.zmq_transport import ZmqTransport
 
 ROOT = Path(__file__).parents[2]
 DEADLINE_S = 60.0
+STUDY_DEADLINE_S = 220.0
 _BUDGET_BYTES = 64 * 2**20
 
 
@@ -39,6 +42,34 @@ def composed(*overrides: str) -> Any:
     ConfigStore.instance().store(name="schema", node=Config)
     with initialize_config_module(version_base="1.3", config_module="melissa_like.configs"):
         return compose("config", overrides=["run_dir=.", *overrides])
+
+
+def run(run_dir: Path, *overrides: str) -> "subprocess.Popen[bytes]":
+    """`melissa-like run`, in a process of its own; its output goes into a file beside the run directory."""
+    with run_dir.with_suffix(".log").open("wb") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "melissa_like.launcher", "run", f"run_dir={run_dir}", *overrides],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=log,
+            stderr=log,
+        )
+
+
+def report_of(*overrides: str) -> dict[str, Any]:
+    """The report of a study."""
+    with TemporaryDirectory() as folder:
+        run_dir = Path(folder) / "run"
+        code = run(run_dir, *overrides).wait(STUDY_DEADLINE_S)
+        return read_report(run_dir, code)
+
+
+def read_report(run_dir: Path, code: int) -> dict[str, Any]:
+    """What a study that has ended reported; its last words if it failed."""
+    if code:
+        raise RuntimeError(run_dir.with_suffix(".log").read_text()[-2000:])
+    report: dict[str, Any] = json.loads((run_dir / "report.json").read_text())
+    return report
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,53 @@
+"""Row 7: what the agreement between two server ranks costs, as their own report tells it.
+
+Two server ranks over gloo train in a real study (launcher, solver jobs, two ranks of one torch thread each). Each
+counts its loader's exchanges since its first training step, and the seconds in them, waiting for the other rank
+included. The exchanges are the loader's thread's; the trainer computes meanwhile.
+"""
+
+import statistics
+
+from tests.benchmarks.measure import Row, print_rows, shown
+from tests.benchmarks.streams import report_of
+
+ROUNDS = 3
+#: What the case is, and the overrides that make it.
+CASES = (
+    ("32 x 32 cells, batch 64", ("buffer.views_per_sample=null", "training.max_batches=2000", "solver.num_ranks=1")),
+    ("100 x 100 cells, batch 10", ("experiment=sc23_laptop", "training.max_batches=300", "launcher.max_jobs=1")),
+)
+
+
+def main() -> None:
+    """The table."""
+    rows = []
+    for name, overrides in CASES:
+        trainings = [
+            report_of(
+                *overrides,
+                "launcher.num_server_ranks=2",
+                "study.num_simulations=2000",
+                "study.num_validation_simulations=0",
+                "training.validation_interval=0",
+                "buffer.watermark=500",
+                "monitoring.figures=false",
+            )["training"]
+            for _ in range(ROUNDS)
+        ]
+        shares = [100 * t["collective_seconds"] / t["seconds"] for t in trainings]
+        rows.append(
+            Row(
+                {
+                    "case": name,
+                    "training steps": str(trainings[0]["batches"]),
+                    "ms per step": shown([1000 * t["seconds"] / t["batches"] for t in trainings]),
+                    "collectives per 1,000 steps": shown([1000 * t["collectives"] / t["batches"] for t in trainings]),
+                    "ms per collective": shown([1000 * t["collective_seconds"] / t["collectives"] for t in trainings]),
+                    "% of the steps' time": shown(shares),
+                    "input wait %": shown([100 * t["input_wait_fraction"] for t in trainings]),
+                    "target": "1 %",
+                    "": "met" if statistics.median(shares) <= 1 else "missed",
+                }
+            )
+        )
+    print_rows("agreement of 2 server ranks over gloo, measured inside rank 0", rows)
