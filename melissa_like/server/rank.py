@@ -25,6 +25,7 @@ from melissa_like.server.build import (
     make_trainer,
     pick_device,
 )
+from melissa_like.server.memory import keep_freed_memory
 from melissa_like.server.reception import Reception
 from melissa_like.server.stream import Stream
 from melissa_like.server.telemetry import Telemetry
@@ -42,6 +43,7 @@ def run_server_rank(run_dir: Path, *, rank: int, transport: Transport) -> int:
 
     Blocks the calling thread, which becomes the trainer's. An error is told to the launcher with its traceback.
     """
+    keep_freed_memory()
     config = load_config(run_dir)
     torch.set_num_threads(config.training.num_threads)
     device = pick_device(config, int(os.environ.get("LOCAL_RANK", "0")))

@@ -16,6 +16,7 @@ from melissa_like.config import Config, as_config, layout_of
 from melissa_like.loading import Loader, LocalState, SoloCollective
 from melissa_like.records import SampleKey
 from melissa_like.server.build import make_buffer, make_loss, make_surrogate, make_terms, make_trainer
+from melissa_like.server.memory import keep_freed_memory
 from melissa_like.training import TrainingSummary, ValidationSet
 from tests.benchmarks.measure import Row, interleave, print_rows, ratio, shown
 from tests.benchmarks.streams import DEADLINE_S, Discard, composed, producers, reception, some_fields, study
@@ -121,6 +122,7 @@ def check_rate(arrived: int, seconds: float, rate: float) -> None:
 def main() -> None:
     """The table."""
     torch.set_num_threads(1)
+    keep_freed_memory()  # as a server rank does; both sides get it, so that the ratio is of the stream alone
     rows = []
     for name, overrides, rate, num_batches in CASES:
         setting = composed(*overrides, f"training.max_batches={num_batches}", "training.validation_interval=0")
