@@ -88,10 +88,11 @@ def watch(num_simulations: int) -> tuple[list[tuple[float, dict[str, float]]], d
                 if status.exists():
                     told = json.loads(status.read_text())
                     seen.append((told["samples_delivered"] / told["samples_expected"], resident_mib(launcher.pid)))
+            ended = launcher.poll()
         finally:
             launcher.terminate()  # in order, with a report of what was done: where there is no time for all of it
             launcher.wait(60.0)
-        report = read_report(run_dir, 0)
+        report = read_report(run_dir, ended or 0)
         grown = {path.name: path.stat().st_size for path in run_dir.rglob("*") if path.is_file()}
     return seen, report, grown
 
