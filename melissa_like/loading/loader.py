@@ -30,7 +30,7 @@ class LoaderCounters:
         wait_s: seconds the trainer waited for turns.
         batches: turns handed out, those of zero weight included.
         samples: samples in them.
-        num_collectives: exchanges between the ranks.
+        num_collectives: exchanges between the ranks since the first turn.
         collective_s: seconds the loader's thread spent in them.
     """
 

@@ -47,7 +47,8 @@ class Preparation:
     """Prepares turns until the agreed end, a failure, or the closing of the lane. `run` is the thread's body.
 
     Attributes:
-        num_collectives: exchanges with the other ranks so far.
+        num_collectives: exchanges with the other ranks since the first turn was agreed on; those before wait for
+            samples and hold no training step up.
         collective_s: seconds in them, waiting for the slowest rank included.
     """
 
@@ -75,6 +76,7 @@ class Preparation:
         self._width = max(RankState.WIDTH, 1 + 3 * len(field_names))
         self._others_listen = collective.size > 1
         self._pause_s = _FIRST_PAUSE_S
+        self._begun = False
         self.num_collectives = 0
         self.collective_s = 0.0
 
@@ -103,6 +105,7 @@ class Preparation:
         while not self._lane.closed:
             offer = self._buffer.offer()
             agreed = self._agree(offer)
+            self._begun = self._begun or bool(agreed.steps)
             statistics = self._statistics_once() if agreed.steps else None
             for step in agreed.steps:
                 if not self._prepare(step, agreed, statistics):
@@ -143,8 +146,9 @@ class Preparation:
             self._others_listen = False
             raise
         finally:
-            self.num_collectives += 1
-            self.collective_s += time.monotonic() - started
+            if self._begun:
+                self.num_collectives += 1
+                self.collective_s += time.monotonic() - started
 
     def _prepare(self, step: PlannedStep, agreed: Plan, statistics: Mapping[str, Moments] | None) -> bool:
         """Hand over one turn; False when the lane was closed."""

@@ -1,19 +1,24 @@
 """Which parameters a simulation gets: designs of experiments over scipy.stats.qmc.
 
 A design depends on (seed, index) only, so a simulation that is run again is the same simulation, whatever ran before.
+
+scipy is imported by the designs that need it, when they are made: server ranks read the distributions' bounds and would
+carry 50 MB for nothing.
 """
 
 import csv
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-from scipy.stats import qmc
 
 from melissa_like.errors import ConfigurationError
 from melissa_like.records import FloatArray
 from melissa_like.sampling.distributions import Distribution
+
+if TYPE_CHECKING:
+    from scipy.stats import qmc
 
 __all__ = ["Design", "Halton", "LatinHypercube", "MonteCarlo", "ParameterList", "Sobol"]
 
@@ -49,7 +54,7 @@ class MonteCarlo:
 class _Points:
     """The points of a quasi-random sequence, computed in blocks of powers of two when first asked for."""
 
-    def __init__(self, engine: type[qmc.QMCEngine], num_dimensions: int, seed: int) -> None:
+    def __init__(self, engine: "type[qmc.QMCEngine]", num_dimensions: int, seed: int) -> None:
         self._engine = engine(num_dimensions, scramble=True, rng=np.random.default_rng(seed))
         self._points = np.empty((0, num_dimensions))
 
@@ -65,6 +70,8 @@ class Halton:
     """The scrambled Halton sequence; a simulation's point does not depend on how many there are."""
 
     def __init__(self, distributions: Mapping[str, Distribution], *, num_simulations: int, seed: int) -> None:
+        from scipy.stats import qmc
+
         self._distributions = dict(distributions)
         self._points = _Points(qmc.Halton, len(self._distributions), seed)
 
@@ -77,6 +84,8 @@ class Sobol:
     """The scrambled Sobol' sequence: best balanced where the number of simulations is a power of two."""
 
     def __init__(self, distributions: Mapping[str, Distribution], *, num_simulations: int, seed: int) -> None:
+        from scipy.stats import qmc
+
         self._distributions = dict(distributions)
         self._points = _Points(qmc.Sobol, len(self._distributions), seed)
 
@@ -89,6 +98,8 @@ class LatinHypercube:
     """One simulation in each of `num_simulations` equal slices of every parameter: another number, another design."""
 
     def __init__(self, distributions: Mapping[str, Distribution], *, num_simulations: int, seed: int) -> None:
+        from scipy.stats import qmc
+
         self._distributions = dict(distributions)
         engine = qmc.LatinHypercube(len(self._distributions), rng=np.random.default_rng(seed))
         self._points = engine.random(num_simulations)

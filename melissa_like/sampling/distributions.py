@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from scipy import stats
 
 from melissa_like.records import FloatArray
 
@@ -78,6 +77,8 @@ class LogUniform:
 
     def ppf(self, u: FloatArray) -> FloatArray:
         """Exponential in u."""
+        from scipy import stats
+
         return np.asarray(stats.loguniform.ppf(u, self.low, self.high), dtype=np.float64)
 
 
@@ -108,6 +109,8 @@ class TruncatedNormal:
 
     def ppf(self, u: FloatArray) -> FloatArray:
         """The inverse of the cut normal distribution."""
+        from scipy import stats
+
         a, b = (self.low - self.mean) / self.std, (self.high - self.mean) / self.std
         values = stats.truncnorm.ppf(u, a, b, loc=self.mean, scale=self.std)
         return np.clip(np.asarray(values, dtype=np.float64), self.low, self.high)

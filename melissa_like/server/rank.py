@@ -13,7 +13,7 @@ import torch
 from melissa_like.buffer import SampleBuffer
 from melissa_like.config import Config, capacity_per_rank, layout_of, load_config, watermark_per_rank
 from melissa_like.errors import ConfigurationError, ReceptionFailedError, TrainingDivergedError
-from melissa_like.loading import Loader
+from melissa_like.loading import Loader, LoaderCounters
 from melissa_like.monitoring import Recorder
 from melissa_like.monitoring.figures import draw_field, draw_losses, draw_population
 from melissa_like.records import Purpose
@@ -26,6 +26,7 @@ from melissa_like.server.build import (
     make_trainer,
     pick_device,
 )
+from melissa_like.server.memory import keep_freed_memory
 from melissa_like.server.reception import Reception
 from melissa_like.server.stream import Stream
 from melissa_like.server.telemetry import Telemetry
@@ -43,6 +44,7 @@ def run_server_rank(run_dir: Path, *, rank: int, transport: Transport) -> int:
 
     Blocks the calling thread, which becomes the trainer's. An error is told to the launcher with its traceback.
     """
+    keep_freed_memory()
     config = load_config(run_dir)
     torch.set_num_threads(config.training.num_threads)
     device = pick_device(config, int(os.environ.get("LOCAL_RANK", "0")))
@@ -88,7 +90,8 @@ def run_server_rank(run_dir: Path, *, rank: int, transport: Transport) -> int:
                     summary = trainer.train(loader)
                 if rank == 0:
                     _keep(config, run_dir, surrogate, validation, recorder, telemetry)
-                reception.finish(_summary(summary, buffer, reception, telemetry), telemetry.history())
+                told = _summary(summary, loader.counters(), buffer, reception, telemetry)
+                reception.finish(told, telemetry.history())
         except (ConfigurationError, TrainingDivergedError) as error:
             sys.stderr.write(f"{error}\n")
             return 2
@@ -172,7 +175,11 @@ def _keep(
 
 
 def _summary(
-    summary: TrainingSummary, buffer: SampleBuffer, reception: Reception, telemetry: Telemetry
+    summary: TrainingSummary,
+    counters: LoaderCounters,
+    buffer: SampleBuffer,
+    reception: Reception,
+    telemetry: Telemetry,
 ) -> dict[str, dict[str, Any]]:
     """This rank's part of the report."""
     population = buffer.population()
@@ -193,6 +200,8 @@ def _summary(
             "input_wait_fraction": summary.input_wait_fraction,
             "startup_seconds": summary.startup_seconds,
             "final_training_loss": summary.final_training_loss,
+            "collectives": counters.num_collectives,
+            "collective_seconds": counters.collective_s,
         },
         "validation": {}
         if last is None

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 import torch
+from torch.nn import functional
 
 __all__ = ["Loss", "l1", "mse", "per_sample", "relative_l2"]
 
@@ -18,12 +19,13 @@ _SMALLEST_NORM = 1e-8
 
 def mse(predictions: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Mean squared error of each sample, [B]."""
-    return (predictions - targets).square().mean(dim=1)
+    # One fused pass forward and one backward: with a small network the loss is a tenth of the training step.
+    return functional.mse_loss(predictions, targets, reduction="none").mean(dim=1)
 
 
 def l1(predictions: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Mean absolute error of each sample, [B]."""
-    return (predictions - targets).abs().mean(dim=1)
+    return functional.l1_loss(predictions, targets, reduction="none").mean(dim=1)
 
 
 def relative_l2(predictions: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

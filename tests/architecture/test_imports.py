@@ -27,7 +27,7 @@ def test_layers_and_forbidden_imports() -> None:
         ("melissa_like.client", ("torch", "hydra", "omegaconf", "mpi4py", "scipy")),
         ("melissa_like.study", ("torch", "zmq", "hydra")),
         ("melissa_like.assembly", ("torch", "zmq")),
-        ("melissa_like.sampling", ("torch", "zmq")),
+        ("melissa_like.sampling", ("torch", "zmq", "scipy")),
         ("melissa_like.transport", ("torch",)),
         ("melissa_like.training", ("zmq", "mpi4py")),
         ("melissa_like.loading", ("zmq",)),

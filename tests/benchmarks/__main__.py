@@ -4,7 +4,7 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-_NOT_BENCHMARKS = {"__init__", "__main__", "measure"}
+_NOT_BENCHMARKS = {"__init__", "__main__", "measure", "streams"}
 
 
 def main() -> int:

@@ -53,6 +53,8 @@ def test_an_adaptive_solver_says_at_goodbye_how_many_steps_there_were(tmp_path: 
     assert ran.code == 0, ran.err
     expected = sum(2 + number % 3 for number in range(8))
     assert counts(ran) == (expected, expected, expected, 0)
+    assert ran.report["training"]["collectives"] >= 1
+    assert 0 < ran.report["training"]["collective_seconds"] < ran.report["seconds"]
 
 
 @pytest.mark.mpi

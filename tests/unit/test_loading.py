@@ -22,7 +22,7 @@ from melissa_like.loading import (
     ThreadCollective,
     Turn,
 )
-from melissa_like.records import FieldSpec, Layout, SampleKey
+from melissa_like.records import FieldSpec, FloatArray, Layout, SampleKey
 
 LAYOUT = Layout(fields=(FieldSpec(name="u", shape=(2,)),), parameters=("a",))
 DEADLINE_S = 20.0
@@ -271,3 +271,29 @@ def test_any_training_loop_can_iterate_the_stream() -> None:
     batches = list(torch.utils.data.DataLoader(dataset, batch_size=None))
     thread.join(DEADLINE_S)
     assert set(torch.cat(batches).tolist()) == set(range(30))
+
+
+class CountingCollective(SoloCollective):
+    """Fills the buffer when the loader asks for the third time."""
+
+    def __init__(self, buffer: SampleBuffer) -> None:
+        self._buffer = buffer
+        self.calls = 0
+
+    def all_gather(self, values: FloatArray) -> FloatArray:
+        self.calls += 1
+        if self.calls == 3:
+            feed(self._buffer, range(40))
+        return super().all_gather(values)
+
+
+def test_collectives_are_counted_from_the_first_turn_on() -> None:
+    buffer = fifo(LAYOUT, 64)
+    collective = CountingCollective(buffer)
+    terms = AgreementTerms(batch_size=4, expected_samples=40, steps_per_agreement=2)
+    loader = Loader(buffer, terms, state=lambda: LocalState(delivered=0), collective=collective)
+    with loader:
+        assert sum(1 for _ in loader) == 10
+    # Three found nothing, the fourth agreed on the first two turns; four more for the others, and one for the end.
+    assert (collective.calls, loader.counters().num_collectives) == (9, 5)
+    assert loader.counters().collective_s >= 0
