@@ -1,6 +1,5 @@
 """`BatchMemory`: contiguous memory of some samples; a storage is one as long as its slots, a batch a short one."""
 
-import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -59,7 +58,7 @@ class BatchMemory:
     @cached_property
     def rows(self) -> tuple[npt.NDArray[np.uint8], ...]:
         """Views of host memory: `tensors` as bytes, [B, bytes of a sample]."""
-        return tuple(tensor.flatten(1).view(torch.uint8).numpy() for tensor in self.tensors)
+        return tuple(tensor.flatten(1).numpy().view(np.uint8) for tensor in self.tensors)
 
 
 def allocate(layout: Layout, num_rows: int, *, device: torch.device, pinned: bool = False) -> BatchMemory:
@@ -72,14 +71,13 @@ def allocate(layout: Layout, num_rows: int, *, device: torch.device, pinned: boo
         pinned: host memory that a CUDA device can copy from by itself.
     """
 
-    def empty(dtype: torch.dtype, *shape: int) -> torch.Tensor:
+    def empty(dtype: str, *shape: int) -> torch.Tensor:
         if pinned or device.type != "cpu":
-            return torch.empty((num_rows, *shape), dtype=dtype, device=device, pin_memory=pinned)
+            return torch.empty((num_rows, *shape), dtype=getattr(torch, dtype), device=device, pin_memory=pinned)
         # Unlike torch, numpy asks the system for huge pages: rows drawn at random are gathered up to a fifth faster.
-        nbytes = num_rows * math.prod(shape) * dtype.itemsize
-        return torch.from_numpy(np.empty(nbytes, np.uint8)).view(dtype).view(num_rows, *shape)
+        return torch.from_numpy(np.empty((num_rows, *shape), dtype))
 
     return BatchMemory(
-        labels=empty(torch.int64, _NUM_COLUMNS + len(layout.parameters)),
-        fields={field.name: empty(getattr(torch, field.dtype), *field.shape) for field in layout.fields},
+        labels=empty("int64", _NUM_COLUMNS + len(layout.parameters)),
+        fields={field.name: empty(field.dtype, *field.shape) for field in layout.fields},
     )
