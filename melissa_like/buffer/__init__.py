@@ -3,7 +3,8 @@
 A buffer is a *selector* (which sample is drawn), an *evictor* (which one gives way when it is full) and a *gate* (when
 a draw or a put must wait) over one `Storage`; `fifo`, `firo` and `reservoir` are three recipes of the same
 `SampleBuffer`, and yours is a function with the same first arguments. Policies see slot indices only, the storage sees
-bytes only, and one lock guards the indices; no lock is held while a sample is copied.
+bytes only (in the host's memory, or in that of the device that trains on them), and one lock guards the indices; it
+is not held while a sample is copied.
 
 | recipe | draw | removed when drawn | evicted when full | a put waits | a draw waits |
 |---|---|---|---|---|---|

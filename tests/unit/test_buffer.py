@@ -3,6 +3,7 @@
 import threading
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,9 +12,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from melissa_like.buffer import BufferClosedError, SampleBuffer, fifo, firo, reservoir
+from melissa_like.buffer import BatchMemory, BufferClosedError, HostStorage, SampleBuffer, fifo, firo, reservoir
 from melissa_like.buffer.pins import Pins
-from melissa_like.buffer.policies import UniformSeen
+from melissa_like.buffer.policies import AlwaysOpen, Uniform, UniformSeen
 from melissa_like.buffer.slots import SlotSet
 from melissa_like.records import FieldSpec, Layout, SampleKey
 
@@ -359,6 +360,58 @@ def test_a_reservation_of_its_own_memory_is_copied_when_no_slot_is_spare() -> No
     buffer.abandon(reservations[0])
     assert buffer.reserve().slot is not None
     assert set(drawn(buffer, 50)) == {0, 1}
+
+
+class Pausing(HostStorage):
+    """Stops in the middle of one kind of copy until it may go on."""
+
+    def __init__(self, pause_in: str) -> None:
+        super().__init__(LAYOUT, 8)
+        self.pause_in = pause_in
+        self.paused, self.go_on = threading.Event(), threading.Event()
+
+    def pause(self, where: str) -> None:
+        if where == self.pause_in and not self.paused.is_set():
+            self.paused.set()
+            assert self.go_on.wait(DEADLINE_S)
+
+    def gather(self, *args: Any) -> None:
+        self.pause("gather")
+        super().gather(*args)
+
+    def write(self, *args: Any, opened: bool) -> None:
+        self.pause("write")
+        super().write(*args, opened=opened)
+
+    def read(self, *args: Any) -> BatchMemory:
+        self.pause("read")
+        return super().read(*args)
+
+
+@pytest.mark.parametrize("copy", ["gather", "write", "write without a spare slot", "read"])
+def test_no_lock_is_held_during_a_copy(copy: str) -> None:
+    storage = Pausing(pause_in="")
+    buffer = SampleBuffer(
+        storage, capacity=7, selector=Uniform(), evictor=UniformSeen(), gate=AlwaysOpen(), draws_until_removed=None
+    )
+    for number in range(5):
+        put(buffer, number)
+    storage.pause_in = copy.split()[0]
+    reserved = buffer.reserve() if copy.endswith("slot") else None
+    copies = {"gather": lambda: drawn(buffer, 4), "write": lambda: put(buffer, 5), "read": buffer.state_dict}
+    thread = threading.Thread(target=copies[storage.pause_in])
+    thread.start()
+    assert storage.paused.wait(DEADLINE_S)
+    drawn(buffer, 3)
+    assert put(buffer, 6)
+    assert buffer.offer().available
+    assert thread.is_alive()
+    storage.go_on.set()
+    thread.join(DEADLINE_S)
+    assert not thread.is_alive()
+    assert buffer.population().puts == 6 + (storage.pause_in == "write")
+    if reserved is not None:
+        buffer.abandon(reserved)
 
 
 def test_peek_copies_and_counts_no_draw() -> None:
