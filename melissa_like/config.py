@@ -141,6 +141,8 @@ class BufferConfig:
         watermark: samples, of all server ranks together, before which no batch is drawn; null: a fifth of the capacity.
         pseudo_epochs: draws after which FIRO removes a sample.
         views_per_sample: fixes draws per inserted sample, so that the number of batches does not depend on timing.
+        device: where the samples lie: `cpu` (the host's memory), `cuda` (the memory of the device that trains on them,
+            so that a batch need not be moved), or `auto` (wherever the training is).
     """
 
     _target_: str = "???"
@@ -148,6 +150,7 @@ class BufferConfig:
     watermark: int | None = None
     pseudo_epochs: int | None = None
     views_per_sample: int | None = None
+    device: str = "cpu"
 
 
 @dataclass(kw_only=True)
@@ -415,9 +418,15 @@ def _check_choices(config: Config) -> None:
         ("training.precision", config.training.precision, ("float32", "bf16")),
         ("training.schedule_on", config.training.schedule_on, ("samples", "batches")),
         ("training.device", config.training.device, ("auto", "cpu", "cuda")),
+        ("buffer.device", config.buffer.device, ("auto", "cpu", "cuda")),
     ):
         if received not in valid:
             raise ConfigurationError(f"{name} is {received!r}: write one of {', '.join(valid)}")
+    if config.buffer.device == "cuda" and config.training.device == "cpu":
+        raise ConfigurationError(
+            "buffer.device is 'cuda' but training.device is 'cpu', so every batch would travel back: write "
+            "buffer.device=cpu, or training.device=cuda"
+        )
     if config.training.schedule and config.training.scheduler:
         raise ConfigurationError(
             "training.schedule and training.scheduler are both set: set one of them to null, because both would "

@@ -3,7 +3,8 @@
 A buffer is a *selector* (which sample is drawn), an *evictor* (which one gives way when it is full) and a *gate* (when
 a draw or a put must wait) over one `Storage`; `fifo`, `firo` and `reservoir` are three recipes of the same
 `SampleBuffer`, and yours is a function with the same first arguments. Policies see slot indices only, the storage sees
-bytes only, and one lock guards the indices; no lock is held while a sample is copied.
+bytes only (in the host's memory, or in that of the device that trains on them), and one lock guards the indices; it
+is not held while a sample is copied.
 
 | recipe | draw | removed when drawn | evicted when full | a put waits | a draw waits |
 |---|---|---|---|---|---|
@@ -20,15 +21,18 @@ are not seen, and a `state_dict` counts it as not made.
 Any thread may call. Never imported here: zmq, hydra, the transport, the study.
 """
 
+from melissa_like.buffer.memory import BatchMemory
 from melissa_like.buffer.occupancy import Draw, Offer, Population
 from melissa_like.buffer.recipes import fifo, firo, reservoir
 from melissa_like.buffer.sample_buffer import BufferClosedError, Reservation, SampleBuffer
-from melissa_like.buffer.storage import BatchMemory, Storage
+from melissa_like.buffer.storage import DeviceStorage, HostStorage, Storage
 
 __all__ = [
     "BatchMemory",
     "BufferClosedError",
+    "DeviceStorage",
     "Draw",
+    "HostStorage",
     "Offer",
     "Population",
     "Reservation",

@@ -4,6 +4,9 @@ A slot is free, reserved (a sample is being assembled in it), or filled. A fille
 it is *pinned* as long as draws that include it are not settled, and *seen* once one was. Only a slot that is seen and
 not pinned can be evicted; a removed slot becomes free when it is not pinned any more. So whoever copies out of a slot
 needs no lock: nothing can be written there before the settlement.
+
+A batch is drawn and settled for the price of a few array operations, whatever its size: only a sample seen for the
+first time, or removed, is looked at by itself.
 """
 
 from collections import Counter, deque
@@ -13,7 +16,10 @@ from typing import Any
 
 import numpy as np
 
+from melissa_like.buffer.pins import Pins
 from melissa_like.buffer.policies import Evictor, Gate, Level, Selector
+from melissa_like.buffer.slots import SlotArray
+from melissa_like.records import FloatArray
 
 __all__ = ["Draw", "Occupancy", "Offer", "Population"]
 
@@ -40,12 +46,14 @@ class Draw:
     """A provisional draw: its samples are pinned until it is settled.
 
     Attributes:
-        slots: one per sample; the same one may come twice.
+        slots: int64 [n], one per sample; the same one may come twice.
         removed: which of them this draw removed.
+        hold: its number among the pins.
     """
 
-    slots: tuple[int, ...]
+    slots: SlotArray
     removed: frozenset[int]
+    hold: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,13 +70,7 @@ class Population:
     removed: int
 
 
-@dataclass(slots=True)
-class _Slot:
-    filled: bool = False
-    seen: bool = False
-    removed: bool = False
-    num_draws: int = 0
-    pins: int = 0
+_NONE: frozenset[int] = frozenset()
 
 
 class Occupancy:
@@ -106,15 +108,19 @@ class Occupancy:
         self._draining = False
         self._rng = np.random.default_rng(seed)
         self._level = Level(capacity=capacity, draws_remove=draws_until_removed is not None)
-        self._slots = [_Slot() for _ in range(num_slots)]
         self._free = deque(range(num_slots))
+        self._is_filled = np.zeros(num_slots, np.bool_)
+        self._is_seen = np.zeros(num_slots, np.bool_)
+        self._num_draws = np.zeros(num_slots, np.int64)  # counted where samples are removed after some draws
+        self._removed_pinned: set[int] = set()
+        self._pins = Pins(num_slots)
         self._spare = num_slots - capacity
         self._reserved = 0
         self._filled = 0
         self._unseen = 0
         self._evicted = 0
         self._removed = 0
-        self._unsettled: dict[Draw, None] = {}
+        self._unsettled: dict[int, Draw] = {}
         self.put_waits = False
         self.reception_over = False
 
@@ -136,7 +142,7 @@ class Occupancy:
         """Whether a put can be made at once."""
         if not self._gate.admits(self._level):
             return False
-        return self._filled < self._level.capacity or self._evictor.pick(0.0) is not None
+        return self._filled < self._level.capacity or self._evictor.finds(self._pins)
 
     def admit(self, reserved: int | None) -> int:
         """Make room for a sample, evicting another if need be; the slot where it shall lie. There must be room."""
@@ -148,40 +154,49 @@ class Occupancy:
         self._reserved -= 1
         return reserved
 
-    def fill(self, number: int) -> None:
+    def fill(self, slot: int) -> None:
         """The sample lies in the slot that it was admitted to: it can be drawn."""
-        self._slots[number] = _Slot(filled=True)
-        self._selector.add(number, drawn=False)
+        self._is_filled[slot] = True
+        self._selector.add(slot, drawn=False)
         self._level.size += 1
         self._level.puts += 1
         self._unseen += 1
         self.put_waits = False
 
     def _evict(self) -> None:
-        number = self._evictor.pick(self._rng.random())
-        assert number is not None, "room was found but there is none"
-        self._evictor.discard(number)
-        self._selector.discard(number)
-        self._level.size -= 1
+        slot = self._evictor.pick(self._rng.random, self._pins)
+        self._forget(slot)
         self._evicted += 1
-        self._vacate(number)
+        self._vacate(slot)
 
-    def _vacate(self, number: int) -> None:
-        self._slots[number] = _Slot()
-        self._free.append(number)
+    def _forget(self, slot: int) -> None:
+        """It can be neither drawn nor evicted any more."""
+        self._evictor.discard(slot)
+        self._selector.discard(slot)
+        self._level.size -= 1
+
+    def _vacate(self, slot: int) -> None:
+        self._is_filled[slot] = self._is_seen[slot] = False
+        self._num_draws[slot] = 0
+        self._free.append(slot)
         self._filled -= 1
 
     # -- drawing ------------------------------------------------------------------------------------------------------
 
     def offer(self) -> Offer:
         """What can be drawn now."""
-        held = self._gate.held(self._level)
         return Offer(
-            available=held if self.reception_over else self._gate.available(self._level),
-            held=held,
+            available=self.most(gate_lifted=False),
+            held=self.most(gate_lifted=True),
             put_waits=self.put_waits,
             reception_over=self.reception_over,
         )
+
+    def most(self, *, gate_lifted: bool) -> int:
+        """Draws that may be made now, with the watermark or, when reception is over or it is lifted, without."""
+        if gate_lifted or self.reception_over:
+            return self._gate.held(self._level)
+        return self._gate.available(self._level)
 
     def drain(self) -> None:
         """From now on draws remove their samples, if the recipe says so."""
@@ -190,64 +205,60 @@ class Occupancy:
 
     def draw(self, n: int) -> Draw:
         """Draw n samples that are on offer."""
-        level, slots, pick = self._level, self._slots, self._selector.pick
+        us = self._rng.random(n)
         limit = 1 if self._draining and self._drain_removes else self._draws_until_removed
-        picked: list[int] = []
-        removed: list[int] = []
-        for u in self._rng.random(n).tolist():
-            number = pick(u, level)
-            picked.append(number)
-            level.draws += 1
-            slot = slots[number]
-            slot.num_draws += 1
-            if slot.seen and slot.pins == 0:
-                self._evictor.discard(number)
-            slot.pins += 1
-            if limit is not None and slot.num_draws >= limit:
-                slot.removed = True
-                removed.append(number)
-                self._selector.discard(number)
-                level.size -= 1
-        draw = Draw(slots=tuple(picked), removed=frozenset(removed))
-        self._unsettled[draw] = None
+        if limit is None:
+            slots, removed = self._selector.pick(us, self._level), _NONE
+            self._level.draws += n
+        else:
+            slots, removed = self._draw_removing(us, limit)
+        draw = Draw(slots=slots, removed=removed, hold=self._pins.hold(slots))
+        self._unsettled[draw.hold] = draw
         return draw
+
+    def _draw_removing(self, us: FloatArray, limit: int) -> tuple[SlotArray, frozenset[int]]:
+        slots = np.empty(len(us), np.int64)
+        removed: list[int] = []
+        for number in range(len(us)):
+            slot = slots[number] = int(self._selector.pick(us[number : number + 1], self._level)[0])
+            self._level.draws += 1
+            self._num_draws[slot] += 1
+            if self._num_draws[slot] >= limit:
+                removed.append(slot)
+                self._forget(slot)
+        self._removed_pinned.update(removed)
+        return slots, frozenset(removed)
 
     def settle(self, draw: Draw) -> None:
         """The training step of this draw has ended: its samples are seen, and those it removed make room."""
-        del self._unsettled[draw]
-        for number in draw.slots:
-            slot = self._slots[number]
-            if not slot.seen:
-                slot.seen = True
-                self._unseen -= 1
-        self.unpin(draw.slots)
+        del self._unsettled[draw.hold]
+        unseen = draw.slots[~self._is_seen[draw.slots]]
+        for slot in set(unseen.tolist()):
+            self._is_seen[slot] = True
+            self._unseen -= 1
+            if slot not in self._removed_pinned:
+                self._evictor.add(slot)
+        self.release(draw.hold)
 
     # -- copying ------------------------------------------------------------------------------------------------------
 
     def first_filled(self, n: int) -> list[int]:
         """Up to n filled slots."""
-        return [number for number, slot in enumerate(self._slots) if slot.filled][:n]
+        return [int(slot) for slot in np.flatnonzero(self._is_filled)[:n]]
 
-    def pin(self, numbers: Sequence[int]) -> None:
-        """Nothing is written into these slots until they are unpinned as often."""
-        for number in numbers:
-            slot = self._slots[number]
-            if slot.pins == 0 and slot.seen:
-                self._evictor.discard(number)
-            slot.pins += 1
+    def hold(self, slots: Sequence[int]) -> int:
+        """Nothing is written into these slots until the hold is released; its number."""
+        return self._pins.hold(slots)
 
-    def unpin(self, numbers: Sequence[int]) -> None:
-        """The inverse of `pin`."""
-        for number in numbers:
-            slot = self._slots[number]
-            slot.pins -= 1
-            if slot.pins:
-                continue
-            if slot.removed:
+    def release(self, hold: int) -> None:
+        """Release a hold: removed samples that are pinned no more make room."""
+        self._pins.release(hold)
+        if self._removed_pinned:
+            leaving = [slot for slot in self._removed_pinned if slot not in self._pins]
+            for slot in leaving:
                 self._removed += 1
-                self._vacate(number)
-            elif slot.seen:
-                self._evictor.add(number)
+                self._vacate(slot)
+            self._removed_pinned.difference_update(leaving)
 
     # -- looking and restarting ---------------------------------------------------------------------------------------
 
@@ -266,12 +277,12 @@ class Occupancy:
 
     def state_dict(self) -> tuple[list[int], dict[str, Any]]:
         """The slots that a restart needs, in order, and what it needs to know of them; unsettled draws are undone."""
-        undone = [number for draw in self._unsettled for number in draw.slots if number in draw.removed]
-        numbers = [*undone, *self._selector]
-        provisional = Counter(number for draw in self._unsettled for number in draw.slots)
-        return numbers, {
-            "num_draws": [self._slots[number].num_draws - provisional[number] for number in numbers],
-            "seen": [self._slots[number].seen for number in numbers],
+        undone = [(draw, slot) for draw in self._unsettled.values() for slot in draw.slots.tolist()]
+        slots = [*dict.fromkeys(slot for draw, slot in undone if slot in draw.removed), *self._selector]
+        provisional = Counter(slot for _, slot in undone)
+        return slots, {
+            "num_draws": [max(0, int(self._num_draws[slot]) - provisional[slot]) for slot in slots],
+            "seen": [bool(self._is_seen[slot]) for slot in slots],
             "puts": self._level.puts,
             "draws": self._level.draws - provisional.total(),
             "evicted": self._evicted,
@@ -280,8 +291,8 @@ class Occupancy:
             "rng": self._rng.bit_generator.state,
         }
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> int:
-        """Go on from a saved state, whose samples lie in the slots 0, 1, 2 ...; how many there are.
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a saved state, whose samples lie in the slots 0, 1, 2 ...
 
         Raises:
             ValueError: more samples than the capacity.
@@ -293,16 +304,17 @@ class Occupancy:
                 f"the saved buffer holds {num_samples} samples but the capacity is {self._level.capacity}: "
                 "restart with the capacity that it was saved with, or a larger one"
             )
-        for number, (num_draws, seen) in enumerate(zip(state["num_draws"], state["seen"], strict=True)):
-            self._free.remove(number)
-            self._slots[number] = _Slot(filled=True, seen=seen, num_draws=num_draws)
-            self._selector.add(number, drawn=num_draws > 0)
+        for slot, seen in enumerate(state["seen"]):
+            self._free.remove(slot)
+            self._selector.add(slot, drawn=seen)  # draws that were not settled are not made
             if seen:
-                self._evictor.add(number)
+                self._evictor.add(slot)
+        self._is_filled[:num_samples] = True
+        self._is_seen[:num_samples] = state["seen"]
+        self._num_draws[:num_samples] = state["num_draws"]
         self._filled = self._level.size = num_samples
         self._unseen = num_samples - sum(state["seen"])
         self._level.puts, self._level.draws = state["puts"], state["draws"]
         self._evicted, self._removed = state["evicted"], state["removed"]
         self.reception_over = state["reception_over"]
         self._rng.bit_generator.state = state["rng"]
-        return num_samples

@@ -1,14 +1,18 @@
 """Selectors, evictors and gates: pure decisions about slot indices. The lock of the buffer is held around them.
 
-Randomness comes in as a number `u`, uniform in [0, 1), so that a policy is a function of what it is told.
+Randomness comes in as numbers uniform in [0, 1), so that a policy is a function of what it is told.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from melissa_like.buffer.slots import SlotSet
+import numpy as np
+
+from melissa_like.buffer.pins import Pins
+from melissa_like.buffer.slots import SlotArray, SlotSet
+from melissa_like.records import FloatArray
 
 __all__ = [
     "UNLIMITED",
@@ -28,6 +32,9 @@ __all__ = [
 
 #: Stands for any number of draws.
 UNLIMITED = 2**31
+
+#: Tries to hit a slot that is not pinned before all are looked through.
+_TRIES = 8
 
 
 @dataclass(slots=True, kw_only=True)
@@ -63,8 +70,8 @@ class Selector(Protocol):
     def discard(self, slot: int) -> None:
         """It cannot be drawn any more."""
 
-    def pick(self, u: float, level: Level) -> int:
-        """The sample to draw now; there is at least one."""
+    def pick(self, us: FloatArray, level: Level) -> SlotArray:
+        """The samples of the next draws, one per number; there is at least one sample, and none is removed between."""
 
     def __iter__(self) -> Iterator[int]: ...
 
@@ -73,13 +80,16 @@ class Evictor(Protocol):
     """Which sample gives way when the buffer is full."""
 
     def add(self, slot: int) -> None:
-        """A sample is seen and not pinned."""
+        """A sample is seen."""
 
     def discard(self, slot: int) -> None:
-        """It is pinned, or gone."""
+        """It is gone."""
 
-    def pick(self, u: float) -> int | None:
-        """The sample to evict; None: a put must wait."""
+    def finds(self, pins: Pins) -> bool:
+        """Whether a sample can give way now; otherwise a put must wait."""
+
+    def pick(self, uniform: Callable[[], float], pins: Pins) -> int:
+        """The sample to evict, which is not pinned; there is at least one. `uniform` gives a number per call."""
 
 
 class Gate(Protocol):
@@ -109,9 +119,9 @@ class Oldest:
         """See `Selector`."""
         self._slots.pop(slot, None)
 
-    def pick(self, u: float, level: Level) -> int:
+    def pick(self, us: FloatArray, level: Level) -> SlotArray:
         """See `Selector`."""
-        return next(iter(self._slots))
+        return np.full(len(us), next(iter(self._slots)))
 
     def __iter__(self) -> Iterator[int]:
         return iter(self._slots)
@@ -131,9 +141,9 @@ class Uniform:
         """See `Selector`."""
         self._slots.discard(slot)
 
-    def pick(self, u: float, level: Level) -> int:
+    def pick(self, us: FloatArray, level: Level) -> SlotArray:
         """See `Selector`."""
-        return self._slots.choose(u)
+        return self._slots.choose_several(us)
 
     def __iter__(self) -> Iterator[int]:
         return iter(self._slots)
@@ -148,13 +158,20 @@ class Never:
     def discard(self, slot: int) -> None:
         """See `Evictor`."""
 
-    def pick(self, u: float) -> int | None:
+    def finds(self, pins: Pins) -> bool:
         """See `Evictor`."""
-        return None
+        return False
+
+    def pick(self, uniform: Callable[[], float], pins: Pins) -> int:
+        """See `Evictor`."""
+        raise AssertionError("nothing is evicted here")
 
 
 class UniformSeen:
-    """Evicts any seen sample with the same probability, but for those pinned by a draw."""
+    """Evicts any seen sample that is not pinned, all with the same probability.
+
+    By rejection: a seen sample is chosen until one is not pinned, so that draws need not tell what they pin.
+    """
 
     def __init__(self) -> None:
         self._slots = SlotSet()
@@ -167,9 +184,18 @@ class UniformSeen:
         """See `Evictor`."""
         self._slots.discard(slot)
 
-    def pick(self, u: float) -> int | None:
+    def finds(self, pins: Pins) -> bool:
         """See `Evictor`."""
-        return self._slots.choose(u) if len(self._slots) else None
+        return len(self._slots) > pins.at_most or len(pins.unpinned(self._slots.array)) > 0
+
+    def pick(self, uniform: Callable[[], float], pins: Pins) -> int:
+        """See `Evictor`."""
+        for _ in range(_TRIES):
+            slot = self._slots.choose(uniform())
+            if slot not in pins:
+                return slot
+        unpinned = pins.unpinned(self._slots.array)
+        return int(unpinned[int(uniform() * len(unpinned))])
 
 
 class AlwaysOpen:
@@ -240,10 +266,19 @@ class ViewsPerSample:
         self._slots.discard(slot)
         self._undrawn.discard(slot)
 
-    def pick(self, u: float, level: Level) -> int:
+    def pick(self, us: FloatArray, level: Level) -> SlotArray:
         """See `Selector`."""
-        scarce = self._debt(level) <= len(self._undrawn)
-        slot = (self._undrawn if scarce else self._slots).choose(u)
+        debt = self._debt(level)
+        if debt - len(us) < len(self._undrawn):  # undrawn samples may become scarce within these draws
+            return np.array([self._pick_one(u, debt - number) for number, u in enumerate(us.tolist())], np.int64)
+        slots = self._slots.choose_several(us)
+        if len(self._undrawn):
+            for slot in slots.tolist():
+                self._undrawn.discard(slot)
+        return slots
+
+    def _pick_one(self, u: float, debt: int) -> int:
+        slot = (self._undrawn if debt <= len(self._undrawn) else self._slots).choose(u)
         self._undrawn.discard(slot)
         return slot
 

@@ -3,6 +3,8 @@
 A recipe of your own is a function with the same first arguments, named by its import path under `buffer._target_`.
 """
 
+import torch
+
 from melissa_like.buffer.policies import (
     AlwaysOpen,
     FillTo,
@@ -14,13 +16,15 @@ from melissa_like.buffer.policies import (
     ViewsPerSample,
 )
 from melissa_like.buffer.sample_buffer import SampleBuffer
-from melissa_like.buffer.storage import Storage
+from melissa_like.buffer.storage import DeviceStorage, HostStorage, Storage
 from melissa_like.records import Layout
 
 __all__ = ["fifo", "firo", "reservoir"]
 
 
-def fifo(layout: Layout, capacity: int, *, seed: int = 0, spare_slots: int = 4) -> SampleBuffer:
+def fifo(
+    layout: Layout, capacity: int, *, seed: int = 0, spare_slots: int = 4, device: str | torch.device = "cpu"
+) -> SampleBuffer:
     """A queue: each sample is drawn once, in the order of arrival. Batches are as correlated as the stream is.
 
     Args:
@@ -28,13 +32,14 @@ def fifo(layout: Layout, capacity: int, *, seed: int = 0, spare_slots: int = 4) 
         capacity: samples held at most.
         seed: of the choices; there are none.
         spare_slots: samples that can be assembled in place besides.
+        device: where the samples lie: the host's memory (cpu), or that of the device that trains on them.
 
     Raises:
         ValueError: a number that cannot work.
     """
     _check(capacity, spare_slots)
     return SampleBuffer(
-        Storage(layout, capacity + spare_slots),
+        _storage(layout, capacity + spare_slots, device),
         capacity=capacity,
         selector=Oldest(),
         evictor=Never(),
@@ -52,6 +57,7 @@ def firo(
     pseudo_epochs: int = 1,
     seed: int = 0,
     spare_slots: int = 4,
+    device: str | torch.device = "cpu",
 ) -> SampleBuffer:
     """First in, random out: a shuffled queue that draws only what is above the watermark.
 
@@ -64,6 +70,7 @@ def firo(
         pseudo_epochs: draws after which a sample is removed.
         seed: of the choices.
         spare_slots: samples that can be assembled in place besides.
+        device: where the samples lie: the host's memory (cpu), or that of the device that trains on them.
 
     Raises:
         ValueError: a number that cannot work.
@@ -78,7 +85,7 @@ def firo(
     if pseudo_epochs < 1:
         raise ValueError(f"pseudo_epochs is {pseudo_epochs}: give at least 1 draw per sample")
     return SampleBuffer(
-        Storage(layout, capacity + spare_slots),
+        _storage(layout, capacity + spare_slots, device),
         capacity=capacity,
         selector=Uniform(),
         evictor=Never(),
@@ -96,6 +103,7 @@ def reservoir(
     views_per_sample: int | None = None,
     seed: int = 0,
     spare_slots: int = 4,
+    device: str | torch.device = "cpu",
 ) -> SampleBuffer:
     """Draws at any time from all it holds, and evicts only what was trained on.
 
@@ -109,6 +117,7 @@ def reservoir(
         views_per_sample: draws per sample put, see `ViewsPerSample`; None: as fast as the trainer is.
         seed: of the choices.
         spare_slots: samples that can be assembled in place besides.
+        device: where the samples lie: the host's memory (cpu), or that of the device that trains on them.
 
     Raises:
         ValueError: a number that cannot work.
@@ -122,7 +131,7 @@ def reservoir(
         )
     if views_per_sample is not None and views_per_sample < 1:
         raise ValueError(f"views_per_sample is {views_per_sample}: give at least 1 draw per sample")
-    storage = Storage(layout, capacity + spare_slots)
+    storage = _storage(layout, capacity + spare_slots, device)
     if views_per_sample is None:
         return SampleBuffer(
             storage,
@@ -144,6 +153,11 @@ def reservoir(
         drain_removes=False,
         seed=seed,
     )
+
+
+def _storage(layout: Layout, num_slots: int, device: str | torch.device) -> Storage:
+    device = torch.device(device)
+    return HostStorage(layout, num_slots) if device.type == "cpu" else DeviceStorage(layout, num_slots, device=device)
 
 
 def _check(capacity: int, spare_slots: int) -> None:

@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from melissa_like.buffer.memory import BatchMemory
 from melissa_like.buffer.occupancy import Draw, Occupancy, Offer, Population
 from melissa_like.buffer.policies import Evictor, Gate, Selector
-from melissa_like.buffer.storage import BatchMemory, Storage
+from melissa_like.buffer.storage import SampleFields, Storage
 from melissa_like.errors import MelissaLikeError
 from melissa_like.records import FloatArray, SampleKey
 
@@ -28,10 +29,10 @@ class Reservation:
 
     Attributes:
         fields: an array per field, in the order of the layout, global shape.
-        slot: where they lie; None: memory of their own, copied when the sample is committed.
+        slot: where they will lie; None: they are copied to one that is free when the sample is committed.
     """
 
-    fields: tuple[npt.NDArray[Any], ...]
+    fields: SampleFields
     slot: int | None
 
 
@@ -82,10 +83,7 @@ class SampleBuffer:
         """Memory for one sample; never blocks. With all spare slots reserved it is memory of its own."""
         with self._changed:
             slot = self._occupancy.reserve()
-        if slot is not None:
-            return Reservation(fields=self._storage.fields_of(slot), slot=slot)
-        fields = self._storage.layout.fields
-        return Reservation(fields=tuple(np.empty(f.shape, f.numpy_dtype) for f in fields), slot=None)
+        return Reservation(fields=self._storage.open(slot), slot=slot)
 
     def abandon(self, reservation: Reservation) -> None:
         """Give back a reservation whose sample will not be completed."""
@@ -106,16 +104,23 @@ class SampleBuffer:
         Raises:
             BufferClosedError: closed before or meanwhile.
         """
+        slot, fields = reservation.slot, reservation.fields
+        if slot is None:
+            with self._changed:
+                if not self._wait_for_room(timeout_s):
+                    return False
+                slot = self._occupancy.admit(None)
+            self._storage.write(slot, fields, key, time, parameters, opened=False)
+            with self._changed:
+                self._occupancy.fill(slot)
+                self._changed.notify_all()
+            return True
+        # Nobody reads a reserved slot: it can be written before there is room, under one lock less.
+        self._storage.write(slot, fields, key, time, parameters, opened=True)
         with self._changed:
             if not self._wait_for_room(timeout_s):
                 return False
-            slot = self._occupancy.admit(reservation.slot)
-        if reservation.slot is None:
-            for target, source in zip(self._storage.fields_of(slot), reservation.fields, strict=True):
-                np.copyto(target, source)
-        self._storage.label(slot, key, time, parameters)
-        with self._changed:
-            self._occupancy.fill(slot)
+            self._occupancy.fill(self._occupancy.admit(slot))
             self._changed.notify_all()
         return True
 
@@ -193,8 +198,7 @@ class SampleBuffer:
         """
         with self._changed:
             self._check_open()
-            offer = self._occupancy.offer()
-            most = offer.held if gate_lifted else offer.available
+            most = self._occupancy.most(gate_lifted=gate_lifted)
             if n > most:
                 raise ValueError(f"a draw of {n} samples but {most} are on offer: draw no more than was offered")
             return self._occupancy.draw(n)
@@ -210,14 +214,19 @@ class SampleBuffer:
             self._changed.notify_all()
 
     def peek(self, n: int) -> Mapping[str, torch.Tensor]:
-        """Copies of the fields of up to n samples held, by name, [k, *shape]; no draw is counted."""
+        """Copies on the host of the fields of up to n samples, by name, [k, *shape]; no draw is counted."""
         with self._changed:
             slots = self._occupancy.first_filled(n)
-            self._occupancy.pin(slots)
-        return self._copy_pinned(slots).fields
+            hold = self._occupancy.hold(slots)
+        return self._read_held(slots, hold).fields
+
+    @property
+    def device(self) -> torch.device:
+        """Where the samples lie, and so the memory that `gather` can fill."""
+        return self._storage.device
 
     def batch_memory(self, batch_size: int, *, pinned: bool) -> BatchMemory:
-        """Memory that `gather` can fill."""
+        """Memory that `gather` can fill; pinned, if it is the host's."""
         return self._storage.batch_memory(batch_size, pinned=pinned)
 
     # -- both ---------------------------------------------------------------------------------------------------------
@@ -238,9 +247,9 @@ class SampleBuffer:
         """What a restart needs; unsettled draws count as not made. The lock is not held while samples are copied."""
         with self._changed:
             slots, state = self._occupancy.state_dict()
-            self._occupancy.pin(slots)
-        rows = self._copy_pinned(slots)
-        return {**state, "columns": rows.columns, "fields": rows.fields}
+            hold = self._occupancy.hold(slots)
+        rows = self._read_held(slots, hold)
+        return {**state, "labels": rows.labels, "fields": rows.fields}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a saved state, in a buffer that was not used yet.
@@ -249,19 +258,17 @@ class SampleBuffer:
             ValueError: more samples than the capacity.
         """
         with self._changed:
-            num_samples = self._occupancy.load_state_dict(state)
-            self._storage.scatter(BatchMemory(**state["columns"], fields=state["fields"]), num_samples)
+            self._occupancy.load_state_dict(state)
+            self._storage.restore(state["labels"], state["fields"])
 
-    def _copy_pinned(self, slots: Sequence[int]) -> BatchMemory:
-        """Without the lock: fresh copies of pinned slots, which are unpinned then."""
-        rows = self._storage.batch_memory(len(slots), pinned=False)
+    def _read_held(self, slots: Sequence[int], hold: int) -> BatchMemory:
+        """Without the lock: copies of slots that are held, and are released then."""
         try:
-            self._storage.gather(slots, rows)
+            return self._storage.read(slots)
         finally:
             with self._changed:
-                self._occupancy.unpin(slots)
+                self._occupancy.release(hold)
                 self._changed.notify_all()
-        return rows
 
     def _check_open(self) -> None:
         """With the lock held."""

@@ -1,62 +1,81 @@
-"""Where the samples lie: one preallocated, contiguous tensor per field, one row per slot."""
+"""Where the samples lie: one preallocated, contiguous tensor per field, one row per slot.
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+`HostStorage` keeps them in the memory of the host, `DeviceStorage` on a CUDA device. Either knows nothing of who may
+use which row when.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from melissa_like.buffer.memory import BatchMemory, allocate
+from melissa_like.buffer.slots import SlotArray
 from melissa_like.records import FloatArray, Layout, SampleKey
 
-__all__ = ["BatchMemory", "Storage"]
+__all__ = ["DeviceStorage", "HostStorage", "SampleFields", "Storage"]
+
+#: An array per field, in the order of the layout, global shape.
+SampleFields: TypeAlias = tuple[npt.NDArray[Any], ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class BatchMemory:
-    """Reused host memory of up to B samples; see `melissa_like.loading.Batch` for the columns.
-
-    Attributes:
-        simulations: int64 [B].
-        steps: int64 [B].
-        times: float64 [B].
-        parameters: float64 [B, P].
-        fields: by name, [B, *shape] in the storage dtype.
-    """
-
-    simulations: torch.Tensor
-    steps: torch.Tensor
-    times: torch.Tensor
-    parameters: torch.Tensor
-    fields: dict[str, torch.Tensor]
+class Storage(Protocol):
+    """Rows for samples; all methods may be called from any thread, and return when what they copy has arrived."""
 
     @property
-    def columns(self) -> dict[str, torch.Tensor]:
-        """All but the fields, by name."""
-        return {
-            "simulations": self.simulations,
-            "steps": self.steps,
-            "times": self.times,
-            "parameters": self.parameters,
-        }
+    def layout(self) -> Layout:
+        """What a sample consists of."""
+
+    @property
+    def num_slots(self) -> int:
+        """Rows."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where `batch_memory` lies."""
+
+    def open(self, slot: int | None) -> SampleFields:
+        """Writable host memory to assemble a sample in: of this slot, or of its own."""
+
+    def write(
+        self,
+        slot: int,
+        fields: SampleFields,
+        key: SampleKey,
+        time: float,
+        parameters: FloatArray,
+        *,
+        opened: bool,
+    ) -> None:
+        """Make a complete sample the one of a slot.
+
+        Args:
+            slot: where it shall lie.
+            fields: what `open` returned.
+            key: of the sample.
+            time: of the sample.
+            parameters: of its simulation.
+            opened: whether they were opened for this slot.
+        """
+
+    def batch_memory(self, num_rows: int, *, pinned: bool) -> BatchMemory:
+        """Memory that `gather` can fill; pinned, if it is the host's: that needs a CUDA device."""
+
+    def gather(self, slots: SlotArray, out: BatchMemory) -> None:
+        """Copy rows to the beginning of `out`: one gather per field, without the interpreter lock."""
+
+    def read(self, slots: Sequence[int]) -> BatchMemory:
+        """Fresh copies of rows in host memory."""
+
+    def restore(self, labels: torch.Tensor, fields: Mapping[str, torch.Tensor]) -> None:
+        """Write rows that were read, in host memory, to the slots 0, 1, 2 ...: for a restart."""
 
 
-def _allocate(layout: Layout, num_rows: int, *, pinned: bool) -> BatchMemory:
-    def empty(dtype: torch.dtype, *shape: int) -> torch.Tensor:
-        return torch.empty((num_rows, *shape), dtype=dtype, pin_memory=pinned)
-
-    return BatchMemory(
-        simulations=empty(torch.int64),
-        steps=empty(torch.int64),
-        times=empty(torch.float64),
-        parameters=empty(torch.float64, len(layout.parameters)),
-        fields={field.name: empty(getattr(torch, field.dtype), *field.shape) for field in layout.fields},
-    )
-
-
-class Storage:
-    """Rows for samples of one shape per field. Knows nothing of who may use which row when.
+class HostStorage:
+    """Rows in host memory; samples are assembled in place.
 
     Args:
         layout: of the study.
@@ -66,39 +85,148 @@ class Storage:
     def __init__(self, layout: Layout, num_slots: int) -> None:
         self.layout = layout
         self.num_slots = num_slots
-        self._rows = _allocate(layout, num_slots, pinned=False)
-        self._field_views = tuple(rows.numpy() for rows in self._rows.fields.values())
-        self._column_views = {name: rows.numpy() for name, rows in self._rows.columns.items()}
+        self.device = torch.device("cpu")
+        self._memory = allocate(layout, num_slots, device=self.device)
+        self._rows = self._memory.rows
+        self._fields = tuple(tensor.numpy() for tensor in self._memory.fields.values())
+        self._keys = self._memory.labels.numpy()
+        self._numbers = self._keys.view(np.float64)
 
-    def fields_of(self, slot: int) -> tuple[npt.NDArray[Any], ...]:
-        """Writable views of one row, in the order of the layout."""
-        return tuple(rows[slot] for rows in self._field_views)
+    def open(self, slot: int | None) -> SampleFields:
+        """See `Storage`."""
+        if slot is None:
+            return tuple(np.empty(field.shape, field.numpy_dtype) for field in self.layout.fields)
+        return tuple(rows[slot] for rows in self._fields)
 
-    def label(self, slot: int, key: SampleKey, time: float, parameters: FloatArray) -> None:
-        """Write what is not a field."""
-        views = self._column_views
-        views["simulations"][slot] = key.simulation
-        views["steps"][slot] = key.step
-        views["times"][slot] = time
-        views["parameters"][slot] = parameters
+    def write(
+        self,
+        slot: int,
+        fields: SampleFields,
+        key: SampleKey,
+        time: float,
+        parameters: FloatArray,
+        *,
+        opened: bool,
+    ) -> None:
+        """See `Storage`."""
+        if not opened:
+            for rows, values in zip(self._fields, fields, strict=True):
+                np.copyto(rows[slot], values)
+        _label(self._keys[slot], self._numbers[slot], key, time, parameters)
 
     def batch_memory(self, num_rows: int, *, pinned: bool) -> BatchMemory:
-        """Memory that `gather` can fill; pinned memory needs a CUDA device."""
-        return _allocate(self.layout, num_rows, pinned=pinned)
+        """See `Storage`."""
+        return allocate(self.layout, num_rows, device=self.device, pinned=pinned)
 
-    def gather(self, slots: Sequence[int], out: BatchMemory) -> None:
-        """Copy rows to the beginning of `out`: one gather per field, without the interpreter lock."""
-        index = torch.from_numpy(np.asarray(slots, dtype=np.int64))
-        for source, target in (
-            *zip(self._rows.columns.values(), out.columns.values(), strict=True),
-            *zip(self._rows.fields.values(), out.fields.values(), strict=True),
-        ):
-            torch.index_select(source, 0, index, out=target[: len(slots)])
+    def gather(self, slots: SlotArray, out: BatchMemory) -> None:
+        """See `Storage`."""
+        for source, target in zip(self._rows, out.rows, strict=True):
+            source.take(slots, 0, target[: len(slots)], "clip")  # the other modes copy twice
 
-    def scatter(self, rows: BatchMemory, num_rows: int) -> None:
-        """Write the first rows of a memory to the slots 0, 1, 2 ...: the inverse of `gather`, for a restart."""
-        for source, target in (
-            *zip(rows.columns.values(), self._rows.columns.values(), strict=True),
-            *zip(rows.fields.values(), self._rows.fields.values(), strict=True),
-        ):
-            target[:num_rows].copy_(source[:num_rows])
+    def read(self, slots: Sequence[int]) -> BatchMemory:
+        """See `Storage`."""
+        out = allocate(self.layout, len(slots), device=self.device)
+        self.gather(np.asarray(slots, np.int64), out)
+        return out
+
+    def restore(self, labels: torch.Tensor, fields: Mapping[str, torch.Tensor]) -> None:
+        """See `Storage`."""
+        for target, source in zip(self._memory.tensors, (labels, *fields.values()), strict=True):
+            target[: len(source)].copy_(source)
+
+
+class DeviceStorage:
+    """Rows on a device; samples are assembled in pinned host memory and copied when they are written.
+
+    Copies run on streams of their own, beside the training: one for what comes in, one for what goes out. Each method
+    waits for its own copies, off the training thread and without the interpreter lock, so that nobody needs to know of
+    these streams: a written row can be gathered, and a gathered batch used, on any.
+
+    Args:
+        layout: of the study.
+        num_slots: rows.
+        device: of type cuda; cpu works too, for tests.
+    """
+
+    def __init__(self, layout: Layout, num_slots: int, *, device: torch.device) -> None:
+        self.layout = layout
+        self.num_slots = num_slots
+        self._memory = allocate(layout, num_slots, device=device)
+        self.device = self._memory.labels.device  # with its index
+        self._pinned = device.type == "cuda"
+        self._coming, self._going = _side_stream(device), _side_stream(device)
+
+    def open(self, slot: int | None) -> SampleFields:
+        """See `Storage`. torch keeps pinned memory that was given back, so that this costs little after a while."""
+        return tuple(
+            torch.empty(field.shape, dtype=getattr(torch, field.dtype), pin_memory=self._pinned).numpy()
+            for field in self.layout.fields
+        )
+
+    def write(
+        self,
+        slot: int,
+        fields: SampleFields,
+        key: SampleKey,
+        time: float,
+        parameters: FloatArray,
+        *,
+        opened: bool,
+    ) -> None:
+        """See `Storage`."""
+        label = np.empty(self._memory.labels.shape[1], np.int64)
+        _label(label, label.view(np.float64), key, time, parameters)
+        with self._coming():
+            for rows, values in zip(self._memory.tensors, (label, *fields), strict=True):
+                rows[slot].copy_(torch.from_numpy(values), non_blocking=True)
+
+    def batch_memory(self, num_rows: int, *, pinned: bool) -> BatchMemory:
+        """See `Storage`."""
+        return allocate(self.layout, num_rows, device=self.device)
+
+    def gather(self, slots: SlotArray, out: BatchMemory) -> None:
+        """See `Storage`."""
+        with self._going():
+            index = torch.from_numpy(slots).to(self.device)
+            for source, target in zip(self._memory.tensors, out.tensors, strict=True):
+                torch.index_select(source, 0, index, out=target[: len(slots)])
+
+    def read(self, slots: Sequence[int]) -> BatchMemory:
+        """See `Storage`. Row by row, so that the device needs no memory for it."""
+        out = allocate(self.layout, len(slots), device=torch.device("cpu"))
+        with self._going():
+            for source, target in zip(self._memory.tensors, out.tensors, strict=True):
+                for number, slot in enumerate(slots):
+                    target[number].copy_(source[slot])
+        return out
+
+    def restore(self, labels: torch.Tensor, fields: Mapping[str, torch.Tensor]) -> None:
+        """See `Storage`."""
+        with self._coming():
+            for target, source in zip(self._memory.tensors, (labels, *fields.values()), strict=True):
+                target[: len(source)].copy_(source)
+
+
+def _label(
+    keys: npt.NDArray[np.int64], numbers: FloatArray, key: SampleKey, time: float, parameters: FloatArray
+) -> None:
+    """Write a row of labels, given as int64 and as float64."""
+    keys[0] = key.simulation
+    keys[1] = key.step
+    numbers[2] = time
+    numbers[3:] = parameters
+
+
+def _side_stream(device: torch.device) -> Callable[[], AbstractContextManager[None]]:
+    """A context whose work runs on a stream of its own, and has ended when the context ends."""
+    if device.type != "cuda":
+        return nullcontext
+    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+
+    @contextmanager
+    def work() -> Any:
+        with torch.cuda.stream(stream):
+            yield
+        stream.synchronize()
+
+    return work

@@ -1,12 +1,12 @@
-"""Where a batch lies: slots of reused memory on the host, or on a CUDA device behind pinned memory.
+"""Where a batch lies: slots of reused memory on the host, on a CUDA device, or on one behind pinned memory.
 
 A slot goes round: the loader's thread gathers into `memory` and calls `send`; the trainer's thread calls `take`,
-trains, and calls `give_back`. Host memory is passed straight through. On a CUDA device the copy runs on a side stream
-while the trainer computes; events order the two, and no thread waits for the device unless it would overwrite what is
-still being copied.
+trains, and calls `give_back`. Memory that lies where the trainer wants it is passed straight through. From the host to
+a CUDA device the copy runs on a side stream while the trainer computes; events order the two, and no thread waits for
+the device unless it would overwrite what is still being copied.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
@@ -14,7 +14,7 @@ import torch
 from melissa_like.buffer import BatchMemory, SampleBuffer
 from melissa_like.loading.batch import Batch
 
-__all__ = ["CudaSlot", "HostSlot", "Slot", "make_slots"]
+__all__ = ["CudaSlot", "HostSlot", "ResidentSlot", "Slot", "make_slots"]
 
 
 class Slot(Protocol):
@@ -22,10 +22,10 @@ class Slot(Protocol):
 
     @property
     def memory(self) -> BatchMemory:
-        """Host memory to gather into, after `prepare`."""
+        """The buffer's kind of memory to gather into, after `prepare`."""
 
     def prepare(self) -> None:
-        """Loader's thread, before the gather: blocks until an earlier copy out of `memory` has ended."""
+        """Loader's thread, before the gather: blocks until all earlier work on `memory` has ended."""
 
     def send(self, size: int) -> None:
         """Loader's thread, after the gather: start to move the first `size` samples. Does not block."""
@@ -51,10 +51,34 @@ class HostSlot:
 
     def take(self, size: int) -> Batch:
         """Views of the memory."""
-        return _batch(self.memory.columns, self.memory.fields, size)
+        return _batch(self.memory, size)
 
     def give_back(self) -> None:
         """Nothing to order."""
+
+
+class ResidentSlot:
+    """A slot whose memory is the batch, on a CUDA device, gathered there from a buffer that lies there too."""
+
+    def __init__(self, memory: BatchMemory, device: torch.device) -> None:
+        self.memory = memory
+        self._device = device
+        self._given_back = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
+
+    def prepare(self) -> None:
+        """Block until the training step on the last batch has ended on the device."""
+        self._given_back.synchronize()
+
+    def send(self, size: int) -> None:
+        """Nothing to move."""
+
+    def take(self, size: int) -> Batch:
+        """Views of the memory: the gather had ended when it returned."""
+        return _batch(self.memory, size)
+
+    def give_back(self) -> None:
+        """Mark the end of the work launched so far on this slot's memory."""
+        self._given_back.record(torch.cuda.current_stream(self._device))
 
 
 class CudaSlot:
@@ -63,8 +87,10 @@ class CudaSlot:
     def __init__(self, memory: BatchMemory, device: torch.device, stream: torch.cuda.Stream) -> None:
         self.memory = memory
         self._stream = stream
-        self._columns = _like(memory.columns, device)
-        self._fields = _like(memory.fields, device)
+        self._on_device = BatchMemory(
+            labels=torch.empty_like(memory.labels, device=device),
+            fields={name: torch.empty_like(values, device=device) for name, values in memory.fields.items()},
+        )
         self._sent = torch.cuda.Event()  # type: ignore[no-untyped-call]
         self._given_back = torch.cuda.Event()  # type: ignore[no-untyped-call]
 
@@ -76,14 +102,14 @@ class CudaSlot:
         """Copy on the side stream, after the trainer's last work on this slot's device memory."""
         with torch.cuda.stream(self._stream):
             self._stream.wait_event(self._given_back)
-            _copy(self._columns, self.memory.columns, size)
-            _copy(self._fields, self.memory.fields, size)
+            for target, source in zip(self._on_device.tensors, self.memory.tensors, strict=True):
+                target[:size].copy_(source[:size], non_blocking=True)
             self._sent.record(self._stream)
 
     def take(self, size: int) -> Batch:
         """Views of the device memory; work launched from now on waits for the copy."""
         torch.cuda.current_stream(self._stream.device).wait_event(self._sent)
-        return _batch(self._columns, self._fields, size)
+        return _batch(self._on_device, size)
 
     def give_back(self) -> None:
         """Mark the end of the work launched so far on this slot's device memory."""
@@ -97,33 +123,30 @@ def make_slots(buffer: SampleBuffer, batch_size: int, count: int, device: torch.
         buffer: makes the memory.
         batch_size: samples that a slot can hold.
         count: number of slots.
-        device: where the batches shall lie, of type cpu or cuda.
+        device: where the batches shall lie, of type cpu or cuda; that of the buffer if that lies on a device.
 
     Raises:
-        ValueError: a device of another type.
+        ValueError: a device of another type, or another than the buffer's.
     """
-    if device.type == "cpu":
-        return [HostSlot(buffer.batch_memory(batch_size, pinned=False)) for _ in range(count)]
-    if device.type != "cuda":
+    if device.type not in ("cpu", "cuda"):
         raise ValueError(f"the device is {device}: batches can be placed on cpu or cuda")
-    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-    return [CudaSlot(buffer.batch_memory(batch_size, pinned=True), device, stream) for _ in range(count)]
+    home = buffer.device
+    if home.type == "cpu" and device.type == "cuda":
+        stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        return [CudaSlot(buffer.batch_memory(batch_size, pinned=True), device, stream) for _ in range(count)]
+    if home.type != device.type or device.index not in (None, home.index):
+        raise ValueError(f"the buffer lies on {home} but the batches are wanted on {device}: make both the same device")
+    memories = [buffer.batch_memory(batch_size, pinned=False) for _ in range(count)]
+    if home.type == "cpu":
+        return [HostSlot(memory) for memory in memories]
+    return [ResidentSlot(memory, home) for memory in memories]
 
 
-def _batch(columns: Mapping[str, torch.Tensor], fields: Mapping[str, torch.Tensor], size: int) -> Batch:
+def _batch(memory: BatchMemory, size: int) -> Batch:
     return Batch(
-        simulations=columns["simulations"][:size],
-        steps=columns["steps"][:size],
-        times=columns["times"][:size],
-        parameters=columns["parameters"][:size],
-        fields={name: values[:size] for name, values in fields.items()},
+        simulations=memory.simulations[:size],
+        steps=memory.steps[:size],
+        times=memory.times[:size],
+        parameters=memory.parameters[:size],
+        fields={name: values[:size] for name, values in memory.fields.items()},
     )
-
-
-def _like(tensors: Mapping[str, torch.Tensor], device: torch.device) -> dict[str, torch.Tensor]:
-    return {name: torch.empty_like(tensor, device=device) for name, tensor in tensors.items()}
-
-
-def _copy(targets: Mapping[str, torch.Tensor], sources: Mapping[str, torch.Tensor], size: int) -> None:
-    for name, target in targets.items():
-        target[:size].copy_(sources[name][:size], non_blocking=True)

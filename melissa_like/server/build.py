@@ -56,9 +56,25 @@ def pick_device(config: Config, local_rank: int) -> torch.device:
     return torch.device("cuda", local_rank % torch.cuda.device_count())
 
 
-def make_buffer(config: Config, rank: int) -> SampleBuffer:
-    """This rank's buffer: its share of the global capacity, and a spare slot for each sample being assembled."""
+def make_buffer(config: Config, rank: int, device: torch.device) -> SampleBuffer:
+    """This rank's buffer: its share of the global capacity, and a spare slot for each sample being assembled.
+
+    Args:
+        config: of the study.
+        rank: of this server rank.
+        device: that this rank trains on.
+
+    Raises:
+        ConfigurationError: the recipe refuses its settings, or a GPU's memory is demanded where there is none, or not
+            enough.
+    """
     settings: dict[str, Any] = {"capacity": capacity_per_rank(config)}
+    if config.buffer.device == "cuda" and device.type != "cuda":
+        raise ConfigurationError(
+            f"buffer.device is 'cuda' but this server rank trains on {device}: write buffer.device=auto or cpu"
+        )
+    if config.buffer.device != "cpu" and device.type != "cpu":
+        settings["device"] = device
     if config.buffer.watermark is not None:
         settings["watermark"] = watermark_per_rank(config)
     for name in ("pseudo_epochs", "views_per_sample"):
@@ -74,6 +90,12 @@ def make_buffer(config: Config, rank: int) -> SampleBuffer:
         )
     except (TypeError, ValueError) as error:
         raise ConfigurationError(f"buffer: {error}") from error
+    except torch.OutOfMemoryError as error:
+        raise ConfigurationError(
+            f"buffer.device is {config.buffer.device!r} but {settings['capacity']} samples of "
+            f"{layout_of(config.solver).sample_nbytes} bytes do not fit on {device} ({error}): lower buffer.capacity, "
+            "or write buffer.device=cpu"
+        ) from error
     return buffer
 
 

@@ -51,7 +51,7 @@ def run_server_rank(run_dir: Path, *, rank: int, transport: Transport) -> int:
     with ExitStack() as stack:
         # Received samples must have a place before the first part comes, so the buffer and the validation set exist
         # first; the reception is open before the ranks meet, because jobs wait for every rank's hello.
-        buffer = make_buffer(config, rank)
+        buffer = make_buffer(config, rank, device)
         validation = ValidationSet(layout_of(config.solver))
         stream = Stream(config, buffer)
         recorder, sinks = make_sinks(config, run_dir, rank)

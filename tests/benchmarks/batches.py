@@ -4,6 +4,7 @@ All on one torch thread. memcpy copies the bytes of a batch out of an array as l
 tensors and TorchRL's ReplayBuffer (LazyTensorStorage, RandomSampler; extra `bench`) hold the same samples.
 """
 
+import itertools
 import random
 import threading
 import time
@@ -12,7 +13,9 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from melissa_like.buffer import SampleBuffer, reservoir
+from melissa_like.buffer import HostStorage, SampleBuffer, reservoir
+from melissa_like.buffer.pins import Pins
+from melissa_like.buffer.policies import AlwaysOpen, Level, Uniform
 from melissa_like.records import FieldSpec, Layout, SampleKey
 from tests.benchmarks.measure import Row, interleave, memcpy_rate, print_rows, rate_of, ratio, shown
 
@@ -23,10 +26,13 @@ BATCHES = (10, 32, 128)
 PARAMETERS = np.ones(5)
 
 
-def full(nbytes: int, num_samples: int) -> SampleBuffer:
-    """A reservoir full of seen samples."""
-    layout = Layout(fields=(FieldSpec(name="u", shape=(nbytes // 4,)),), parameters=tuple("abcde"))
-    buffer = reservoir(layout, num_samples, watermark=0, spare_slots=4)
+def layout_of(nbytes: int) -> Layout:
+    """One field of so many bytes, five parameters."""
+    return Layout(fields=(FieldSpec(name="u", shape=(nbytes // 4,)),), parameters=tuple("abcde"))
+
+
+def filled(buffer: SampleBuffer, nbytes: int, num_samples: int) -> SampleBuffer:
+    """Put as many samples as it holds, and see all of them."""
     values = [np.ones(nbytes // 4, np.float32)]
     for number in range(num_samples):
         buffer.put(SampleKey(number, 0), values, time=0.0, parameters=PARAMETERS, timeout_s=1.0)
@@ -75,7 +81,7 @@ def batches() -> None:
     rows = []
     for nbytes in SAMPLE_NBYTES:
         num_samples = max(160, min(4000, 10**9 // nbytes))
-        buffer = full(nbytes, num_samples)
+        buffer = filled(reservoir(layout_of(nbytes), num_samples, watermark=0), nbytes, num_samples)
         for batch_size in BATCHES:
             amount = nbytes * batch_size
             contestants = {"ours": drawing(buffer, batch_size), "list": stacking(nbytes, num_samples, batch_size)}
@@ -110,12 +116,63 @@ def batches() -> None:
     print_rows("batches from a full reservoir, one thread", rows)
 
 
+class EvictAny:
+    """Evicts any sample that is not pinned, seen or not.
+
+    Two streams of the same bytes put as many samples as they draw; a reservoir would then be full of unseen samples,
+    and its puts would wait for draws by rule, whatever the speed. This takes the rule away and leaves the machinery.
+    """
+
+    def __init__(self, selector: Uniform) -> None:
+        self._selector = selector
+        self._level = Level(capacity=1)
+
+    def add(self, slot: int) -> None:
+        """Seen or not does not matter."""
+
+    def discard(self, slot: int) -> None:
+        """The selector knows."""
+
+    def finds(self, pins: Pins) -> bool:
+        """The reservoir is full and far larger than what is pinned."""
+        return True
+
+    def pick(self, uniform: Callable[[], float], pins: Pins) -> int:
+        """By rejection."""
+        while True:
+            slot = int(self._selector.pick(np.array([uniform()]), self._level)[0])
+            if slot not in pins:
+                return slot
+
+
+def without_back_pressure(nbytes: int, num_samples: int) -> SampleBuffer:
+    """A full reservoir whose puts never wait."""
+    selector = Uniform()
+    layout = layout_of(nbytes)
+    return filled(
+        SampleBuffer(
+            HostStorage(layout, num_samples + 4),
+            capacity=num_samples,
+            selector=selector,
+            evictor=EvictAny(selector),
+            gate=AlwaysOpen(),
+            draws_until_removed=None,
+        ),
+        nbytes,
+        num_samples,
+    )
+
+
 def at_once(left: Callable[[], None], right: Callable[[], None]) -> tuple[float, float]:
     """Calls per second of two pieces of work, each on a thread of its own, over the same time."""
+    left()
+    right()
     counts = [0, 0]
-    until = time.perf_counter() + 2 * RUN_S
+    start = threading.Barrier(2)
 
     def repeat(index: int, work: Callable[[], None]) -> None:
+        start.wait(60.0)
+        until = time.perf_counter() + 2 * RUN_S
         while time.perf_counter() < until:
             work()
             counts[index] += 1
@@ -128,27 +185,44 @@ def at_once(left: Callable[[], None], right: Callable[[], None]) -> tuple[float,
     return counts[0] / (2 * RUN_S), counts[1] / (2 * RUN_S)
 
 
+def copying(reservoir_nbytes: int, nbytes: int, batch_nbytes: int) -> tuple[Callable[[], None], Callable[[], None]]:
+    """memcpy of a sample into, and of a batch out of, an array as large as the reservoir, going round in it."""
+    array = np.ones(reservoir_nbytes, np.uint8)
+    sample, batch = np.ones(nbytes, np.uint8), np.ones(batch_nbytes, np.uint8)
+    places = itertools.cycle(range(0, reservoir_nbytes - nbytes + 1, nbytes))
+    starts = itertools.cycle(range(0, reservoir_nbytes - batch_nbytes + 1, batch_nbytes))
+
+    def put() -> None:
+        place = next(places)
+        np.copyto(array[place : place + nbytes], sample)
+
+    def draw() -> None:
+        start = next(starts)
+        np.copyto(batch, array[start : start + batch_nbytes])
+
+    return put, draw
+
+
 def put_and_draw() -> None:
     """Row 5."""
     rows = []
     for nbytes, batch_size in ((40_000, 32), (400_000, 32), (4_000_000, 16)):
-        buffer = full(nbytes, max(160, min(4000, 10**9 // nbytes)))
-        draw = drawing(buffer, batch_size)
+        num_samples = max(160, min(4000, 10**9 // nbytes))
+        buffer = without_back_pressure(nbytes, num_samples)
         values = [np.ones(nbytes // 4, np.float32)]
-        sample, batch = (np.ones(size, np.uint8) for size in (nbytes, nbytes * batch_size))
-        sample_target, batch_target = np.zeros_like(sample), np.zeros_like(batch)
 
         def put(buffer: SampleBuffer = buffer, values: list[np.ndarray] = values) -> None:
             buffer.put(SampleKey(0, 0), values, time=0.0, parameters=PARAMETERS, timeout_s=1.0)
 
+        streams = (put, drawing(buffer, batch_size))
+        limits = copying(nbytes * num_samples, nbytes, nbytes * batch_size)
         found: dict[str, list[float]] = {"put": [], "draw": [], "copy": [], "batch copy": []}
         for _ in range(ROUNDS):
-            ours = at_once(put, draw)
-            limit = at_once(
-                lambda a=sample, b=sample_target: np.copyto(b, a), lambda a=batch, b=batch_target: np.copyto(b, a)
-            )
-            for name, value in zip(found, (*ours, *limit), strict=True):
+            for name, value in zip(found, (*at_once(*streams), *at_once(*limits)), strict=True):
                 found[name].append(value)
+        # The two share one memory: what one of them takes more, the other has less.
+        for name, (puts, draws) in {"ours": ("put", "draw"), "memcpy": ("copy", "batch copy")}.items():
+            found[name] = [a + batch_size * b for a, b in zip(found[puts], found[draws], strict=True)]
         rows.append(
             Row(
                 {
@@ -158,6 +232,7 @@ def put_and_draw() -> None:
                     "batches/s": shown(found["draw"]),
                     "put / its memcpy": ratio(found, "put", "copy"),
                     "draw / its memcpy": ratio(found, "draw", "batch copy"),
+                    "bytes of both / both memcpy": ratio(found, "ours", "memcpy"),
                 }
             )
         )

@@ -14,9 +14,10 @@ pytestmark = [
 ]
 
 
-def test_batches_on_the_device_are_what_was_put() -> None:
+@pytest.mark.parametrize("home", ["cpu", "cuda"])
+def test_batches_on_the_device_are_what_was_put(home: str) -> None:
     layout = Layout(fields=(FieldSpec(name="u", shape=(256, 256)),), parameters=("a",))
-    buffer = reservoir(layout, 200, watermark=0, views_per_sample=8)
+    buffer = reservoir(layout, 200, watermark=0, views_per_sample=8, device=home)
     for number in range(200):
         values = [np.full((256, 256), number, np.float32)]
         buffer.put(SampleKey(number, 1), values, time=0.5, parameters=np.array([number / 2]), timeout_s=1.0)

@@ -3,12 +3,19 @@
 import threading
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from melissa_like.buffer import BufferClosedError, SampleBuffer, fifo, firo, reservoir
+from melissa_like.buffer import BatchMemory, BufferClosedError, HostStorage, SampleBuffer, fifo, firo, reservoir
+from melissa_like.buffer.pins import Pins
+from melissa_like.buffer.policies import AlwaysOpen, Uniform, UniformSeen
+from melissa_like.buffer.slots import SlotSet
 from melissa_like.records import FieldSpec, Layout, SampleKey
 
 LAYOUT = Layout(
@@ -189,6 +196,115 @@ def test_a_draw_pins_its_samples_until_it_is_settled() -> None:
     assert put(buffer, 2)
 
 
+def test_draws_settled_in_any_order_pin_until_the_last_one_on_a_sample() -> None:
+    buffer = reservoir(LAYOUT, 1, watermark=0)
+    put(buffer, 0)
+    drawn(buffer, 1)
+    first, second, third = (buffer.draw(1) for _ in range(3))
+    for draw in (second, third):
+        buffer.settle(draw)
+        assert not put(buffer, 1, timeout_s=0.0)
+    buffer.settle(first)
+    assert put(buffer, 1)
+
+
+def test_a_draw_is_settled_once() -> None:
+    buffer = reservoir(LAYOUT, 1, watermark=0)
+    put(buffer, 0)
+    draw = buffer.draw(1)
+    buffer.settle(draw)
+    with pytest.raises(KeyError):
+        buffer.settle(draw)
+
+
+@pytest.mark.parametrize("num_pinned", [4, 49, 69, 78])
+def test_reservoir_evicts_uniformly_among_the_seen_that_are_not_pinned(num_pinned: int) -> None:
+    """Few pinned, many, and so many that trying at random hardly ever hits one that is not."""
+    pins, evictor, rng = Pins(100), UniformSeen(), np.random.default_rng(num_pinned)
+    for slot in range(20, 100):
+        evictor.add(slot)
+    pins.hold(range(20, 20 + num_pinned))
+    counts = Counter(evictor.pick(rng.random, pins) for _ in range(20_000))
+    free = range(20 + num_pinned, 100)
+    assert set(counts) == set(free)
+    expected = 20_000 / len(free)
+    chi_squared = sum((counts[slot] - expected) ** 2 / expected for slot in free)
+    assert chi_squared < scipy.stats.chi2.ppf(0.999, len(free) - 1)
+
+
+def test_nothing_can_be_evicted_while_all_seen_samples_are_pinned() -> None:
+    pins, evictor = Pins(10), UniformSeen()
+    assert not evictor.finds(pins)
+    for slot in range(3):
+        evictor.add(slot)
+    one, other = pins.hold([0, 1, 1, 1]), pins.hold([1, 2])
+    assert not evictor.finds(pins)
+    pins.release(one)
+    assert evictor.finds(pins)
+    assert evictor.pick(lambda: 0.5, pins) == 0
+    pins.release(other)
+    assert pins.at_most == 0
+
+
+@given(
+    actions=st.lists(st.one_of(st.lists(st.integers(0, 5), max_size=4), st.integers(0, 5)), max_size=40),
+)
+def test_pins_are_the_union_of_the_holds_that_stand(actions: list[list[int] | int]) -> None:
+    pins = Pins(6)
+    holds: dict[int, set[int]] = {}
+    for action in actions:
+        if isinstance(action, list):
+            holds[pins.hold(action)] = set(action)
+        elif holds:
+            number = sorted(holds)[action % len(holds)]
+            pins.release(number)
+            del holds[number]
+        pinned = set().union(*holds.values())
+        assert {slot for slot in range(6) if slot in pins} == pinned
+        assert set(pins.unpinned(np.arange(6)).tolist()) == set(range(6)) - pinned
+        assert pins.at_most >= len(pinned)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 200)), max_size=300))
+def test_a_slot_set_is_a_set(actions: list[tuple[bool, int]]) -> None:
+    slots, model = SlotSet(), set()
+    for add, slot in actions:
+        if not add:
+            slots.discard(slot)
+            model.discard(slot)
+        elif slot not in model:
+            slots.add(slot)
+            model.add(slot)
+    assert len(slots) == len(model)
+    assert sorted(slots) == sorted(model)
+    if model:
+        us = np.linspace(0.0, 1.0, len(model), endpoint=False)
+        assert sorted(slots.choose_several(us + 1e-9).tolist()) == sorted(model)
+        assert {slots.choose(float(u) + 1e-9) for u in us} == model
+
+
+def test_a_sample_drawn_twice_and_removed_by_one_unsettled_draw_is_saved_once() -> None:
+    buffer = firo(LAYOUT, 4, watermark=0, pseudo_epochs=2)
+    put(buffer, 0)
+    draws = drawn(buffer, 1, settle=False) + drawn(buffer, 1, settle=False)
+    put(buffer, 1)
+    buffer.end_reception()
+    assert draws == [0, 0]
+    assert buffer.state_dict()["labels"][:, 0].tolist() == [0, 1]
+    twice_in_one = firo(LAYOUT, 4, watermark=0, pseudo_epochs=2, seed=1)
+    for number in range(2):
+        put(twice_in_one, number)
+    assert len(twice_in_one.draw(2).removed) == 1
+    assert sorted(twice_in_one.state_dict()["labels"][:, 0].tolist()) == [0, 1]
+
+
+def test_an_empty_buffer_has_a_state() -> None:
+    buffer = reservoir(LAYOUT, 4, watermark=0)
+    buffer.load_state_dict(reservoir(LAYOUT, 4).state_dict())
+    assert put(buffer, 0)
+    assert drawn(buffer, 2) == [0, 0]
+
+
 def test_a_provisional_draw_does_not_make_a_sample_seen() -> None:
     buffer = reservoir(LAYOUT, 3, watermark=0)
     put(buffer, 0)
@@ -244,6 +360,58 @@ def test_a_reservation_of_its_own_memory_is_copied_when_no_slot_is_spare() -> No
     buffer.abandon(reservations[0])
     assert buffer.reserve().slot is not None
     assert set(drawn(buffer, 50)) == {0, 1}
+
+
+class Pausing(HostStorage):
+    """Stops in the middle of one kind of copy until it may go on."""
+
+    def __init__(self, pause_in: str) -> None:
+        super().__init__(LAYOUT, 8)
+        self.pause_in = pause_in
+        self.paused, self.go_on = threading.Event(), threading.Event()
+
+    def pause(self, where: str) -> None:
+        if where == self.pause_in and not self.paused.is_set():
+            self.paused.set()
+            assert self.go_on.wait(DEADLINE_S)
+
+    def gather(self, *args: Any) -> None:
+        self.pause("gather")
+        super().gather(*args)
+
+    def write(self, *args: Any, opened: bool) -> None:
+        self.pause("write")
+        super().write(*args, opened=opened)
+
+    def read(self, *args: Any) -> BatchMemory:
+        self.pause("read")
+        return super().read(*args)
+
+
+@pytest.mark.parametrize("copy", ["gather", "write", "write without a spare slot", "read"])
+def test_no_lock_is_held_during_a_copy(copy: str) -> None:
+    storage = Pausing(pause_in="")
+    buffer = SampleBuffer(
+        storage, capacity=7, selector=Uniform(), evictor=UniformSeen(), gate=AlwaysOpen(), draws_until_removed=None
+    )
+    for number in range(5):
+        put(buffer, number)
+    storage.pause_in = copy.split()[0]
+    reserved = buffer.reserve() if copy.endswith("slot") else None
+    copies = {"gather": lambda: drawn(buffer, 4), "write": lambda: put(buffer, 5), "read": buffer.state_dict}
+    thread = threading.Thread(target=copies[storage.pause_in])
+    thread.start()
+    assert storage.paused.wait(DEADLINE_S)
+    drawn(buffer, 3)
+    assert put(buffer, 6)
+    assert buffer.offer().available
+    assert thread.is_alive()
+    storage.go_on.set()
+    thread.join(DEADLINE_S)
+    assert not thread.is_alive()
+    assert buffer.population().puts == 6 + (storage.pause_in == "write")
+    if reserved is not None:
+        buffer.abandon(reserved)
 
 
 def test_peek_copies_and_counts_no_draw() -> None:

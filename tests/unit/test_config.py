@@ -3,12 +3,14 @@
 from pathlib import Path
 
 import pytest
+import torch
 from hydra import compose, initialize_config_module
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig
 
 from melissa_like.config import Config, as_config, capacity_per_rank, check, watermark_per_rank
 from melissa_like.errors import ConfigurationError
+from melissa_like.server.build import make_buffer
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 GROUPS = [f"{file.parent.name}={file.stem}" for file in sorted(CONFIGS.glob("*/*.yaml"))]
@@ -58,6 +60,8 @@ def test_the_laptop_case_runs_with_every_buffer(buffer: str) -> None:
         (["buffer.capacity=many"], "write a number of samples"),
         (["transport.routing=nearest"], "write one of sample, trajectory"),
         (["training.precision=fp8"], "write one of float32, bf16"),
+        (["buffer.device=gpu"], "buffer.device is 'gpu': write one of auto, cpu, cuda"),
+        (["buffer.device=cuda", "training.device=cpu"], "write buffer.device=cpu, or training.device=cuda"),
         (["launcher.max_jobs=0"], "launcher.max_jobs is 0"),
         (["solver.command=[./program]"], "exactly one of solver.solve"),
         (["solver.fields.temperature.dtype=complex64"], "write one of float32"),
@@ -75,3 +79,21 @@ def test_what_cannot_work_is_refused(overrides: list[str], words: str) -> None:
 def test_capacity_in_bytes_is_divided_among_the_server_ranks() -> None:
     sized = config("buffer.capacity='4 MiB'", "launcher.num_server_ranks=2", "training.batch_size=8")
     assert capacity_per_rank(sized) == 4 * 2**20 // (32 * 32 * 4) // 2
+
+
+@pytest.mark.parametrize("device", ["cpu", "auto"])
+def test_the_buffer_lies_where_the_training_is_only_if_asked_to(device: str) -> None:
+    assert make_buffer(config(f"buffer.device={device}"), 0, torch.device("cpu")).device == torch.device("cpu")
+
+
+def test_a_buffer_on_a_gpu_is_refused_where_there_is_none() -> None:
+    demanding = config("buffer.device=cuda")
+    check(demanding)  # the launcher's node need not have one
+    with pytest.raises(ConfigurationError, match=r"this server rank trains on cpu: write buffer.device=auto or cpu"):
+        make_buffer(demanding, 0, torch.device("cpu"))
+
+
+def test_a_recipe_is_told_the_device_only_where_its_rows_shall_lie_there() -> None:
+    made = make_buffer(config("buffer.device=auto"), 0, torch.device("meta"))
+    assert made.device == torch.device("meta")
+    assert make_buffer(config(), 0, torch.device("meta")).device == torch.device("cpu")

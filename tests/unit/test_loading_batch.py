@@ -6,7 +6,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from melissa_like.buffer import reservoir
 from melissa_like.loading import Moments, moments_of
+from melissa_like.loading.placement import make_slots
+from melissa_like.records import FieldSpec, Layout
 
 
 @given(
@@ -31,3 +34,11 @@ def test_moments_of_float32_far_from_zero_keep_their_digits() -> None:
 
 def test_nothing_has_moments_of_nothing() -> None:
     assert Moments.merge([]) == moments_of(torch.empty(0, 4)) == Moments(count=0, mean=0.0, std=0.0)
+
+
+def test_batches_are_placed_where_their_buffer_can_reach() -> None:
+    layout = Layout(fields=(FieldSpec(name="u", shape=(2,)),), parameters=())
+    with pytest.raises(ValueError, match="batches can be placed on cpu or cuda"):
+        make_slots(reservoir(layout, 4), 2, 1, torch.device("meta"))
+    with pytest.raises(ValueError, match="the buffer lies on meta but the batches are wanted on cpu"):
+        make_slots(reservoir(layout, 4, device="meta"), 2, 1, torch.device("cpu"))

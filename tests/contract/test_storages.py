@@ -1,0 +1,170 @@
+"""One suite over all storages: what is written is read, gathered and restored, wherever the rows lie.
+
+The storage of a device runs on the cpu too, without streams and pinned memory: the rest of it is tested anywhere.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from melissa_like.buffer import DeviceStorage, HostStorage, SampleBuffer, Storage
+from melissa_like.buffer.policies import FillTo, Uniform, UniformSeen
+from melissa_like.loading import AgreementTerms, Loader, LocalState, SoloCollective
+from melissa_like.records import FieldSpec, Layout, SampleKey
+
+LAYOUT = Layout(
+    fields=(
+        FieldSpec(name="u", shape=(3, 2)),
+        FieldSpec(name="half", shape=(5,), dtype="float16"),
+        FieldSpec(name="flag", shape=(1,), dtype="uint8"),
+    ),
+    parameters=("a", "b"),
+)
+Make = Callable[[Layout, int], Storage]
+
+
+def on(device: str) -> Make:
+    return lambda layout, num_slots: DeviceStorage(layout, num_slots, device=torch.device(device))
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(HostStorage, id="host"),
+        pytest.param(on("cpu"), id="device-cpu"),
+        pytest.param(
+            on("cuda"),
+            id="device-cuda",
+            marks=[pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")],
+        ),
+    ]
+)
+def make(request: pytest.FixtureRequest) -> Make:
+    result: Make = request.param
+    return result
+
+
+def values_of(number: int) -> tuple[np.ndarray, ...]:
+    return (
+        np.full((3, 2), number, np.float32) + np.arange(6, dtype=np.float32).reshape(3, 2),
+        np.full(5, number, np.float16),
+        np.full(1, number, np.uint8),
+    )
+
+
+def write(storage: Storage, slot: int, number: int, *, opened: bool = True) -> None:
+    fields = storage.open(slot if opened else None)
+    for target, source in zip(fields, values_of(number), strict=True):
+        target[...] = source
+    parameters = np.array([np.nan, -number / 2])
+    storage.write(slot, fields, SampleKey(number, number - 5), number / 10, parameters, opened=opened)
+
+
+def written(make: Make, num_slots: int = 6) -> Storage:
+    """Sample 10 + i in slot i; every other one assembled in memory of its own."""
+    storage = make(LAYOUT, num_slots)
+    for slot in range(num_slots):
+        write(storage, slot, 10 + slot, opened=slot % 2 == 0)
+    return storage
+
+
+def check(memory: object, numbers: list[int]) -> None:
+    n = len(numbers)
+    assert memory.simulations[:n].tolist() == numbers
+    assert memory.steps[:n].tolist() == [number - 5 for number in numbers]
+    assert memory.times[:n].tolist() == [number / 10 for number in numbers]
+    assert memory.parameters[:n, 1].tolist() == [-number / 2 for number in numbers]
+    assert memory.parameters[:n, 0].isnan().all()
+    for name, values in zip(memory.fields, zip(*map(values_of, numbers), strict=True), strict=True):
+        torch.testing.assert_close(memory.fields[name][:n].cpu(), torch.from_numpy(np.stack(values)))
+
+
+def test_rows_are_gathered_to_the_beginning_of_reused_memory(make: Make) -> None:
+    storage = written(make)
+    memory = storage.batch_memory(5, pinned=False)
+    assert memory.labels.device == storage.device
+    for slots in ([0, 1, 2, 3, 4], [5, 5, 0], [3]):
+        storage.gather(np.array(slots), memory)
+        check(memory, [10 + slot for slot in slots])
+    assert [values.dtype for values in memory.fields.values()] == [torch.float32, torch.float16, torch.uint8]
+
+
+def test_gathering_fewer_rows_leaves_the_rest_alone(make: Make) -> None:
+    storage = written(make)
+    memory = storage.batch_memory(3, pinned=False)
+    storage.gather(np.array([0, 1, 2]), memory)
+    storage.gather(np.array([5]), memory)
+    assert memory.simulations.tolist() == [15, 11, 12]
+    assert memory.fields["flag"].flatten().tolist() == [15, 11, 12]
+
+
+def test_a_row_can_be_written_again(make: Make) -> None:
+    storage = written(make)
+    write(storage, 2, 77)
+    write(storage, 3, 78, opened=False)
+    check(storage.read([2, 3, 4]), [77, 78, 14])
+
+
+def test_what_is_read_lies_on_the_host_and_is_a_copy(make: Make) -> None:
+    storage = written(make)
+    read = storage.read([1, 1, 4])
+    write(storage, 1, 99)
+    assert read.labels.device.type == "cpu"
+    check(read, [11, 11, 14])
+    assert len(storage.read([]).simulations) == 0
+
+
+def test_read_rows_are_restored_to_the_first_slots(make: Make) -> None:
+    read = written(make).read([4, 2])
+    storage = make(LAYOUT, 3)
+    storage.restore(read.labels, read.fields)
+    check(storage.read([0, 1]), [14, 12])
+
+
+def test_a_layout_without_parameters_has_labels_too(make: Make) -> None:
+    storage = make(Layout(fields=(FieldSpec(name="u", shape=(2,)),), parameters=()), 2)
+    fields = storage.open(0)
+    fields[0][:] = 1.5
+    storage.write(0, fields, SampleKey(3, 4), 0.25, np.empty(0), opened=True)
+    read = storage.read([0])
+    assert (read.simulations.item(), read.steps.item(), read.times.item()) == (3, 4, 0.25)
+    assert read.parameters.shape == (1, 0)
+
+
+def test_a_loader_trains_on_the_stream_from_any_storage(make: Make) -> None:
+    """Small and full all the time: slots are evicted and written again while batches are gathered and trained on."""
+    buffer = SampleBuffer(
+        make(LAYOUT, 10),
+        capacity=8,
+        selector=Uniform(),
+        evictor=UniformSeen(),
+        gate=FillTo(2),
+        draws_until_removed=None,
+    )
+    for number in range(8):
+        buffer.put(SampleKey(number, 0), values_of(number), time=0.0, parameters=np.zeros(2), timeout_s=1.0)
+    loader = Loader(
+        buffer,
+        AgreementTerms(batch_size=4, expected_samples=100),
+        state=lambda: LocalState(delivered=0),
+        collective=SoloCollective(),
+        device=buffer.device,
+        num_statistics_samples=4,
+    )
+    number, trained = 8, set()
+    with loader:
+        for turn in loader:
+            assert turn.batch is not None
+            numbers = turn.batch.simulations.tolist()
+            trained.update(numbers)
+            assert turn.batch.fields["half"].device == buffer.device
+            for name, values in zip(turn.batch.fields, zip(*map(values_of, numbers), strict=True), strict=True):
+                torch.testing.assert_close(turn.batch.fields[name].cpu(), torch.from_numpy(np.stack(values)))
+            while number < 100 and buffer.put(
+                SampleKey(number, 0), values_of(number), time=0.0, parameters=np.zeros(2), timeout_s=0.0
+            ):
+                number += 1
+            if number == 100:
+                buffer.end_reception()
+    assert trained == set(range(100))
