@@ -157,10 +157,10 @@ class Shell:
             case say.ServerHello(rank=rank, endpoint=endpoint):
                 self._endpoints[rank] = endpoint
                 self._happen(ev.ServerReady(rank=rank))
-            case say.ServerFinished(rank=rank, summary=summary, history=history):
+            case say.ServerFinished(rank=rank, end=end, summary=summary, history=history):
                 self.observations.summaries[rank] = summary
                 self.observations.history = history or self.observations.history
-                self._happen(ev.ServerTrained(rank=rank))
+                self._happen(ev.ServerTrained(rank=rank, end=end))
             case say.ServerFailed(rank=rank, message=text):
                 self._happen(ev.ServerEnded(rank=rank, message=text))
             case say.Pressure(rank=rank, put_waits=put_waits):

@@ -4,7 +4,7 @@ One class per thing said. An `Envelope` carries one message with the study's ide
 acknowledgement (`melissa_like.protocol.link`).
 """
 
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import msgspec
 
@@ -34,6 +34,7 @@ __all__ = [
     "ServerHello",
     "SimulationOver",
     "Stop",
+    "TrainingEnd",
     "Welcome",
     "WireField",
     "decode_envelope",
@@ -206,10 +207,15 @@ class Metrics(_Message, frozen=True, kw_only=True):
     values: dict[str, float]
 
 
+#: Why the training of a server rank ended: nothing is left of a finished reception, enough batches, or told to.
+TrainingEnd: TypeAlias = Literal["drained", "max_batches", "stopped"]
+
+
 class ServerFinished(_Message, frozen=True, kw_only=True):
     """The training of a server rank has ended; the summary goes into the report."""
 
     rank: int
+    end: TrainingEnd
     summary: dict[str, dict[str, float | int | str | None]]
     history: tuple[dict[str, float], ...] = ()
 

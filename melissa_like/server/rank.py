@@ -73,7 +73,7 @@ def run_server_rank(run_dir: Path, *, rank: int, transport: Transport) -> int:
             measure=telemetry.measure,
             reporting_sinks=sinks,
             device=str(device),
-            on_reception_over=buffer.end_reception,
+            on_reception_over=stream.end_reception,
             on_stop=stream.stop,
             on_error=on_error,
             on_simulation_over=stream.simulation_over,
@@ -91,7 +91,7 @@ def run_server_rank(run_dir: Path, *, rank: int, transport: Transport) -> int:
                 if rank == 0:
                     _keep(config, run_dir, surrogate, validation, recorder, telemetry)
                 told = _summary(summary, loader.counters(), buffer, reception, telemetry)
-                reception.finish(told, telemetry.history())
+                reception.finish(stream.end, told, telemetry.history())
         except (ConfigurationError, TrainingDivergedError) as error:
             sys.stderr.write(f"{error}\n")
             return 2

@@ -6,12 +6,13 @@ Written by the control thread, read by the loader's thread; each value is set by
 from melissa_like.buffer import SampleBuffer
 from melissa_like.config import Config
 from melissa_like.loading import LocalState
+from melissa_like.protocol.control import TrainingEnd
 
 __all__ = ["Stream"]
 
 
 class Stream:
-    """Deliveries, simulations over, and whether the launcher wants an end."""
+    """Deliveries, simulations over, whether the launcher wants an end, and how the training came to one."""
 
     def __init__(self, config: Config, buffer: SampleBuffer) -> None:
         self._num_simulations = config.study.num_simulations
@@ -22,6 +23,7 @@ class Stream:
         self._buffer = buffer
         self._training_over: set[int] = set()
         self._validation_over: set[int] = set()
+        self._reception_over = False
         self.stop_reason: str | None = None
 
     @property
@@ -40,9 +42,22 @@ class Stream:
         over = self._training_over if simulation < self._num_simulations else self._validation_over
         over.add(simulation)
 
+    def end_reception(self) -> None:
+        """Nothing more comes at all: the buffer is drained."""
+        self._buffer.end_reception()
+        self._reception_over = True
+
     def stop(self, reason: str) -> None:
         """The launcher ends the study."""
         self.stop_reason = reason
+
+    @property
+    def end(self) -> TrainingEnd:
+        """Why the training ended; asked when it has, and its last draws are settled."""
+        if self.stop_reason is not None:
+            return "stopped"
+        # An empty buffer alone proves nothing: samples may still come.
+        return "drained" if self._reception_over and self._buffer.population().size == 0 else "max_batches"
 
     def local_state(self) -> LocalState:
         """This rank's part of the agreement."""

@@ -4,6 +4,8 @@ from typing import TypeAlias
 
 import msgspec
 
+from melissa_like.protocol.control import TrainingEnd
+
 __all__ = [
     "Delivered",
     "Event",
@@ -50,6 +52,7 @@ class ServerTrained(_Event, frozen=True, kw_only=True):
     """The training of a server rank has come to its end."""
 
     rank: int
+    end: TrainingEnd
 
 
 class JobStarted(_Event, frozen=True, kw_only=True):

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import singledispatchmethod
 
+from melissa_like.protocol.control import TrainingEnd
 from melissa_like.records import Purpose
 from melissa_like.study import events as ev
 from melissa_like.study.commands import (
@@ -71,7 +72,7 @@ class StudyState:
         self.outcome: Outcome | None = None
         self.reason = ""
         self._servers_ready: set[int] = set()
-        self._servers_trained: set[int] = set()
+        self._servers_trained: dict[int, TrainingEnd] = {}
         self._server_since: float | None = None
         self._pressed: set[int] = set()
         self._reception_over = False
@@ -139,10 +140,11 @@ class StudyState:
 
     @_on.register
     def _(self, event: ev.ServerTrained) -> None:
-        self._servers_trained.add(event.rank)
+        self._servers_trained[event.rank] = event.end
         if len(self._servers_trained) < self.settings.num_server_ranks:
             return
-        if self._reception_over:
+        ends = set(self._servers_trained.values())
+        if self._reception_over and ends == {"drained"}:
             given_up, total = self.simulations.num_given_up, len(self.simulations)
             self._end(
                 "completed",
@@ -151,7 +153,9 @@ class StudyState:
                 else "every sample was delivered and trained on",
             )
         else:
-            self._end("stopped", "training.max_batches was reached before all simulations had run")
+            why = "training.max_batches was reached" if "max_batches" in ends else "the server ranks stopped training"
+            what = "every delivered sample was trained on" if self._reception_over else "all simulations had run"
+            self._end("stopped", f"{why} before {what}")
 
     @_on.register
     def _(self, event: ev.JobStarted) -> None:

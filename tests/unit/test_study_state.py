@@ -108,7 +108,7 @@ def test_the_whole_study_completes_once_every_server_rank_has_trained() -> None:
     assert last[-1] == do.AnnounceReceptionOver(num_samples=4)
     assert study.on(ev.JobRequested(job="job-0001")) == (do.FinishJob(job="job-0001"),)
     assert study.on(ev.JobEnded(job="job-0001", exit_code=0, message="exit code 0")) == ()
-    assert kinds(study.on(ev.ServerTrained(rank=0))) == ["EndStudy"]
+    assert kinds(study.on(ev.ServerTrained(rank=0, end="drained"))) == ["EndStudy"]
     assert study.state.outcome == "completed"
 
 
@@ -177,7 +177,7 @@ def test_the_verdict_of_a_completed_study_tells_of_simulations_given_up() -> Non
         given = study.assigned("job-0002")
         study.delivered(given)
         study.sent(given)
-    study.on(ev.ServerTrained(rank=0))
+    study.on(ev.ServerTrained(rank=0, end="drained"))
     assert study.state.outcome == "completed"
     assert study.state.reason == "every delivered sample was trained on; 1 of 3 simulations were given up"
 
@@ -352,8 +352,22 @@ def test_a_server_that_is_never_ready_ends_the_study() -> None:
 def test_training_that_ends_early_stops_the_jobs() -> None:
     study = Study().started().greeted()
     study.assigned()
-    assert kinds(study.on(ev.ServerTrained(rank=0))) == ["StopJob", "EndStudy"]
+    assert kinds(study.on(ev.ServerTrained(rank=0, end="max_batches"))) == ["StopJob", "EndStudy"]
     assert study.state.outcome == "stopped"
+    assert study.state.reason == "training.max_batches was reached before all simulations had run"
+
+
+def test_a_study_is_only_completed_if_every_server_rank_drained_its_buffer() -> None:
+    study = Study(purposes=(Purpose.TRAINING,), num_server_ranks=2).started().greeted()
+    given = study.assigned()
+    study.delivered(given)
+    study.on(
+        ev.SimulationSent(job=given.job, simulation=0, attempt=1, num_steps=2, parts_sent=(4, 0)),
+    )
+    assert study.on(ev.ServerTrained(rank=0, end="drained")) == ()
+    study.on(ev.ServerTrained(rank=1, end="max_batches"))
+    assert study.state.outcome == "stopped"
+    assert study.state.reason == "training.max_batches was reached before every delivered sample was trained on"
 
 
 def test_a_blocked_rank_is_told_where_the_server_is_or_that_it_must_end() -> None:
