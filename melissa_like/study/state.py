@@ -76,6 +76,8 @@ class StudyState:
         self._server_since: float | None = None
         self._pressed: set[int] = set()
         self._reception_over = False
+        self._anything_delivered = False
+        self._fruitless_attempts = 0
         self._commands: list[Command] = []
         self._now = 0.0
 
@@ -251,6 +253,7 @@ class StudyState:
         if simulation.over:
             return
         self.simulations.deliver(simulation, event.steps)
+        self._anything_delivered = self._anything_delivered or bool(event.steps)
         if event.attempt == simulation.attempt:
             simulation.receive(event.rank, event.num_parts, self._now)
         if simulation.state is SimulationState.SENT:
@@ -312,6 +315,7 @@ class StudyState:
         simulation.story.append(what)
         if simulation.attempt < self.settings.max_attempts:
             self.simulations.wait_again(simulation)
+            self._check_fruit(simulation, detail)
             return
         self.simulations.give_up(simulation, self.settings.num_steps)
         self._want(AnnounceSimulationOver(simulation=simulation.simulation))
@@ -321,6 +325,21 @@ class StudyState:
                 "failed",
                 f"{self.simulations.num_given_up} of {len(self.simulations)} simulations failed "
                 f"{self.settings.max_attempts} times, launcher.max_failed_fraction allows {allowed:g}; the last one, "
+                f"simulation {simulation.simulation}: {simulation.told()}" + (f"\n{detail}" if detail else ""),
+            )
+        self._check_fruit(simulation, detail)
+
+    def _check_fruit(self, simulation: Simulation, detail: str) -> None:
+        """End a study whose solver has only ever failed: max_failed_fraction of many simulations takes many jobs."""
+        if self._anything_delivered:
+            return
+        self._fruitless_attempts += 1
+        # Where a single attempt is allowed, the first simulation alone must not decide about all.
+        if self._fruitless_attempts >= max(self.settings.max_attempts, self.settings.max_failed_starts):
+            self._end(
+                "failed",
+                f"the first {self._fruitless_attempts} attempts failed before a single sample of the study was "
+                "delivered (the larger of launcher.max_attempts and launcher.max_failed_starts); the last one, "
                 f"simulation {simulation.simulation}: {simulation.told()}" + (f"\n{detail}" if detail else ""),
             )
 
