@@ -13,6 +13,7 @@ from typing import Any
 from melissa_like.config import Config, layout_of, routing_of
 from melissa_like.launcher.executors import Executor, JobSpec, JobState, JobUpdate, log_tail
 from melissa_like.launcher.peers import Peers
+from melissa_like.launcher.vetting import fault_of
 from melissa_like.protocol import control as say
 from melissa_like.study import Entry, Journal, StudyState
 from melissa_like.study import commands as do
@@ -97,7 +98,7 @@ class Shell:
             self._happen(ev.Interrupted(reason=reason))
         received = self._peers.receive(self._patience())
         if received is not None and received[1] is not None:
-            self._hear(*received)
+            self._vet(received[0], received[1])
         for update in self._executor.poll():
             self._notice(update)
         self._peers.repeat()
@@ -138,7 +139,19 @@ class Shell:
 
     # -- messages and process ends become events ----------------------------------------------------------------------
 
-    def _hear(self, peer: str, message: say.ControlMessage | None) -> None:
+    def _vet(self, peer: str, message: say.ControlMessage) -> None:
+        fault = fault_of(
+            peer,
+            message,
+            num_simulations=len(self._state.simulations),
+            num_server_ranks=self._config.launcher.num_server_ranks,
+        )
+        if fault is None:
+            self._hear(peer, message)
+        else:
+            self._happen(ev.ProtocolBroken(message=fault))
+
+    def _hear(self, peer: str, message: say.ControlMessage) -> None:
         match message:
             case say.Metrics(rank=rank, values=values):
                 self.observations.metrics[rank] = values
@@ -196,7 +209,7 @@ class Shell:
             case say.Acknowledge():
                 pass
             case _:
-                raise AssertionError(f"{peer} told the launcher {type(message).__name__}")
+                raise AssertionError(f"{type(message).__name__} of {peer} should not have passed the vetting")
 
     def _notice(self, update: JobUpdate) -> None:
         name = update.name

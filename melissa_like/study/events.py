@@ -17,6 +17,7 @@ __all__ = [
     "JobStarted",
     "PartRejected",
     "PressureChanged",
+    "ProtocolBroken",
     "ServerEnded",
     "ServerReady",
     "ServerTrained",
@@ -136,6 +137,12 @@ class PressureChanged(_Event, frozen=True, kw_only=True):
     put_waits: bool
 
 
+class ProtocolBroken(_Event, frozen=True, kw_only=True):
+    """A client said what the protocol does not allow."""
+
+    message: str
+
+
 class Interrupted(_Event, frozen=True, kw_only=True):
     """The user, or a signal, ends the study."""
 
@@ -161,6 +168,7 @@ Event: TypeAlias = (
     | Delivered
     | PartRejected
     | PressureChanged
+    | ProtocolBroken
     | Interrupted
     | Tick
 )

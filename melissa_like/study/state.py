@@ -279,6 +279,10 @@ class StudyState:
                 job.since = self._now
 
     @_on.register
+    def _(self, event: ev.ProtocolBroken) -> None:
+        self._end("failed", f"the client broke the protocol: {event.message}")
+
+    @_on.register
     def _(self, event: ev.Interrupted) -> None:
         self._end("stopped", event.reason)
 
