@@ -269,6 +269,14 @@ def test_a_job_that_hangs_after_its_goodbye_gives_its_place_to_another() -> None
     assert study.state.simulations.num_restarts == 0
 
 
+def test_a_retry_does_not_wait_for_a_program_that_runs_one_simulation_only() -> None:
+    study = Study(purposes=(Purpose.TRAINING,) * 2, max_jobs=2).started().greeted().greeted("job-0002")
+    study.sent(study.assigned())
+    study.assigned("job-0002")
+    ended = study.on(ev.JobEnded(job="job-0002", exit_code=9, message="killed by SIGKILL"))
+    assert ended == (do.SubmitJob(job="job-0003"),)
+
+
 def test_a_job_that_hangs_after_it_told_of_a_failure_gives_its_place_to_another() -> None:
     study = Study().started().greeted()
     given = study.assigned()
