@@ -28,6 +28,7 @@ class Simulation:
         delivered: time steps that server ranks hold complete, over all attempts.
         parts_received: parts of the present attempt per server rank.
         parts_sent: what the present attempt's goodbye said, once it has.
+        num_given_up: training samples that were missing when it was given up and have not come since.
         progressed_at: when something of the present attempt last arrived.
     """
 
@@ -35,6 +36,7 @@ class Simulation:
         "attempt",
         "delivered",
         "job",
+        "num_given_up",
         "num_steps",
         "parts_received",
         "parts_sent",
@@ -55,6 +57,7 @@ class Simulation:
         self.parts_received: list[int] = []
         self.parts_sent: tuple[int, ...] = ()
         self.num_steps: int | None = None
+        self.num_given_up = 0
         self.progressed_at = 0.0
         self.story: deque[str] = deque(maxlen=_STORY_LENGTH)
 
@@ -133,11 +136,19 @@ class Ledger:
         return simulation
 
     def deliver(self, simulation: Simulation, steps: Sequence[int]) -> None:
-        """Samples of a simulation are on a server rank, of whatever attempt."""
+        """Samples of a simulation are on a server rank, of whatever attempt.
+
+        Of one that was given up too: a sample completed before the server ranks heard of that is trained on.
+        """
         before = len(simulation.delivered)
         simulation.delivered.update(steps)
+        new = len(simulation.delivered) - before
         if simulation.purpose is Purpose.TRAINING:
-            self.samples_delivered += len(simulation.delivered) - before
+            self.samples_delivered += new
+            # Never below zero: of an adaptive solver's simulation nobody knows what was given up.
+            given_up = min(new, simulation.num_given_up)
+            simulation.num_given_up -= given_up
+            self.samples_given_up -= given_up
 
     def complete(self, simulation: Simulation) -> None:
         """Every step is on a server rank."""
@@ -159,7 +170,8 @@ class Ledger:
         self.num_given_up += 1
         num_steps = simulation.num_steps or expected_steps or len(simulation.delivered)
         if simulation.purpose is Purpose.TRAINING:
-            self.samples_given_up += num_steps - len(simulation.delivered)
+            simulation.num_given_up = num_steps - len(simulation.delivered)
+            self.samples_given_up += simulation.num_given_up
 
     def samples_expected(self, expected_steps: int | None) -> int:
         """Training samples of the whole study; of an adaptive solver, those known by now."""

@@ -250,11 +250,11 @@ class StudyState:
     @_on.register
     def _(self, event: ev.Delivered) -> None:
         simulation = self.simulations[event.simulation]
-        if simulation.over:
+        if simulation.state is SimulationState.COMPLETE:
             return
         self.simulations.deliver(simulation, event.steps)
         self._anything_delivered = self._anything_delivered or bool(event.steps)
-        if event.attempt == simulation.attempt:
+        if event.attempt == simulation.attempt and not simulation.over:
             simulation.receive(event.rank, event.num_parts, self._now)
         if simulation.state is SimulationState.SENT:
             self._settle(simulation)

@@ -180,6 +180,18 @@ def test_a_given_up_simulation_is_counted_and_the_study_goes_on() -> None:
     assert study.state.outcome is None
 
 
+def test_a_sample_that_is_completed_after_its_simulation_was_given_up_counts_as_delivered() -> None:
+    study = Study(purposes=(Purpose.TRAINING,) * 3, max_attempts=1).started().greeted()
+    given = study.assigned()
+    study.delivered(given, steps=(0,), parts=2)
+    study.on(ev.JobEnded(job="job-0001", exit_code=1, message="exit code 1"))
+    study.delivered(given, steps=(1,), parts=2)
+    study.delivered(given, steps=(1,), parts=2)
+    ledger = study.state.simulations
+    assert (ledger.num_given_up, ledger.samples_given_up, ledger.samples_delivered) == (1, 0, 2)
+    assert ledger.samples_expected(2) == 6
+
+
 def test_a_study_without_a_single_sample_has_failed() -> None:
     study = Study(max_failed_fraction=1.0, max_attempts=1, max_failed_starts=4).started()
     for number in (1, 2, 3):
