@@ -9,6 +9,7 @@ from melissa_like.records import Purpose
 __all__ = ["Ledger", "Simulation", "SimulationState"]
 
 _STORY_LENGTH = 6
+_NOTHING: frozenset[int] = frozenset()
 
 
 class SimulationState(StrEnum):
@@ -25,7 +26,7 @@ class Simulation:
     """One parameter set: its attempts and what has arrived.
 
     Attributes:
-        delivered: time steps that server ranks hold complete, over all attempts.
+        delivered: time steps that server ranks hold complete, over all attempts; empty once it is complete.
         parts_received: parts of the present attempt per server rank.
         parts_sent: what the present attempt's goodbye said, once it has.
         num_given_up: training samples that were missing when it was given up and have not come since.
@@ -53,7 +54,7 @@ class Simulation:
         self.state = SimulationState.WAITING
         self.attempt = 0
         self.job = ""
-        self.delivered: set[int] = set()
+        self.delivered: set[int] | frozenset[int] = set()
         self.parts_received: list[int] = []
         self.parts_sent: tuple[int, ...] = ()
         self.num_steps: int | None = None
@@ -93,6 +94,12 @@ class Simulation:
     def all_parts_arrived(self) -> bool:
         """Whether every part that the goodbye counted was received."""
         return all(r >= s for r, s in zip(self.parts_received, self.parts_sent, strict=True))
+
+    def forget_details(self) -> None:
+        """Keep the number of steps only: of a complete simulation nothing else is asked, and there may be many."""
+        self.delivered = _NOTHING
+        self.parts_received, self.parts_sent = [], ()
+        self.story.clear()
 
     def told(self) -> str:
         """The simulation's last events, for an error message."""
@@ -141,7 +148,7 @@ class Ledger:
         Of one that was given up too: a sample completed before the server ranks heard of that is trained on.
         """
         before = len(simulation.delivered)
-        simulation.delivered.update(steps)
+        simulation.delivered |= frozenset(steps)
         new = len(simulation.delivered) - before
         if simulation.purpose is Purpose.TRAINING:
             self.samples_delivered += new
@@ -154,7 +161,7 @@ class Ledger:
         """Every step is on a server rank."""
         del self.in_progress[simulation.simulation]
         simulation.state = SimulationState.COMPLETE
-        simulation.story.clear()
+        simulation.forget_details()
         self.num_complete += 1
 
     def wait_again(self, simulation: Simulation) -> None:

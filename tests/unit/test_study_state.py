@@ -180,6 +180,17 @@ def test_a_given_up_simulation_is_counted_and_the_study_goes_on() -> None:
     assert study.state.outcome is None
 
 
+def test_of_a_complete_simulation_only_the_count_is_kept_and_duplicates_do_not_change_it() -> None:
+    study = Study(purposes=(Purpose.TRAINING,) * 2).started().greeted()
+    given = study.assigned()
+    study.delivered(given)
+    study.sent(given)
+    assert not study.state.simulations[0].delivered
+    study.delivered(given)
+    ledger = study.state.simulations
+    assert (ledger.num_complete, ledger.samples_delivered, ledger.samples_expected(None)) == (1, 2, 2)
+
+
 def test_a_sample_that_is_completed_after_its_simulation_was_given_up_counts_as_delivered() -> None:
     study = Study(purposes=(Purpose.TRAINING,) * 3, max_attempts=1).started().greeted()
     given = study.assigned()
