@@ -38,7 +38,9 @@ class Shell:
     """Carries out what the study wants.
 
     Args:
-        specs: builds what the executor starts: of a solver job by its name, of a server rank by its number.
+        solver_spec: what the executor starts as a solver job, by its name.
+        server_spec: what it starts as a server rank, by its number.
+        log: where the output of a job or server rank goes, by its name.
         look: called about four times a second, for the view and the status file.
     """
 

@@ -121,7 +121,8 @@ class TransportConfig:
         routing: `sample` spreads the steps of a simulation over the server ranks, `trajectory` keeps them together.
         budget_bytes: memory in flight of one client rank.
         shared_memory: ranks of the server's own node hand large payloads over through shared memory.
-        heartbeat_s: a client whose send stays blocked this long asks the launcher; liveness messages come as often.
+        heartbeat_s: a client rank whose send stays blocked this long asks the launcher whether the study lives, and
+            again each time it has passed without the send going on.
     """
 
     host: str = "127.0.0.1"

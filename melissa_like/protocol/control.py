@@ -52,7 +52,7 @@ class _Message(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Hello(_Message, frozen=True, kw_only=True):
-    """A solver job has started (rank 0), or another of its ranks is blocked and opens its own connection."""
+    """A solver job has started: said by rank 0, once. Another rank begins its own connection with `Blocked`."""
 
     job: str
     rank: int

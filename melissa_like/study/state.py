@@ -193,7 +193,7 @@ class StudyState:
                 f"{self.settings.num_ranks}: the program was probably built with another MPI than the one that starts "
                 "it; set solver.launch to the matching mpiexec",
             )
-        else:
+        elif job.phase in (JobPhase.SUBMITTED, JobPhase.STARTING):  # a second hello must not take its simulation away
             job.phase, job.since = JobPhase.GREETED, self._now
 
     @_on.register

@@ -439,6 +439,14 @@ def test_a_job_that_is_told_to_finish_may_wait_until_everything_is_sent() -> Non
     assert study.on(ev.JobBlocked(job="job-0001", rank=0)) == (do.WelcomeJob(job="job-0001", rank=0),)
 
 
+def test_a_second_hello_of_a_job_that_has_a_simulation_is_ignored() -> None:
+    study = Study(purposes=(Purpose.TRAINING,)).started().greeted()
+    study.assigned()
+    assert study.on(ev.JobSaidHello(job="job-0001", num_ranks=2)) == ()
+    assert study.on(ev.JobEnded(job="job-0001", exit_code=9, message="killed")) == (do.SubmitJob(job="job-0002"),)
+    assert study.greeted("job-0002").assigned("job-0002").attempt == 2
+
+
 def test_an_unknown_job_is_refused() -> None:
     (command,) = Study().started().on(ev.JobSaidHello(job="job-0099", num_ranks=2))
     assert isinstance(command, do.RefuseJob)
