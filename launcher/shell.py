@@ -5,7 +5,7 @@ each end of a process becomes an event; the event is journaled, then handled, th
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,11 +27,19 @@ _LOG_LINES = 15
 
 @dataclass(slots=True, kw_only=True)
 class Observations:
-    """What the server ranks reported besides deliveries: for the view and the report."""
+    """What was seen besides events, for the view and the report: what server ranks told, and control messages refused.
+
+    Attributes:
+        metrics: the last ones, by server rank.
+        summaries: of the training, by server rank.
+        history: all validations, oldest first.
+        refused: control messages that were not for this study, by reason.
+    """
 
     metrics: dict[int, dict[str, float]] = field(default_factory=dict)
     summaries: dict[int, dict[str, dict[str, Any]]] = field(default_factory=dict)
     history: tuple[dict[str, float], ...] = ()
+    refused: Mapping[str, int] = field(default_factory=dict)
 
 
 class Shell:
@@ -73,7 +81,7 @@ class Shell:
         self._heard_at: dict[str, float] = {}
         self._turned_at = 0.0
         self._interruption: str | None = None
-        self.observations = Observations()
+        self.observations = Observations(refused=peers.refused)
 
     # -- from outside -------------------------------------------------------------------------------------------------
 

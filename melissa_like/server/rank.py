@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from melissa_like.assembly import Reason
 from melissa_like.buffer import SampleBuffer
 from melissa_like.config import Config, capacity_per_rank, layout_of, load_config, watermark_per_rank
 from melissa_like.errors import ConfigurationError, ReceptionFailedError, TrainingDivergedError
@@ -185,13 +186,17 @@ def _summary(
     population = buffer.population()
     receiver = reception.receiver
     streamed_s = (receiver.last_at or 0.0) - (receiver.first_at or 0.0)
+    rejected = {
+        reason: count for reason, count in dict(receiver.refused).items() if reason != Reason.DUPLICATE_SAMPLE.value
+    }
     last = telemetry.validations[-1] if telemetry.validations else None
     return {
         "samples": {
             "trained_on": population.puts - population.unseen,
             "duplicates_dropped": reception.assembler.duplicates_dropped,
-            "rejected": sum(receiver.refused.values()) - reception.assembler.duplicates_dropped,
+            "rejected": sum(rejected.values()),
         },
+        "refused": rejected,
         "training": {
             "batches": summary.batches,
             "samples": summary.samples,
