@@ -188,8 +188,16 @@ class Shell:
                 self._happen(ev.ServerEnded(rank=rank, message=text))
             case say.Pressure(rank=rank, put_waits=put_waits):
                 self._happen(ev.PressureChanged(rank=rank, put_waits=put_waits))
-            case say.RejectedPart(rank=rank, simulation=simulation, attempt=attempt, message=text):
-                self._happen(ev.PartRejected(rank=rank, simulation=simulation, attempt=attempt, message=text))
+            case say.RejectedPart():
+                self._happen(
+                    ev.PartRejected(
+                        rank=message.rank,
+                        simulation=message.simulation,
+                        attempt=message.attempt,
+                        message=message.message,
+                        breaks_contract=message.breaks_contract,
+                    )
+                )
             case say.Hello(job=job, num_ranks=num_ranks):
                 self._happen(ev.JobSaidHello(job=job, num_ranks=num_ranks))
             case say.Request(job=job):

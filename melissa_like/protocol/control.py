@@ -184,13 +184,18 @@ class Progress(_Message, frozen=True, kw_only=True):
 
 
 class RejectedPart(_Message, frozen=True, kw_only=True):
-    """A part was refused because the solver broke its contract; harmless refusals are only counted."""
+    """A part was refused so that its attempt cannot complete; harmless refusals are only counted.
+
+    Attributes:
+        breaks_contract: another attempt would do the same; else something was lost on the way.
+    """
 
     rank: int
     simulation: int
     attempt: int
     reason: str
     message: str
+    breaks_contract: bool
 
 
 class Pressure(_Message, frozen=True, kw_only=True):

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from melissa_like.assembly import Reason
 from melissa_like.monitoring import Sink
 from melissa_like.protocol.control import (
     ControlMessage,
@@ -172,6 +173,7 @@ class Reporter:
                         attempt=news.attempt,
                         reason=news.reason,
                         message=news.message,
+                        breaks_contract=not Reason(news.reason).is_loss,
                     )
                 )
             else:

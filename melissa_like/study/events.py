@@ -122,12 +122,13 @@ class Delivered(_Event, frozen=True, kw_only=True):
 
 
 class PartRejected(_Event, frozen=True, kw_only=True):
-    """A server rank refused a part because the solver broke its contract."""
+    """A server rank refused a part so that its attempt cannot complete."""
 
     rank: int
     simulation: int
     attempt: int
     message: str
+    breaks_contract: bool
 
 
 class PressureChanged(_Event, frozen=True, kw_only=True):

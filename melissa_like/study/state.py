@@ -261,10 +261,16 @@ class StudyState:
 
     @_on.register
     def _(self, event: ev.PartRejected) -> None:
-        self._end(
-            "failed",
-            f"the solver broke its contract in simulation {event.simulation}, attempt {event.attempt}: {event.message}",
-        )
+        if event.breaks_contract:
+            self._end(
+                "failed",
+                f"the solver broke its contract in simulation {event.simulation}, attempt {event.attempt}: "
+                f"{event.message}",
+            )
+            return
+        simulation = self._attempt_of(event.simulation, event.attempt)
+        if simulation is not None and simulation.simulation in self.simulations.in_progress:
+            self._break_off(simulation, f"server rank {event.rank} refused a part: {event.message}")
 
     @_on.register
     def _(self, event: ev.PressureChanged) -> None:
@@ -382,7 +388,7 @@ class StudyState:
             return
         for simulation in tuple(self.simulations.in_progress.values()):
             if self._now >= simulation.progressed_at + self._patience(simulation):
-                self._time_out(simulation)
+                self._break_off(simulation, f"nothing arrived of it for {self._patience(simulation):g} s")
         for job in self.jobs.idle:
             if self._now >= job.since + self._leave(job):
                 self._dismiss(job)
@@ -395,12 +401,13 @@ class StudyState:
         if job.simulation is None:
             self._fail_start(silent, "")
 
-    def _time_out(self, simulation: Simulation) -> None:
+    def _break_off(self, simulation: Simulation, why: str) -> None:
+        """Fail an attempt and end the job that is still at it."""
         job = self.jobs.get(simulation.job)
         if job is not None and job.phase is JobPhase.BUSY and job.simulation == simulation.simulation:
             job.phase = JobPhase.ENDING
             self._want(CancelJob(job=job.name))
-        self._fail_attempt(simulation, f"nothing arrived of it for {self._patience(simulation):g} s")
+        self._fail_attempt(simulation, why)
 
     def _proceed(self) -> None:
         """Answer jobs, submit jobs, end the reception: whatever the present state allows."""

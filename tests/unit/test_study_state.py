@@ -383,9 +383,26 @@ def test_a_world_of_another_size_ends_the_study_with_the_reason() -> None:
 def test_a_broken_contract_ends_the_study_with_the_solvers_mistake() -> None:
     study = Study().started().greeted()
     given = study.assigned()
-    study.on(ev.PartRejected(rank=0, simulation=given.simulation, attempt=1, message="field 'pressure' ..."))
+    study.on(
+        ev.PartRejected(
+            rank=0, simulation=given.simulation, attempt=1, message="field 'pressure' ...", breaks_contract=True
+        )
+    )
     assert study.state.outcome == "failed"
     assert "field 'pressure'" in study.state.reason
+
+
+def test_a_lost_message_fails_the_attempt_and_not_the_study() -> None:
+    study = Study(purposes=(Purpose.TRAINING,)).started().greeted()
+    given = study.assigned()
+    lost = ev.PartRejected(rank=0, simulation=0, attempt=1, message="no OPEN came", breaks_contract=False)
+    assert study.on(lost) == (do.CancelJob(job="job-0001"),)
+    assert study.on(lost) == ()
+    assert study.on(ev.JobEnded(job="job-0001", exit_code=None, message="canceled")) == (do.SubmitJob(job="job-0002"),)
+    again = study.greeted("job-0002").assigned("job-0002")
+    assert (given.attempt, again.attempt) == (1, 2)
+    assert study.on(lost) == ()
+    assert "no OPEN came" in study.state.simulations[0].told()
 
 
 def test_a_dead_server_rank_ends_the_study() -> None:
