@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
@@ -44,20 +44,25 @@ class Launcher:
         raise AssertionError(f"no {kind.__name__} within {DEADLINE_S:g} s")
 
 
-@contextmanager
-def reporting(transport: MemoryTransport, launcher: Launcher, interval_s: float = 60.0) -> Iterator[Reporter]:
-    """A rank that has said hello."""
-    reporter = Reporter(
-        socket=transport.control_client(launcher.socket.endpoint, b"server-0"),
+def made(socket: Any) -> Reporter:
+    """A reporter that is not started."""
+    return Reporter(
+        socket=socket,
         identity=IDENTITY,
         hello=ServerHello(rank=0, endpoint="memory://parts", host="here", pid=1, device="cpu"),
         orders=Orders(simulation_over=lambda simulation: None, reception_over=lambda: None, stop=lambda reason: None),
         measure=dict,
         put_waits=lambda: False,
         sinks=(),
-        interval_s=interval_s,
+        interval_s=60.0,
         on_error=pytest.fail,
     )
+
+
+@contextmanager
+def reporting(transport: MemoryTransport, launcher: Launcher) -> Iterator[Reporter]:
+    """A rank that has said hello."""
+    reporter = made(transport.control_client(launcher.socket.endpoint, b"server-0"))
     reporter.start()
     try:
         launcher.hear(ServerHello)
@@ -78,6 +83,34 @@ def _acknowledge(launcher: Launcher, stop: threading.Event) -> None:
             launcher.link.receive(received[1])
             for answer in launcher.link.due(time.monotonic()):
                 launcher.socket.send(received[0], answer)
+
+
+class CountingSocket:
+    """A control socket that counts its wake-ups; the reporter's thread is not started, so nobody reads."""
+
+    def __init__(self) -> None:
+        self.wakes = 0
+
+    def wake(self) -> None:
+        self.wakes += 1
+
+
+def test_only_what_is_worth_it_wakes_the_control_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr("melissa_like.server.reporter.time.monotonic", lambda: now)
+    socket = CountingSocket()
+    reporter = made(socket)
+    for _ in range(100):
+        reporter.tell(Arrival(simulation=0, attempt=1, step=None))
+    assert socket.wakes == 0
+    for step in range(100):
+        reporter.tell(Arrival(simulation=0, attempt=1, step=step))
+    assert socket.wakes == 1
+    now += 0.006
+    reporter.tell(Arrival(simulation=0, attempt=1, step=100))
+    assert socket.wakes == 2
+    reporter.tell(Rejection(simulation=0, attempt=1, reason=Reason.OUTSIDE.value, message="why"))
+    assert socket.wakes == 3
 
 
 @pytest.mark.parametrize(("reason", "breaks"), [(Reason.UNDECLARED_FIELD, True), (Reason.NOT_OPENED, False)])
