@@ -74,7 +74,7 @@ def run_server_rank(run_dir: Path, *, rank: int, transport: Transport) -> int:
             measure=telemetry.measure,
             reporting_sinks=sinks,
             device=str(device),
-            on_reception_over=stream.end_reception,
+            on_reception_over=buffer.end_reception,
             on_stop=stream.stop,
             on_error=on_error,
             on_simulation_over=stream.simulation_over,

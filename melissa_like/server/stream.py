@@ -23,7 +23,6 @@ class Stream:
         self._buffer = buffer
         self._training_over: set[int] = set()
         self._validation_over: set[int] = set()
-        self._reception_over = False
         self.stop_reason: str | None = None
 
     @property
@@ -42,22 +41,22 @@ class Stream:
         over = self._training_over if simulation < self._num_simulations else self._validation_over
         over.add(simulation)
 
-    def end_reception(self) -> None:
-        """Nothing more comes at all: the buffer is drained."""
-        self._buffer.end_reception()
-        self._reception_over = True
-
     def stop(self, reason: str) -> None:
         """The launcher ends the study."""
         self.stop_reason = reason
 
     @property
     def end(self) -> TrainingEnd:
-        """Why the training ended; asked when it has, and its last draws are settled."""
+        """Why the training ended; asked when it has, and its last draws are settled.
+
+        Raises:
+            BufferClosedError: the buffer was closed.
+        """
         if self.stop_reason is not None:
             return "stopped"
-        # An empty buffer alone proves nothing: samples may still come.
-        return "drained" if self._reception_over and self._buffer.population().size == 0 else "max_batches"
+        # Nothing to draw alone proves nothing (more may come), nor do samples that are held: they had all their views.
+        offer = self._buffer.offer()
+        return "drained" if offer.reception_over and offer.held == 0 else "max_batches"
 
     def local_state(self) -> LocalState:
         """This rank's part of the agreement."""
