@@ -134,6 +134,22 @@ def test_max_batches_reached_while_the_buffer_drains_do_not_complete_the_study(t
     assert ran.report["samples"]["trained_on"] < ran.report["samples"]["expected"] == 12
 
 
+def test_a_solver_in_a_thread_ends_between_two_steps_once_the_study_has_ended(tmp_path: Path) -> None:
+    overrides = [*marked("endless"), "solver.num_steps=null", "launcher=inline", "training.max_batches=3"]
+    ran = melissa_like(tmp_path / "study", *overrides)
+    assert ran.code == 0, ran.err
+    assert ran.report["outcome"] == "stopped"
+
+
+def test_what_cannot_be_ended_does_not_take_the_report_with_it(tmp_path: Path) -> None:
+    overrides = [*marked(), "launcher=inline", "launcher.backend._target_=tests.plugins.backends.StubbornBackend"]
+    ran = melissa_like(tmp_path / "study", *overrides)
+    assert ran.code == 2
+    assert "the thread job-stubborn still runs" in ran.err
+    assert ran.report["outcome"] == "completed"
+    assert counts(ran) == (48, 48, 48, 0)
+
+
 @pytest.mark.mpi
 def test_what_a_study_leaves_behind(tmp_path: Path) -> None:
     """The default study made small: surrogate, figures, events, logs, report; and only its user may read the secret."""
