@@ -283,8 +283,8 @@ class Shell:
                 self._peers.tell(f"{job}/0", say.Stop(reason=reason))
             case do.ReleaseRank(job=job, rank=rank, reason=reason):
                 self._peers.tell(f"{job}/{rank}", say.Stop(reason=reason))
-            case do.AnnounceSimulationOver(simulation=simulation):
-                self._tell_servers(say.SimulationOver(simulation=simulation))
+            case do.AnnounceSimulationOver(simulation=simulation, samples_given_up=given_up):
+                self._tell_servers(say.SimulationOver(simulation=simulation, samples_given_up=given_up))
             case do.AnnounceReceptionOver(num_samples=num_samples):
                 self._tell_servers(say.ReceptionOver(num_samples=num_samples))
             case do.EndStudy(outcome=outcome, reason=reason):

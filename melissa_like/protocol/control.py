@@ -236,9 +236,14 @@ class ServerFailed(_Message, frozen=True, kw_only=True):
 
 
 class SimulationOver(_Message, frozen=True, kw_only=True):
-    """A simulation is complete or given up: nothing of it is kept but the delivered steps."""
+    """A simulation is complete or given up: nothing of it is kept but the delivered steps.
+
+    Attributes:
+        samples_given_up: training samples that will never come.
+    """
 
     simulation: int
+    samples_given_up: int
 
 
 class ReceptionOver(_Message, frozen=True, kw_only=True):

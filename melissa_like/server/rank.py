@@ -54,7 +54,7 @@ def run_server_rank(run_dir: Path, *, rank: int, transport: Transport) -> int:
         # first; the reception is open before the ranks meet, because jobs wait for every rank's hello.
         buffer = make_buffer(config, rank, device)
         validation = ValidationSet(layout_of(config.solver))
-        stream = Stream(config, buffer)
+        stream = Stream(config, buffer, rank)
         recorder, sinks = make_sinks(config, run_dir, rank)
         for sink in sinks:
             stack.callback(sink.close)

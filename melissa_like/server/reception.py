@@ -48,7 +48,8 @@ class Reception:
         on_reception_over: nothing more comes; on the control thread.
         on_stop: the launcher ends the study; on the control thread.
         on_error: one of the two threads died of this exception.
-        on_simulation_over: nothing more comes of a simulation; on the control thread.
+        on_simulation_over: nothing more comes of a simulation, and so many training samples never will; on the control
+            thread.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class Reception:
         on_reception_over: Callable[[], None],
         on_stop: Callable[[str], None],
         on_error: Callable[[BaseException], None],
-        on_simulation_over: Callable[[int], None] = lambda simulation: None,
+        on_simulation_over: Callable[[int, int], None] = lambda simulation, given_up: None,
     ) -> None:
         self._stack = ExitStack()
         self._rank = rank
@@ -89,9 +90,9 @@ class Reception:
             on_error=on_error,
         )
 
-        def forget(simulation: int) -> None:
+        def forget(simulation: int, given_up: int) -> None:
             self.receiver.forget(simulation)
-            on_simulation_over(simulation)
+            on_simulation_over(simulation, given_up)
 
         self.reporter = Reporter(
             socket=transport.control_client(connection.endpoint, f"server-{rank}".encode()),

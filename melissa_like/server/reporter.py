@@ -40,12 +40,12 @@ class Orders:
     """What to do when the launcher speaks; called on the control thread, must not block.
 
     Attributes:
-        simulation_over: nothing more comes of a simulation.
+        simulation_over: nothing more comes of a simulation; so many training samples of it never will.
         reception_over: nothing more comes at all.
         stop: end at the next agreed training step, with the reason.
     """
 
-    simulation_over: Callable[[int], None]
+    simulation_over: Callable[[int, int], None]
     reception_over: Callable[[], None]
     stop: Callable[[str], None]
 
@@ -159,8 +159,8 @@ class Reporter:
 
     def _obey(self, message: ControlMessage) -> None:
         match message:
-            case SimulationOver(simulation=simulation):
-                self._orders.simulation_over(simulation)
+            case SimulationOver(simulation=simulation, samples_given_up=given_up):
+                self._orders.simulation_over(simulation, given_up)
             case ReceptionOver():
                 self._orders.reception_over()
             case Stop(reason=reason):

@@ -14,7 +14,8 @@ __all__ = ["Stream"]
 class Stream:
     """Deliveries, simulations over, whether the launcher wants an end, and how the training came to one."""
 
-    def __init__(self, config: Config, buffer: SampleBuffer) -> None:
+    def __init__(self, config: Config, buffer: SampleBuffer, rank: int) -> None:
+        self._rank = rank
         self._num_simulations = config.study.num_simulations
         self._num_validation = config.study.num_validation_simulations
         self._num_steps = config.solver.num_steps
@@ -23,6 +24,7 @@ class Stream:
         self._buffer = buffer
         self._training_over: set[int] = set()
         self._validation_over: set[int] = set()
+        self._samples_given_up = 0
         self.stop_reason: str | None = None
 
     @property
@@ -36,8 +38,9 @@ class Stream:
             return self._num_simulations * self._num_server_ranks
         return self._num_simulations * self._num_steps
 
-    def simulation_over(self, simulation: int) -> None:
-        """Nothing more comes of a simulation."""
+    def simulation_over(self, simulation: int, samples_given_up: int) -> None:
+        """Nothing more comes of a simulation, and so many training samples of it never will."""
+        self._samples_given_up += samples_given_up
         over = self._training_over if simulation < self._num_simulations else self._validation_over
         over.add(simulation)
 
@@ -67,6 +70,9 @@ class Stream:
         else:
             # Draws go on after the last delivery, and their number is known: a schedule shall end with the last one.
             delivered = self._buffer.population().draws // self._views
+        if self._num_steps is not None and self._rank == 0:
+            # What will never come counts as come, or the schedule would not end; every rank hears of it, one says it.
+            delivered += self._samples_given_up
         return LocalState(
             delivered=delivered,
             validation_ready=0 < self._num_validation == len(self._validation_over),

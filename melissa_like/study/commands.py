@@ -98,9 +98,10 @@ class ReleaseRank:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnnounceSimulationOver:
-    """Tell the server ranks that nothing more comes of a simulation."""
+    """Tell the server ranks that nothing more comes of a simulation, and how many training samples that costs."""
 
     simulation: int
+    samples_given_up: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -328,7 +328,7 @@ class StudyState:
             self._check_fruit(simulation, detail)
             return
         self.simulations.give_up(simulation, self.settings.num_steps)
-        self._want(AnnounceSimulationOver(simulation=simulation.simulation))
+        self._want(AnnounceSimulationOver(simulation=simulation.simulation, samples_given_up=simulation.num_given_up))
         allowed = self.settings.max_failed_fraction * len(self.simulations)
         if self.simulations.num_given_up > allowed:
             self._end(

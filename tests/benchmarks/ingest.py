@@ -183,7 +183,7 @@ def ours(nbytes: int, buffer: SampleBuffer, split: str, *, shares_memory: bool) 
             socket=memory.control_client(launcher.endpoint, b"server-0"),
             identity=IDENTITY,
             hello=ServerHello(rank=0, endpoint=parts.endpoint, host="", pid=0, device="cpu"),
-            orders=Orders(simulation_over=lambda s: None, reception_over=lambda: None, stop=lambda r: None),
+            orders=Orders(simulation_over=lambda s, n: None, reception_over=lambda: None, stop=lambda r: None),
             measure=dict,
             put_waits=lambda: receiver.put_waits,
             sinks=(),

@@ -50,7 +50,9 @@ def made(socket: Any) -> Reporter:
         socket=socket,
         identity=IDENTITY,
         hello=ServerHello(rank=0, endpoint="memory://parts", host="here", pid=1, device="cpu"),
-        orders=Orders(simulation_over=lambda simulation: None, reception_over=lambda: None, stop=lambda reason: None),
+        orders=Orders(
+            simulation_over=lambda simulation, given_up: None, reception_over=lambda: None, stop=lambda reason: None
+        ),
         measure=dict,
         put_waits=lambda: False,
         sinks=(),

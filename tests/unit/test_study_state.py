@@ -175,6 +175,7 @@ def test_a_given_up_simulation_is_counted_and_the_study_goes_on() -> None:
     study.delivered(given, steps=(0,), parts=2)
     commands = study.on(ev.JobEnded(job="job-0001", exit_code=1, message="exit code 1"))
     assert kinds(commands) == ["AnnounceSimulationOver", "SubmitJob"]
+    assert commands[0] == do.AnnounceSimulationOver(simulation=0, samples_given_up=1)
     ledger = study.state.simulations
     assert (ledger.num_given_up, ledger.samples_given_up, ledger.samples_delivered) == (1, 1, 1)
     assert study.state.outcome is None
