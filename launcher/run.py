@@ -31,7 +31,7 @@ from melissa_like.protocol import Connection, write_connection
 from melissa_like.sampling import ParameterSource, parameter_source
 from melissa_like.study import Journal, StudySettings, StudyState
 
-__all__ = ["Launch", "plan_study", "prepare", "run_study"]
+__all__ = ["Launch", "initial_state", "plan_study", "prepare", "run_study"]
 
 _STATUS_EVERY_S = 1.0
 _CLOSE_S = 5.0
@@ -92,7 +92,7 @@ class Launch:
         self._stack = ExitStack()
         self._started_at = time.monotonic()
         self._status_at = 0.0
-        self.state = StudyState(_settings(config, source), source.draw)
+        self.state = initial_state(config, source)
 
     def __enter__(self) -> "Launch":
         with ExitStack() as stack:
@@ -233,9 +233,10 @@ def _source(config: Config) -> ParameterSource:
         raise ConfigurationError(f"sampling.design: {error}") from error
 
 
-def _settings(config: Config, source: ParameterSource) -> StudySettings:
+def initial_state(config: Config, source: ParameterSource) -> StudyState:
+    """A study in which nothing has happened; the events of its journal, handled in order, bring it to its end."""
     total = config.study.num_simulations + config.study.num_validation_simulations
-    return StudySettings(
+    settings = StudySettings(
         purposes=tuple(source.purpose(simulation) for simulation in range(total)),
         parameters=tuple(config.solver.parameters),
         num_steps=config.solver.num_steps,
@@ -249,6 +250,7 @@ def _settings(config: Config, source: ParameterSource) -> StudySettings:
         delivery_timeout_s=config.launcher.delivery_timeout_s,
         start_timeout_s=config.launcher.start_timeout_s,
     )
+    return StudyState(settings, source.draw)
 
 
 @contextmanager

@@ -141,9 +141,9 @@ class Shell:
         """Handle an event: its line goes into the journal before any of its commands is carried out."""
         now = time.monotonic()
         commands = self._state.handle(event, now)
-        if commands or not isinstance(event, ev.Tick):
-            drawn = {c.simulation: c.parameters for c in commands if isinstance(c, do.Assign)}
-            self._journal.append(Entry(at_s=now, event=event, parameters=drawn))
+        # Each one, for a tick without commands may still have failed an attempt; ticks come when a clock runs out only.
+        drawn = {c.simulation: c.parameters for c in commands if isinstance(c, do.Assign)}
+        self._journal.append(Entry(at_s=now, event=event, parameters=drawn))
         for command in commands:
             self._carry_out(command)
 

@@ -152,3 +152,13 @@ def endless(parameters: Mapping[str, float], comm: Any) -> Iterator[tuple[int, d
     for step in itertools.count():
         time.sleep(0.01)
         yield step, {"mark": np.zeros((8, 4))} if step < 12 else {}
+
+
+def hangs_once(parameters: Mapping[str, float], comm: Any, *, folder: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The first attempt of the third simulation stands still after two steps."""
+    for step, fields in marked(parameters, comm):
+        mark = Path(folder) / "hung"
+        if parameters["number"] == 2 and step == 2 and not mark.exists():
+            mark.touch()
+            time.sleep(3600)
+        yield step, fields
