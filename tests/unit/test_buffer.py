@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from melissa_like.buffer import BatchMemory, BufferClosedError, HostStorage, SampleBuffer, fifo, firo, reservoir
 from melissa_like.buffer.pins import Pins
-from melissa_like.buffer.policies import AlwaysOpen, Uniform, UniformSeen
+from melissa_like.buffer.policies import AlwaysOpen, FillTo, Uniform, UniformSeen
 from melissa_like.buffer.slots import SlotSet
 from melissa_like.records import FieldSpec, Layout, SampleKey
 
@@ -386,6 +386,29 @@ class Pausing(HostStorage):
     def read(self, *args: Any) -> BatchMemory:
         self.pause("read")
         return super().read(*args)
+
+
+def test_draws_that_were_offered_stand_while_a_sample_is_being_replaced() -> None:
+    """With the watermark at the capacity the buffer must not look smaller in between."""
+    storage = Pausing(pause_in="")
+    buffer = SampleBuffer(
+        storage, capacity=7, selector=Uniform(), evictor=UniformSeen(), gate=FillTo(7), draws_until_removed=None
+    )
+    for number in range(7):
+        put(buffer, number)
+    while buffer.population().unseen:
+        drawn(buffer, 7)
+    reserved = buffer.reserve()
+    storage.pause_in = "write"
+    thread = threading.Thread(target=lambda: put(buffer, 7))
+    thread.start()
+    assert storage.paused.wait(DEADLINE_S)
+    assert len(drawn(buffer, 20)) == 20
+    storage.go_on.set()
+    thread.join(DEADLINE_S)
+    assert not thread.is_alive()
+    buffer.abandon(reserved)
+    assert (buffer.population().size, buffer.population().evicted) == (7, 1)
 
 
 @pytest.mark.parametrize("copy", ["gather", "write", "write without a spare slot", "read"])
