@@ -153,10 +153,19 @@ class _BufferPool:
 
 
 class ZmqPartReceiver:
-    def __init__(self, context: zmq.Context[Socket], host: str, queue_length: int, *, shares_memory: bool) -> None:
+    def __init__(
+        self,
+        context: zmq.Context[Socket],
+        host: str,
+        queue_length: int,
+        *,
+        max_nbytes: int | None,
+        shares_memory: bool,
+    ) -> None:
         self._socket = context.socket(zmq.PULL)
         set_options(self._socket)
         self._socket.setsockopt(zmq.RCVHWM, queue_length)
+        self._socket.setsockopt(zmq.MAXMSGSIZE, -1 if max_nbytes is None else max(max_nbytes, _HEADER_LIMIT))
         self.endpoint = bind(self._socket, f"tcp://{host}:*")
         self._mappings = Mappings()
         self._probe = Probe() if shares_memory else None
