@@ -568,3 +568,20 @@ def test_settings_that_cannot_work_are_refused(make: object, words: str) -> None
 def test_fields_keep_their_dtype() -> None:
     buffer = fifo(LAYOUT, 2)
     assert buffer.batch_memory(1, pinned=False).fields["flag"].dtype is torch.uint8
+
+
+def test_memory_that_no_slot_stands_for_is_used_again() -> None:
+    buffer = fifo(LAYOUT, 4, spare_slots=1)
+    spare = buffer.reserve()
+    first = buffer.reserve()
+    first.fields[0][:] = 7
+    first.fields[1][:] = 7
+    labels = {"key": SampleKey(7, 14), "time": 0.7, "parameters": np.array([7.5])}
+    assert buffer.commit(first, **labels, timeout_s=SOON)  # type: ignore[arg-type]
+    second = buffer.reserve()
+    assert second.fields[0] is first.fields[0]
+    second.fields[0][:] = -1
+    buffer.abandon(second)
+    assert buffer.reserve().fields[0] is first.fields[0]
+    buffer.abandon(spare)
+    assert drawn(buffer, 1) == [7]
