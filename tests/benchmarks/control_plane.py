@@ -128,7 +128,7 @@ def launcher(run_dir: Path) -> None:
     requested = [entry.at_s for entry in read_journal(run_dir) if isinstance(entry.event, ev.JobRequested)]
     delivered = [entry.at_s for entry in read_journal(run_dir) if isinstance(entry.event, ev.Delivered)]
     cpu = resource.getrusage(resource.RUSAGE_SELF)
-    print(
+    sys.stdout.write(
         json.dumps(
             {
                 "rate": NUM_SIMULATIONS / (delivered[-1] - requested[0]),
@@ -225,7 +225,7 @@ def inline(run_dir: Path) -> None:
     assert report["outcome"] == "completed", report
     requested = [entry.at_s for entry in read_journal(run_dir) if isinstance(entry.event, ev.JobRequested)]
     rss = 1024.0 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(json.dumps({"rate": NUM_SIMULATIONS / (requested[-1] - requested[0]), "rss": rss}))
+    sys.stdout.write(json.dumps({"rate": NUM_SIMULATIONS / (requested[-1] - requested[0]), "rss": rss}))
 
 
 # -- replay -----------------------------------------------------------------------------------------------------------
@@ -271,7 +271,7 @@ def replay(run_dir: Path) -> None:
     seconds = time.perf_counter() - started
     assert state.reception_over
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(
+    sys.stdout.write(
         json.dumps(
             {"rate": count / seconds, "rss": 1024.0 * after, "grown": 1024.0 * (after - before), "events": float(count)}
         )
