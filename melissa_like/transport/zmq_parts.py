@@ -22,6 +22,7 @@ __all__ = ["ZmqPartReceiver", "ZmqPartSender"]
 _HEADER_LIMIT = 4096
 _COPIED_BELOW_BYTES = 32 * 1024
 _MARK_EVERY_BYTES = 2**20
+_MESSAGE_OVERHEAD_BYTES = 512  # what ZeroMQ holds besides: it is most of a small message
 
 
 @dataclass(slots=True)
@@ -59,7 +60,7 @@ class ZmqPartSender:
     def send(
         self, destination: int, header: bytes, nbytes: int, fill: Callable[[memoryview], None], timeout_s: float
     ) -> bool:
-        weight = len(header) + nbytes  # an empty payload is in flight, too
+        weight = len(header) + nbytes + _MESSAGE_OVERHEAD_BYTES
         if not self._wait_for(lambda: self._has_room(weight), timeout_s):
             return False
         self._in_flight_bytes += weight
