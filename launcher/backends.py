@@ -9,9 +9,9 @@ import shutil
 import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from melissa_like.client.runner import read_solver_call, run_plugin
 from melissa_like.client.session import JOB_VARIABLE, RUN_DIR_VARIABLE, Client
@@ -176,10 +176,26 @@ class InlineBackend:
         call = read_solver_call(run_dir)
         client = Client(None, transport=self._transport, connection=read_connection(run_dir), job=spec.name)
         try:
-            run_plugin(call.resolve(), call.options, client, None)
+            run_plugin(_cancelable(call.resolve(), canceled), call.options, client, None)
         except StudyStoppedError:
             return 3
         return 0
+
+
+def _cancelable(solve: Callable[..., Iterable[Any]], canceled: threading.Event) -> Callable[..., Iterable[Any]]:
+    """The plug-in, ended between two of its steps once its job is canceled: a thread cannot be killed."""
+
+    def steps(yielded: Iterable[Any]) -> Iterator[Any]:
+        for item in yielded:
+            if canceled.is_set():
+                raise StudyStoppedError("the job was canceled")
+            yield item
+
+    def cancelable(*arguments: Any, **options: Any) -> Iterable[Any]:
+        yielded = solve(*arguments, **options)
+        return steps(yielded) if isinstance(yielded, Iterable) else yielded  # else the runner says what is wrong
+
+    return cancelable
 
 
 def _solver_command(config: Config) -> tuple[str, ...]:

@@ -205,7 +205,7 @@ def _receive(config: Config, run_dir: Path, transport: Any, sink: CheckingSink, 
             continue
         if errors:
             raise errors[0]
-        reception.finish({}, ())
+        reception.finish("drained", {}, ())
     return 0
 
 

@@ -1,5 +1,6 @@
 """The report and the status of a study: plain dictionaries from the state and from what the server ranks said."""
 
+from collections import Counter
 from typing import Any
 
 from melissa_like.config import Config, capacity_per_rank
@@ -45,6 +46,8 @@ def make_report(config: Config, state: StudyState, seen: Observations, elapsed_s
             "trained_on": _sum(ranks, "samples", "trained_on"),
             "lost": expected - delivered - given_up,
         },
+        "refused": _refused(ranks),
+        "refused_control_messages": dict(seen.refused),
         "training": training or None,
         "validation": {**first["validation"], "history": list(seen.history)} if first.get("validation") else None,
         "ingest": {
@@ -58,6 +61,14 @@ def make_report(config: Config, state: StudyState, seen: Observations, elapsed_s
             "bottleneck": _bottleneck(waited_data, waited_buffer),
         },
     }
+
+
+def _refused(ranks: list[dict[str, dict[str, Any]]]) -> dict[str, int]:
+    """Parts that were not taken, by reason; `samples.rejected` is their sum."""
+    total: Counter[str] = Counter()
+    for rank in ranks:
+        total.update(rank.get("refused", {}))
+    return dict(total)
 
 
 def _sum(ranks: list[dict[str, dict[str, Any]]], group: str, name: str) -> int | float:

@@ -134,12 +134,19 @@ class Launch:
             look=self._look,
         )
 
-    def run(self) -> dict[str, Any]:
-        """The report."""
+    def run(self) -> None:
+        """Block until the verdict, and until nothing of the study is left.
+
+        Raises:
+            DeadlineExceededError: there is a verdict, but something could not be ended.
+        """
         with _signals(self._shell.interrupt):
             self._shell.run()
             self._executor.close(self._config.launcher.grace_s + _CLOSE_S)
         self._look()
+
+    def report(self) -> dict[str, Any]:
+        """What is known of the study now."""
         elapsed = time.monotonic() - self._started_at
         return make_report(self._config, self.state, self._shell.observations, elapsed)
 
@@ -161,6 +168,7 @@ def run_study(composed: DictConfig, run_dir: Path) -> dict[str, Any]:
     Raises:
         ConfigurationError: it cannot be run; nothing was started.
         StudyFailedError: the run directory is full, or cannot be written any more; what was started has been ended.
+        DeadlineExceededError: something of it could not be ended; the report is written all the same.
     """
     try:
         return _run_study(composed, run_dir)
@@ -184,8 +192,12 @@ def _run_study(composed: DictConfig, run_dir: Path) -> dict[str, Any]:
         executor=lambda on_change: backend.executor(config, on_change),
         server_spec=lambda rank: backend.server_spec(config, run_dir, rank),
     ) as launch:
-        report = launch.run()
-    write_json(run_dir / REPORT_FILE, report)
+        try:
+            launch.run()
+        finally:
+            report = launch.report()
+            if launch.state.outcome is not None:  # what cannot be ended must not take the verdict with it
+                write_json(run_dir / REPORT_FILE, report)
     return report
 
 

@@ -5,7 +5,7 @@ each end of a process becomes an event; the event is journaled, then handled, th
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 from melissa_like.config import Config, layout_of, routing_of
 from melissa_like.launcher.executors import Executor, JobSpec, JobState, JobUpdate, log_tail
 from melissa_like.launcher.peers import Peers
+from melissa_like.launcher.vetting import fault_of
 from melissa_like.protocol import control as say
 from melissa_like.study import Entry, Journal, StudyState
 from melissa_like.study import commands as do
@@ -26,18 +27,28 @@ _LOG_LINES = 15
 
 @dataclass(slots=True, kw_only=True)
 class Observations:
-    """What the server ranks reported besides deliveries: for the view and the report."""
+    """What was seen besides events, for the view and the report: what server ranks told, and control messages refused.
+
+    Attributes:
+        metrics: the last ones, by server rank.
+        summaries: of the training, by server rank.
+        history: all validations, oldest first.
+        refused: control messages that were not for this study, by reason.
+    """
 
     metrics: dict[int, dict[str, float]] = field(default_factory=dict)
     summaries: dict[int, dict[str, dict[str, Any]]] = field(default_factory=dict)
     history: tuple[dict[str, float], ...] = ()
+    refused: Mapping[str, int] = field(default_factory=dict)
 
 
 class Shell:
     """Carries out what the study wants.
 
     Args:
-        specs: builds what the executor starts: of a solver job by its name, of a server rank by its number.
+        solver_spec: what the executor starts as a solver job, by its name.
+        server_spec: what it starts as a server rank, by its number.
+        log: where the output of a job or server rank goes, by its name.
         look: called about four times a second, for the view and the status file.
     """
 
@@ -70,7 +81,7 @@ class Shell:
         self._heard_at: dict[str, float] = {}
         self._turned_at = 0.0
         self._interruption: str | None = None
-        self.observations = Observations()
+        self.observations = Observations(refused=peers.refused)
 
     # -- from outside -------------------------------------------------------------------------------------------------
 
@@ -97,7 +108,7 @@ class Shell:
             self._happen(ev.Interrupted(reason=reason))
         received = self._peers.receive(self._patience())
         if received is not None and received[1] is not None:
-            self._hear(*received)
+            self._vet(received[0], received[1])
         for update in self._executor.poll():
             self._notice(update)
         self._peers.repeat()
@@ -138,7 +149,19 @@ class Shell:
 
     # -- messages and process ends become events ----------------------------------------------------------------------
 
-    def _hear(self, peer: str, message: say.ControlMessage | None) -> None:
+    def _vet(self, peer: str, message: say.ControlMessage) -> None:
+        fault = fault_of(
+            peer,
+            message,
+            num_simulations=len(self._state.simulations),
+            num_server_ranks=self._config.launcher.num_server_ranks,
+        )
+        if fault is None:
+            self._hear(peer, message)
+        else:
+            self._happen(ev.ProtocolBroken(message=fault))
+
+    def _hear(self, peer: str, message: say.ControlMessage) -> None:
         match message:
             case say.Metrics(rank=rank, values=values):
                 self.observations.metrics[rank] = values
@@ -157,16 +180,24 @@ class Shell:
             case say.ServerHello(rank=rank, endpoint=endpoint):
                 self._endpoints[rank] = endpoint
                 self._happen(ev.ServerReady(rank=rank))
-            case say.ServerFinished(rank=rank, summary=summary, history=history):
+            case say.ServerFinished(rank=rank, end=end, summary=summary, history=history):
                 self.observations.summaries[rank] = summary
                 self.observations.history = history or self.observations.history
-                self._happen(ev.ServerTrained(rank=rank))
+                self._happen(ev.ServerTrained(rank=rank, end=end))
             case say.ServerFailed(rank=rank, message=text):
                 self._happen(ev.ServerEnded(rank=rank, message=text))
             case say.Pressure(rank=rank, put_waits=put_waits):
                 self._happen(ev.PressureChanged(rank=rank, put_waits=put_waits))
-            case say.RejectedPart(rank=rank, simulation=simulation, attempt=attempt, message=text):
-                self._happen(ev.PartRejected(rank=rank, simulation=simulation, attempt=attempt, message=text))
+            case say.RejectedPart():
+                self._happen(
+                    ev.PartRejected(
+                        rank=message.rank,
+                        simulation=message.simulation,
+                        attempt=message.attempt,
+                        message=message.message,
+                        breaks_contract=message.breaks_contract,
+                    )
+                )
             case say.Hello(job=job, num_ranks=num_ranks):
                 self._happen(ev.JobSaidHello(job=job, num_ranks=num_ranks))
             case say.Request(job=job):
@@ -196,7 +227,7 @@ class Shell:
             case say.Acknowledge():
                 pass
             case _:
-                raise AssertionError(f"{peer} told the launcher {type(message).__name__}")
+                raise AssertionError(f"{type(message).__name__} of {peer} should not have passed the vetting")
 
     def _notice(self, update: JobUpdate) -> None:
         name = update.name

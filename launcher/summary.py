@@ -38,6 +38,9 @@ def print_report(report: Mapping[str, Any], run_dir: Path) -> None:
         ("samples", _counts({k: v for k, v in report["samples"].items() if k != "lost"})),
         ("lost", report["samples"]["lost"]),
     ]
+    refused = {**report["refused"], **report["refused_control_messages"]}
+    if refused:
+        lines.append(("refused", ", ".join(f"{count} {reason}" for reason, count in refused.items())))
     if report["training"]:
         training = report["training"]
         lines.append(

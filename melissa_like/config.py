@@ -121,7 +121,8 @@ class TransportConfig:
         routing: `sample` spreads the steps of a simulation over the server ranks, `trajectory` keeps them together.
         budget_bytes: memory in flight of one client rank.
         shared_memory: ranks of the server's own node hand large payloads over through shared memory.
-        heartbeat_s: a client whose send stays blocked this long asks the launcher; liveness messages come as often.
+        heartbeat_s: a client rank whose send stays blocked this long asks the launcher whether the study lives, and
+            again each time it has passed without the send going on.
     """
 
     host: str = "127.0.0.1"
@@ -200,7 +201,8 @@ class LauncherConfig:
         backend: import path of what starts processes and carries messages.
         max_jobs: solver jobs alive at once.
         max_attempts: executions of one simulation before it is given up.
-        max_failed_starts: jobs in a row that may end before their hello.
+        max_failed_starts: jobs in a row that may end before they are given a simulation. When this many attempts, or
+            max_attempts if that is more, have failed before the study's first sample was delivered, it fails as well.
         max_failed_fraction: of the simulations; when more are given up, the study fails.
         num_server_ranks: one per device.
         step_timeout_s: a running simulation without a new time step for so long is failed (the clock stands still

@@ -39,7 +39,7 @@ class Completed(msgspec.Struct, frozen=True, kw_only=True, eq=False):
 
 
 class Reason(StrEnum):
-    """Why a part was refused. The first four happen in a sound study, the others are a solver's fault."""
+    """Why a part was refused. The first four happen in a sound study, the others mostly are a solver's fault."""
 
     OTHER_STUDY = "of another study"
     OTHER_INCARNATION = "of another incarnation of the launcher or the server"
@@ -55,6 +55,11 @@ class Reason(StrEnum):
     OUTSIDE = "box outside the global shape"
     SAME_BOX_TWICE = "same box twice"
     OVERLAP = "overlapping boxes"
+
+    @property
+    def is_loss(self) -> bool:
+        """Whether a message was lost on the way, as a reconnect may do, so that another attempt can do better."""
+        return self is Reason.NOT_OPENED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +78,7 @@ class Refusal:
 
     @property
     def is_fault(self) -> bool:
-        """Whether the solver broke its contract; else it is harmless."""
+        """Whether the attempt cannot go on: the solver broke its contract, or a message was lost; else harmless."""
         return self.reason not in _HARMLESS
 
     @property

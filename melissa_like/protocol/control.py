@@ -4,7 +4,7 @@ One class per thing said. An `Envelope` carries one message with the study's ide
 acknowledgement (`melissa_like.protocol.link`).
 """
 
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import msgspec
 
@@ -34,6 +34,7 @@ __all__ = [
     "ServerHello",
     "SimulationOver",
     "Stop",
+    "TrainingEnd",
     "Welcome",
     "WireField",
     "decode_envelope",
@@ -51,7 +52,7 @@ class _Message(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Hello(_Message, frozen=True, kw_only=True):
-    """A solver job has started (rank 0), or another of its ranks is blocked and opens its own connection."""
+    """A solver job has started: said by rank 0, once. Another rank begins its own connection with `Blocked`."""
 
     job: str
     rank: int
@@ -183,13 +184,18 @@ class Progress(_Message, frozen=True, kw_only=True):
 
 
 class RejectedPart(_Message, frozen=True, kw_only=True):
-    """A part was refused because the solver broke its contract; harmless refusals are only counted."""
+    """A part was refused so that its attempt cannot complete; harmless refusals are only counted.
+
+    Attributes:
+        breaks_contract: another attempt would do the same; else something was lost on the way.
+    """
 
     rank: int
     simulation: int
     attempt: int
     reason: str
     message: str
+    breaks_contract: bool
 
 
 class Pressure(_Message, frozen=True, kw_only=True):
@@ -206,10 +212,15 @@ class Metrics(_Message, frozen=True, kw_only=True):
     values: dict[str, float]
 
 
+#: Why the training of a server rank ended: nothing is left of a finished reception, enough batches, or told to.
+TrainingEnd: TypeAlias = Literal["drained", "max_batches", "stopped"]
+
+
 class ServerFinished(_Message, frozen=True, kw_only=True):
     """The training of a server rank has ended; the summary goes into the report."""
 
     rank: int
+    end: TrainingEnd
     summary: dict[str, dict[str, float | int | str | None]]
     history: tuple[dict[str, float], ...] = ()
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from melissa_like.assembly import Reason
 from melissa_like.buffer import SampleBuffer
 from melissa_like.config import Config, capacity_per_rank, layout_of, load_config, watermark_per_rank
 from melissa_like.errors import ConfigurationError, ReceptionFailedError, TrainingDivergedError
@@ -93,7 +94,7 @@ def run_server_rank(run_dir: Path, *, rank: int, transport: Transport) -> int:
                     if config.monitoring.figures:
                         _draw_figures(config, run_dir, surrogate, validation, recorder, telemetry)
                 told = _summary(summary, loader.counters(), buffer, reception, telemetry)
-                reception.finish(told, telemetry.history())
+                reception.finish(stream.end, told, telemetry.history())
         except (ConfigurationError, TrainingDivergedError) as error:
             sys.stderr.write(f"{error}\n")
             return 2
@@ -189,13 +190,17 @@ def _summary(
     population = buffer.population()
     receiver = reception.receiver
     streamed_s = (receiver.last_at or 0.0) - (receiver.first_at or 0.0)
+    rejected = {
+        reason: count for reason, count in dict(receiver.refused).items() if reason != Reason.DUPLICATE_SAMPLE.value
+    }
     last = telemetry.validations[-1] if telemetry.validations else None
     return {
         "samples": {
             "trained_on": population.puts - population.unseen,
             "duplicates_dropped": reception.assembler.duplicates_dropped,
-            "rejected": sum(receiver.refused.values()) - reception.assembler.duplicates_dropped,
+            "rejected": sum(rejected.values()),
         },
+        "refused": rejected,
         "training": {
             "batches": summary.batches,
             "samples": summary.samples,

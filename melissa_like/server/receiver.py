@@ -5,6 +5,7 @@ ones. The second is back-pressure: the solvers feel it, and the launcher is told
 dropped; an exception closes the buffer, so that the trainer's next draw raises it.
 """
 
+import sys
 import threading
 import time
 from collections import Counter, deque
@@ -128,7 +129,7 @@ class Receiver:
             return
         header, placement = self._header, self._placement
         if received.fault is not None:
-            self.refused["malformed message"] += 1
+            self._refuse("malformed message", received.fault)
             if placement is not None:
                 self._assembler.drop(placement)
             return
@@ -157,8 +158,8 @@ class Receiver:
             return placement.target
         try:
             header = decode(encoded)
-        except ProtocolError:
-            self.refused["malformed header"] += 1
+        except ProtocolError as error:
+            self._refuse("malformed header", str(error))
             return None
         if header.kind is Kind.OPEN:
             refusal = self._assembler.refuse_open(header)
@@ -180,10 +181,16 @@ class Receiver:
         """Count a refusal; a fault is told. True if the part still counts as received: the sample was there already."""
         if refusal is None:
             return True
-        self.refused[refusal.reason.value] += 1
+        self._refuse(refusal.reason.value, refusal.message)
         if refusal.is_fault:
             self._tell(Rejection(refusal.simulation, refusal.attempt, refusal.reason.value, refusal.message))
         return refusal.counts_as_received
+
+    def _refuse(self, reason: str, message: str) -> None:
+        """Count; the first of each reason goes into the rank's log, for there may be millions."""
+        self.refused[reason] += 1
+        if self.refused[reason] == 1:
+            sys.stderr.write(f"a part was refused ({reason}; more are only counted): {message}\n")
 
     def _commit(self, completed: Completed) -> bool:
         sink = self._sinks[completed.purpose]

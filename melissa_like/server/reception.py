@@ -15,7 +15,7 @@ from melissa_like.assembly import Assembler, Reservation
 from melissa_like.config import Config, layout_of, routing_of
 from melissa_like.monitoring import Sink
 from melissa_like.protocol import read_connection
-from melissa_like.protocol.control import ControlMessage, ServerFailed, ServerFinished, ServerHello
+from melissa_like.protocol.control import ControlMessage, ServerFailed, ServerFinished, ServerHello, TrainingEnd
 from melissa_like.records import Purpose
 from melissa_like.server.receiver import Receiver, SampleSink
 from melissa_like.server.reporter import Orders, Reporter
@@ -127,9 +127,9 @@ class Reception:
     ) -> None:
         self._stack.close()
 
-    def finish(self, summary: dict[str, dict[str, Any]], history: Sequence[dict[str, float]]) -> None:
+    def finish(self, end: TrainingEnd, summary: dict[str, dict[str, Any]], history: Sequence[dict[str, float]]) -> None:
         """Tell the launcher that this rank has come to its end."""
-        self._tell(ServerFinished(rank=self._rank, summary=summary, history=tuple(history)))
+        self._tell(ServerFinished(rank=self._rank, end=end, summary=summary, history=tuple(history)))
 
     def fail(self, message: str) -> None:
         """Tell the launcher that this rank ends because of an error; the first one counts."""

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from melissa_like.assembly import Reason
 from melissa_like.monitoring import Sink
 from melissa_like.protocol.control import (
     ControlMessage,
@@ -86,6 +87,7 @@ class Reporter:
         self._pressed = False
         self._reported_at = 0.0
         self._measured_at = 0.0
+        self._woken_at = 0.0
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="control", daemon=True)
 
@@ -94,8 +96,16 @@ class Reporter:
         self._thread.start()
 
     def tell(self, news: Arrival | Rejection | ControlMessage) -> None:
-        """Hand over something to say; from any thread, never blocks."""
+        """Hand over something to say; from any thread, never blocks.
+
+        It is said within milliseconds, but for a part that completes no step. At full rate only every report wakes the
+        control thread, for a wake-up per sample would cost the receiving thread more than the sample.
+        """
         self._inbox.put(news)
+        if isinstance(news, Arrival) and (news.step is None or time.monotonic() - self._woken_at < _REPORT_EVERY_S):
+            return
+        self._woken_at = time.monotonic()
+        self._socket.wake()
 
     def close(self, timeout_s: float) -> None:
         """Say what is left, wait until the launcher has acknowledged it, and end the thread."""
@@ -117,7 +127,7 @@ class Reporter:
             self._socket.close(1.0)
 
     def _turn(self) -> None:
-        received = self._socket.receive(_REPORT_EVERY_S if not self._inbox.empty() else _WAIT_S)
+        received = self._socket.receive(self._patience())
         if received is not None:
             message = self._link.receive(received)
             if message is not None:
@@ -131,6 +141,11 @@ class Reporter:
         if now - self._measured_at >= self._interval_s:
             self._measured_at = now
             self._report_metrics(now)
+
+    def _patience(self) -> float:
+        """Short while something waits to be said, or may come without a wake-up."""
+        unwoken = time.monotonic() - self._woken_at < _REPORT_EVERY_S
+        return _REPORT_EVERY_S if unwoken or not self._inbox.empty() else _WAIT_S
 
     def _say_the_rest(self, deadline: float) -> None:
         self._report()
@@ -172,6 +187,7 @@ class Reporter:
                         attempt=news.attempt,
                         reason=news.reason,
                         message=news.message,
+                        breaks_contract=not Reason(news.reason).is_loss,
                     )
                 )
             else:

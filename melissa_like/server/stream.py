@@ -6,12 +6,13 @@ Written by the control thread, read by the loader's thread; each value is set by
 from melissa_like.buffer import SampleBuffer
 from melissa_like.config import Config
 from melissa_like.loading import LocalState
+from melissa_like.protocol.control import TrainingEnd
 
 __all__ = ["Stream"]
 
 
 class Stream:
-    """Deliveries, simulations over, and whether the launcher wants an end."""
+    """Deliveries, simulations over, whether the launcher wants an end, and how the training came to one."""
 
     def __init__(self, config: Config, buffer: SampleBuffer) -> None:
         self._num_simulations = config.study.num_simulations
@@ -43,6 +44,19 @@ class Stream:
     def stop(self, reason: str) -> None:
         """The launcher ends the study."""
         self.stop_reason = reason
+
+    @property
+    def end(self) -> TrainingEnd:
+        """Why the training ended; asked when it has, and its last draws are settled.
+
+        Raises:
+            BufferClosedError: the buffer was closed.
+        """
+        if self.stop_reason is not None:
+            return "stopped"
+        # Nothing to draw alone proves nothing (more may come), nor do samples that are held: they had all their views.
+        offer = self._buffer.offer()
+        return "drained" if offer.reception_over and offer.held == 0 else "max_batches"
 
     def local_state(self) -> LocalState:
         """This rank's part of the agreement."""

@@ -4,6 +4,8 @@ from typing import TypeAlias
 
 import msgspec
 
+from melissa_like.protocol.control import TrainingEnd
+
 __all__ = [
     "Delivered",
     "Event",
@@ -15,6 +17,7 @@ __all__ = [
     "JobStarted",
     "PartRejected",
     "PressureChanged",
+    "ProtocolBroken",
     "ServerEnded",
     "ServerReady",
     "ServerTrained",
@@ -50,6 +53,7 @@ class ServerTrained(_Event, frozen=True, kw_only=True):
     """The training of a server rank has come to its end."""
 
     rank: int
+    end: TrainingEnd
 
 
 class JobStarted(_Event, frozen=True, kw_only=True):
@@ -118,12 +122,13 @@ class Delivered(_Event, frozen=True, kw_only=True):
 
 
 class PartRejected(_Event, frozen=True, kw_only=True):
-    """A server rank refused a part because the solver broke its contract."""
+    """A server rank refused a part so that its attempt cannot complete."""
 
     rank: int
     simulation: int
     attempt: int
     message: str
+    breaks_contract: bool
 
 
 class PressureChanged(_Event, frozen=True, kw_only=True):
@@ -131,6 +136,12 @@ class PressureChanged(_Event, frozen=True, kw_only=True):
 
     rank: int
     put_waits: bool
+
+
+class ProtocolBroken(_Event, frozen=True, kw_only=True):
+    """A client said what the protocol does not allow."""
+
+    message: str
 
 
 class Interrupted(_Event, frozen=True, kw_only=True):
@@ -158,6 +169,7 @@ Event: TypeAlias = (
     | Delivered
     | PartRejected
     | PressureChanged
+    | ProtocolBroken
     | Interrupted
     | Tick
 )

@@ -76,7 +76,12 @@ class Jobs:
 
     @property
     def num_uncommitted(self) -> int:
-        """Living jobs that are free to take a waiting simulation."""
+        """Living jobs that are free to take a waiting simulation.
+
+        A job that has had one and does not ask for another may be a solver with its own main, which never will.
+        """
+        free = (JobPhase.SUBMITTED, JobPhase.STARTING)
         return sum(
-            job.phase in (JobPhase.SUBMITTED, JobPhase.STARTING, JobPhase.GREETED) for job in self.alive.values()
+            job.phase in free or (job.phase is JobPhase.GREETED and (job.simulation is None or job.requests))
+            for job in self.alive.values()
         )

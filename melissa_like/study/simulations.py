@@ -9,6 +9,7 @@ from melissa_like.records import Purpose
 __all__ = ["Ledger", "Simulation", "SimulationState"]
 
 _STORY_LENGTH = 6
+_NOTHING: frozenset[int] = frozenset()
 
 
 class SimulationState(StrEnum):
@@ -25,9 +26,10 @@ class Simulation:
     """One parameter set: its attempts and what has arrived.
 
     Attributes:
-        delivered: time steps that server ranks hold complete, over all attempts.
+        delivered: time steps that server ranks hold complete, over all attempts; empty once it is complete.
         parts_received: parts of the present attempt per server rank.
         parts_sent: what the present attempt's goodbye said, once it has.
+        num_given_up: training samples that were missing when it was given up and have not come since.
         progressed_at: when something of the present attempt last arrived.
     """
 
@@ -35,6 +37,7 @@ class Simulation:
         "attempt",
         "delivered",
         "job",
+        "num_given_up",
         "num_steps",
         "parts_received",
         "parts_sent",
@@ -51,10 +54,11 @@ class Simulation:
         self.state = SimulationState.WAITING
         self.attempt = 0
         self.job = ""
-        self.delivered: set[int] = set()
+        self.delivered: set[int] | frozenset[int] = set()
         self.parts_received: list[int] = []
         self.parts_sent: tuple[int, ...] = ()
         self.num_steps: int | None = None
+        self.num_given_up = 0
         self.progressed_at = 0.0
         self.story: deque[str] = deque(maxlen=_STORY_LENGTH)
 
@@ -90,6 +94,12 @@ class Simulation:
     def all_parts_arrived(self) -> bool:
         """Whether every part that the goodbye counted was received."""
         return all(r >= s for r, s in zip(self.parts_received, self.parts_sent, strict=True))
+
+    def forget_details(self) -> None:
+        """Keep the number of steps only: of a complete simulation nothing else is asked, and there may be many."""
+        self.delivered = _NOTHING
+        self.parts_received, self.parts_sent = [], ()
+        self.story.clear()
 
     def told(self) -> str:
         """The simulation's last events, for an error message."""
@@ -133,17 +143,25 @@ class Ledger:
         return simulation
 
     def deliver(self, simulation: Simulation, steps: Sequence[int]) -> None:
-        """Samples of a simulation are on a server rank, of whatever attempt."""
+        """Samples of a simulation are on a server rank, of whatever attempt.
+
+        Of one that was given up too: a sample completed before the server ranks heard of that is trained on.
+        """
         before = len(simulation.delivered)
-        simulation.delivered.update(steps)
+        simulation.delivered |= frozenset(steps)
+        new = len(simulation.delivered) - before
         if simulation.purpose is Purpose.TRAINING:
-            self.samples_delivered += len(simulation.delivered) - before
+            self.samples_delivered += new
+            # Never below zero: of an adaptive solver's simulation nobody knows what was given up.
+            given_up = min(new, simulation.num_given_up)
+            simulation.num_given_up -= given_up
+            self.samples_given_up -= given_up
 
     def complete(self, simulation: Simulation) -> None:
         """Every step is on a server rank."""
         del self.in_progress[simulation.simulation]
         simulation.state = SimulationState.COMPLETE
-        simulation.story.clear()
+        simulation.forget_details()
         self.num_complete += 1
 
     def wait_again(self, simulation: Simulation) -> None:
@@ -159,7 +177,8 @@ class Ledger:
         self.num_given_up += 1
         num_steps = simulation.num_steps or expected_steps or len(simulation.delivered)
         if simulation.purpose is Purpose.TRAINING:
-            self.samples_given_up += num_steps - len(simulation.delivered)
+            simulation.num_given_up = num_steps - len(simulation.delivered)
+            self.samples_given_up += simulation.num_given_up
 
     def samples_expected(self, expected_steps: int | None) -> int:
         """Training samples of the whole study; of an adaptive solver, those known by now."""

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import singledispatchmethod
 
+from melissa_like.protocol.control import TrainingEnd
 from melissa_like.records import Purpose
 from melissa_like.study import events as ev
 from melissa_like.study.commands import (
@@ -72,12 +73,14 @@ class StudyState:
         self.outcome: Outcome | None = None
         self.reason = ""
         self._servers_ready: set[int] = set()
-        self._servers_trained: set[int] = set()
+        self._servers_trained: dict[int, TrainingEnd] = {}
         self._server_since: float | None = None
         self._pressed: set[int] = set()
         self._unserved: dict[str, Job] = {}  # jobs that may be waiting for an answer, in the order of their asking
         self._check_at = math.inf  # no clock runs out before; moved forward only by the scan that it spares
         self._reception_over = False
+        self._anything_delivered = False
+        self._fruitless_attempts = 0
         self._commands: list[Command] = []
         self._now = 0.0
 
@@ -149,10 +152,11 @@ class StudyState:
 
     @_on.register
     def _(self, event: ev.ServerTrained) -> None:
-        self._servers_trained.add(event.rank)
+        self._servers_trained[event.rank] = event.end
         if len(self._servers_trained) < self.settings.num_server_ranks:
             return
-        if self._reception_over:
+        ends = set(self._servers_trained.values())
+        if self._reception_over and ends == {"drained"}:
             given_up, total = self.simulations.num_given_up, len(self.simulations)
             self._end(
                 "completed",
@@ -161,7 +165,9 @@ class StudyState:
                 else "every sample was delivered and trained on",
             )
         else:
-            self._end("stopped", "training.max_batches was reached before all simulations had run")
+            why = "training.max_batches was reached" if "max_batches" in ends else "the server ranks stopped training"
+            what = "every delivered sample was trained on" if self._reception_over else "all simulations had run"
+            self._end("stopped", f"{why} before {what}")
 
     @_on.register
     def _(self, event: ev.JobStarted) -> None:
@@ -198,7 +204,7 @@ class StudyState:
                 f"{self.settings.num_ranks}: the program was probably built with another MPI than the one that starts "
                 "it; set solver.launch to the matching mpiexec",
             )
-        else:
+        elif job.phase in (JobPhase.SUBMITTED, JobPhase.STARTING):  # a second hello must not take its simulation away
             job.phase, job.since = JobPhase.GREETED, self._now
             self._unserved[job.name] = job
 
@@ -259,20 +265,27 @@ class StudyState:
     @_on.register
     def _(self, event: ev.Delivered) -> None:
         simulation = self.simulations[event.simulation]
-        if simulation.over:
+        if simulation.state is SimulationState.COMPLETE:
             return
         self.simulations.deliver(simulation, event.steps)
-        if event.attempt == simulation.attempt:
+        self._anything_delivered = self._anything_delivered or bool(event.steps)
+        if event.attempt == simulation.attempt and not simulation.over:
             simulation.receive(event.rank, event.num_parts, self._now)
         if simulation.state is SimulationState.SENT:
             self._settle(simulation)
 
     @_on.register
     def _(self, event: ev.PartRejected) -> None:
-        self._end(
-            "failed",
-            f"the solver broke its contract in simulation {event.simulation}, attempt {event.attempt}: {event.message}",
-        )
+        if event.breaks_contract:
+            self._end(
+                "failed",
+                f"the solver broke its contract in simulation {event.simulation}, attempt {event.attempt}: "
+                f"{event.message}",
+            )
+            return
+        simulation = self._attempt_of(event.simulation, event.attempt)
+        if simulation is not None and simulation.simulation in self.simulations.in_progress:
+            self._break_off(simulation, f"server rank {event.rank} refused a part: {event.message}")
 
     @_on.register
     def _(self, event: ev.PressureChanged) -> None:
@@ -286,6 +299,10 @@ class StudyState:
                 for job in self.jobs.idle:
                     job.since = self._now
         self._check_at = self._earliest()
+
+    @_on.register
+    def _(self, event: ev.ProtocolBroken) -> None:
+        self._end("failed", f"the client broke the protocol: {event.message}")
 
     @_on.register
     def _(self, event: ev.Interrupted) -> None:
@@ -327,6 +344,7 @@ class StudyState:
         simulation.story.append(what)
         if simulation.attempt < self.settings.max_attempts:
             self.simulations.wait_again(simulation)
+            self._check_fruit(simulation, detail)
             return
         self.simulations.give_up(simulation, self.settings.num_steps)
         self._want(AnnounceSimulationOver(simulation=simulation.simulation))
@@ -336,6 +354,21 @@ class StudyState:
                 "failed",
                 f"{self.simulations.num_given_up} of {len(self.simulations)} simulations failed "
                 f"{self.settings.max_attempts} times, launcher.max_failed_fraction allows {allowed:g}; the last one, "
+                f"simulation {simulation.simulation}: {simulation.told()}" + (f"\n{detail}" if detail else ""),
+            )
+        self._check_fruit(simulation, detail)
+
+    def _check_fruit(self, simulation: Simulation, detail: str) -> None:
+        """End a study whose solver has only ever failed: max_failed_fraction of many simulations takes many jobs."""
+        if self._anything_delivered:
+            return
+        self._fruitless_attempts += 1
+        # Where a single attempt is allowed, the first simulation alone must not decide about all.
+        if self._fruitless_attempts >= max(self.settings.max_attempts, self.settings.max_failed_starts):
+            self._end(
+                "failed",
+                f"the first {self._fruitless_attempts} attempts failed before a single sample of the study was "
+                "delivered (the larger of launcher.max_attempts and launcher.max_failed_starts); the last one, "
                 f"simulation {simulation.simulation}: {simulation.told()}" + (f"\n{detail}" if detail else ""),
             )
 
@@ -386,7 +419,7 @@ class StudyState:
             return
         for simulation in tuple(self.simulations.in_progress.values()):
             if self._now >= simulation.progressed_at + self._patience(simulation):
-                self._time_out(simulation)
+                self._break_off(simulation, f"nothing arrived of it for {self._patience(simulation):g} s")
         for job in self.jobs.idle:
             if self._now >= job.since + self._leave(job):
                 self._dismiss(job)
@@ -399,12 +432,13 @@ class StudyState:
         if job.simulation is None:
             self._fail_start(silent, "")
 
-    def _time_out(self, simulation: Simulation) -> None:
+    def _break_off(self, simulation: Simulation, why: str) -> None:
+        """Fail an attempt and end the job that is still at it."""
         job = self.jobs.get(simulation.job)
         if job is not None and job.phase is JobPhase.BUSY and job.simulation == simulation.simulation:
             job.phase = JobPhase.ENDING
             self._want(CancelJob(job=job.name))
-        self._fail_attempt(simulation, f"nothing arrived of it for {self._patience(simulation):g} s")
+        self._fail_attempt(simulation, why)
 
     def _proceed(self) -> None:
         """Answer jobs, submit jobs, end the reception: whatever the present state allows."""

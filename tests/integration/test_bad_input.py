@@ -102,6 +102,14 @@ def test_a_solver_that_breaks_its_contract(tmp_path: Path, solver: str, words: l
     assert ran.report["outcome"] == "failed"
 
 
+def test_a_solver_that_always_dies_is_stopped_in_a_study_of_the_default_size(tmp_path: Path) -> None:
+    overrides = [*marked("exits_at_once", simulations=100), "study.num_validation_simulations=5", "solver.launch=''"]
+    ran = melissa_like(tmp_path / "study", *overrides, timeout_s=60)
+    assert ran.code == 1
+    assert "no licence for this solver" in ran.err
+    assert len(list((tmp_path / "study" / "logs").glob("job-*.log"))) == 3
+
+
 @pytest.mark.mpi
 def test_an_mpi_whose_world_is_smaller_than_asked(tmp_path: Path) -> None:
     ran = melissa_like(tmp_path / "study", *marked(ranks=2), "solver.launch=mpiexec -n 1", timeout_s=60)

@@ -120,8 +120,34 @@ def test_views_per_sample_fix_the_number_of_batches(tmp_path: Path, views: int, 
 def test_max_batches_end_the_study_early(tmp_path: Path) -> None:
     ran = melissa_like(tmp_path / "study", *marked(simulations=40), "launcher=inline", "training.max_batches=3")
     assert ran.code == 0, ran.err
-    assert ran.report["outcome"] in ("stopped", "completed")
+    assert ran.report["outcome"] == "stopped"
+    assert "training.max_batches was reached before" in ran.report["reason"]
     assert ran.report["training"]["batches"] == 3
+
+
+def test_max_batches_reached_while_the_buffer_drains_do_not_complete_the_study(tmp_path: Path) -> None:
+    """All 12 samples fit into the buffer and the watermark holds the training until nearly all of them are there."""
+    overrides = [*marked(simulations=2), "launcher=inline", "buffer.watermark=12", "training.max_batches=1"]
+    ran = melissa_like(tmp_path / "study", *overrides)
+    assert ran.code == 0, ran.err
+    assert ran.report["outcome"] == "stopped"
+    assert ran.report["samples"]["trained_on"] < ran.report["samples"]["expected"] == 12
+
+
+def test_a_solver_in_a_thread_ends_between_two_steps_once_the_study_has_ended(tmp_path: Path) -> None:
+    overrides = [*marked("endless"), "solver.num_steps=null", "launcher=inline", "training.max_batches=3"]
+    ran = melissa_like(tmp_path / "study", *overrides)
+    assert ran.code == 0, ran.err
+    assert ran.report["outcome"] == "stopped"
+
+
+def test_what_cannot_be_ended_does_not_take_the_report_with_it(tmp_path: Path) -> None:
+    overrides = [*marked(), "launcher=inline", "launcher.backend._target_=tests.plugins.backends.StubbornBackend"]
+    ran = melissa_like(tmp_path / "study", *overrides)
+    assert ran.code == 2
+    assert "the thread job-stubborn still runs" in ran.err
+    assert ran.report["outcome"] == "completed"
+    assert counts(ran) == (48, 48, 48, 0)
 
 
 @pytest.mark.mpi

@@ -1,5 +1,6 @@
 """Small solvers with known fields, and solvers that break their contract one rule at a time."""
 
+import itertools
 import os
 import signal
 import sys
@@ -144,3 +145,10 @@ def sometimes_raises(parameters: Mapping[str, float], comm: Any) -> Iterator[tup
         if parameters["number"] == 3 and step == 2:
             raise ArithmeticError("the Newton iteration diverged")
         yield step, fields
+
+
+def endless(parameters: Mapping[str, float], comm: Any) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Goes on with steps of which it sends nothing, so that no send can tell it to end."""
+    for step in itertools.count():
+        time.sleep(0.01)
+        yield step, {"mark": np.zeros((8, 4))} if step < 12 else {}

@@ -108,7 +108,7 @@ def test_the_whole_study_completes_once_every_server_rank_has_trained() -> None:
     assert last[-1] == do.AnnounceReceptionOver(num_samples=4)
     assert study.on(ev.JobRequested(job="job-0001")) == (do.FinishJob(job="job-0001"),)
     assert study.on(ev.JobEnded(job="job-0001", exit_code=0, message="exit code 0")) == ()
-    assert kinds(study.on(ev.ServerTrained(rank=0))) == ["EndStudy"]
+    assert kinds(study.on(ev.ServerTrained(rank=0, end="drained"))) == ["EndStudy"]
     assert study.state.outcome == "completed"
 
 
@@ -146,6 +146,29 @@ def test_too_many_failures_end_the_study_with_the_story() -> None:
         assert word in commands[-1].reason
 
 
+def failing(study: Study, delivers: tuple[int, ...] = ()) -> int:
+    """Jobs until the verdict, if every job is given a simulation and dies."""
+    for number in range(1, 1000):
+        job = f"job-{number:04d}"
+        given = study.greeted(job).assigned(job)
+        if delivers:
+            study.delivered(given, steps=delivers, parts=2)
+        study.on(ev.JobEnded(job=job, exit_code=7, message="exit code 7", log_tail="no licence"))
+        if study.state.outcome is not None:
+            return number
+    raise AssertionError("the study has not ended")
+
+
+def test_a_solver_that_always_dies_is_stopped_after_a_few_jobs_in_a_study_of_any_size() -> None:
+    default = {"purposes": (Purpose.TRAINING,) * 105, "max_attempts": 3, "max_failed_fraction": 0.1}
+    study = Study(**default, max_failed_starts=3).started()
+    assert failing(study) == 3
+    assert study.state.outcome == "failed"
+    for word in ("3 attempts failed before a single sample", "simulation 0", "exit code 7", "no licence"):
+        assert word in study.state.reason
+    assert failing(Study(**default, max_failed_starts=3).started(), delivers=(0,)) == 33
+
+
 def test_a_given_up_simulation_is_counted_and_the_study_goes_on() -> None:
     study = Study(purposes=(Purpose.TRAINING,) * 3, max_attempts=1).started().greeted()
     given = study.assigned()
@@ -157,8 +180,31 @@ def test_a_given_up_simulation_is_counted_and_the_study_goes_on() -> None:
     assert study.state.outcome is None
 
 
+def test_of_a_complete_simulation_only_the_count_is_kept_and_duplicates_do_not_change_it() -> None:
+    study = Study(purposes=(Purpose.TRAINING,) * 2).started().greeted()
+    given = study.assigned()
+    study.delivered(given)
+    study.sent(given)
+    assert not study.state.simulations[0].delivered
+    study.delivered(given)
+    ledger = study.state.simulations
+    assert (ledger.num_complete, ledger.samples_delivered, ledger.samples_expected(None)) == (1, 2, 2)
+
+
+def test_a_sample_that_is_completed_after_its_simulation_was_given_up_counts_as_delivered() -> None:
+    study = Study(purposes=(Purpose.TRAINING,) * 3, max_attempts=1).started().greeted()
+    given = study.assigned()
+    study.delivered(given, steps=(0,), parts=2)
+    study.on(ev.JobEnded(job="job-0001", exit_code=1, message="exit code 1"))
+    study.delivered(given, steps=(1,), parts=2)
+    study.delivered(given, steps=(1,), parts=2)
+    ledger = study.state.simulations
+    assert (ledger.num_given_up, ledger.samples_given_up, ledger.samples_delivered) == (1, 0, 2)
+    assert ledger.samples_expected(2) == 6
+
+
 def test_a_study_without_a_single_sample_has_failed() -> None:
-    study = Study(max_failed_fraction=1.0, max_attempts=1).started()
+    study = Study(max_failed_fraction=1.0, max_attempts=1, max_failed_starts=4).started()
     for number in (1, 2, 3):
         job = f"job-{number:04d}"
         study.greeted(job).assigned(job)
@@ -177,7 +223,7 @@ def test_the_verdict_of_a_completed_study_tells_of_simulations_given_up() -> Non
         given = study.assigned("job-0002")
         study.delivered(given)
         study.sent(given)
-    study.on(ev.ServerTrained(rank=0))
+    study.on(ev.ServerTrained(rank=0, end="drained"))
     assert study.state.outcome == "completed"
     assert study.state.reason == "every delivered sample was trained on; 1 of 3 simulations were given up"
 
@@ -244,6 +290,14 @@ def test_a_job_that_hangs_after_its_goodbye_gives_its_place_to_another() -> None
     again = study.on(ev.JobEnded(job="job-0001", exit_code=None, message="canceled"))
     assert again == (do.SubmitJob(job="job-0002"),)
     assert study.state.simulations.num_restarts == 0
+
+
+def test_a_retry_does_not_wait_for_a_program_that_runs_one_simulation_only() -> None:
+    study = Study(purposes=(Purpose.TRAINING,) * 2, max_jobs=2).started().greeted().greeted("job-0002")
+    study.sent(study.assigned())
+    study.assigned("job-0002")
+    ended = study.on(ev.JobEnded(job="job-0002", exit_code=9, message="killed by SIGKILL"))
+    assert ended == (do.SubmitJob(job="job-0003"),)
 
 
 def test_a_job_that_hangs_after_it_told_of_a_failure_gives_its_place_to_another() -> None:
@@ -329,9 +383,26 @@ def test_a_world_of_another_size_ends_the_study_with_the_reason() -> None:
 def test_a_broken_contract_ends_the_study_with_the_solvers_mistake() -> None:
     study = Study().started().greeted()
     given = study.assigned()
-    study.on(ev.PartRejected(rank=0, simulation=given.simulation, attempt=1, message="field 'pressure' ..."))
+    study.on(
+        ev.PartRejected(
+            rank=0, simulation=given.simulation, attempt=1, message="field 'pressure' ...", breaks_contract=True
+        )
+    )
     assert study.state.outcome == "failed"
     assert "field 'pressure'" in study.state.reason
+
+
+def test_a_lost_message_fails_the_attempt_and_not_the_study() -> None:
+    study = Study(purposes=(Purpose.TRAINING,)).started().greeted()
+    given = study.assigned()
+    lost = ev.PartRejected(rank=0, simulation=0, attempt=1, message="no OPEN came", breaks_contract=False)
+    assert study.on(lost) == (do.CancelJob(job="job-0001"),)
+    assert study.on(lost) == ()
+    assert study.on(ev.JobEnded(job="job-0001", exit_code=None, message="canceled")) == (do.SubmitJob(job="job-0002"),)
+    again = study.greeted("job-0002").assigned("job-0002")
+    assert (given.attempt, again.attempt) == (1, 2)
+    assert study.on(lost) == ()
+    assert "no OPEN came" in study.state.simulations[0].told()
 
 
 def test_a_dead_server_rank_ends_the_study() -> None:
@@ -352,8 +423,22 @@ def test_a_server_that_is_never_ready_ends_the_study() -> None:
 def test_training_that_ends_early_stops_the_jobs() -> None:
     study = Study().started().greeted()
     study.assigned()
-    assert kinds(study.on(ev.ServerTrained(rank=0))) == ["StopJob", "EndStudy"]
+    assert kinds(study.on(ev.ServerTrained(rank=0, end="max_batches"))) == ["StopJob", "EndStudy"]
     assert study.state.outcome == "stopped"
+    assert study.state.reason == "training.max_batches was reached before all simulations had run"
+
+
+def test_a_study_is_only_completed_if_every_server_rank_drained_its_buffer() -> None:
+    study = Study(purposes=(Purpose.TRAINING,), num_server_ranks=2).started().greeted()
+    given = study.assigned()
+    study.delivered(given)
+    study.on(
+        ev.SimulationSent(job=given.job, simulation=0, attempt=1, num_steps=2, parts_sent=(4, 0)),
+    )
+    assert study.on(ev.ServerTrained(rank=0, end="drained")) == ()
+    study.on(ev.ServerTrained(rank=1, end="max_batches"))
+    assert study.state.outcome == "stopped"
+    assert study.state.reason == "training.max_batches was reached before every delivered sample was trained on"
 
 
 def test_a_blocked_rank_is_told_where_the_server_is_or_that_it_must_end() -> None:
@@ -369,6 +454,14 @@ def test_a_job_that_is_told_to_finish_may_wait_until_everything_is_sent() -> Non
     study.sent(study.assigned())
     assert kinds(study.on(ev.JobRequested(job="job-0001"))) == ["FinishJob"]
     assert study.on(ev.JobBlocked(job="job-0001", rank=0)) == (do.WelcomeJob(job="job-0001", rank=0),)
+
+
+def test_a_second_hello_of_a_job_that_has_a_simulation_is_ignored() -> None:
+    study = Study(purposes=(Purpose.TRAINING,)).started().greeted()
+    study.assigned()
+    assert study.on(ev.JobSaidHello(job="job-0001", num_ranks=2)) == ()
+    assert study.on(ev.JobEnded(job="job-0001", exit_code=9, message="killed")) == (do.SubmitJob(job="job-0002"),)
+    assert study.greeted("job-0002").assigned("job-0002").attempt == 2
 
 
 def test_an_unknown_job_is_refused() -> None:
