@@ -125,3 +125,19 @@ def test_a_payload_of_the_wrong_size_counts_as_not_received(rig: Rig) -> None:
     rig.send(encode(PART), b"short")
     rig.a_sample_arrives()
     assert rig.receiver.refused == {"malformed message": 1}
+
+
+def test_refusals_are_counted_by_reason_and_the_first_of_each_is_written(
+    rig: Rig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for _ in range(3):
+        rig.send(encode(replace(PART, study=b"o" * 16)), bytes(16))
+    for _ in range(2):
+        rig.send(b"no header", bytes(16))
+    rig.a_sample_arrives()
+    assert rig.receiver.refused == {"of another study": 3, "malformed header": 2}
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2
+    assert "of another study" in lines[0]
+    assert "client rank 0 of simulation 3" in lines[0]
+    assert "malformed header" in lines[1]
