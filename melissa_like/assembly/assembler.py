@@ -83,18 +83,24 @@ class Assembler:
         self._scratch = bytearray()
         self.duplicates_dropped = 0
 
-    def open(self, header: Header, parameters: FloatArray) -> Refusal | None:
-        """A client rank announces the attempt that its next parts belong to; all ranks of it say the same."""
+    def refuse_open(self, header: Header) -> Refusal | None:
+        """What speaks against an announcement before its parameters are looked at, and memory is taken for them."""
         refusal = self._inspection.refuse_stranger(header)
-        if refusal is not None:
-            return refusal
-        if len(parameters) != len(self._layout.parameters):
+        num_parameters = len(self._layout.parameters)
+        if refusal is None and header.box.shape != (num_parameters,):
             return refusal_of(
                 header,
                 Reason.WRONG_PARAMETERS,
-                f"it was opened with {len(parameters)} parameters but the study has {len(self._layout.parameters)} "
+                f"it was opened with parameters of shape {header.box.shape} but the study has {num_parameters} "
                 f"({', '.join(self._layout.parameters)}): send one number for each",
             )
+        return refusal
+
+    def open(self, header: Header, parameters: FloatArray) -> Refusal | None:
+        """A client rank announces the attempt that its next parts belong to; all ranks of it say the same."""
+        refusal = self.refuse_open(header)
+        if refusal is not None:
+            return refusal
         known = self._simulations.get(header.simulation)
         if known is None:
             known = self._simulations[header.simulation] = _Simulation(

@@ -113,6 +113,7 @@ class Occupancy:
         self._is_seen = np.zeros(num_slots, np.bool_)
         self._num_draws = np.zeros(num_slots, np.int64)  # counted where samples are removed after some draws
         self._removed_pinned: set[int] = set()
+        self._replacing: set[int] = set()  # admitted in the place of an evicted sample, not filled yet
         self._pins = Pins(num_slots)
         self._spare = num_slots - capacity
         self._reserved = 0
@@ -146,24 +147,33 @@ class Occupancy:
 
     def admit(self, reserved: int | None) -> int:
         """Make room for a sample, evicting another if need be; the slot where it shall lie. There must be room."""
-        if self._filled == self._level.capacity:
+        evicts = self._filled == self._level.capacity
+        if evicts:
             self._evict()
         self._filled += 1
         if reserved is None:
-            return self._free.popleft()
-        self._reserved -= 1
-        return reserved
+            slot = self._free.popleft()
+        else:
+            slot = reserved
+            self._reserved -= 1
+        if evicts:
+            self._replacing.add(slot)
+        return slot
 
     def fill(self, slot: int) -> None:
         """The sample lies in the slot that it was admitted to: it can be drawn."""
         self._is_filled[slot] = True
         self._selector.add(slot, drawn=False)
-        self._level.size += 1
+        if slot in self._replacing:
+            self._replacing.remove(slot)
+        else:
+            self._level.size += 1
         self._level.puts += 1
         self._unseen += 1
         self.put_waits = False
 
     def _evict(self) -> None:
+        # The size stays: draws that were agreed on before must still be on offer while its place is written.
         slot = self._evictor.pick(self._rng.random, self._pins)
         self._forget(slot)
         self._evicted += 1
@@ -173,7 +183,6 @@ class Occupancy:
         """It can be neither drawn nor evicted any more."""
         self._evictor.discard(slot)
         self._selector.discard(slot)
-        self._level.size -= 1
 
     def _vacate(self, slot: int) -> None:
         self._is_filled[slot] = self._is_seen[slot] = False
@@ -226,6 +235,7 @@ class Occupancy:
             if self._num_draws[slot] >= limit:
                 removed.append(slot)
                 self._forget(slot)
+                self._level.size -= 1
         self._removed_pinned.update(removed)
         return slots, frozenset(removed)
 

@@ -18,6 +18,8 @@ from melissa_like.records import FloatArray, SampleKey
 
 __all__ = ["BufferClosedError", "Reservation", "SampleBuffer"]
 
+_MOST_KEPT = 64
+
 
 class BufferClosedError(MelissaLikeError):
     """The buffer was closed; `__cause__` is the error that closed it, if one did."""
@@ -73,6 +75,7 @@ class SampleBuffer:
             drain_removes=drain_removes,
             seed=seed,
         )
+        self._kept: list[SampleFields] = []
         self._changed = threading.Condition()
         self._closed = False
         self._error: BaseException | None = None
@@ -83,13 +86,16 @@ class SampleBuffer:
         """Memory for one sample; never blocks. With all spare slots reserved it is memory of its own."""
         with self._changed:
             slot = self._occupancy.reserve()
-        return Reservation(fields=self._storage.open(slot), slot=slot)
+            kept = self._kept.pop() if slot is None and self._kept else None
+        return Reservation(fields=self._storage.open(slot) if kept is None else kept, slot=slot)
 
     def abandon(self, reservation: Reservation) -> None:
         """Give back a reservation whose sample will not be completed."""
-        if reservation.slot is not None:
-            with self._changed:
+        with self._changed:
+            if reservation.slot is not None:
                 self._occupancy.abandon(reservation.slot)
+            else:
+                self._keep(reservation.fields)
 
     def commit(
         self, reservation: Reservation, *, key: SampleKey, time: float, parameters: FloatArray, timeout_s: float
@@ -113,6 +119,7 @@ class SampleBuffer:
             self._storage.write(slot, fields, key, time, parameters, opened=False)
             with self._changed:
                 self._occupancy.fill(slot)
+                self._keep(fields)
                 self._changed.notify_all()
             return True
         # Nobody reads a reserved slot: it can be written before there is room, under one lock less.
@@ -147,6 +154,11 @@ class SampleBuffer:
         with self._changed:
             self._occupancy.reception_over = True
             self._changed.notify_all()
+
+    def _keep(self, fields: SampleFields) -> None:
+        """With the lock held: memory that no slot stands for is used again, fresh memory costs its page faults."""
+        if len(self._kept) < _MOST_KEPT:
+            self._kept.append(fields)
 
     def _wait_for_room(self, timeout_s: float) -> bool:
         """With the lock held."""

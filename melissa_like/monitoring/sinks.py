@@ -29,7 +29,7 @@ class Recorder:
     """
 
     def __init__(self, max_rows: int = 4000) -> None:
-        self.rows: list[dict[str, float]] = []
+        self.rows: tuple[dict[str, float], ...] = ()  # replaced, never changed: the trainer's thread reads it
         self._max_rows = max_rows
         self._stride = 1
         self._count = 0
@@ -40,7 +40,7 @@ class Recorder:
         if self._started_at is None:
             self._started_at = at_s
         if self._count % self._stride == 0:
-            self.rows.append({"seconds": at_s - self._started_at, **values})
+            self.rows = (*self.rows, {"seconds": at_s - self._started_at, **values})
         self._count += 1
         if len(self.rows) >= self._max_rows:
             self.rows = self.rows[::2]

@@ -90,7 +90,9 @@ def run_server_rank(run_dir: Path, *, rank: int, transport: Transport) -> int:
                 with loader, _told(reception):
                     summary = trainer.train(loader)
                 if rank == 0:
-                    _keep(config, run_dir, surrogate, validation, recorder, telemetry)
+                    surrogate.save(run_dir / "surrogate")
+                    if config.monitoring.figures:
+                        _draw_figures(config, run_dir, surrogate, validation, recorder, telemetry)
                 told = _summary(summary, loader.counters(), buffer, reception, telemetry)
                 reception.finish(stream.end, told, telemetry.history())
         except (ConfigurationError, TrainingDivergedError) as error:
@@ -147,7 +149,7 @@ def _assemble(
     return loader, trainer
 
 
-def _keep(
+def _draw_figures(
     config: Config,
     run_dir: Path,
     surrogate: Surrogate,
@@ -155,24 +157,26 @@ def _keep(
     recorder: Recorder,
     telemetry: Telemetry,
 ) -> None:
-    """The surrogate, and the figures."""
-    surrogate.save(run_dir / "surrogate")
-    if not config.monitoring.figures:
-        return
+    """The pictures of a finished training. What goes wrong is told in the log: it costs a picture, not the study."""
+    rows, history = recorder.rows, telemetry.history()
+    has_watermark = config.buffer._target_ != "melissa_like.buffer.fifo"
+    watermark = watermark_per_rank(config) if has_watermark else None
     folder = run_dir / "figures"
-    folder.mkdir(exist_ok=True)
-    draw_losses(folder / "losses.png", recorder.rows, telemetry.history())
-    watermark = watermark_per_rank(config) if config.buffer._target_ != "melissa_like.buffer.fifo" else None
-    draw_population(folder / "population.png", recorder.rows, capacity_per_rank(config), watermark)
-    held_out = validation.one_simulation()
-    if held_out is None:
-        return
-    middle = len(held_out.steps) // 2
-    step = held_out.steps[middle]
-    predicted = surrogate.predict(held_out.parameters, step, time=held_out.times[middle])
-    for name, values in held_out.fields.items():
-        title = f"held-out simulation {held_out.simulation}, time step {step}"
-        draw_field(folder / f"{name}.png", name, title, predicted[name], values[middle])
+    try:
+        folder.mkdir(exist_ok=True)
+        draw_losses(folder / "losses.png", rows, history)
+        draw_population(folder / "population.png", rows, capacity_per_rank(config), watermark)
+        held_out = validation.one_simulation()
+        if held_out is None:
+            return
+        middle = len(held_out.steps) // 2
+        step = held_out.steps[middle]
+        predicted = surrogate.predict(held_out.parameters, step, time=held_out.times[middle])
+        for name, values in held_out.fields.items():
+            title = f"held-out simulation {held_out.simulation}, time step {step}"
+            draw_field(folder / f"{name}.png", name, title, predicted[name], values[middle])
+    except Exception:
+        sys.stderr.write(f"not all figures could be drawn:\n{traceback.format_exc()}")
 
 
 def _summary(

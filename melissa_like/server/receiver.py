@@ -162,6 +162,10 @@ class Receiver:
             self._refuse("malformed header", str(error))
             return None
         if header.kind is Kind.OPEN:
+            refusal = self._assembler.refuse_open(header)
+            if refusal is not None:
+                self._heed(refusal)
+                return None
             self._header = header
             self._parameters = np.empty(header.box.size, dtype=np.float64)
             return as_bytes(self._parameters)

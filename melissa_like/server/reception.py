@@ -72,9 +72,13 @@ class Reception:
         self._rank = rank
         self._failed = False
         connection = read_connection(run_dir)
-        self._parts = transport.part_receiver(queue_length=_QUEUED_MESSAGES)
+        layout = layout_of(config.solver)
+        self._parts = transport.part_receiver(
+            queue_length=_QUEUED_MESSAGES,
+            max_nbytes=max(8 * len(layout.parameters), *(field.nbytes for field in layout.fields)),
+        )
         self.assembler = Assembler(
-            layout=layout_of(config.solver),
+            layout=layout,
             identity=connection.identity(),
             server_rank=rank,
             num_server_ranks=config.launcher.num_server_ranks,

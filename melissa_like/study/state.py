@@ -9,6 +9,7 @@ arrived, and only then is a simulation complete. Back-pressure is not a failure:
 clocks that would fail a silent simulation stand still.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import singledispatchmethod
@@ -75,6 +76,8 @@ class StudyState:
         self._servers_trained: dict[int, TrainingEnd] = {}
         self._server_since: float | None = None
         self._pressed: set[int] = set()
+        self._unserved: dict[str, Job] = {}  # jobs that may be waiting for an answer, in the order of their asking
+        self._check_at = math.inf  # no clock runs out before; moved forward only by the scan that it spares
         self._reception_over = False
         self._anything_delivered = False
         self._fruitless_attempts = 0
@@ -99,16 +102,21 @@ class StudyState:
         return commands
 
     def next_deadline(self) -> float | None:
-        """When a `Tick` is due at the latest, on the clock of `now`; None if nothing is being timed."""
-        if self.outcome is not None:
-            return None
+        """When a `Tick` is due at the latest, on the clock of `now`; None if nothing is being timed.
+
+        May be early, never late: what has progressed since is only looked at when its clock would have run out.
+        """
+        return None if self.outcome is not None or self._check_at == math.inf else self._check_at
+
+    def _earliest(self) -> float:
+        """When the first of all clocks runs out; a scan of everything that is being timed."""
         times = [job.since + self.settings.start_timeout_s for job in self._starting()]
         if self._server_since is not None and not self.server_ready:
             times.append(self._server_since + self.settings.start_timeout_s)
         if not self._pressed:
             times += [s.progressed_at + self._patience(s) for s in self.simulations.in_progress.values()]
             times += [job.since + self._leave(job) for job in self.jobs.idle]
-        return min(times, default=None)
+        return min(times, default=math.inf)
 
     @property
     def server_ready(self) -> bool:
@@ -129,11 +137,13 @@ class StudyState:
     @_on.register
     def _(self, event: ev.StudyStarted) -> None:
         self._server_since = self._now
+        self._start_clock(self.settings.start_timeout_s)
         self._want(StartServer())
 
     @_on.register
     def _(self, event: ev.ServerReady) -> None:
         self._servers_ready.add(event.rank)
+        self._check_at = self._earliest()
 
     @_on.register
     def _(self, event: ev.ServerEnded) -> None:
@@ -164,6 +174,7 @@ class StudyState:
         job = self.jobs.get(event.job)
         if job is not None and job.phase is JobPhase.SUBMITTED:
             job.phase, job.since = JobPhase.STARTING, self._now
+            self._start_clock(self.settings.start_timeout_s)
 
     @_on.register
     def _(self, event: ev.JobEnded) -> None:
@@ -195,6 +206,7 @@ class StudyState:
             )
         elif job.phase in (JobPhase.SUBMITTED, JobPhase.STARTING):  # a second hello must not take its simulation away
             job.phase, job.since = JobPhase.GREETED, self._now
+            self._unserved[job.name] = job
 
     @_on.register
     def _(self, event: ev.JobRequested) -> None:
@@ -206,6 +218,7 @@ class StudyState:
             job.phase = JobPhase.GREETED
         if job is not None:
             job.requests = True
+            self._unserved[job.name] = job
 
     @_on.register
     def _(self, event: ev.JobBlocked) -> None:
@@ -222,8 +235,10 @@ class StudyState:
             return
         job = self.jobs.get(event.job)
         if job is not None and job.phase is JobPhase.BUSY:
-            job.phase, job.since = JobPhase.GREETED, self._now
+            self._rest(job, JobPhase.GREETED)
+            self._unserved[job.name] = job
         simulation.sent(event.num_steps, event.parts_sent, self._now)
+        self._start_clock(self.settings.delivery_timeout_s)
         declared = self.settings.num_steps
         if declared is not None and event.num_steps != declared:
             self._end(
@@ -244,7 +259,7 @@ class StudyState:
             job = self.jobs.get(event.job)
             if job is not None and job.phase is JobPhase.BUSY:
                 # Its exit must not fail the attempt a second time.
-                job.phase, job.since = JobPhase.FAILING, self._now
+                self._rest(job, JobPhase.FAILING)
             self._fail_attempt(simulation, f"the solver raised in {event.job}", event.message)
 
     @_on.register
@@ -276,13 +291,14 @@ class StudyState:
     def _(self, event: ev.PressureChanged) -> None:
         if event.put_waits:
             self._pressed.add(event.rank)
-            return
-        self._pressed.discard(event.rank)
-        if not self._pressed:
-            for simulation in self.simulations.in_progress.values():
-                simulation.progressed_at = self._now
-            for job in self.jobs.idle:
-                job.since = self._now
+        else:
+            self._pressed.discard(event.rank)
+            if not self._pressed:
+                for simulation in self.simulations.in_progress.values():
+                    simulation.progressed_at = self._now
+                for job in self.jobs.idle:
+                    job.since = self._now
+        self._check_at = self._earliest()
 
     @_on.register
     def _(self, event: ev.ProtocolBroken) -> None:
@@ -300,6 +316,9 @@ class StudyState:
 
     def _want(self, command: Command) -> None:
         self._commands.append(command)
+
+    def _start_clock(self, seconds: float) -> None:
+        self._check_at = min(self._check_at, self._now + seconds)
 
     def _attempt_of(self, simulation: int | None, attempt: int | None) -> Simulation | None:
         """The simulation, if the attempt is its present one (None: any)."""
@@ -371,10 +390,22 @@ class StudyState:
         failing = job.phase is JobPhase.FAILING
         return self.settings.delivery_timeout_s if failing else self.settings.step_timeout_s
 
+    def _rest(self, job: Job, phase: JobPhase) -> None:
+        """From now on a job owes a word or its end."""
+        job.phase, job.since = phase, self._now
+        self._start_clock(self._leave(job))
+
     def _starting(self) -> list[Job]:
         return [job for job in self.jobs.alive.values() if job.phase is JobPhase.STARTING]
 
     def _check_clocks(self) -> None:
+        if self._now < self._check_at:
+            return
+        self._run_out()
+        self._check_at = self._earliest()
+
+    def _run_out(self) -> None:
+        """Fail whatever has been silent for too long."""
         limit = self.settings.start_timeout_s
         if self._server_since is not None and not self.server_ready and self._now >= self._server_since + limit:
             self._end("failed", f"the server ranks were not ready within launcher.start_timeout_s = {limit:g} s")
@@ -412,12 +443,14 @@ class StudyState:
     def _proceed(self) -> None:
         """Answer jobs, submit jobs, end the reception: whatever the present state allows."""
         if self.server_ready:
-            for job in tuple(self.jobs.alive.values()):
+            for job in self._unserved.values():
                 self._serve(job)
+            self._unserved.clear()
         # Jobs start while the server ranks do: both spend seconds on imports.
         free_places = self.settings.max_jobs - len(self.jobs.alive)
-        for _ in range(min(free_places, len(self.simulations.waiting) - self.jobs.num_uncommitted)):
-            self._want(SubmitJob(job=self.jobs.submit(self._now).name))
+        if free_places > 0 and self.simulations.waiting:
+            for _ in range(min(free_places, len(self.simulations.waiting) - self.jobs.num_uncommitted)):
+                self._want(SubmitJob(job=self.jobs.submit(self._now).name))
         if self.simulations.all_over and not self._reception_over:
             self._reception_over = True
             if self.simulations.samples_delivered == 0:
@@ -433,17 +466,19 @@ class StudyState:
         if job.phase is not JobPhase.GREETED:
             return
         if not job.welcomed:
-            job.welcomed, job.since = True, self._now
+            job.welcomed = True
+            self._rest(job, JobPhase.GREETED)
             self._want(WelcomeJob(job=job.name))
         if not job.requests:
             return
         job.requests = False
         simulation = self.simulations.start_next(job.name, self.settings.num_server_ranks, self._now)
         if simulation is None:
-            job.phase, job.since = JobPhase.FINISHING, self._now
+            self._rest(job, JobPhase.FINISHING)
             self._want(FinishJob(job=job.name))
             return
         job.phase, job.simulation = JobPhase.BUSY, simulation.simulation
+        self._start_clock(self.settings.step_timeout_s)
         self.jobs.failed_starts = 0
         drawn = self._draw(simulation.simulation)
         self._want(

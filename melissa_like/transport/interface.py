@@ -123,8 +123,14 @@ class Transport(Protocol):
         """Connect to the server ranks' endpoints, in the order of the ranks."""
         ...
 
-    def part_receiver(self, *, queue_length: int) -> PartReceiver:
-        """Open an endpoint; `queue_length` messages per sender wait on this side."""
+    def part_receiver(self, *, queue_length: int, max_nbytes: int | None = None) -> PartReceiver:
+        """Open an endpoint; `queue_length` messages per sender wait on this side.
+
+        Args:
+            queue_length: messages.
+            max_nbytes: nothing larger is taken into memory: such a message is dropped, and with it what its sender had
+                sent before and was not received yet. None: any size.
+        """
         ...
 
     def control_server(self, address: str | None = None) -> ControlServer:

@@ -67,9 +67,9 @@ class MemoryTransport:
         """See `Transport.part_sender`."""
         return _MemorySender([self._hub.receivers[endpoint] for endpoint in endpoints], budget_bytes)
 
-    def part_receiver(self, *, queue_length: int) -> "_MemoryReceiver":
+    def part_receiver(self, *, queue_length: int, max_nbytes: int | None = None) -> "_MemoryReceiver":
         """See `Transport.part_receiver`."""
-        receiver = _MemoryReceiver(self._address("parts"), queue_length)
+        receiver = _MemoryReceiver(self._address("parts"), queue_length, max_nbytes)
         self._hub.receivers[receiver.endpoint] = receiver
         return receiver
 
@@ -97,9 +97,10 @@ class MemoryTransport:
 
 
 class _MemoryReceiver:
-    def __init__(self, endpoint: str, queue_length: int) -> None:
+    def __init__(self, endpoint: str, queue_length: int, max_nbytes: int | None) -> None:
         self.endpoint = endpoint
         self.queue_length = queue_length
+        self.max_nbytes = max_nbytes
         self.inbox = _Queue()
 
     def receive(self, place: Callable[[bytes], memoryview | None], timeout_s: float) -> Received | None:
@@ -135,6 +136,8 @@ class _MemorySender:
         self, destination: int, header: bytes, nbytes: int, fill: Callable[[memoryview], None], timeout_s: float
     ) -> bool:
         receiver = self._receivers[destination]
+        if receiver.max_nbytes is not None and nbytes > receiver.max_nbytes:
+            return True
         inbox = receiver.inbox
 
         def room() -> bool:

@@ -174,12 +174,12 @@ class Mappings:
         mapping = self._mappings.get(notice.token) or self._open(notice)
         if mapping is None:
             return notice.nbytes, f"the shared memory of process {notice.pid} cannot be opened: it has ended"
-        fault = self._copy(mapping, notice, target)
-        return notice.nbytes, fault
+        return notice.nbytes, self._copy(mapping, notice, target)
 
     def _copy(self, mapping: _Mapping, notice: Notice, target: memoryview | None) -> str | None:
-        first = _HEAD_NBYTES + notice.position % notice.capacity
-        if first + notice.nbytes > len(mapping.map):
+        size = len(mapping.map)
+        first = _HEAD_NBYTES + notice.position % (size - _HEAD_NBYTES)
+        if first + notice.nbytes > size:
             return f"a payload of {notice.nbytes} bytes at {notice.position} is not inside the shared memory"
         fault = None
         if target is not None and target.nbytes != notice.nbytes:
@@ -189,6 +189,7 @@ class Mappings:
             source = np.frombuffer(mapping.map, np.uint8, notice.nbytes, first)
             np.copyto(np.frombuffer(target, np.uint8), source)
         read = notice.position + -(-notice.nbytes // _ALIGNMENT) * _ALIGNMENT
+        # One aligned word, so that the writer sees the old value or the new one.
         np.frombuffer(mapping.map, np.uint64, 1, _READ_AT)[0] = read
         return fault
 

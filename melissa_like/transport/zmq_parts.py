@@ -22,6 +22,7 @@ __all__ = ["ZmqPartReceiver", "ZmqPartSender"]
 _HEADER_LIMIT = 4096
 _COPIED_BELOW_BYTES = 32 * 1024
 _MARK_EVERY_BYTES = 2**20
+_MESSAGE_OVERHEAD_BYTES = 512  # what ZeroMQ holds besides: it is most of a small message
 
 
 @dataclass(slots=True)
@@ -59,7 +60,7 @@ class ZmqPartSender:
     def send(
         self, destination: int, header: bytes, nbytes: int, fill: Callable[[memoryview], None], timeout_s: float
     ) -> bool:
-        weight = len(header) + nbytes  # an empty payload is in flight, too
+        weight = len(header) + nbytes + _MESSAGE_OVERHEAD_BYTES
         if not self._wait_for(lambda: self._has_room(weight), timeout_s):
             return False
         self._in_flight_bytes += weight
@@ -153,10 +154,19 @@ class _BufferPool:
 
 
 class ZmqPartReceiver:
-    def __init__(self, context: zmq.Context[Socket], host: str, queue_length: int, *, shares_memory: bool) -> None:
+    def __init__(
+        self,
+        context: zmq.Context[Socket],
+        host: str,
+        queue_length: int,
+        *,
+        max_nbytes: int | None,
+        shares_memory: bool,
+    ) -> None:
         self._socket = context.socket(zmq.PULL)
         set_options(self._socket)
         self._socket.setsockopt(zmq.RCVHWM, queue_length)
+        self._socket.setsockopt(zmq.MAXMSGSIZE, -1 if max_nbytes is None else max(max_nbytes, _HEADER_LIMIT))
         self.endpoint = bind(self._socket, f"tcp://{host}:*")
         self._mappings = Mappings()
         self._probe = Probe() if shares_memory else None

@@ -1,6 +1,7 @@
 """ZeroMQ over TCP: PUSH/PULL for parts (`zmq_parts`), DEALER/ROUTER for control messages."""
 
 import math
+import resource
 from collections.abc import Sequence
 
 import zmq
@@ -14,6 +15,9 @@ from melissa_like.transport.zmq_sockets import Socket, bind, set_options
 
 __all__ = ["ZmqTransport"]
 
+_WANTED_OPEN_FILES = 2**16
+_MAX_CONTROL_NBYTES = 64 * 2**20  # far more than any message has; what a stranger can make the launcher hold
+
 
 class ZmqTransport:
     """Owns the ZeroMQ context of a process.
@@ -24,6 +28,7 @@ class ZmqTransport:
     """
 
     def __init__(self, host: str = "127.0.0.1", *, shares_memory: bool = True) -> None:
+        _raise_open_file_limit()
         self._host = host
         self._shares_memory = shares_memory
         self._context = zmq.Context()
@@ -38,9 +43,11 @@ class ZmqTransport:
         sender = ZmqPartSender(self._context, addresses, budget_bytes - shared_bytes)
         return SharedMemorySender(sender, shares_memory, shared_bytes // sum(shares_memory))
 
-    def part_receiver(self, *, queue_length: int) -> PartReceiver:
+    def part_receiver(self, *, queue_length: int, max_nbytes: int | None = None) -> PartReceiver:
         """See `Transport.part_receiver`."""
-        return ZmqPartReceiver(self._context, self._host, queue_length, shares_memory=self._shares_memory)
+        return ZmqPartReceiver(
+            self._context, self._host, queue_length, max_nbytes=max_nbytes, shares_memory=self._shares_memory
+        )
 
     def control_server(self, address: str | None = None) -> "_ZmqControlServer":
         """See `Transport.control_server`."""
@@ -55,10 +62,17 @@ class ZmqTransport:
         self._context.destroy(linger=0)
 
 
+def _raise_open_file_limit() -> None:
+    """Every connection is a descriptor, and the usual soft limit of 1024 is fewer than the ranks of a large study."""
+    present, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(present, min(most, _WANTED_OPEN_FILES)), most))
+
+
 class _ZmqControlServer:
     def __init__(self, context: zmq.Context[Socket], address: str) -> None:
         self._socket = context.socket(zmq.ROUTER)
         set_options(self._socket)
+        self._socket.setsockopt(zmq.MAXMSGSIZE, _MAX_CONTROL_NBYTES)
         self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
         self._socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
         self.endpoint = bind(self._socket, address)

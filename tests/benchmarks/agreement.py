@@ -11,11 +11,11 @@ import statistics
 from tests.benchmarks.measure import Row, print_rows, shown
 from tests.benchmarks.streams import report_of
 
-ROUNDS = 2
+ROUNDS = 1
 #: What the case is, samples per second of its one client, and the overrides that make it.
 CASES = (
-    ("32 x 32 cells, batch 64", 250.0, ("buffer.views_per_sample=null", "training.max_batches=1500")),
-    ("100 x 100 cells, batch 10", 125.0, ("experiment=sc23_laptop", "training.max_batches=400")),
+    ("32 x 32 cells, batch 64", 250.0, ("buffer.views_per_sample=null", "training.max_batches=1000")),
+    ("100 x 100 cells, batch 10", 125.0, ("experiment=sc23_laptop", "training.max_batches=300")),
 )
 STEPS_PER_AGREEMENT = (16, 32)
 

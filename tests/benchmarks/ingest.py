@@ -6,6 +6,7 @@ the same sizes with `copy=False` and receives them into a preallocated array, ov
 memory. Both run on all that the machine has.
 """
 
+import gc
 import subprocess
 import sys
 import threading
@@ -235,6 +236,7 @@ def compare(sizes: tuple[int, ...], splits: tuple[str, ...], title: str, *, shar
         memory = np.ones((volume(nbytes), nbytes), np.uint8)  # touched: page faults are not the wire
 
         def run(split: str, nbytes: int = nbytes) -> float:
+            gc.collect()  # the last round's buffer, a gigabyte in a cycle of references
             # A fresh buffer that holds all samples, its memory touched before, so that nothing waits and pages exist.
             buffer = fifo(layout_of(nbytes), volume(nbytes), spare_slots=8)
             touch(buffer, layout_of(nbytes), volume(nbytes))

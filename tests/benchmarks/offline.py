@@ -33,6 +33,7 @@ from melissa_like.loading import Batch, SoloCollective, Turn
 from melissa_like.records import SampleKey
 from melissa_like.sampling import ParameterSource
 from melissa_like.server.build import make_loss, make_surrogate, make_trainer
+from melissa_like.server.memory import keep_freed_memory
 from melissa_like.solvers.heat2d import solve
 from melissa_like.training import ValidationReport, ValidationSet
 from tests.benchmarks.measure import Row, print_rows
@@ -264,6 +265,7 @@ def laptop_offline(figures: Path) -> None:
     ours = Curve.load(figures / "laptop_online.json")
     config, _, source = prepare(composed(*LAPTOP))
     torch.set_num_threads(2)
+    keep_freed_memory()  # as a server rank does
     begun = time.time()
     with TemporaryDirectory() as folder:
         write_all(folder, config, source)

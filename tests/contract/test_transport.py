@@ -3,6 +3,7 @@
 import os
 import random
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -387,6 +388,26 @@ def test_what_is_discarded_makes_room(transport: Transport) -> None:
     thread.join(DEADLINE_S)
     assert not thread.is_alive()
     receiver.close()
+
+
+def test_what_is_larger_than_the_limit_is_not_taken(transport: Transport) -> None:
+    receiver = transport.part_receiver(queue_length=8, max_nbytes=10_000)
+    sender = transport.part_sender([receiver.endpoint], budget_bytes=2**19)
+    assert send(sender, b"large", bytes(20_000))
+    other = transport.part_sender([receiver.endpoint], budget_bytes=2**19)
+    assert send(other, b"small", bytes(10_000))
+    received, _ = receive(receiver, 10_000)
+    assert received is not None
+    assert (received.header, received.nbytes, received.fault) == (b"small", 10_000, None)
+    sender.close(0.0)
+    other.close(0.0)
+    receiver.close()
+
+
+def test_a_process_may_open_as_many_connections_as_the_system_lets_it() -> None:
+    with closing(ZmqTransport()):
+        present, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        assert present >= min(most, 2**16)
 
 
 # --- shared memory --------------------------------------------------------------------------------------------------

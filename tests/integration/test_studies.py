@@ -176,3 +176,12 @@ def test_what_a_study_leaves_behind(tmp_path: Path) -> None:
     surrogate = load_surrogate(run_dir / "surrogate")
     parameters = dict.fromkeys(surrogate.layout.parameters, 300.0)
     assert surrogate.predict(parameters, step=3)["temperature"].shape == (12, 12)
+
+
+def test_a_figure_that_cannot_be_drawn_costs_no_study(tmp_path: Path) -> None:
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study" / "figures").write_text("in the way")
+    ran = melissa_like(tmp_path / "study", *marked(simulations=2), "launcher=inline", "monitoring.figures=true")
+    assert ran.code == 0, ran.err
+    assert ran.report["outcome"] == "completed"
+    assert "not all figures could be drawn" in ran.err

@@ -233,7 +233,7 @@ def test_ranks_that_disagree_on_the_parameters_are_refused() -> None:
     refusal = made.open(open_message(client_rank=1), np.array([1.0, 3.0]))
     assert refusal is not None
     assert refusal.reason is Reason.CONTRADICTION
-    refusal = assembler().open(open_message(), np.array([1.0]))
+    refusal = assembler().open(open_message(box=Box((0,), (1,))), np.array([1.0]))
     assert refusal is not None
     assert refusal.reason is Reason.WRONG_PARAMETERS
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from melissa_like.buffer import BatchMemory, BufferClosedError, HostStorage, SampleBuffer, fifo, firo, reservoir
 from melissa_like.buffer.pins import Pins
-from melissa_like.buffer.policies import AlwaysOpen, Uniform, UniformSeen
+from melissa_like.buffer.policies import AlwaysOpen, FillTo, Uniform, UniformSeen
 from melissa_like.buffer.slots import SlotSet
 from melissa_like.records import FieldSpec, Layout, SampleKey
 
@@ -388,6 +388,29 @@ class Pausing(HostStorage):
         return super().read(*args)
 
 
+def test_draws_that_were_offered_stand_while_a_sample_is_being_replaced() -> None:
+    """With the watermark at the capacity the buffer must not look smaller in between."""
+    storage = Pausing(pause_in="")
+    buffer = SampleBuffer(
+        storage, capacity=7, selector=Uniform(), evictor=UniformSeen(), gate=FillTo(7), draws_until_removed=None
+    )
+    for number in range(7):
+        put(buffer, number)
+    while buffer.population().unseen:
+        drawn(buffer, 7)
+    reserved = buffer.reserve()
+    storage.pause_in = "write"
+    thread = threading.Thread(target=lambda: put(buffer, 7))
+    thread.start()
+    assert storage.paused.wait(DEADLINE_S)
+    assert len(drawn(buffer, 20)) == 20
+    storage.go_on.set()
+    thread.join(DEADLINE_S)
+    assert not thread.is_alive()
+    buffer.abandon(reserved)
+    assert (buffer.population().size, buffer.population().evicted) == (7, 1)
+
+
 @pytest.mark.parametrize("copy", ["gather", "write", "write without a spare slot", "read"])
 def test_no_lock_is_held_during_a_copy(copy: str) -> None:
     storage = Pausing(pause_in="")
@@ -545,3 +568,20 @@ def test_settings_that_cannot_work_are_refused(make: object, words: str) -> None
 def test_fields_keep_their_dtype() -> None:
     buffer = fifo(LAYOUT, 2)
     assert buffer.batch_memory(1, pinned=False).fields["flag"].dtype is torch.uint8
+
+
+def test_memory_that_no_slot_stands_for_is_used_again() -> None:
+    buffer = fifo(LAYOUT, 4, spare_slots=1)
+    spare = buffer.reserve()
+    first = buffer.reserve()
+    first.fields[0][:] = 7
+    first.fields[1][:] = 7
+    labels = {"key": SampleKey(7, 14), "time": 0.7, "parameters": np.array([7.5])}
+    assert buffer.commit(first, **labels, timeout_s=SOON)  # type: ignore[arg-type]
+    second = buffer.reserve()
+    assert second.fields[0] is first.fields[0]
+    second.fields[0][:] = -1
+    buffer.abandon(second)
+    assert buffer.reserve().fields[0] is first.fields[0]
+    buffer.abandon(spare)
+    assert drawn(buffer, 1) == [7]

@@ -508,3 +508,28 @@ def test_a_torn_last_line_of_the_journal_is_ignored(tmp_path) -> None:
     path = tmp_path / "journal.jsonl"
     path.write_bytes(path.read_bytes() + b'{"at_s":1.0,"eve')
     assert [entry.event for entry in read_journal(tmp_path)] == [ev.StudyStarted()]
+
+
+def test_a_clock_that_moved_on_is_looked_at_again_and_still_runs_out() -> None:
+    study = Study().started().greeted()
+    given = study.assigned()
+    study.on(ev.Delivered(rank=0, simulation=given.simulation, attempt=1, steps=(0,), num_parts=2), after=90.0)
+    assert study.on(ev.Tick(), after=10.0) == ()
+    assert study.state.next_deadline() == pytest.approx(study.now + 90.0)
+    assert do.CancelJob(job="job-0001") in study.on(ev.Tick(), after=90.0)
+
+
+def test_a_goodbye_shortens_the_clock_of_a_simulation() -> None:
+    study = Study().started().greeted()
+    study.sent(study.assigned())
+    assert study.state.next_deadline() == pytest.approx(study.now + 10.0)
+
+
+def test_jobs_that_asked_before_the_server_was_ready_are_answered_when_it_is() -> None:
+    study = Study(max_jobs=2)
+    study.on(ev.StudyStarted())
+    for job in ("job-0001", "job-0002"):
+        study.greeted(job)
+        assert study.on(ev.JobRequested(job=job)) == ()
+    commands = study.on(ev.ServerReady(rank=0))
+    assert [c.job for c in commands if isinstance(c, do.Assign)] == ["job-0001", "job-0002"]

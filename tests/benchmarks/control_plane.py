@@ -1,0 +1,320 @@
+"""Row 9: simulations per second that the launcher can look after, alone and through its sockets; replay; memory.
+
+`sockets` is the launcher as it is (loop, state, journal, links, ZeroMQ) in a process of its own; a second process
+speaks for a thousand solver jobs and for the server rank, so that nothing but the control plane is measured. Its
+clients are no cheaper than real ones: the rate is what launcher and clients reach together on two cores.
+"""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Self
+
+import zmq
+from hydra import compose, initialize_config_module
+from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig
+
+from melissa_like.config import Config
+from melissa_like.launcher.executors import JobSpec, JobState, JobUpdate
+from melissa_like.launcher.run import Launch, prepare
+from melissa_like.protocol import control as say
+from melissa_like.protocol import read_connection
+from melissa_like.protocol.link import Link
+from melissa_like.records import Purpose
+from melissa_like.study import Entry, Journal, StudySettings, StudyState, read_journal
+from melissa_like.study import events as ev
+from tests.benchmarks.measure import Row, print_rows, shown
+
+ROUNDS = 3
+NUM_SIMULATIONS = 10_000
+NUM_CLIENTS = 1000
+NUM_EVENTS = 1_000_000
+STEPS_PER_SIMULATION = 100
+
+
+def empty(parameters: object, comm: object) -> Iterator[tuple[int, dict[str, object]]]:
+    """A solver that computes and sends nothing."""
+    return iter(())
+
+
+def overrides(*more: str) -> list[str]:
+    """A study of the empty solver: one cell, and no step."""
+    return [
+        "solver=empty",
+        "solver.name=empty",
+        "solver.num_ranks=1",
+        "+solver.solve._target_=tests.benchmarks.control_plane.empty",
+        "+solver.fields.u={shape:[1],bounds:[-1,1]}",
+        "+solver.parameters.a={_target_:melissa_like.sampling.Uniform,low:0,high:1}",
+        "sampling=monte_carlo",
+        f"study.num_simulations={NUM_SIMULATIONS}",
+        "study.num_validation_simulations=0",
+        "buffer.capacity=16",
+        "training.batch_size=4",
+        "monitoring.figures=false",
+        "monitoring.tensorboard=false",
+        *more,
+    ]
+
+
+def composed(run_dir: Path, *more: str) -> DictConfig:
+    """The configuration of a study."""
+    ConfigStore.instance().store(name="schema", node=Config)
+    with initialize_config_module(version_base="1.3", config_module="melissa_like.configs"):
+        return compose("config", overrides=[f"run_dir={run_dir}", *overrides(*more)])
+
+
+# -- the two processes of the socket case -----------------------------------------------------------------------------
+
+
+class CrowdExecutor:
+    """Starts one process that plays every job."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self._run_dir = run_dir
+        self._updates: list[JobUpdate] = []
+        self._crowd: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close(10.0)
+
+    def submit(self, spec: JobSpec) -> None:
+        """The crowd knows the jobs' names; it starts with the first."""
+        self._updates.append(JobUpdate(name=spec.name, state=JobState.ACTIVE, exit_code=None, message=""))
+        if self._crowd is None:
+            self._crowd = subprocess.Popen(
+                [sys.executable, "-m", "tests.benchmarks.control_plane", "crowd", str(self._run_dir)]
+            )
+
+    def poll(self) -> tuple[JobUpdate, ...]:
+        """Starts only: the crowd ends with the study."""
+        updates, self._updates = tuple(self._updates), []
+        return updates
+
+    def cancel(self, name: str) -> None:
+        """Nothing: no job fails here."""
+
+    def close(self, timeout_s: float) -> None:
+        """Wait for the crowd."""
+        if self._crowd is not None:
+            self._crowd.wait(timeout_s)
+
+
+def launcher(run_dir: Path) -> None:
+    """The launcher of the socket case; prints what it measured."""
+    config, backend, source = prepare(
+        study := composed(run_dir, "solver.num_steps=1", f"launcher.max_jobs={NUM_CLIENTS}", "launcher.grace_s=0")
+    )
+    started_s = time.process_time()
+    with Launch(
+        config=config,
+        backend=backend,
+        source=source,
+        composed=study,
+        run_dir=run_dir,
+        executor=lambda on_change: CrowdExecutor(run_dir),
+        server_spec=lambda rank: backend.server_spec(config, run_dir, rank),
+    ) as launch:
+        report = launch.run()
+    busy_s = time.process_time() - started_s
+    assert report["outcome"] == "completed", report
+    requested = [entry.at_s for entry in read_journal(run_dir) if isinstance(entry.event, ev.JobRequested)]
+    delivered = [entry.at_s for entry in read_journal(run_dir) if isinstance(entry.event, ev.Delivered)]
+    sys.stdout.write(
+        json.dumps(
+            {
+                "rate": NUM_SIMULATIONS / (delivered[-1] - requested[0]),
+                "launcher_rate": NUM_SIMULATIONS / busy_s,
+                "rss": 1024.0 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+            }
+        )
+    )
+
+
+class Peer:
+    """One fake client's socket and link."""
+
+    def __init__(self, context: "zmq.Context[zmq.Socket[bytes]]", endpoint: str, link: Link, name: str) -> None:
+        self.name = name.partition("/")[0]
+        self.link = link
+        self.socket = context.socket(zmq.DEALER)
+        self.socket.setsockopt(zmq.IDENTITY, name.encode())
+        self.socket.setsockopt(zmq.SNDHWM, 0)
+        self.socket.setsockopt(zmq.LINGER, 1000)
+        self.socket.connect(endpoint)
+
+    def post(self, *messages: say.ControlMessage) -> None:
+        """Send."""
+        for message in messages:
+            self.socket.send(self.link.post(message, time.monotonic()))
+
+    def hear(self) -> list[say.ControlMessage]:
+        """What has come."""
+        heard = []
+        while True:
+            try:
+                message = self.link.receive(self.socket.recv(zmq.NOBLOCK))
+            except zmq.Again:
+                break
+            if message is not None:
+                heard.append(message)
+        return heard
+
+    def acknowledge(self) -> None:
+        """As a real end does after each message."""
+        for encoded in self.link.due(time.monotonic()):
+            self.socket.send(encoded)
+
+
+def crowd(run_dir: Path) -> None:
+    """A thousand solver jobs and the server rank, until the launcher says that the reception is over."""
+    connection = read_connection(run_dir)
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    context.set(zmq.MAX_SOCKETS, NUM_CLIENTS + 100)
+    poller = zmq.Poller()
+
+    def peer(name: str) -> Peer:
+        made = Peer(context, connection.endpoint, Link(connection.identity()), name)
+        poller.register(made.socket, zmq.POLLIN)
+        return made
+
+    server = peer("server-0")
+    server.post(say.ServerHello(rank=0, endpoint="tcp://127.0.0.1:1", host="here", pid=1, device="cpu"))
+    jobs = {made.socket: made for made in (peer(f"job-{number + 1:04d}/0") for number in range(NUM_CLIENTS))}
+    for job in jobs.values():
+        job.post(say.Hello(job=job.name, rank=0, num_ranks=1, host="here", pid=1))
+    over, launcher_pid = False, os.getppid()
+    while not over and os.getppid() == launcher_pid:
+        deliveries = []
+        for socket, _ in poller.poll(1000):
+            if socket is server.socket:
+                over = any(isinstance(message, say.ReceptionOver) for message in server.hear())
+                server.acknowledge()
+                continue
+            job = jobs[socket]
+            for message in job.hear():
+                if isinstance(message, say.Welcome):
+                    job.post(say.Request(job=job.name))
+                elif isinstance(message, say.Assignment):
+                    mine = {"simulation": message.simulation, "attempt": message.attempt}
+                    job.post(say.Goodbye(job=job.name, num_steps=1, parts_sent=(1,), **mine), say.Request(job=job.name))
+                    deliveries.append(say.Delivery(steps=(0,), num_parts=1, **mine))
+            job.acknowledge()
+        if deliveries:
+            server.post(say.Progress(rank=0, deliveries=tuple(deliveries)))
+    server.post(say.ServerFinished(rank=0, summary={}))
+    context.destroy(linger=2000)
+
+
+# -- everything in one process ----------------------------------------------------------------------------------------
+
+
+def inline(run_dir: Path) -> None:
+    """10,000 empty simulations in one process; prints what it measured."""
+    from melissa_like.launcher.run import run_study
+
+    report = run_study(composed(run_dir, "launcher=inline"), run_dir)
+    assert report["outcome"] == "completed", report
+    requested = [entry.at_s for entry in read_journal(run_dir) if isinstance(entry.event, ev.JobRequested)]
+    rss = 1024.0 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    sys.stdout.write(json.dumps({"rate": NUM_SIMULATIONS / (requested[-1] - requested[0]), "rss": rss}))
+
+
+# -- replay -----------------------------------------------------------------------------------------------------------
+
+
+def events() -> Iterator[ev.Event]:
+    """The life of a study of many simulations, each step reported by itself, on sixteen jobs."""
+    yield ev.StudyStarted()
+    yield ev.ServerReady(rank=0)
+    jobs = [f"job-{number + 1:04d}" for number in range(16)]
+    for job in jobs:
+        yield ev.JobStarted(job=job)
+        yield ev.JobSaidHello(job=job, num_ranks=1)
+    for simulation in range(NUM_EVENTS // (STEPS_PER_SIMULATION + 2)):
+        job, mine = jobs[simulation % 16], {"simulation": simulation, "attempt": 1}
+        yield ev.JobRequested(job=job)
+        for step in range(STEPS_PER_SIMULATION):
+            yield ev.Delivered(rank=0, steps=(step,), num_parts=1, **mine)
+        yield ev.SimulationSent(job=job, num_steps=STEPS_PER_SIMULATION, parts_sent=(STEPS_PER_SIMULATION,), **mine)
+
+
+def replay(run_dir: Path) -> None:
+    """Write a journal, read it back into a new state; prints what it measured."""
+    run_dir.mkdir()
+    num_simulations = NUM_EVENTS // (STEPS_PER_SIMULATION + 2)
+    with Journal(run_dir) as journal:
+        for number, event in enumerate(events()):
+            journal.append(Entry(at_s=0.001 * number, event=event))
+    state = StudyState(
+        StudySettings(
+            purposes=(Purpose.TRAINING,) * num_simulations,
+            parameters=("a",),
+            num_steps=STEPS_PER_SIMULATION,
+            num_ranks=1,
+            max_jobs=16,
+        ),
+        lambda simulation: {"a": 0.5},
+    )
+    before, started, count = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter(), 0
+    for entry in read_journal(run_dir):
+        state.handle(entry.event, entry.at_s)
+        count += 1
+    seconds = time.perf_counter() - started
+    assert state.reception_over
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    sys.stdout.write(
+        json.dumps(
+            {"rate": count / seconds, "rss": 1024.0 * after, "grown": 1024.0 * (after - before), "events": float(count)}
+        )
+    )
+
+
+def _alone(role: str) -> Counter[str]:
+    """Run a role in a process of its own and return what it printed."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "tests.benchmarks.control_plane", role, str(Path(folder) / "study")]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+    if done.returncode:
+        raise RuntimeError(f"the benchmark's process {role} failed:\n{done.stderr[-3000:]}")
+    return Counter(json.loads(done.stdout.splitlines()[-1]))
+
+
+def _row(case: str, values: list[float], scale: float, unit: str, target: str) -> Row:
+    return Row({"case": case, "median (spread)": shown(values, scale), "unit": unit, "target": target})
+
+
+def main() -> None:
+    """All cases, each in processes of its own, round after round."""
+    roles = ("inline", "launcher", "replay")
+    found: dict[str, list[Counter[str]]] = {role: [] for role in roles}
+    for _ in range(ROUNDS):
+        for role in roles:
+            found[role].append(_alone(role))
+    sockets, replays = found["launcher"], found["replay"]
+    rows = [
+        _row("inline executor, empty solver", [f["rate"] for f in found["inline"]], 1, "simulations/s", "1000"),
+        _row(f"sockets, {NUM_CLIENTS} fake clients", [f["rate"] for f in sockets], 1, "simulations/s", "300"),
+        _row("  by the launcher's processor time", [f["launcher_rate"] for f in sockets], 1, "simulations/s", ""),
+        _row("  the launcher's peak memory", [f["rss"] for f in sockets], 1e6, "MB", "200"),
+        _row("10^6 events replayed", [NUM_EVENTS / f["rate"] for f in replays], 1, "s", "10"),
+        _row("  peak memory", [f["rss"] for f in replays], 1e6, "MB", "200"),
+    ]
+    print_rows(f"control plane, {NUM_SIMULATIONS} simulations", rows)
+
+
+_ROLES: dict[str, Callable[[Path], None]] = {"launcher": launcher, "crowd": crowd, "inline": inline, "replay": replay}
+
+if __name__ == "__main__":
+    _ROLES[sys.argv[1]](Path(sys.argv[2]))
