@@ -141,7 +141,7 @@ class Shell:
         """Handle an event: its line goes into the journal before any of its commands is carried out."""
         now = time.monotonic()
         commands = self._state.handle(event, now)
-        # Each one, for a tick without commands may still have failed an attempt; ticks come when a clock runs out only.
+        # Each tick too: one without commands may still have failed an attempt, and they come rarely.
         drawn = {c.simulation: c.parameters for c in commands if isinstance(c, do.Assign)}
         self._journal.append(Entry(at_s=now, event=event, parameters=drawn))
         for command in commands:
