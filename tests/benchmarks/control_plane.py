@@ -126,7 +126,8 @@ def launcher(run_dir: Path) -> None:
         executor=lambda on_change: CrowdExecutor(run_dir),
         server_spec=lambda rank: backend.server_spec(config, run_dir, rank),
     ) as launch:
-        report = launch.run()
+        launch.run()
+        report = launch.report()
     busy_s = time.process_time() - started_s
     assert report["outcome"] == "completed", report
     requested = [entry.at_s for entry in read_journal(run_dir) if isinstance(entry.event, ev.JobRequested)]
@@ -213,7 +214,7 @@ def crowd(run_dir: Path) -> None:
             job.acknowledge()
         if deliveries:
             server.post(say.Progress(rank=0, deliveries=tuple(deliveries)))
-    server.post(say.ServerFinished(rank=0, summary={}))
+    server.post(say.ServerFinished(rank=0, end="drained", summary={}))
     context.destroy(linger=2000)
 
 
