@@ -342,9 +342,9 @@ class StudyState:
 
     def _fail_attempt(self, simulation: Simulation, what: str, detail: str = "") -> None:
         simulation.story.append(what)
+        self._fruitless_attempts += not self._anything_delivered
         if simulation.attempt < self.settings.max_attempts:
             self.simulations.wait_again(simulation)
-            self._check_fruit(simulation, detail)
             return
         self.simulations.give_up(simulation, self.settings.num_steps)
         self._want(AnnounceSimulationOver(simulation=simulation.simulation, samples_given_up=simulation.num_given_up))
@@ -360,17 +360,17 @@ class StudyState:
 
     def _check_fruit(self, simulation: Simulation, detail: str) -> None:
         """End a study whose solver has only ever failed: max_failed_fraction of many simulations takes many jobs."""
-        if self._anything_delivered:
+        # Only once a simulation has used up its attempts: the first jobs of several may well be killed together. And
+        # where a single attempt is allowed, the first simulation alone must not decide about all.
+        enough = max(self.settings.max_attempts, self.settings.max_failed_starts)
+        if self._anything_delivered or self._fruitless_attempts < enough:
             return
-        self._fruitless_attempts += 1
-        # Where a single attempt is allowed, the first simulation alone must not decide about all.
-        if self._fruitless_attempts >= max(self.settings.max_attempts, self.settings.max_failed_starts):
-            self._end(
-                "failed",
-                f"the first {self._fruitless_attempts} attempts failed before a single sample of the study was "
-                "delivered (the larger of launcher.max_attempts and launcher.max_failed_starts); the last one, "
-                f"simulation {simulation.simulation}: {simulation.told()}" + (f"\n{detail}" if detail else ""),
-            )
+        self._end(
+            "failed",
+            f"the first {self._fruitless_attempts} attempts failed before a single sample of the study was delivered, "
+            f"all {self.settings.max_attempts} of simulation {simulation.simulation} among them: {simulation.told()}"
+            + (f"\n{detail}" if detail else ""),
+        )
 
     def _fail_start(self, what: str, detail: str) -> None:
         self.jobs.failed_starts += 1

@@ -169,6 +169,16 @@ def test_a_solver_that_always_dies_is_stopped_after_a_few_jobs_in_a_study_of_any
     assert failing(Study(**default, max_failed_starts=3).started(), delivers=(0,)) == 33
 
 
+def test_a_first_wave_of_jobs_that_is_killed_together_does_not_end_the_study() -> None:
+    study = Study(purposes=(Purpose.TRAINING,) * 8, max_jobs=4, max_attempts=3, max_failed_starts=3).started()
+    jobs = [f"job-{number:04d}" for number in range(1, 5)]
+    for job in jobs:
+        study.greeted(job).assigned(job)
+    for job in jobs:
+        study.on(ev.JobEnded(job=job, exit_code=9, message="exit code 9"))
+    assert study.state.outcome is None
+
+
 def test_a_given_up_simulation_is_counted_and_the_study_goes_on() -> None:
     study = Study(purposes=(Purpose.TRAINING,) * 3, max_attempts=1).started().greeted()
     given = study.assigned()
