@@ -12,6 +12,7 @@ from melissa_like.transport import ControlServer
 __all__ = ["Peers"]
 
 _REPEAT_EVERY_S = 0.25
+_MOST_REASONS = 20
 
 
 class Peers:
@@ -41,7 +42,10 @@ class Peers:
         try:
             message = link.receive(encoded)
         except ProtocolError as error:
-            self.refused[str(error)] += 1
+            reason = str(error)
+            if len(self.refused) >= _MOST_REASONS and reason not in self.refused:
+                reason = "others"  # a stranger may think up any number of them
+            self.refused[reason] += 1
             return name, None
         if not known:
             self._links[name] = link
