@@ -23,7 +23,7 @@ def test_a_simulation_that_dies_is_run_again_and_nothing_is_lost(tmp_path: Path,
     assert ran.code == 0, ran.err
     assert counts(ran) == (48, 48, 48, 0)
     # The three that die, and those before them whose last parts were still in the killed process.
-    assert 3 <= ran.report["simulations"]["restarted"] <= 6
+    assert ran.report["simulations"]["restarted"] >= 3
 
 
 @pytest.mark.mpi
