@@ -5,7 +5,6 @@ received straight into place. ZeroMQ's high-water mark counts messages, so the b
 counts as in flight until ZeroMQ gives it back.
 """
 
-import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,8 +13,8 @@ import zmq
 
 from melissa_like.transport.interface import Received
 from melissa_like.transport.shared_memory import Mappings, Probe
-from melissa_like.transport.wakeup import Wakeup, sleep_until
-from melissa_like.transport.zmq_sockets import MORE, Socket, bind, set_options
+from melissa_like.transport.wakeup import sleep_until
+from melissa_like.transport.zmq_sockets import MORE, Arrivals, Socket, bind, set_options
 
 __all__ = ["ZmqPartReceiver", "ZmqPartSender"]
 
@@ -172,10 +171,7 @@ class ZmqPartReceiver:
         self._probe = Probe() if shares_memory else None
         if self._probe is not None:
             self.endpoint = self._probe.extend(self.endpoint)
-        self._wakeup = Wakeup()
-        self._poller = zmq.Poller()
-        self._poller.register(self._socket, zmq.POLLIN)
-        self._poller.register(self._wakeup.fileno(), zmq.POLLIN)
+        self._arrivals = Arrivals(self._socket)
 
     def receive(self, place: Callable[[bytes], memoryview | None], timeout_s: float) -> Received | None:
         while True:
@@ -198,17 +194,14 @@ class ZmqPartReceiver:
         try:
             return self._socket.recv(zmq.NOBLOCK)
         except zmq.Again:
-            ready = dict(self._poller.poll(math.ceil(1000 * timeout_s)))
-            if self._wakeup.fileno() in ready:
-                self._wakeup.clear()
-            return self._socket.recv() if self._socket in ready else None
+            return self._socket.recv() if self._arrivals.wait(timeout_s) else None
 
     def wake(self) -> None:
-        self._wakeup.set()
+        self._arrivals.wake()
 
     def close(self) -> None:
         self._socket.close(linger=0)
-        self._wakeup.close()
+        self._arrivals.close()
         self._mappings.close()
         if self._probe is not None:
             self._probe.close()

@@ -1,12 +1,14 @@
 """What all sockets of the ZeroMQ transport have in common."""
 
 import errno
+import math
 
 import zmq
 
 from melissa_like.errors import TransportError
+from melissa_like.transport.wakeup import Wakeup
 
-__all__ = ["MORE", "Socket", "bind", "set_options"]
+__all__ = ["MORE", "Arrivals", "Socket", "bind", "set_options"]
 
 Socket = zmq.Socket[bytes]
 
@@ -36,3 +38,29 @@ def set_options(socket: Socket) -> None:
     socket.setsockopt(zmq.LINGER, 0)
     for option, value in _KEEP_ALIVE:
         socket.setsockopt(option, value)
+
+
+class Arrivals:
+    """Waits for messages on a socket; any thread may wake it."""
+
+    def __init__(self, socket: Socket) -> None:
+        self._socket = socket
+        self._wakeup = Wakeup()
+        self._poller = zmq.Poller()
+        self._poller.register(socket, zmq.POLLIN)
+        self._poller.register(self._wakeup.fileno(), zmq.POLLIN)
+
+    def wait(self, timeout_s: float) -> bool:
+        """Whether a message is there, after the time-out or a wake-up at the latest."""
+        ready = dict(self._poller.poll(math.ceil(1000 * timeout_s)))
+        if self._wakeup.fileno() in ready:
+            self._wakeup.clear()
+        return self._socket in ready
+
+    def wake(self) -> None:
+        """Make a waiting `wait` return."""
+        self._wakeup.set()
+
+    def close(self) -> None:
+        """Give the descriptor back; calls of `wake` do nothing from now on."""
+        self._wakeup.close()

@@ -1,6 +1,5 @@
 """ZeroMQ over TCP: PUSH/PULL for parts (`zmq_parts`), DEALER/ROUTER for control messages."""
 
-import math
 import resource
 from collections.abc import Sequence
 
@@ -9,9 +8,8 @@ import zmq
 from melissa_like.transport.interface import PartReceiver, PartSender
 from melissa_like.transport.shared_memory import can_share, split_endpoint
 from melissa_like.transport.shared_sender import SharedMemorySender
-from melissa_like.transport.wakeup import Wakeup
 from melissa_like.transport.zmq_parts import ZmqPartReceiver, ZmqPartSender
-from melissa_like.transport.zmq_sockets import Socket, bind, set_options
+from melissa_like.transport.zmq_sockets import Arrivals, Socket, bind, set_options
 
 __all__ = ["ZmqTransport"]
 
@@ -76,19 +74,13 @@ class _ZmqControlServer:
         self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
         self._socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
         self.endpoint = bind(self._socket, address)
-        self._wakeup = Wakeup()
-        self._poller = zmq.Poller()
-        self._poller.register(self._socket, zmq.POLLIN)
-        self._poller.register(self._wakeup.fileno(), zmq.POLLIN)
+        self._arrivals = Arrivals(self._socket)
 
     def receive(self, timeout_s: float) -> tuple[bytes, bytes] | None:
         try:
             frames = self._socket.recv_multipart(zmq.NOBLOCK)
         except zmq.Again:
-            ready = dict(self._poller.poll(math.ceil(1000 * timeout_s)))
-            if self._wakeup.fileno() in ready:
-                self._wakeup.clear()
-            if self._socket not in ready:
+            if not self._arrivals.wait(timeout_s):
                 return None
             frames = self._socket.recv_multipart()
         return frames[0], frames[-1]
@@ -103,11 +95,11 @@ class _ZmqControlServer:
         return True
 
     def wake(self) -> None:
-        self._wakeup.set()
+        self._arrivals.wake()
 
     def close(self, linger_s: float) -> None:
         self._socket.close(linger=int(1000 * linger_s))
-        self._wakeup.close()
+        self._arrivals.close()
 
 
 class _ZmqControlClient:
@@ -117,23 +109,17 @@ class _ZmqControlClient:
         self._socket.setsockopt(zmq.IDENTITY, identity)
         self._socket.setsockopt(zmq.SNDHWM, 0)
         self._socket.connect(endpoint)
-        self._wakeup = Wakeup()
-        self._poller = zmq.Poller()
-        self._poller.register(self._socket, zmq.POLLIN)
-        self._poller.register(self._wakeup.fileno(), zmq.POLLIN)
+        self._arrivals = Arrivals(self._socket)
 
     def send(self, message: bytes) -> None:
         self._socket.send(message)
 
     def receive(self, timeout_s: float) -> bytes | None:
-        ready = dict(self._poller.poll(math.ceil(1000 * timeout_s)))
-        if self._wakeup.fileno() in ready:
-            self._wakeup.clear()
-        return self._socket.recv() if self._socket in ready else None
+        return self._socket.recv() if self._arrivals.wait(timeout_s) else None
 
     def wake(self) -> None:
-        self._wakeup.set()
+        self._arrivals.wake()
 
     def close(self, linger_s: float) -> None:
         self._socket.close(linger=int(1000 * linger_s))
-        self._wakeup.close()
+        self._arrivals.close()
