@@ -21,7 +21,7 @@ from melissa_like.server.receiver import Receiver
 from melissa_like.server.reporter import Orders, Reporter
 from melissa_like.transport.memory import MemoryTransport
 from melissa_like.transport.zmq_transport import ZmqTransport
-from tests.benchmarks.measure import Row, interleave, print_rows, ratio, rate_of, shown
+from tests.benchmarks.measure import Row, interleave, print_rows, rate_of, ratio, shown
 from tests.benchmarks.producers import DEADLINE_S, IDENTITY, NUM_PRODUCERS, layout_of, producers, start, volume
 
 ROUNDS = 5
@@ -159,4 +159,3 @@ def main() -> None:
     compare(sizes, ("whole",), "two producers into one server rank's buffer, TCP", shares_memory=False)
     compare(sizes[1:], ("whole",), "the same through shared memory, raw pyzmq over ipc", shares_memory=True)
     compare((2**20,), SPLITS, "two client ranks, one field split between them, TCP", shares_memory=False)
-
