@@ -1,6 +1,6 @@
 """Identities, layouts and boxes: the nouns that every stage of the data path shares.
 
-Everything here is frozen. Heavy packages are never imported (numpy is the only one), so that a solver can load it.
+Everything here is frozen. Nothing heavy is imported (numpy and msgspec are what a solver loads anyway).
 """
 
 import hashlib
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TypeAlias
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -45,8 +46,7 @@ def owner_of(simulation: int, step: int, num_server_ranks: int, routing: Routing
     return (simulation + step) % num_server_ranks
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class SampleKey:
+class SampleKey(msgspec.Struct, frozen=True, order=True):
     """A sample's identity within a study: it is delivered, and counted, once."""
 
     simulation: int

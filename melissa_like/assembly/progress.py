@@ -24,7 +24,11 @@ class CompletedSteps:
 
     def add(self, step: int) -> None:
         """Add a step."""
-        self._ahead.add(step // self._stride)
+        position = step // self._stride
+        if position == self._first_missing:
+            self._first_missing += 1
+        else:
+            self._ahead.add(position)
         while self._first_missing in self._ahead:
             self._ahead.remove(self._first_missing)
             self._first_missing += 1

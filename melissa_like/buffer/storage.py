@@ -96,7 +96,7 @@ class HostStorage:
         """See `Storage`."""
         if slot is None:
             return tuple(np.empty(field.shape, field.numpy_dtype) for field in self.layout.fields)
-        return tuple(rows[slot] for rows in self._fields)
+        return tuple([rows[slot] for rows in self._fields])
 
     def write(
         self,

@@ -1,7 +1,7 @@
 """From what a solver yields to the parts of a step: which box of which field, checked against the declaration."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,8 @@ from melissa_like.records import Box, FieldSpec, Layout
 __all__ = ["LocalPart", "Part", "PartChecker", "PartShape", "fill_from"]
 
 _REMEMBERED_SHAPES = 10_000
+#: Larger boxes travel in pieces, of which the caches still hold one when it is sent on, or copied to its place.
+_LARGEST_PART_BYTES = 2 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +40,14 @@ class PartShape(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         field_id: position of its field in the layout.
         dtype: in which it travels.
         nbytes: of its payload.
+        cut: where it lies in the array that the solver gave, if it is not all of it.
     """
 
     field_id: int
     dtype: np.dtype[np.generic]
     box: Box
     nbytes: int
+    cut: tuple[slice, ...] | None
 
 
 class LocalPart(msgspec.Struct, frozen=True, kw_only=True, eq=False):
@@ -63,7 +67,7 @@ class PartChecker:
     def __init__(self, layout: Layout, team: Team) -> None:
         self._layout = layout
         self._team = team
-        self._known: dict[tuple[Any, ...], PartShape] = {}
+        self._known: dict[tuple[Any, ...], tuple[PartShape, ...]] = {}
         self._first_rows: list[int] | None = None
         self._bare_rows: list[int] = []
 
@@ -88,25 +92,25 @@ class PartChecker:
         return self._first_rows is not None
 
     def check(self, fields: Mapping[str, Any]) -> list[LocalPart]:
-        """The parts of one step.
+        """The parts of one step; a large box in several pieces.
 
         Raises:
             SolverError: an undeclared field, a wrong dtype or number of dimensions, a box outside the global shape.
         """
-        return [self._part(name, value) for name, value in fields.items()]
+        return [part for name, value in fields.items() for part in self._parts(name, value)]
 
-    def _part(self, name: str, value: Any) -> LocalPart:
+    def _parts(self, name: str, value: Any) -> list[LocalPart]:
         offset = tuple(value.offset) if isinstance(value, Part) else None
         array = np.asarray(value.array if isinstance(value, Part) else value)
         key = (name, array.shape, array.dtype, offset)
-        shape = self._known.get(key)
-        if shape is None:
+        shapes = self._known.get(key)
+        if shapes is None:
             if len(self._known) >= _REMEMBERED_SHAPES:  # a decomposition that changes at every step
                 self._known.clear()
-            shape = self._known[key] = self._examine(name, array, offset)
-        return LocalPart(shape=shape, array=array)
+            shapes = self._known[key] = tuple(self._examine(name, array, offset))
+        return [LocalPart(shape=shape, array=array if shape.cut is None else array[shape.cut]) for shape in shapes]
 
-    def _examine(self, name: str, array: npt.NDArray[Any], offset: tuple[int, ...] | None) -> PartShape:
+    def _examine(self, name: str, array: npt.NDArray[Any], offset: tuple[int, ...] | None) -> Iterator[PartShape]:
         """Check a part that is new in place, shape or dtype."""
         try:
             field_id = self._layout.field_id(name)
@@ -131,8 +135,16 @@ class PartChecker:
                 f"which is not inside the declared shape {spec.shape}: correct the offset, or the shape under "
                 "solver.fields"
             )
-        nbytes = box.size * spec.numpy_dtype.itemsize
-        return PartShape(field_id=field_id, dtype=spec.numpy_dtype, box=box, nbytes=nbytes)
+        itemsize = spec.numpy_dtype.itemsize
+        for piece in _pieces(box.shape, _LARGEST_PART_BYTES // itemsize):
+            place = Box(tuple(o + p for o, p in zip(box.offset, piece.offset, strict=True)), piece.shape)
+            yield PartShape(
+                field_id=field_id,
+                dtype=spec.numpy_dtype,
+                box=place,
+                nbytes=place.size * itemsize,
+                cut=None if place == box else piece.slices,
+            )
 
     def _row_offset(self, field_id: int, spec: FieldSpec, array: npt.NDArray[Any]) -> tuple[int, ...]:
         assert self._first_rows is not None, "first_step comes first"
@@ -143,6 +155,20 @@ class PartChecker:
                 "melissa_like.client.Part(array, offset)"
             )
         return (self._first_rows[field_id], *([0] * (array.ndim - 1)))
+
+
+def _pieces(shape: tuple[int, ...], largest: int) -> Iterator[Box]:
+    """Boxes of so many elements at most that cover an array: blocks of rows, of parts of a row if one is too large."""
+    size = math.prod(shape)
+    if size <= largest:
+        yield Box((0,) * len(shape), shape)
+        return
+    row_size = size // shape[0]
+    num_rows = max(1, min(-(-shape[0] // -(-size // largest)), largest // row_size))
+    for first in range(0, shape[0], num_rows):
+        rows = min(num_rows, shape[0] - first)
+        for inner in _pieces(shape[1:], max(largest // rows, 1)):
+            yield Box((first, *inner.offset), (rows, *inner.shape))
 
 
 def _num_rows(value: Any) -> int:

@@ -287,6 +287,7 @@ class Session:
             raise problem
         # Told in the collective that `send` calls: a rank that still sends must not meet another one of goodbye's.
         self._client.team.maximum(_CLOSING)
+        self._stream.close()
         self._client.say_goodbye(self._assignment, self._num_steps, self._stream.parts_sent)
         if self._owns_client:
             self._client.__exit__(None, None, None)

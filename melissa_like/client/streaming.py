@@ -1,5 +1,7 @@
 """Parts on their way to the server ranks: headers, counts, and what to do when a send stays blocked."""
 
+import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -14,9 +16,31 @@ from melissa_like.protocol.wire import OPEN_FIELD, Header, Kind, encode, join_mo
 from melissa_like.records import STORAGE_DTYPES, Box, FieldSpec, Layout, Purpose, Routing, StudyIdentity, owner_of
 from melissa_like.transport import PartSender
 
-__all__ = ["PartStream", "layout_from"]
+__all__ = ["Pace", "PartStream", "layout_from"]
 
 _REMEMBERED_HEADERS = 10_000
+_HURRY_S = 0.001
+_HELD_S = 0.005
+
+
+class Pace:
+    """Whether the next step is so near that what is held may wait for it; decided from when the last ones came.
+
+    A solver that makes steps faster than one in a millisecond sends several in one message, which is much cheaper. A
+    solver that pauses after such steps lets the last few milliseconds of them wait until its next one.
+    """
+
+    def __init__(self) -> None:
+        self._last_step = self._last_push = -math.inf
+
+    def pushes(self, now: float) -> bool:
+        """At the end of a step, `now` in seconds: whether everything is to leave."""
+        in_hurry = now - self._last_step < _HURRY_S
+        self._last_step = now
+        if in_hurry and now - self._last_push < _HELD_S:
+            return False
+        self._last_push = now
+        return True
 
 
 def layout_from(welcome: Welcome) -> Layout:
@@ -53,6 +77,7 @@ class PartStream:
         self._checker = PartChecker(layout, team)
         self._routing = Routing(welcome.routing)
         self._num_server_ranks = len(welcome.server_endpoints)
+        self._pace = Pace()
         self._commons: dict[PartShape, bytes] = {}
         self._opened = [False] * self._num_server_ranks
         self.parts_sent = [0] * self._num_server_ranks
@@ -99,6 +124,12 @@ class PartStream:
             header = join_moment(self._common_of(shape), step, physical_time)
             self._deliver(destination, header, shape.nbytes, partial(fill_from, part.array, shape.dtype))
             self.parts_sent[destination] += 1
+        if self._pace.pushes(time.monotonic()):
+            self._sender.push()
+
+    def close(self) -> None:
+        """Nothing more comes of this simulation: let go what is held."""
+        self._sender.push()
 
     def _common_of(self, shape: PartShape) -> bytes:
         """The header of a part but for step and time: encoded once."""

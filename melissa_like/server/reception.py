@@ -24,7 +24,7 @@ from melissa_like.transport import Transport
 __all__ = ["PlaceForSamples", "Reception"]
 
 _CLOSE_S = 10.0
-_QUEUED_MESSAGES = 16
+_QUEUED_MESSAGES = 8
 
 
 class PlaceForSamples(SampleSink, Protocol):

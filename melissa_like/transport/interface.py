@@ -31,7 +31,7 @@ class PartSender(Protocol):
     def send(
         self, destination: int, header: bytes, nbytes: int, fill: Callable[[memoryview], None], timeout_s: float
     ) -> bool:
-        """Queue a message for a server rank.
+        """Queue a message for a server rank; a small one may be held, to travel with the ones that follow.
 
         `fill` writes the payload into memory of the transport, so the caller's arrays are free on return. Blocks,
         asleep, while the bytes in flight would exceed the budget; a message larger than the budget goes alone.
@@ -41,8 +41,12 @@ class PartSender(Protocol):
         """
         ...
 
+    def push(self) -> None:
+        """Let go what is held; does not block."""
+        ...
+
     def flush(self, timeout_s: float) -> bool:
-        """Wait until everything sent has left this process; False if it has not within `timeout_s`."""
+        """Push, and wait until everything sent has left this process; False if it has not within `timeout_s`."""
         ...
 
     def close(self, linger_s: float) -> None:
@@ -128,8 +132,8 @@ class Transport(Protocol):
 
         Args:
             queue_length: messages.
-            max_nbytes: nothing larger is taken into memory: such a message is dropped, and with it what its sender had
-                sent before and was not received yet. None: any size.
+            max_nbytes: nothing larger is taken into memory, a megabyte apart: such a message is dropped, and with it
+                what its sender had sent before and was not received yet. None: any size.
         """
         ...
 

@@ -153,6 +153,9 @@ class _MemorySender:
         inbox.put((header, bytes(payload)))
         return True
 
+    def push(self) -> None:
+        """Nothing is held here."""
+
     def flush(self, timeout_s: float) -> bool:
         deadline = time.monotonic() + timeout_s
         for receiver in self._receivers:

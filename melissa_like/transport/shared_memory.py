@@ -15,19 +15,16 @@ import mmap
 import os
 import secrets
 import struct
-from collections.abc import Sequence
 from typing import NamedTuple, Self
 
-import msgspec
-import numpy as np
+from melissa_like.transport.bundles import ALIGNMENT
 
-__all__ = ["Mappings", "Notice", "Probe", "Ring", "can_share", "split_endpoint"]
+__all__ = ["Mappings", "Notice", "Probe", "Ring", "SharedPayload", "can_share", "split_endpoint"]
 
 _TOKEN_NBYTES = 8
 _NOTICE = struct.Struct("<8sIIQQQ")
 _HEAD_NBYTES = 4096  # token, then how far the reader has come, each on a cache line of its own
 _READ_AT = 64
-_ALIGNMENT = 64
 _RING_NAME = "melissa_like_ring"
 _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW  # or a writer could pull the pages away from under its reader
 
@@ -101,7 +98,7 @@ class Ring:
     """
 
     def __init__(self, capacity: int) -> None:
-        self.capacity = -(-capacity // _ALIGNMENT) * _ALIGNMENT
+        self.capacity = -(-capacity // ALIGNMENT) * ALIGNMENT
         self._token = secrets.token_bytes(_TOKEN_NBYTES)
         self._descriptor = os.memfd_create(_RING_NAME, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         os.ftruncate(self._descriptor, _HEAD_NBYTES + self.capacity)
@@ -111,18 +108,23 @@ class Ring:
         self._memory = memoryview(self._map)
         self._read = self._memory[_READ_AT : _READ_AT + 8].cast("Q")
         self._written = 0
+        self._opened = 0
 
-    def has_room(self, nbytes: int) -> bool:
-        """Whether a payload finds a place now."""
-        return self._begin(nbytes) + nbytes - self._read[0] <= self.capacity
-
-    def write(self, nbytes: int) -> tuple[Notice, memoryview]:
-        """The place of the next payload, to be written before the notice is sent. There must be room."""
-        begin = self._begin(nbytes)
-        self._written = begin + -(-nbytes // _ALIGNMENT) * _ALIGNMENT
+    def open(self, nbytes: int) -> memoryview | None:
+        """The place of the next payload, if there is room for it now; `commit` follows, or another `open`."""
+        left = self.capacity - self._written % self.capacity
+        begin = self._written if nbytes <= left else self._written + left
+        read = self._read[0]
+        if read < self._written and begin + nbytes - read > self.capacity:
+            return None
+        self._opened = begin
         first = _HEAD_NBYTES + begin % self.capacity
-        notice = Notice(self._token, os.getpid(), self._descriptor, self.capacity, begin, nbytes)
-        return notice, self._memory[first : first + nbytes]
+        return self._memory[first : first + nbytes]
+
+    def commit(self, nbytes: int) -> Notice:
+        """So many bytes are written from the beginning of the opened place: what the reader must be told."""
+        self._written = self._opened + -(-nbytes // ALIGNMENT) * ALIGNMENT
+        return Notice(self._token, os.getpid(), self._descriptor, self.capacity, self._opened, nbytes)
 
     @property
     def is_read(self) -> bool:
@@ -136,17 +138,47 @@ class Ring:
         self._map.close()
         os.close(self._descriptor)
 
-    def _begin(self, nbytes: int) -> int:
-        """Positions grow for ever; a payload that would be cut by the end of the memory begins at its start."""
-        left = self.capacity - self._written % self.capacity
-        return self._written if nbytes <= left else self._written + left
 
-
-class _Mapping(msgspec.Struct, eq=False):
+class _Mapping:
     """A client rank's ring as the reader sees it."""
 
-    pid: int
-    map: mmap.mmap
+    def __init__(self, pid: int, mapped: mmap.mmap) -> None:
+        self.pid = pid
+        self._map = mapped
+        self._memory = memoryview(mapped)
+        self._read = self._memory[_READ_AT : _READ_AT + 8].cast("Q")
+
+    def payload(self, notice: Notice) -> "SharedPayload | str":
+        """Where it lies, or why there is nothing."""
+        size = len(self._memory)
+        first = _HEAD_NBYTES + notice.position % (size - _HEAD_NBYTES)
+        if first + notice.nbytes > size:
+            return f"a payload of {notice.nbytes} bytes at {notice.position} is not inside the shared memory"
+        return SharedPayload(self, self._memory[first : first + notice.nbytes], notice.position)
+
+    def give_back(self, end: int) -> None:
+        """Everything before this position is read: one aligned word, the writer sees the old value or the new."""
+        self._read[0] = end
+
+    def close(self) -> None:
+        """Give the memory back."""
+        self._read.release()
+        self._memory.release()
+        self._map.close()
+
+
+class SharedPayload:
+    """A payload in a ring, to be released when it was copied, or is not wanted."""
+
+    def __init__(self, mapping: _Mapping, memory: memoryview, position: int) -> None:
+        self.memory = memory
+        self._mapping = mapping
+        self._end = position + -(-len(memory) // ALIGNMENT) * ALIGNMENT
+
+    def release(self) -> None:
+        """Make room in the ring."""
+        self.memory.release()
+        self._mapping.give_back(self._end)
 
 
 class Mappings:
@@ -155,43 +187,16 @@ class Mappings:
     def __init__(self) -> None:
         self._mappings: dict[bytes, _Mapping] = {}
 
-    def read(self, frames: Sequence[bytes], target: memoryview | None) -> tuple[int, str | None]:
-        """Copy a payload to its place, or skip it, and make room in the ring.
-
-        Args:
-            frames: what stands behind the empty payload: one notice.
-            target: as many bytes as the payload must have; None: it is not wanted.
-
-        Returns:
-            Size of the payload, and why it is not in its place, if it should be.
-        """
+    def payload(self, encoded: bytes) -> SharedPayload | str:
+        """The payload that a notice speaks of, or why there is none."""
         try:
-            (encoded,) = frames
             notice = Notice.decode(encoded)
-        except (ValueError, struct.error):
-            return 0, f"the message has {2 + len(frames)} frames, and the third is no notice of shared memory"
-        # Also for what is not wanted: the room must come back.
+        except struct.error:
+            return "the message has a third frame that is no notice of shared memory"
         mapping = self._mappings.get(notice.token) or self._open(notice)
         if mapping is None:
-            return notice.nbytes, f"the shared memory of process {notice.pid} cannot be opened: it has ended"
-        return notice.nbytes, self._copy(mapping, notice, target)
-
-    def _copy(self, mapping: _Mapping, notice: Notice, target: memoryview | None) -> str | None:
-        size = len(mapping.map)
-        first = _HEAD_NBYTES + notice.position % (size - _HEAD_NBYTES)
-        if first + notice.nbytes > size:
-            return f"a payload of {notice.nbytes} bytes at {notice.position} is not inside the shared memory"
-        fault = None
-        if target is not None and target.nbytes != notice.nbytes:
-            fault = f"the payload has {notice.nbytes} bytes, {target.nbytes} were expected"
-        elif target is not None:
-            # Through numpy, which lets the other threads run meanwhile.
-            source = np.frombuffer(mapping.map, np.uint8, notice.nbytes, first)
-            np.copyto(np.frombuffer(target, np.uint8), source)
-        read = notice.position + -(-notice.nbytes // _ALIGNMENT) * _ALIGNMENT
-        # One aligned word, so that the writer sees the old value or the new one.
-        np.frombuffer(mapping.map, np.uint64, 1, _READ_AT)[0] = read
-        return fault
+            return f"the shared memory of process {notice.pid} cannot be opened: it has ended"
+        return mapping.payload(notice)
 
     def _open(self, notice: Notice) -> _Mapping | None:
         """Map a ring; the notice may come from anybody, so nothing is opened that is not a sealed ring of this user."""
@@ -217,12 +222,12 @@ class Mappings:
             try:
                 os.kill(mapping.pid, 0)
             except ProcessLookupError:
-                self._mappings.pop(token).map.close()
+                self._mappings.pop(token).close()
             except PermissionError:
                 continue
 
     def close(self) -> None:
         """Give all memory back."""
         for mapping in self._mappings.values():
-            mapping.map.close()
+            mapping.close()
         self._mappings.clear()

@@ -1,4 +1,4 @@
-"""ZeroMQ over TCP: PUSH/PULL for parts (`zmq_parts`), DEALER/ROUTER for control messages."""
+"""ZeroMQ over TCP: PUSH/PULL for parts (`zmq_outlet`, `zmq_receiver`), DEALER/ROUTER for control messages."""
 
 import resource
 from collections.abc import Sequence
@@ -6,9 +6,11 @@ from collections.abc import Sequence
 import zmq
 
 from melissa_like.transport.interface import PartReceiver, PartSender
+from melissa_like.transport.part_sender import BundlingSender, Outlet
+from melissa_like.transport.ring_outlet import RingOutlet
 from melissa_like.transport.shared_memory import can_share, split_endpoint
-from melissa_like.transport.shared_sender import SharedMemorySender
-from melissa_like.transport.zmq_parts import ZmqPartReceiver, ZmqPartSender
+from melissa_like.transport.zmq_outlet import InFlight, ZmqOutlet
+from melissa_like.transport.zmq_receiver import LARGEST_BUNDLE_BYTES, ZmqPartReceiver
 from melissa_like.transport.zmq_sockets import Arrivals, Socket, bind, set_options
 
 __all__ = ["ZmqTransport"]
@@ -35,11 +37,15 @@ class ZmqTransport:
         """See `Transport.part_sender`."""
         addresses, probes = zip(*(split_endpoint(endpoint) for endpoint in endpoints), strict=True)
         shares_memory = [can_share(probe) for probe in probes]
-        if not any(shares_memory):
-            return ZmqPartSender(self._context, addresses, budget_bytes)
-        shared_bytes = budget_bytes // 2
-        sender = ZmqPartSender(self._context, addresses, budget_bytes - shared_bytes)
-        return SharedMemorySender(sender, shares_memory, shared_bytes // sum(shares_memory))
+        # Every outlet may hold a bundle besides what is on its way.
+        bundle_bytes = max(1, min(LARGEST_BUNDLE_BYTES, budget_bytes // (8 * len(addresses))))
+        ring_bytes = budget_bytes // 2 if any(shares_memory) else 0
+        in_flight = InFlight(budget_bytes - ring_bytes - len(addresses) * bundle_bytes, len(addresses))
+        outlets: list[Outlet] = []
+        for number, (address, shares) in enumerate(zip(addresses, shares_memory, strict=True)):
+            outlet = ZmqOutlet(self._context, address, in_flight, number)
+            outlets.append(RingOutlet(outlet, ring_bytes // sum(shares_memory)) if shares else outlet)
+        return BundlingSender(outlets, bundle_bytes)
 
     def part_receiver(self, *, queue_length: int, max_nbytes: int | None = None) -> PartReceiver:
         """See `Transport.part_receiver`."""

@@ -37,7 +37,7 @@ def ours(nbytes: int, buffer: SampleBuffer, split: str, *, shares_memory: bool) 
     memory = MemoryTransport()
     launcher = memory.control_server()
     with closing(ZmqTransport(shares_memory=shares_memory)) as transport:
-        parts = transport.part_receiver(queue_length=16)
+        parts = transport.part_receiver(queue_length=8)
         receiver = Receiver(
             socket=parts,
             assembler=Assembler(
@@ -145,11 +145,10 @@ def compare(sizes: tuple[int, ...], splits: tuple[str, ...], title: str, *, shar
 
 
 def touch(buffer: SampleBuffer, layout: Layout, num_samples: int) -> None:
-    """Write every slot once, and empty the buffer again."""
+    """Write every slot, the spare ones too, and empty the buffer again."""
     values = [np.zeros(field.shape, np.float32) for field in layout.fields]
-    for number in range(num_samples):
+    for number in range(2 * num_samples):
         buffer.put(SampleKey(number, 0), values, time=0.0, parameters=np.zeros(1), timeout_s=DEADLINE_S)
-    for _ in range(num_samples):
         buffer.settle(buffer.draw(1))
 
 

@@ -132,6 +132,7 @@ def produce(rank: int, endpoint: str, nbytes: int, split: str) -> None:
         for step in range(num_samples):
             for (offset, _), array in zip(boxes, arrays, strict=True):
                 stream.send(step, stream.prepare({"u": Part(array, offset)}), 0.0)
+        stream.close()
         sender.flush(DEADLINE_S)
         sender.close(DEADLINE_S)
 

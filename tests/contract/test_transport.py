@@ -5,6 +5,7 @@ import random
 import re
 import resource
 import signal
+import struct
 import subprocess
 import sys
 import threading
@@ -50,7 +51,9 @@ def filling(values: bytes) -> Callable[[memoryview], None]:
 def send(
     sender: PartSender, header: bytes, payload: bytes, *, destination: int = 0, timeout_s: float = DEADLINE_S
 ) -> bool:
-    return sender.send(destination, header, len(payload), filling(payload), timeout_s)
+    sent = sender.send(destination, header, len(payload), filling(payload), timeout_s)
+    sender.push()
+    return sent
 
 
 def receive(receiver: PartReceiver, nbytes: int, timeout_s: float = DEADLINE_S) -> tuple[Received | None, bytes]:
@@ -84,6 +87,7 @@ def test_the_array_may_be_reused_at_once(transport: Transport) -> None:
             0, b"h", array.nbytes, lambda memory: memory.__setitem__(slice(None), array.data), DEADLINE_S
         )
         array[:] = 77
+    sender.push()
     for number in range(10):
         received, payload = receive(receiver, array.nbytes)
         assert received is not None
@@ -314,15 +318,27 @@ def test_zmq_foreign_messages_are_faults() -> None:
         stranger.connect(split_endpoint(receiver.endpoint)[0])
         stranger.send(b"one frame")
         stranger.send_multipart([b"header", b"123", b"more", b"and more"])
+        stranger.send_multipart([b""])
+        stranger.send_multipart([b"", b"index"])
+        stranger.send_multipart([b"", b"", b""])
+        stranger.send_multipart([b"", b"index", b"body"])
+        stranger.send_multipart([b"", struct.pack("<II", 1, 2**31) + b"h", b"body"])
+        stranger.send_multipart([b"", struct.pack("<II", 2**31, 4) + b"h", b"body"])
+        stranger.send_multipart([b"", struct.pack("<II", 1, 4) + b"h", b"", b"notice"])
+        stranger.send_multipart([b"", b"1", b"2", b"3", b"4"])
         stranger.send_multipart([b"header", b"456"])
         received, _ = receive(receiver, 3)
         assert received is not None
         assert received.fault == "the message has no payload frame"
         received, _ = receive(receiver, 3)
         assert received is not None
-        assert received.fault == "the message has 4 frames, and the third is no notice of shared memory"
+        assert received.fault == "the message has a third frame that is no notice of shared memory"
         nobody = Notice(token=b"t" * 8, pid=os.getpid(), descriptor=0, capacity=64, position=0, nbytes=3)
         stranger.send_multipart([b"header", b"", nobody.encode()])
+        for _ in range(8):
+            received, _ = receive(receiver, 3)
+            assert received is not None
+            assert re.search("bundle of [125] frames|index of .* bytes|no notice", received.fault or "")
         assert receive(receiver, 3)[1] == b"456"
         received, _ = receive(receiver, 3)
         assert received is not None
@@ -391,14 +407,15 @@ def test_what_is_discarded_makes_room(transport: Transport) -> None:
 
 
 def test_what_is_larger_than_the_limit_is_not_taken(transport: Transport) -> None:
-    receiver = transport.part_receiver(queue_length=8, max_nbytes=10_000)
+    limit = 2**21
+    receiver = transport.part_receiver(queue_length=8, max_nbytes=limit)
     sender = transport.part_sender([receiver.endpoint], budget_bytes=2**19)
-    assert send(sender, b"large", bytes(20_000))
+    assert send(sender, b"large", bytes(2 * limit))
     other = transport.part_sender([receiver.endpoint], budget_bytes=2**19)
-    assert send(other, b"small", bytes(10_000))
-    received, _ = receive(receiver, 10_000)
+    assert send(other, b"small", bytes(limit))
+    received, _ = receive(receiver, limit)
     assert received is not None
-    assert (received.header, received.nbytes, received.fault) == (b"small", 10_000, None)
+    assert (received.header, received.nbytes, received.fault) == (b"small", limit, None)
     sender.close(0.0)
     other.close(0.0)
     receiver.close()
@@ -408,6 +425,68 @@ def test_a_process_may_open_as_many_connections_as_the_system_lets_it() -> None:
     with closing(ZmqTransport()):
         present, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         assert present >= min(most, 2**16)
+
+
+def test_a_payload_as_large_as_the_budget_follows_a_small_one(transport: Transport) -> None:
+    receiver = transport.part_receiver(queue_length=8)
+    sender = transport.part_sender([receiver.endpoint], budget_bytes=2**20)
+    for nbytes in (10, 2**19, 100, 2**19 - 64, 2**20):
+        assert send(sender, b"h", bytes(nbytes))
+        received, _ = receive(receiver, nbytes)
+        assert received is not None
+        assert received.fault is None
+    sender.close(0.0)
+    receiver.close()
+
+
+def test_small_payloads_travel_together(transport: Transport) -> None:
+    """Held until they are pushed, flushed or many; each arrives by itself, in order with the large ones."""
+    receiver = transport.part_receiver(queue_length=16)
+    sender = transport.part_sender([receiver.endpoint], budget_bytes=2**23)
+    sizes = [random.Random(number).choice((0, 1, 64, 100, 100_000)) for number in range(100)]
+    for number, nbytes in enumerate(sizes):
+        assert sender.send(0, b"%d" % number, nbytes, filling(bytes([number]) * nbytes), DEADLINE_S)
+        if number % 10 == 9:
+            sender.push()
+            for earlier in range(number - 9, number + 1):
+                received, payload = receive(receiver, sizes[earlier])
+                assert received is not None
+                assert (received.header, received.fault) == (b"%d" % earlier, None)
+                assert payload == bytes([earlier]) * sizes[earlier]
+    assert sender.flush(DEADLINE_S)
+    sender.close(0.0)
+    receiver.close()
+
+
+def test_a_part_of_a_bundle_that_is_refused_harms_no_other(transport: Transport) -> None:
+    receiver = transport.part_receiver(queue_length=8)
+    sender = transport.part_sender([receiver.endpoint], budget_bytes=2**20)
+    for number in range(4):
+        assert sender.send(0, b"%d" % number, 5, filling(bytes([number]) * 5), DEADLINE_S)
+
+    def give_up(memory: memoryview) -> None:
+        raise ArithmeticError("the solver gave up")
+
+    with pytest.raises(ArithmeticError):
+        sender.send(0, b"never", 5, give_up, DEADLINE_S)
+    sender.push()
+
+    def refuse(header: bytes) -> None:
+        raise ArithmeticError("no place")
+
+    with pytest.raises(ArithmeticError):
+        receiver.receive(refuse, DEADLINE_S)
+    received, _ = receive(receiver, 6)
+    assert received is not None
+    assert received.fault == "the payload has 5 bytes, 6 were expected"
+    received = receiver.receive(lambda header: None, DEADLINE_S)
+    assert received is not None
+    assert (received.header, received.nbytes, received.fault) == (b"2", 5, None)
+    assert receive(receiver, 5)[1] == bytes([3]) * 5
+    assert sender.flush(DEADLINE_S)
+    assert receive(receiver, 5, timeout_s=SHORT_S)[0] is None
+    sender.close(0.0)
+    receiver.close()
 
 
 # --- shared memory --------------------------------------------------------------------------------------------------
@@ -457,9 +536,9 @@ def test_memory_is_shared_only_with_whom_can_open_it() -> None:
 def test_a_ring_refuses_what_would_overwrite_the_unread() -> None:
     with closing(Ring(256)) as ring:
         for position in (0, 128):
-            assert ring.has_room(100)
-            notice, memory = ring.write(100)
+            memory = ring.open(100)
+            assert memory is not None
             memory.release()
-            assert notice.position == position
-        assert not ring.has_room(1)
+            assert ring.commit(100).position == position
+        assert ring.open(1) is None
         assert not ring.is_read

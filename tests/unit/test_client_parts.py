@@ -72,3 +72,25 @@ def test_a_payload_is_converted_and_in_c_order_whatever_the_strides(array: np.nd
     target = bytearray(24 * 4)
     fill_from(array, np.dtype("float32"), memoryview(target))
     np.testing.assert_array_equal(np.frombuffer(target, np.float32).reshape(6, 4), array)
+
+
+@pytest.mark.parametrize(
+    "shape", [(1024, 1024), (3_000_000,), (2, 2, 700_000), (1, 1, 1_500_000), (700, 1000, 1), (0, 5)]
+)
+def test_a_large_box_travels_in_pieces_that_cover_it(shape: tuple[int, ...]) -> None:
+    layout = Layout(fields=(FieldSpec(name="u", shape=tuple(n + 2 for n in shape)),), parameters=("a",))
+    array = np.arange(float(np.prod(shape))).reshape(shape)
+    fields = {"u": Part(array, (1,) * len(shape))}
+    made = PartChecker(layout, SoloTeam())
+    made.first_step(fields)
+    covered = np.zeros(layout.fields[0].shape, np.int8)
+    whole = np.zeros(layout.fields[0].shape)
+    for part in made.check(fields):
+        assert part.shape.nbytes == 4 * part.shape.box.size <= 2**21
+        assert part.array.shape == part.shape.box.shape
+        covered[part.shape.box.slices] += 1
+        whole[part.shape.box.slices] = part.array
+    inside = (slice(1, -1),) * len(shape)
+    assert (covered[inside] == 1).all()
+    assert covered.sum() == array.size
+    np.testing.assert_array_equal(whole[inside], array)

@@ -5,6 +5,7 @@ import math
 import struct
 from contextlib import suppress
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from melissa_like.errors import ProtocolError
 from melissa_like.protocol.control import decode_envelope, encode_envelope
 from melissa_like.protocol.wire import FIXED_NBYTES, Header, Kind, decode, encode
 from melissa_like.records import MAX_DIMENSIONS, STORAGE_DTYPES, Box, Purpose
+from melissa_like.transport.bundles import Bundle, OpenedBundle
 
 GOLDEN = Path(protocol.__file__).parent / "golden"
 
@@ -77,6 +79,30 @@ def test_golden_control_messages(name: str) -> None:
     for key, value in said["message"].items():
         received = getattr(envelope.message, key)
         assert (list(received) if isinstance(received, tuple) else received) == value
+
+
+def test_the_golden_bundle() -> None:
+    said = json.loads((GOLDEN / "bundle.json").read_text())["parts"]
+    index, body = ((GOLDEN / f"bundle_{frame}.bin").read_bytes() for frame in ("index", "body"))
+    headers = [(GOLDEN / f"{part['header']}.bin").read_bytes() for part in said]
+    payloads = [bytes(number % 251 for number in range(part["payload_nbytes"])) for part in said]
+
+    def fill(payload: bytes, memory: memoryview) -> None:
+        memory[:] = payload
+
+    memory = bytearray(4096)
+    bundle = Bundle(memoryview(memory))
+    for header, payload in zip(headers, payloads, strict=True):
+        bundle.add(header, len(payload), partial(fill, payload))
+    assert bundle.frames == (b"", index)
+    assert bytes(memory[: bundle.nbytes]) == body
+
+    opened = OpenedBundle(index, memoryview(body), lambda: None)
+    for header, payload in zip(headers, payloads, strict=True):
+        target = bytearray(len(payload))
+        received = opened.take(lambda _, target=target: memoryview(target))  # type: ignore[misc]
+        assert (received.header, received.nbytes, received.fault) == (header, len(payload), None)
+        assert target == payload
 
 
 def test_there_are_golden_vectors() -> None:

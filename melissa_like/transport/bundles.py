@@ -1,0 +1,133 @@
+"""Bundles: small payloads that travel in one message, because a message costs as much as copying many kilobytes.
+
+A bundle is an empty frame, an index and a body. The index holds for each part, in order, the size of its header, the
+size of its payload, and the header; the body the payloads, each at the next multiple of 64 behind the one before.
+"""
+
+import struct
+from collections.abc import Callable
+
+import msgspec
+import numpy as np
+
+from melissa_like.errors import ProtocolError
+from melissa_like.transport.interface import Received
+
+__all__ = ["ALIGNMENT", "Bundle", "OpenedBundle", "copy_payload"]
+
+ALIGNMENT = 64
+_ENTRY = struct.Struct("<II")
+_MOST_PARTS = 2048
+_COPIED_BY_SLICE_BYTES = 16 * 1024
+
+
+class Bundle:
+    """The writing end.
+
+    Args:
+        memory: of the body.
+    """
+
+    def __init__(self, memory: memoryview) -> None:
+        self._memory = memory
+        self._index: list[bytes] = []
+        self._free_at = 0
+        self.nbytes = 0
+
+    def has_room(self, nbytes: int) -> bool:
+        """Whether a payload finds a place."""
+        return self._free_at + nbytes <= len(self._memory) and len(self._index) < 2 * _MOST_PARTS
+
+    def add(self, header: bytes, nbytes: int, fill: Callable[[memoryview], None]) -> None:
+        """Add a part, for which there must be room; if `fill` raises, it is not in the bundle."""
+        end = self._free_at + nbytes
+        fill(self._memory[self._free_at : end])
+        self._index += (_ENTRY.pack(len(header), nbytes), header)
+        self.nbytes = end
+        self._free_at = _aligned(end)
+
+    @property
+    def frames(self) -> tuple[bytes, ...]:
+        """What is sent before the body; nothing if the bundle is empty."""
+        return (b"", b"".join(self._index)) if self._index else ()
+
+
+class _Entry(msgspec.Struct, frozen=True):
+    header: bytes
+    begin: int
+    end: int
+
+
+class OpenedBundle:
+    """The reading end: hands out one part after another.
+
+    Args:
+        index: as received.
+        body: as received.
+        release: called when the last part is taken.
+
+    Raises:
+        ProtocolError: the index does not fit the body.
+    """
+
+    def __init__(self, index: bytes, body: memoryview, release: Callable[[], None]) -> None:
+        self._body = body
+        self._release = release
+        self._entries = _read_index(index, len(body))
+        self._entries.reverse()
+
+    @property
+    def is_last(self) -> bool:
+        """Whether one part is left."""
+        return len(self._entries) == 1
+
+    def take(self, place: Callable[[bytes], memoryview | None]) -> Received:
+        """The next part, its payload copied to its place; see `PartReceiver.receive`."""
+        entry = self._entries.pop()
+        try:
+            target = place(entry.header)
+            fault = None
+            if target is not None:
+                fault = copy_payload(self._body[entry.begin : entry.end], target)
+        finally:
+            if not self._entries:
+                self.close()
+        return Received(header=entry.header, nbytes=entry.end - entry.begin, fault=fault)
+
+    def close(self) -> None:
+        """What was not taken is dropped."""
+        self._body.release()
+        self._release()
+
+
+def _read_index(index: bytes, body_nbytes: int) -> list[_Entry]:
+    entries = []
+    position, end = 0, 0
+    while position < len(index):
+        if position + _ENTRY.size > len(index):
+            raise ProtocolError(f"an index of {len(index)} bytes that ends inside an entry")
+        header_nbytes, nbytes = _ENTRY.unpack_from(index, position)
+        position += _ENTRY.size + header_nbytes
+        begin = _aligned(end)
+        end = begin + nbytes
+        entries.append(_Entry(index[position - header_nbytes : position], begin, end))
+    if not entries or position != len(index) or end != body_nbytes:
+        raise ProtocolError(
+            f"an index of {len(index)} bytes with {len(entries)} parts of {end} bytes for a body of {body_nbytes}"
+        )
+    return entries
+
+
+def _aligned(position: int) -> int:
+    return -(-position // ALIGNMENT) * ALIGNMENT
+
+
+def copy_payload(source: memoryview, target: memoryview) -> str | None:
+    """Copy a payload to its place; why it does not fit there, if it does not."""
+    if target.nbytes != source.nbytes:
+        return f"the payload has {source.nbytes} bytes, {target.nbytes} were expected"
+    if source.nbytes < _COPIED_BY_SLICE_BYTES:
+        target[:] = source
+    else:  # through numpy, which lets the other threads run meanwhile
+        np.copyto(np.frombuffer(target, np.uint8), np.frombuffer(source, np.uint8))
+    return None

@@ -1,0 +1,106 @@
+"""`BundlingSender`: the sending end for parts, over one outlet per server rank."""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from melissa_like.transport.bundles import Bundle
+from melissa_like.transport.wakeup import sleep_until
+
+__all__ = ["BundlingSender", "Outlet"]
+
+#: A payload that would fill more than this part of a bundle gains nothing from one.
+_LEAST_PARTS = 4
+
+
+class Outlet(Protocol):
+    """The way to one server rank: gives memory for a payload, and sends it."""
+
+    def open(self, nbytes: int) -> memoryview | None:
+        """Memory for the next payload; None while there is no room. What was opened before and not sent is void."""
+
+    def send(self, frames: Sequence[bytes], nbytes: int) -> None:
+        """Send the first bytes of the opened memory behind these frames. Everything sent arrives in order."""
+
+    @property
+    def is_flushed(self) -> bool:
+        """Whether everything sent has left."""
+
+    def close(self, linger_s: float) -> None:
+        """What has not left within the time is dropped."""
+
+
+class BundlingSender:
+    """A `PartSender` that bundles small payloads and sends large ones alone.
+
+    Args:
+        outlets: in the order of the server ranks.
+        bundle_nbytes: of the body of a bundle.
+    """
+
+    def __init__(self, outlets: Sequence[Outlet], bundle_nbytes: int) -> None:
+        self._outlets = outlets
+        self._bundle_nbytes = bundle_nbytes
+        self._bundles: dict[int, Bundle] = {}
+
+    def send(
+        self, destination: int, header: bytes, nbytes: int, fill: Callable[[memoryview], None], timeout_s: float
+    ) -> bool:
+        """See `PartSender.send`."""
+        if _LEAST_PARTS * nbytes > self._bundle_nbytes:
+            return self._send_alone(destination, header, nbytes, fill, timeout_s)
+        bundle = self._bundles.get(destination)
+        if bundle is None or not bundle.has_room(nbytes):
+            self._push_to(destination)
+            memory = self._open(destination, self._bundle_nbytes, timeout_s)
+            if memory is None:
+                return False
+            bundle = self._bundles[destination] = Bundle(memory)
+        bundle.add(header, nbytes, fill)
+        return True
+
+    def push(self) -> None:
+        """See `PartSender.push`."""
+        for destination in tuple(self._bundles):
+            self._push_to(destination)
+
+    def flush(self, timeout_s: float) -> bool:
+        """See `PartSender.flush`."""
+        self.push()
+        return sleep_until(lambda: all(outlet.is_flushed for outlet in self._outlets), timeout_s)
+
+    def close(self, linger_s: float) -> None:
+        """See `PartSender.close`."""
+        self.push()
+        for outlet in self._outlets:
+            outlet.close(linger_s)
+
+    def _send_alone(
+        self, destination: int, header: bytes, nbytes: int, fill: Callable[[memoryview], None], timeout_s: float
+    ) -> bool:
+        self._push_to(destination)
+        memory = self._open(destination, nbytes, timeout_s)
+        if memory is None:
+            return False
+        fill(memory)
+        self._outlets[destination].send((header,), nbytes)
+        return True
+
+    def _push_to(self, destination: int) -> None:
+        bundle = self._bundles.pop(destination, None)
+        if bundle is not None and bundle.frames:
+            self._outlets[destination].send(bundle.frames, bundle.nbytes)
+
+    def _open(self, destination: int, nbytes: int, timeout_s: float) -> memoryview | None:
+        outlet = self._outlets[destination]
+        memory = outlet.open(nbytes)
+        if memory is not None:
+            return memory
+        self.push()  # what is held for others may wait for long
+
+        def opened() -> bool:
+            nonlocal memory
+            memory = outlet.open(nbytes)
+            return memory is not None
+
+        sleep_until(opened, timeout_s)
+        return memory

@@ -1,0 +1,132 @@
+"""`ZmqPartReceiver`: the PULL socket of a server rank. Payloads are received straight into place where they can be."""
+
+from collections.abc import Callable
+
+import zmq
+
+from melissa_like.errors import ProtocolError
+from melissa_like.transport.bundles import OpenedBundle, copy_payload
+from melissa_like.transport.interface import Received
+from melissa_like.transport.shared_memory import Mappings, Probe
+from melissa_like.transport.zmq_sockets import MORE, Arrivals, Socket, bind, set_options
+
+__all__ = ["LARGEST_BUNDLE_BYTES", "ZmqPartReceiver"]
+
+_HEADER_LIMIT = 4096
+#: Of a bundle's body; a receiver takes as much, however small its largest part is.
+LARGEST_BUNDLE_BYTES = 2**20
+
+Place = Callable[[bytes], memoryview | None]
+
+
+class ZmqPartReceiver:
+    """See `PartReceiver`."""
+
+    def __init__(
+        self,
+        context: zmq.Context[Socket],
+        host: str,
+        queue_length: int,
+        *,
+        max_nbytes: int | None,
+        shares_memory: bool,
+    ) -> None:
+        self._socket = context.socket(zmq.PULL)
+        set_options(self._socket)
+        self._socket.setsockopt(zmq.RCVHWM, queue_length)
+        self._socket.setsockopt(zmq.MAXMSGSIZE, -1 if max_nbytes is None else max(max_nbytes, LARGEST_BUNDLE_BYTES))
+        self.endpoint = bind(self._socket, f"tcp://{host}:*")
+        self._mappings = Mappings()
+        self._probe = Probe() if shares_memory else None
+        if self._probe is not None:
+            self.endpoint = self._probe.extend(self.endpoint)
+        self._arrivals = Arrivals(self._socket)
+        self._bundle: OpenedBundle | None = None
+
+    def receive(self, place: Place, timeout_s: float) -> Received | None:
+        """See `PartReceiver.receive`."""
+        if self._bundle is None:
+            first = self._first_frame(timeout_s)
+            if first is None:
+                return None
+            try:
+                received = self._receive_bundle() if not first else self._receive_single(first, place)
+            finally:
+                self._drop_the_rest()  # an exception of `place` leaves the rest of the message behind
+            if received is not None:
+                return received
+        assert self._bundle is not None
+        bundle = self._bundle
+        if bundle.is_last:
+            self._bundle = None
+        return bundle.take(place)
+
+    def wake(self) -> None:
+        """See `PartReceiver.wake`."""
+        self._arrivals.wake()
+
+    def close(self) -> None:
+        """See `PartReceiver.close`."""
+        self._socket.close(linger=0)
+        self._arrivals.close()
+        if self._bundle is not None:
+            self._bundle.close()
+        self._mappings.close()
+        if self._probe is not None:
+            self._probe.close()
+
+    def _first_frame(self, timeout_s: float) -> bytes | None:
+        try:
+            return self._socket.recv(zmq.NOBLOCK)
+        except zmq.Again:
+            return self._socket.recv() if self._arrivals.wait(timeout_s) else None
+
+    def _receive_single(self, header: bytes, place: Place) -> Received:
+        """A header and a payload; or a header, an empty frame and a notice of where the payload lies."""
+        if not self._socket.getsockopt(MORE):
+            return Received(header=header[:_HEADER_LIMIT], nbytes=0, fault="the message has no payload frame")
+        target = place(header)
+        nbytes, fault = self._receive_into(target)
+        if not self._socket.getsockopt(MORE):
+            return Received(header=header, nbytes=nbytes, fault=fault)
+        payload = self._mappings.payload(self._socket.recv())
+        if isinstance(payload, str):
+            return Received(header=header, nbytes=0, fault=payload)
+        nbytes = payload.memory.nbytes
+        fault = None if target is None else copy_payload(payload.memory, target)
+        payload.release()
+        return Received(header=header, nbytes=nbytes, fault=fault)
+
+    def _receive_into(self, target: memoryview | None) -> tuple[int, str | None]:
+        if target is None:
+            return len(self._socket.recv(copy=False)), None
+        # recv_into tells the true length, even where it truncates; it refuses an empty buffer.
+        nbytes = self._socket.recv_into(target) if target.nbytes else len(self._socket.recv(copy=False))
+        if nbytes != target.nbytes:
+            return nbytes, f"the payload has {nbytes} bytes, {target.nbytes} were expected"
+        return nbytes, None
+
+    def _receive_bundle(self) -> Received | None:
+        """Open it; its parts are handed out from now on. What is returned is why there are none."""
+        frames = []
+        while self._socket.getsockopt(MORE):
+            frames.append(self._socket.recv(copy=False))
+        try:
+            match frames:
+                case [index, body]:
+                    self._bundle = OpenedBundle(index.bytes, body.buffer, lambda: None)
+                case [index, _, notice]:
+                    payload = self._mappings.payload(notice.bytes)
+                    if isinstance(payload, str):
+                        return Received(header=b"", nbytes=0, fault=payload)
+                    self._bundle = OpenedBundle(index.bytes, payload.memory, payload.release)
+                case _:
+                    return Received(header=b"", nbytes=0, fault=f"a bundle of {1 + len(frames)} frames")
+        except ProtocolError as error:
+            return Received(header=b"", nbytes=0, fault=str(error))
+        return None
+
+    def _drop_the_rest(self) -> None:
+        """Of the present message, so that the next one is read from its start."""
+        while self._socket.getsockopt(MORE):
+            self._socket.recv(copy=False)
