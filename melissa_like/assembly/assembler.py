@@ -45,8 +45,7 @@ class Assembler:
     """Parts in, complete samples out, each exactly once, whatever the order of arrival.
 
     A newer attempt of a simulation discards what is incomplete of the older; what is complete stays, and its parts are
-    refused as duplicates when they come again. A payload that is one stretch of the sample's memory is placed there
-    directly, any other in a scratch memory that `add` copies.
+    refused as duplicates when they come again.
 
     Args:
         layout: of the study.
@@ -80,7 +79,6 @@ class Assembler:
         self._simulations: dict[int, _Simulation] = {}
         self._proven: frozenset[int] = frozenset()
         self._accepted: dict[bytes, _AcceptedPart] = {}
-        self._scratch = bytearray()
         self.duplicates_dropped = 0
 
     def refuse_open(self, header: Header) -> Refusal | None:
@@ -180,8 +178,6 @@ class Assembler:
     def add(self, placement: Placement) -> Completed | None:
         """The payload is in place; the sample, if it was the last part."""
         partial, place, step = placement.partial, placement.place, placement.step
-        if placement.scratch is not None:
-            partial.reservation.fields[place.field_id][place.slices] = placement.scratch
         if not partial.add(place):
             return None
         simulation = self._simulations[placement.simulation]
@@ -221,23 +217,13 @@ class Assembler:
         return partial
 
     def _placement(self, part: _AcceptedPart, step: int, partial: PartialSample) -> Placement:
-        place, scratch = part.place, None
-        target = partial.memory_of(place)
-        if target is None:
-            dtype = self._layout.fields[place.field_id].numpy_dtype
-            nbytes = place.size * dtype.itemsize
-            if len(self._scratch) < nbytes:
-                self._scratch = bytearray(nbytes)
-            target = memoryview(self._scratch)[:nbytes]
-            scratch = np.frombuffer(target, dtype).reshape(place.box.shape)
         return Placement(
-            target=target,
+            target=partial.memory_of(part.place),
             simulation=part.number,
             attempt=part.attempt,
             step=step,
             partial=partial,
-            place=place,
-            scratch=scratch,
+            place=part.place,
         )
 
     def _discard_partials(self, simulation: _Simulation) -> None:

@@ -92,9 +92,11 @@ class PartialSample:
                 return other.box
         return None
 
-    def memory_of(self, place: Place) -> memoryview | None:
-        """The sample's own memory for a box that is one stretch of it."""
-        return None if place.stretch is None else self._memory[place.field_id][place.stretch]
+    def memory_of(self, place: Place) -> memoryview | npt.NDArray[Any]:
+        """The sample's own memory for a box: its bytes if it is one stretch of them, otherwise a view."""
+        if place.stretch is None:
+            return self.reservation.fields[place.field_id][place.slices]
+        return self._memory[place.field_id][place.stretch]
 
     def add(self, place: Place) -> bool:
         """A box has arrived; whether the sample is complete now."""
@@ -114,14 +116,12 @@ class Placement(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """Where the payload of a part goes.
 
     Attributes:
-        target: as many bytes as the payload has.
-        scratch: memory of the assembler, to be copied; None: `target` is the sample's own memory.
+        target: the sample's own memory: contiguous bytes, or an array of some strides and the box's shape.
     """
 
-    target: memoryview
+    target: memoryview | npt.NDArray[Any]
     simulation: int
     attempt: int
     step: int
     partial: PartialSample
     place: Place
-    scratch: npt.NDArray[Any] | None

@@ -20,7 +20,7 @@ from melissa_like.assembly import Assembler, Completed, Placement, Refusal, as_b
 from melissa_like.errors import ProtocolError
 from melissa_like.protocol.wire import Header, Kind, decode
 from melissa_like.records import FloatArray, Purpose, SampleKey
-from melissa_like.transport import PartReceiver
+from melissa_like.transport import PartReceiver, Target
 
 __all__ = ["Arrival", "Receiver", "Rejection", "SampleSink"]
 
@@ -150,7 +150,7 @@ class Receiver:
         if completed is None or self._commit(completed):
             self._tell(Arrival(placement.simulation, placement.attempt, None if completed is None else placement.step))
 
-    def _place(self, encoded: bytes) -> memoryview | None:
+    def _place(self, encoded: bytes) -> Target | None:
         """Where the payload of this header goes; None discards it."""
         placement = self._assembler.place_again(encoded)
         if placement is not None:

@@ -3,7 +3,7 @@
 A `Transport` makes four kinds of ends: `PartSender` and `PartReceiver` (PUSH/PULL), `ControlServer` and `ControlClient`
 (ROUTER/DEALER). `zmq_transport` carries them over TCP, and payloads between processes of one node through
 `shared_memory`; `memory` is its twin inside one process. All pass one contract suite. Small parts travel together, in
-`bundles`. An end belongs to the thread that uses it; only `wake` may be called from elsewhere. Contents are opaque here;
+`bundles`. An end belongs to the thread that uses it; only `wake` may be called from elsewhere. Contents are opaque;
 torch is never imported.
 """
 
@@ -13,7 +13,8 @@ from melissa_like.transport.interface import (
     PartReceiver,
     PartSender,
     Received,
+    Target,
     Transport,
 )
 
-__all__ = ["ControlClient", "ControlServer", "PartReceiver", "PartSender", "Received", "Transport"]
+__all__ = ["ControlClient", "ControlServer", "PartReceiver", "PartSender", "Received", "Target", "Transport"]

@@ -8,17 +8,15 @@ import struct
 from collections.abc import Callable
 
 import msgspec
-import numpy as np
 
 from melissa_like.errors import ProtocolError
-from melissa_like.transport.interface import Received
+from melissa_like.transport.interface import Place, Received, copy_payload
 
-__all__ = ["ALIGNMENT", "Bundle", "OpenedBundle", "copy_payload"]
+__all__ = ["ALIGNMENT", "Bundle", "OpenedBundle"]
 
 ALIGNMENT = 64
 _ENTRY = struct.Struct("<II")
 _MOST_PARTS = 2048
-_COPIED_BY_SLICE_BYTES = 16 * 1024
 
 
 class Bundle:
@@ -81,7 +79,7 @@ class OpenedBundle:
         """Whether one part is left."""
         return len(self._entries) == 1
 
-    def take(self, place: Callable[[bytes], memoryview | None]) -> Received:
+    def take(self, place: Place) -> Received:
         """The next part, its payload copied to its place; see `PartReceiver.receive`."""
         entry = self._entries.pop()
         try:
@@ -120,14 +118,3 @@ def _read_index(index: bytes, body_nbytes: int) -> list[_Entry]:
 
 def _aligned(position: int) -> int:
     return -(-position // ALIGNMENT) * ALIGNMENT
-
-
-def copy_payload(source: memoryview, target: memoryview) -> str | None:
-    """Copy a payload to its place; why it does not fit there, if it does not."""
-    if target.nbytes != source.nbytes:
-        return f"the payload has {source.nbytes} bytes, {target.nbytes} were expected"
-    if source.nbytes < _COPIED_BY_SLICE_BYTES:
-        target[:] = source
-    else:  # through numpy, which lets the other threads run meanwhile
-        np.copyto(np.frombuffer(target, np.uint8), np.frombuffer(source, np.uint8))
-    return None

@@ -5,11 +5,30 @@ and sleeps.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol, TypeAlias
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 
-__all__ = ["ControlClient", "ControlServer", "PartReceiver", "PartSender", "Received", "Transport"]
+__all__ = [
+    "ControlClient",
+    "ControlServer",
+    "PartReceiver",
+    "PartSender",
+    "Place",
+    "Received",
+    "Target",
+    "Transport",
+    "copy_payload",
+]
+
+#: Where a payload goes: contiguous bytes, or an array of any strides, which takes the values in C order.
+Target: TypeAlias = memoryview | npt.NDArray[Any]
+#: From a header to where its payload goes; None discards the payload.
+Place: TypeAlias = Callable[[bytes], Target | None]
+
+_COPIED_BY_SLICE_BYTES = 16 * 1024
 
 
 class Received(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,12 +78,11 @@ class PartReceiver(Protocol):
 
     endpoint: str
 
-    def receive(self, place: Callable[[bytes], memoryview | None], timeout_s: float) -> Received | None:
+    def receive(self, place: Place, timeout_s: float) -> Received | None:
         """Wait for one message and receive its payload straight into place.
 
         Args:
-            place: from the header to the memory for the payload, contiguous bytes; None discards the payload. If it
-                raises, the message is consumed and the exception propagates.
+            place: if it raises, the message is consumed and the exception propagates.
             timeout_s: None is returned after so long, or when woken.
         """
         ...
@@ -152,3 +170,17 @@ class Transport(Protocol):
     def close(self) -> None:
         """Release everything."""
         ...
+
+
+def copy_payload(source: memoryview, target: Target) -> str | None:
+    """Copy a payload that has arrived to its place; why it does not fit there, if it does not."""
+    if target.nbytes != source.nbytes:
+        return f"the payload has {source.nbytes} bytes, {target.nbytes} were expected"
+    # Through numpy, which lets the other threads run meanwhile, where it is not more trouble than the copy.
+    if isinstance(target, np.ndarray):
+        np.copyto(target, np.frombuffer(source, target.dtype).reshape(target.shape))
+    elif source.nbytes < _COPIED_BY_SLICE_BYTES:
+        target[:] = source
+    else:
+        np.copyto(np.frombuffer(target, np.uint8), np.frombuffer(source, np.uint8))
+    return None

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from melissa_like.errors import TransportError
-from melissa_like.transport.interface import Received
+from melissa_like.transport.interface import Place, Received, copy_payload
 
 __all__ = ["MemoryTransport"]
 
@@ -103,19 +103,14 @@ class _MemoryReceiver:
         self.max_nbytes = max_nbytes
         self.inbox = _Queue()
 
-    def receive(self, place: Callable[[bytes], memoryview | None], timeout_s: float) -> Received | None:
+    def receive(self, place: Place, timeout_s: float) -> Received | None:
         item = self.inbox.take(timeout_s)
         if item is None:
             return None
         header, payload = item
         target = place(header)
-        if target is None:
-            return Received(header=header, nbytes=len(payload))
-        if target.nbytes != len(payload):
-            fault = f"the payload has {len(payload)} bytes, {target.nbytes} were expected"
-            return Received(header=header, nbytes=len(payload), fault=fault)
-        target[:] = payload
-        return Received(header=header, nbytes=len(payload))
+        fault = None if target is None else copy_payload(memoryview(payload), target)
+        return Received(header=header, nbytes=len(payload), fault=fault)
 
     def wake(self) -> None:
         self.inbox.wake()

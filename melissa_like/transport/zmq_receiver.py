@@ -1,12 +1,10 @@
 """`ZmqPartReceiver`: the PULL socket of a server rank. Payloads are received straight into place where they can be."""
 
-from collections.abc import Callable
-
 import zmq
 
 from melissa_like.errors import ProtocolError
-from melissa_like.transport.bundles import OpenedBundle, copy_payload
-from melissa_like.transport.interface import Received
+from melissa_like.transport.bundles import OpenedBundle
+from melissa_like.transport.interface import Place, Received, Target, copy_payload
 from melissa_like.transport.shared_memory import Mappings, Probe
 from melissa_like.transport.zmq_sockets import MORE, Arrivals, Socket, bind, set_options
 
@@ -15,8 +13,6 @@ __all__ = ["LARGEST_BUNDLE_BYTES", "ZmqPartReceiver"]
 _HEADER_LIMIT = 4096
 #: Of a bundle's body; a receiver takes as much, however small its largest part is.
 LARGEST_BUNDLE_BYTES = 2**20
-
-Place = Callable[[bytes], memoryview | None]
 
 
 class ZmqPartReceiver:
@@ -97,11 +93,11 @@ class ZmqPartReceiver:
         payload.release()
         return Received(header=header, nbytes=nbytes, fault=fault)
 
-    def _receive_into(self, target: memoryview | None) -> tuple[int, str | None]:
-        if target is None:
-            return len(self._socket.recv(copy=False)), None
-        # recv_into tells the true length, even where it truncates; it refuses an empty buffer.
-        nbytes = self._socket.recv_into(target) if target.nbytes else len(self._socket.recv(copy=False))
+    def _receive_into(self, target: Target | None) -> tuple[int, str | None]:
+        if not isinstance(target, memoryview) or not target.nbytes:  # recv_into refuses an empty buffer
+            payload = self._socket.recv(copy=False).buffer
+            return len(payload), None if target is None else copy_payload(payload, target)
+        nbytes = self._socket.recv_into(target)  # the true length, even where it truncates
         if nbytes != target.nbytes:
             return nbytes, f"the payload has {nbytes} bytes, {target.nbytes} were expected"
         return nbytes, None

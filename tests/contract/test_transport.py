@@ -142,6 +142,27 @@ def test_a_message_larger_than_the_budget_goes_alone(transport: Transport) -> No
     receiver.close()
 
 
+@pytest.mark.parametrize("shape", [(3, 4), (200, 300)])
+def test_a_place_may_be_a_view_of_any_strides(transport: Transport, shape: tuple[int, int]) -> None:
+    receiver = transport.part_receiver(queue_length=4)
+    sender = transport.part_sender([receiver.endpoint], budget_bytes=2**20)
+    values = np.arange(shape[0] * shape[1], dtype=np.float32).reshape(shape)
+    field = np.zeros((2 * shape[0], 2 * shape[1]), np.float32)
+    for place in (field[: shape[0], shape[1] :], field[shape[0] :, : 2 * shape[1] : 2]):
+        send(sender, b"h", values.tobytes())
+        received = receiver.receive(lambda header, place=place: place, DEADLINE_S)  # type: ignore[misc]
+        assert received is not None
+        assert (received.nbytes, received.fault) == (values.nbytes, None)
+        np.testing.assert_array_equal(place, values)
+    assert np.count_nonzero(field) == 2 * (values.size - 1)
+    send(sender, b"h", b"12345")
+    received = receiver.receive(lambda header: field[:1, :2], DEADLINE_S)
+    assert received is not None
+    assert received.fault == "the payload has 5 bytes, 8 were expected"
+    sender.close(0.0)
+    receiver.close()
+
+
 def test_a_payload_can_be_discarded(transport: Transport) -> None:
     receiver = transport.part_receiver(queue_length=4)
     sender = transport.part_sender([receiver.endpoint], budget_bytes=2**20)

@@ -13,6 +13,7 @@ from melissa_like.assembly import Assembler, Completed, Placement, Reason, Refus
 from melissa_like.protocol.wire import OPEN_FIELD, Header, Kind, encode
 from melissa_like.records import Box, FieldSpec, Layout, Purpose, Routing, StudyIdentity
 from melissa_like.training import ValidationSet
+from melissa_like.transport.interface import copy_payload
 
 LAYOUT = Layout(
     fields=(FieldSpec(name="u", shape=(6, 5)), FieldSpec(name="p", shape=(4,), dtype="float64")), parameters=("a", "b")
@@ -91,7 +92,7 @@ def deliver(made: Assembler, message: Header) -> Completed | Refusal | None:
     if isinstance(placed, Refusal):
         return placed
     values = value_of(message.simulation, message.attempt, message.step, message.field_id)[message.box.slices]
-    placed.target[:] = as_bytes(np.ascontiguousarray(values))
+    assert copy_payload(as_bytes(np.ascontiguousarray(values)), placed.target) is None
     return made.add(placed)
 
 
@@ -238,14 +239,17 @@ def test_ranks_that_disagree_on_the_parameters_are_refused() -> None:
     assert refusal.reason is Reason.WRONG_PARAMETERS
 
 
-def test_a_contiguous_part_is_placed_in_the_sample_itself_and_columns_aside() -> None:
+def test_a_part_is_placed_in_the_sample_itself() -> None:
     made = opened()
     rows = made.place(header(box=Box((2, 0), (2, 5))))
     assert isinstance(rows, Placement)
-    assert rows.scratch is None
+    assert isinstance(rows.target, memoryview)
     columns = made.place(header(box=Box((0, 2), (2, 2))))
     assert isinstance(columns, Placement)
-    assert columns.scratch is not None
+    assert isinstance(columns.target, np.ndarray)
+    (field, *_) = rows.partial.reservation.fields
+    assert np.shares_memory(columns.target, field)
+    assert np.shares_memory(np.asarray(rows.target), field)
 
 
 def test_an_empty_box_is_legal() -> None:
