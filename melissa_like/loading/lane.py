@@ -24,15 +24,13 @@ class PreparedTurn:
     """A turn on its way to the trainer.
 
     Attributes:
-        turn: all but the batch.
+        turn: its batch may be used when the slot was taken.
         slot: where the batch lies; occupied, but empty, in a turn of zero weight.
-        size: samples in the batch.
         draw: to be settled when the training step has ended; None in a turn of zero weight.
     """
 
     turn: Turn
     slot: Slot
-    size: int
     draw: Draw | None
 
 

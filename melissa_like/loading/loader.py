@@ -4,7 +4,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
@@ -155,8 +155,10 @@ class Loader:
         self._in_use.append(prepared.slot)
         self._unsettled = prepared.draw
         self._batches += 1
-        self._samples += prepared.size
-        return replace(prepared.turn, batch=prepared.slot.take(prepared.size)) if prepared.size else prepared.turn
+        self._samples += 0 if prepared.turn.batch is None else prepared.turn.batch.size
+        if prepared.draw is not None:
+            prepared.slot.take()
+        return prepared.turn
 
     def settle(self) -> None:
         """Say that the training step of the last turn has ended, before a checkpoint that must count it as made."""

@@ -1,9 +1,9 @@
 """Where a batch lies: slots of reused memory on the host, on a CUDA device, or on one behind pinned memory.
 
-A slot goes round: the loader's thread gathers into `memory` and calls `send`; the trainer's thread calls `take`,
-trains, and calls `give_back`. Memory that lies where the trainer wants it is passed straight through. From the host to
-a CUDA device the copy runs on a side stream while the trainer computes; events order the two, and no thread waits for
-the device unless it would overwrite what is still being copied.
+A slot goes round: the loader's thread gathers into `memory` and calls `send`, which gives the batch; the trainer's
+thread calls `take`, trains, and calls `give_back`. Memory that lies where the trainer wants it is passed straight
+through. From the host to a CUDA device the copy runs on a side stream while the trainer computes; events order the two,
+and no thread waits for the device unless it would overwrite what is still being copied.
 """
 
 from collections.abc import Sequence
@@ -27,11 +27,14 @@ class Slot(Protocol):
     def prepare(self) -> None:
         """Loader's thread, before the gather: blocks until all earlier work on `memory` has ended."""
 
-    def send(self, size: int) -> None:
-        """Loader's thread, after the gather: start to move the first `size` samples. Does not block."""
+    def send(self, size: int) -> Batch:
+        """Loader's thread, after the gather: start to move the first `size` samples to where the batch lies.
 
-    def take(self, size: int) -> Batch:
-        """Trainer's thread: the batch of the first `size` samples, usable on the current stream. Does not block."""
+        Does not block. The batch may be used after `take`.
+        """
+
+    def take(self) -> None:
+        """Trainer's thread: work launched from now on finds the batch in its place. Does not block."""
 
     def give_back(self) -> None:
         """Trainer's thread: the batch is not used any more by work launched later. Does not block."""
@@ -46,12 +49,12 @@ class HostSlot:
     def prepare(self) -> None:
         """Nothing to wait for."""
 
-    def send(self, size: int) -> None:
+    def send(self, size: int) -> Batch:
         """Nothing to move."""
-
-    def take(self, size: int) -> Batch:
-        """Views of the memory."""
         return _batch(self.memory, size)
+
+    def take(self) -> None:
+        """It is in its place."""
 
     def give_back(self) -> None:
         """Nothing to order."""
@@ -69,12 +72,12 @@ class ResidentSlot:
         """Block until the training step on the last batch has ended on the device."""
         self._given_back.synchronize()
 
-    def send(self, size: int) -> None:
-        """Nothing to move."""
-
-    def take(self, size: int) -> Batch:
-        """Views of the memory: the gather had ended when it returned."""
+    def send(self, size: int) -> Batch:
+        """Nothing to move: the gather had ended when it returned."""
         return _batch(self.memory, size)
+
+    def take(self) -> None:
+        """It is in its place."""
 
     def give_back(self) -> None:
         """Mark the end of the work launched so far on this slot's memory."""
@@ -98,18 +101,18 @@ class CudaSlot:
         """Block until the last copy out of the pinned memory has ended."""
         self._sent.synchronize()
 
-    def send(self, size: int) -> None:
+    def send(self, size: int) -> Batch:
         """Copy on the side stream, after the trainer's last work on this slot's device memory."""
         with torch.cuda.stream(self._stream):
             self._stream.wait_event(self._given_back)
             for target, source in zip(self._on_device.tensors, self.memory.tensors, strict=True):
                 target[:size].copy_(source[:size], non_blocking=True)
             self._sent.record(self._stream)
-
-    def take(self, size: int) -> Batch:
-        """Views of the device memory; work launched from now on waits for the copy."""
-        torch.cuda.current_stream(self._stream.device).wait_event(self._sent)
         return _batch(self._on_device, size)
+
+    def take(self) -> None:
+        """Work launched from now on waits for the copy."""
+        torch.cuda.current_stream(self._stream.device).wait_event(self._sent)
 
     def give_back(self) -> None:
         """Mark the end of the work launched so far on this slot's device memory."""
@@ -143,6 +146,7 @@ def make_slots(buffer: SampleBuffer, batch_size: int, count: int, device: torch.
 
 
 def _batch(memory: BatchMemory, size: int) -> Batch:
+    """Views made afresh: whoever changes one, as by requiring its gradient, changes no other batch."""
     return Batch(
         simulations=memory.simulations[:size],
         steps=memory.steps[:size],

@@ -156,20 +156,20 @@ class Preparation:
         if slot is None:
             return False
         size = step.sizes[self._collective.rank]
-        draw = None
+        draw = batch = None
         if size:
             draw = self._buffer.draw(size, gate_lifted=agreed.gate_lifted)
             slot.prepare()
             self._buffer.gather(draw, slot.memory)
-            slot.send(size)
+            batch = slot.send(size)
         turn = Turn(
-            batch=None,
+            batch=batch,
             num_samples_global=step.num_samples,
             progress=agreed.progress,
             validate=step.validate,
             statistics=statistics,
         )
-        self._lane.push(PreparedTurn(turn=turn, slot=slot, size=size, draw=draw))
+        self._lane.push(PreparedTurn(turn=turn, slot=slot, draw=draw))
         return True
 
     def _wait_for_change(self, before: Offer) -> None:

@@ -33,7 +33,7 @@ CASES = (
 
 def full_reservoir(config: Config) -> SampleBuffer:
     """The study's buffer, full of samples that were seen."""
-    buffer = make_buffer(config, 0)
+    buffer = make_buffer(config, 0, CPU)
     fields = list(some_fields(layout_of(config.solver), 0).values())
     for number in range(config.buffer.capacity):
         parameters = np.full(len(config.solver.parameters), 300.0)

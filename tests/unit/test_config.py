@@ -1,5 +1,6 @@
 """Every file of configs/ composes, and what cannot work is refused with what to write instead."""
 
+import functools
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from omegaconf import DictConfig
 
 from melissa_like.config import Config, as_config, capacity_per_rank, check, watermark_per_rank
 from melissa_like.errors import ConfigurationError
-from melissa_like.server.build import make_buffer
+from melissa_like.server.build import make_buffer, make_loss, make_surrogate
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 GROUPS = [f"{file.parent.name}={file.stem}" for file in sorted(CONFIGS.glob("*/*.yaml"))]
@@ -97,3 +98,10 @@ def test_a_recipe_is_told_the_device_only_where_its_rows_shall_lie_there() -> No
     made = make_buffer(config("buffer.device=auto"), 0, torch.device("meta"))
     assert made.device == torch.device("meta")
     assert make_buffer(config(), 0, torch.device("meta")).device == torch.device("cpu")
+
+
+def test_what_every_training_step_calls_is_called_directly() -> None:
+    """Hydra's partials examine their target at every call, which takes half as long as a small training step."""
+    assert type(make_loss(config())) is functools.partial
+    surrogate = make_surrogate(config(), torch.device("cpu"))
+    assert not any(type(part).__module__.startswith("hydra") for part in vars(surrogate).values())
