@@ -226,7 +226,8 @@ def inline(run_dir: Path) -> None:
     from melissa_like.launcher.run import run_study
 
     report = run_study(composed(run_dir, "launcher=inline"), run_dir)
-    assert report["outcome"] == "completed", report
+    # The outcome is "failed": an empty solver gives nothing to train on, and the study says so.
+    assert report["simulations"]["completed"] == NUM_SIMULATIONS, report
     requested = [entry.at_s for entry in read_journal(run_dir) if isinstance(entry.event, ev.JobRequested)]
     rss = 1024.0 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     sys.stdout.write(json.dumps({"rate": NUM_SIMULATIONS / (requested[-1] - requested[0]), "rss": rss}))
