@@ -8,12 +8,16 @@ from melissa_like.transport.wakeup import sleep_until
 
 __all__ = ["BundlingSender", "Outlet"]
 
-#: A payload that would fill more than this part of a bundle gains nothing from one.
-_LEAST_PARTS = 4
+#: A payload of which fewer fit into a bundle goes alone.
+_LEAST_PARTS = 2
 
 
 class Outlet(Protocol):
     """The way to one server rank: gives memory for a payload, and sends it."""
+
+    @property
+    def bundle_nbytes(self) -> int:
+        """How large the body of a bundle may be on this way."""
 
     def open(self, nbytes: int) -> memoryview | None:
         """Memory for the next payload; None while there is no room. What was opened before and not sent is void."""
@@ -34,24 +38,23 @@ class BundlingSender:
 
     Args:
         outlets: in the order of the server ranks.
-        bundle_nbytes: of the body of a bundle.
     """
 
-    def __init__(self, outlets: Sequence[Outlet], bundle_nbytes: int) -> None:
+    def __init__(self, outlets: Sequence[Outlet]) -> None:
         self._outlets = outlets
-        self._bundle_nbytes = bundle_nbytes
         self._bundles: dict[int, Bundle] = {}
 
     def send(
         self, destination: int, header: bytes, nbytes: int, fill: Callable[[memoryview], None], timeout_s: float
     ) -> bool:
         """See `PartSender.send`."""
-        if _LEAST_PARTS * nbytes > self._bundle_nbytes:
+        bundle_nbytes = self._outlets[destination].bundle_nbytes
+        if _LEAST_PARTS * nbytes > bundle_nbytes:
             return self._send_alone(destination, header, nbytes, fill, timeout_s)
         bundle = self._bundles.get(destination)
         if bundle is None or not bundle.has_room(nbytes):
             self._push_to(destination)
-            memory = self._open(destination, self._bundle_nbytes, timeout_s)
+            memory = self._open(destination, bundle_nbytes, timeout_s)
             if memory is None:
                 return False
             bundle = self._bundles[destination] = Bundle(memory)

@@ -9,6 +9,7 @@ from melissa_like.transport.zmq_outlet import ZmqOutlet
 __all__ = ["RingOutlet"]
 
 _LARGEST_RING_BYTES = 8 * 2**20  # a small ring stays in the caches
+_BUNDLES_PER_RING = 4
 
 
 class RingOutlet:
@@ -22,6 +23,7 @@ class RingOutlet:
     def __init__(self, outlet: ZmqOutlet, ring_bytes: int) -> None:
         self._outlet = outlet
         self._capacity = min(ring_bytes, _LARGEST_RING_BYTES)
+        self.bundle_nbytes = self._capacity // _BUNDLES_PER_RING
         self._ring: Ring | None = None
         self._opens_ring = False
 

@@ -15,6 +15,7 @@ import mmap
 import os
 import secrets
 import struct
+from collections import deque
 from typing import NamedTuple, Self
 
 from melissa_like.transport.bundles import ALIGNMENT
@@ -25,6 +26,7 @@ _TOKEN_NBYTES = 8
 _NOTICE = struct.Struct("<8sIIQQQ")
 _HEAD_NBYTES = 4096  # token, then how far the reader has come, each on a cache line of its own
 _READ_AT = 64
+_MOST_UNREAD = 4096  # a notice that waits takes some hundred bytes, more than a small payload
 _RING_NAME = "melissa_like_ring"
 _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW  # or a writer could pull the pages away from under its reader
 
@@ -109,13 +111,16 @@ class Ring:
         self._read = self._memory[_READ_AT : _READ_AT + 8].cast("Q")
         self._written = 0
         self._opened = 0
+        self._unread: deque[int] = deque()  # ends of the payloads that were there when last looked
 
     def open(self, nbytes: int) -> memoryview | None:
         """The place of the next payload, if there is room for it now; `commit` follows, or another `open`."""
         left = self.capacity - self._written % self.capacity
         begin = self._written if nbytes <= left else self._written + left
         read = self._read[0]
-        if read < self._written and begin + nbytes - read > self.capacity:
+        while self._unread and self._unread[0] <= read:
+            self._unread.popleft()
+        if self._unread and (begin + nbytes - read > self.capacity or len(self._unread) >= _MOST_UNREAD):
             return None
         self._opened = begin
         first = _HEAD_NBYTES + begin % self.capacity
@@ -124,6 +129,7 @@ class Ring:
     def commit(self, nbytes: int) -> Notice:
         """So many bytes are written from the beginning of the opened place: what the reader must be told."""
         self._written = self._opened + -(-nbytes // ALIGNMENT) * ALIGNMENT
+        self._unread.append(self._written)
         return Notice(self._token, os.getpid(), self._descriptor, self.capacity, self._opened, nbytes)
 
     @property

@@ -73,9 +73,13 @@ class ZmqOutlet:
         endpoint: of a server rank.
         in_flight: shared by all outlets of the process.
         number: of this one among them.
+        bundle_nbytes: see `Outlet`.
     """
 
-    def __init__(self, context: zmq.Context[Socket], endpoint: str, in_flight: InFlight, number: int) -> None:
+    def __init__(
+        self, context: zmq.Context[Socket], endpoint: str, in_flight: InFlight, number: int, *, bundle_nbytes: int
+    ) -> None:
+        self.bundle_nbytes = bundle_nbytes
         self._in_flight = in_flight
         self._number = number
         self._buffer: bytearray | None = None

@@ -43,9 +43,9 @@ class ZmqTransport:
         in_flight = InFlight(budget_bytes - ring_bytes - len(addresses) * bundle_bytes, len(addresses))
         outlets: list[Outlet] = []
         for number, (address, shares) in enumerate(zip(addresses, shares_memory, strict=True)):
-            outlet = ZmqOutlet(self._context, address, in_flight, number)
+            outlet = ZmqOutlet(self._context, address, in_flight, number, bundle_nbytes=bundle_bytes)
             outlets.append(RingOutlet(outlet, ring_bytes // sum(shares_memory)) if shares else outlet)
-        return BundlingSender(outlets, bundle_bytes)
+        return BundlingSender(outlets)
 
     def part_receiver(self, *, queue_length: int, max_nbytes: int | None = None) -> PartReceiver:
         """See `Transport.part_receiver`."""

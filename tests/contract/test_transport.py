@@ -563,3 +563,13 @@ def test_a_ring_refuses_what_would_overwrite_the_unread() -> None:
             assert ring.commit(100).position == position
         assert ring.open(1) is None
         assert not ring.is_read
+
+
+def test_a_ring_bounds_the_notices_that_wait() -> None:
+    with closing(Ring(2**24)) as ring:
+        sent = 0
+        while (memory := ring.open(1)) is not None:
+            memory.release()
+            ring.commit(1)
+            sent += 1
+            assert sent < 10_000
