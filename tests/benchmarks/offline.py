@@ -261,7 +261,10 @@ def laptop_online(figures: Path) -> None:
 
 
 def laptop_offline(figures: Path) -> None:
-    """The laptop case, second half, and its table; as many batches as the first half made, and several passes."""
+    """The laptop case, second half, and its table; as many batches as the first half made, and several passes.
+
+    Online runs once more afterwards: the machine's speed may have changed meanwhile.
+    """
     ours = Curve.load(figures / "laptop_online.json")
     config, _, source = prepare(composed(*LAPTOP))
     torch.set_num_threads(2)
@@ -286,12 +289,17 @@ def laptop_offline(figures: Path) -> None:
         # The clock goes on where the production ended: probing is no part of it.
         theirs = train(folder, config, num_workers=best, num_batches=most, begun=time.time() - produced_s)
     theirs.bytes_written = written
-    draw(figures / "online_offline.png", {"online, reservoir": ours, "offline, HDF5": theirs})
+    again, _ = online(*LAPTOP)
+    draw(
+        figures / "online_offline.png",
+        {"online, reservoir": ours, "offline, HDF5": theirs, "online, afterwards": again},
+    )
     columns = []
     for name, curve, batches in (
         ("online, reservoir", ours, num_batches),
         ("offline, as many batches", theirs, num_batches),
         (f"offline, {NUM_PASSES} passes", theirs, most),
+        ("online, afterwards", again, again.num_batches),
     ):
         seconds, loss = curve.at_batches(batches)
         columns.append(
