@@ -42,7 +42,8 @@ class RingOutlet:
             self._outlet.send(frames, nbytes)
             return
         assert self._ring is not None, "opened before"
-        self._outlet.send_notice((*frames, b"", self._ring.commit(nbytes).encode()))
+        notice = self._ring.commit(nbytes, sum(map(len, frames)))
+        self._outlet.send_notice((*frames, b"", notice.encode()))
 
     @property
     def is_flushed(self) -> bool:

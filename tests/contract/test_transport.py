@@ -565,11 +565,27 @@ def test_a_ring_refuses_what_would_overwrite_the_unread() -> None:
         assert not ring.is_read
 
 
-def test_a_ring_bounds_the_notices_that_wait() -> None:
+@pytest.mark.parametrize("nbytes", [0, 1])
+@pytest.mark.parametrize("notice_nbytes", [0, 100_000])
+def test_a_ring_bounds_the_notices_that_wait(nbytes: int, notice_nbytes: int) -> None:
     with closing(Ring(2**24)) as ring:
         sent = 0
-        while (memory := ring.open(1)) is not None:
+        while (memory := ring.open(nbytes)) is not None:
             memory.release()
-            ring.commit(1)
+            ring.commit(nbytes, notice_nbytes)
             sent += 1
-            assert sent < 10_000
+            assert sent * (notice_nbytes + 512) < 2**23
+        assert sent > 1
+        assert not ring.is_read
+
+
+def test_an_empty_payload_has_left_when_it_is_received(transport: Transport) -> None:
+    receiver = transport.part_receiver(queue_length=4)
+    sender = transport.part_sender([receiver.endpoint], budget_bytes=2**20)
+    assert send(sender, b"h", b"")
+    received, _ = receive(receiver, 0)
+    assert received is not None
+    assert (received.header, received.nbytes, received.fault) == (b"h", 0, None)
+    assert sender.flush(DEADLINE_S)
+    sender.close(0.0)
+    receiver.close()
