@@ -23,24 +23,30 @@ class Bundle:
     """The writing end.
 
     Args:
-        memory: of the body.
+        memory: of the body; the index does not outgrow it either.
     """
 
     def __init__(self, memory: memoryview) -> None:
         self._memory = memory
         self._index: list[bytes] = []
+        self._index_nbytes = 0
         self._free_at = 0
         self.nbytes = 0
 
-    def has_room(self, nbytes: int) -> bool:
-        """Whether a payload finds a place."""
-        return self._free_at + nbytes <= len(self._memory) and len(self._index) < 2 * _MOST_PARTS
+    def has_room(self, header: bytes, nbytes: int) -> bool:
+        """Whether another part finds a place."""
+        return (
+            self._free_at + nbytes <= len(self._memory)
+            and self._index_nbytes + _ENTRY.size + len(header) <= len(self._memory)
+            and len(self._index) < 2 * _MOST_PARTS
+        )
 
     def add(self, header: bytes, nbytes: int, fill: Callable[[memoryview], None]) -> None:
-        """Add a part, for which there must be room; if `fill` raises, it is not in the bundle."""
+        """Add a part, the first or one for which there is room; if `fill` raises, it is not in the bundle."""
         end = self._free_at + nbytes
         fill(self._memory[self._free_at : end])
         self._index += (_ENTRY.pack(len(header), nbytes), header)
+        self._index_nbytes += _ENTRY.size + len(header)
         self.nbytes = end
         self._free_at = _aligned(end)
 

@@ -52,7 +52,7 @@ class BundlingSender:
         if _LEAST_PARTS * nbytes > bundle_nbytes:
             return self._send_alone(destination, header, nbytes, fill, timeout_s)
         bundle = self._bundles.get(destination)
-        if bundle is None or not bundle.has_room(nbytes):
+        if bundle is None or not bundle.has_room(header, nbytes):
             self._push_to(destination)
             memory = self._open(destination, bundle_nbytes, timeout_s)
             if memory is None:

@@ -23,7 +23,7 @@ class RingOutlet:
     def __init__(self, outlet: ZmqOutlet, ring_bytes: int) -> None:
         self._outlet = outlet
         self._capacity = min(ring_bytes, _LARGEST_RING_BYTES)
-        self.bundle_nbytes = self._capacity // _BUNDLES_PER_RING
+        self.bundle_nbytes = max(1, self._capacity // _BUNDLES_PER_RING)
         self._ring: Ring | None = None
         self._opens_ring = False
 

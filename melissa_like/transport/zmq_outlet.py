@@ -103,11 +103,12 @@ class ZmqOutlet:
         assert buffer is not None, "opened before"
         for frame in frames:
             self._socket.send(frame, zmq.SNDMORE)
+        frames_nbytes = sum(map(len, frames))  # the index of a bundle may be larger than its body
         if 4 * nbytes < len(buffer):  # too little to give the buffer away: it stays open
-            self._track(bytes(memoryview(buffer)[:nbytes]), nbytes, None)
+            self._track(bytes(memoryview(buffer)[:nbytes]), frames_nbytes + nbytes, None)
         else:
             self._buffer = None
-            self._track(memoryview(buffer)[:nbytes], len(buffer), buffer)
+            self._track(memoryview(buffer)[:nbytes], frames_nbytes + len(buffer), buffer)
 
     def send_notice(self, frames: Sequence[bytes]) -> None:
         """Send a message whose payload travels another way; it does not count as in flight."""

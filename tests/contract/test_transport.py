@@ -460,6 +460,34 @@ def test_a_payload_as_large_as_the_budget_follows_a_small_one(transport: Transpo
     receiver.close()
 
 
+@pytest.mark.parametrize("budget_bytes", [1, 7, 64, 500, 4096])
+def test_a_tiny_budget_is_slow_and_no_more(transport: Transport, budget_bytes: int) -> None:
+    receiver = transport.part_receiver(queue_length=8)
+    sender = transport.part_sender([receiver.endpoint], budget_bytes=budget_bytes)
+    for nbytes in (0, 1, 4, 16, 0, 64, 5000, 0):
+        assert send(sender, b"h", bytes(nbytes))
+        received, _ = receive(receiver, nbytes)
+        assert received is not None
+        assert (received.nbytes, received.fault) == (nbytes, None)
+    assert sender.flush(DEADLINE_S)
+    sender.close(0.0)
+    receiver.close()
+
+
+@pytest.mark.parametrize("nbytes", [0, 4])
+def test_headers_count_as_in_flight(nbytes: int) -> None:
+    """Of the smallest payloads they are nearly all; nobody takes anything here, not even the system's buffers."""
+    with closing(ZmqTransport(shares_memory=False)) as transport:
+        sender = transport.part_sender(["tcp://127.0.0.1:1"], budget_bytes=2**20)
+        header = bytes(112)
+        sent = 0
+        while sender.send(0, header, nbytes, filling(bytes(nbytes)), 0.0):
+            sent += 1
+            assert sent * len(header) < 2**20, "nothing bounds the bytes in flight"
+        assert sent * len(header) > 2**18
+        sender.close(0.0)
+
+
 def test_small_payloads_travel_together(transport: Transport) -> None:
     """Held until they are pushed, flushed or many; each arrives by itself, in order with the large ones."""
     receiver = transport.part_receiver(queue_length=16)
