@@ -1,5 +1,6 @@
 """`BundlingSender`: the sending end for parts, over one outlet per server rank."""
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -30,7 +31,7 @@ class Outlet(Protocol):
         """Whether everything sent has left."""
 
     def close(self, linger_s: float) -> None:
-        """What has not left within the time is dropped."""
+        """Close; does not block. What ZeroMQ has not written out within the time is dropped."""
 
 
 class BundlingSender:
@@ -73,9 +74,10 @@ class BundlingSender:
 
     def close(self, linger_s: float) -> None:
         """See `PartSender.close`."""
-        self.push()
+        deadline = time.monotonic() + linger_s
+        self.flush(linger_s)  # of all server ranks together: several may be gone
         for outlet in self._outlets:
-            outlet.close(linger_s)
+            outlet.close(max(0.0, deadline - time.monotonic()))
 
     def _send_alone(
         self, destination: int, header: bytes, nbytes: int, fill: Callable[[memoryview], None], timeout_s: float

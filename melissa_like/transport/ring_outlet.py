@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from melissa_like.transport.shared_memory import Ring
-from melissa_like.transport.wakeup import sleep_until
 from melissa_like.transport.zmq_outlet import ZmqOutlet
 
 __all__ = ["RingOutlet"]
@@ -48,14 +47,10 @@ class RingOutlet:
     @property
     def is_flushed(self) -> bool:
         """See `Outlet`; a payload in the ring has left when the server rank has read it."""
-        return self._is_read() and self._outlet.is_flushed
+        return (self._ring is None or self._ring.is_read) and self._outlet.is_flushed
 
     def close(self, linger_s: float) -> None:
-        """See `Outlet`."""
-        sleep_until(self._is_read, linger_s)
+        """See `Outlet`; what was not read is lost."""
         self._outlet.close(linger_s)
         if self._ring is not None:
             self._ring.close()
-
-    def _is_read(self) -> bool:
-        return self._ring is None or self._ring.is_read

@@ -488,6 +488,19 @@ def test_headers_count_as_in_flight(nbytes: int) -> None:
         sender.close(0.0)
 
 
+@pytest.mark.parametrize("num_server_ranks", [1, 4])
+def test_a_close_lingers_no_longer_than_it_is_told(transport: Transport, num_server_ranks: int) -> None:
+    receivers = [transport.part_receiver(queue_length=8) for _ in range(num_server_ranks)]
+    sender = transport.part_sender([receiver.endpoint for receiver in receivers], budget_bytes=2**20)
+    for destination in range(num_server_ranks):
+        assert send(sender, b"h", bytes(5), destination=destination)
+    started = time.monotonic()
+    sender.close(0.5)
+    assert time.monotonic() - started < 1.5
+    for receiver in receivers:
+        receiver.close()
+
+
 def test_small_payloads_travel_together(transport: Transport) -> None:
     """Held until they are pushed, flushed or many; each arrives by itself, in order with the large ones."""
     receiver = transport.part_receiver(queue_length=16)
