@@ -16,6 +16,7 @@ import os
 import secrets
 import struct
 from collections import deque
+from contextlib import suppress
 from typing import NamedTuple, Self
 
 from melissa_like.transport.bundles import ALIGNMENT
@@ -157,8 +158,9 @@ class Ring:
         """Give the memory back; what was not read is lost."""
         self._read.release()
         self._memory.release()
-        self._map.close()
         os.close(self._descriptor)
+        with suppress(BufferError):  # the traceback of what interrupted a send still holds a place; it goes with it
+            self._map.close()
 
 
 class _Mapping:

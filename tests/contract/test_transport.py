@@ -488,6 +488,21 @@ def test_headers_count_as_in_flight(nbytes: int) -> None:
         sender.close(0.0)
 
 
+def test_a_sender_closes_while_the_interruption_of_a_send_is_handled(transport: Transport) -> None:
+    """Its traceback holds the memory that was to be filled."""
+    receiver = transport.part_receiver(queue_length=8)
+    sender = transport.part_sender([receiver.endpoint], budget_bytes=2**20)
+
+    def interrupted(memory: memoryview) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        sender.send(0, b"h", 5, interrupted, DEADLINE_S)
+    except KeyboardInterrupt:
+        sender.close(0.0)
+    receiver.close()
+
+
 @pytest.mark.parametrize("num_server_ranks", [1, 4])
 def test_a_close_lingers_no_longer_than_it_is_told(transport: Transport, num_server_ranks: int) -> None:
     receivers = [transport.part_receiver(queue_length=8) for _ in range(num_server_ranks)]
