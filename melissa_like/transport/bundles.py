@@ -12,9 +12,12 @@ import msgspec
 from melissa_like.errors import ProtocolError
 from melissa_like.transport.interface import Place, Received, copy_payload
 
-__all__ = ["ALIGNMENT", "Bundle", "OpenedBundle"]
+__all__ = ["ALIGNMENT", "LARGEST_BUNDLE_BYTES", "Bundle", "OpenedBundle"]
 
 ALIGNMENT = 64
+#: Of an index, and of a body that does not lie in shared memory; a receiver takes as much, however small its largest
+#: part is.
+LARGEST_BUNDLE_BYTES = 2**20
 _ENTRY = struct.Struct("<II")
 _MOST_PARTS = 2048
 
@@ -68,16 +71,20 @@ class OpenedBundle:
     Args:
         index: as received.
         body: as received.
-        release: called when the last part is taken.
+        release: called when the last part is taken, or the index is refused.
 
     Raises:
-        ProtocolError: the index does not fit the body.
+        ProtocolError: the index does not fit the body, or is too large.
     """
 
-    def __init__(self, index: bytes, body: memoryview, release: Callable[[], None]) -> None:
+    def __init__(self, index: bytes | memoryview, body: memoryview, release: Callable[[], None]) -> None:
         self._body = body
         self._release = release
-        self._entries = _read_index(index, len(body))
+        try:
+            self._entries = _read_index(index, len(body))
+        except ProtocolError:
+            self.close()
+            raise
         self._entries.reverse()
 
     @property
@@ -104,7 +111,10 @@ class OpenedBundle:
         self._release()
 
 
-def _read_index(index: bytes, body_nbytes: int) -> list[_Entry]:
+def _read_index(received: bytes | memoryview, body_nbytes: int) -> list[_Entry]:
+    if len(received) > LARGEST_BUNDLE_BYTES:  # opened, it takes many times as much
+        raise ProtocolError(f"an index of {len(received)} bytes, {LARGEST_BUNDLE_BYTES} are the most")
+    index = bytes(received)
     entries = []
     position, end = 0, 0
     while position < len(index):

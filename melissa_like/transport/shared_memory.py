@@ -27,6 +27,7 @@ _TOKEN_NBYTES = 8
 _NOTICE = struct.Struct("<8sIIQQQ")
 _HEAD_NBYTES = 4096  # token, then how far the reader has come, each on a cache line of its own
 _READ_AT = 64
+_LARGEST_POSITION = 2**64 - 1
 _NOTICE_OVERHEAD_BYTES = 512  # what a notice that waits takes besides its frames: more than a small payload
 _NOTICE_SHARE = 4  # of the ring's capacity, what the notices that wait may take; of a small ring more
 _LEAST_NOTICE_BYTES = 2**16
@@ -176,7 +177,7 @@ class _Mapping:
         """Where it lies, or why there is nothing."""
         size = len(self._memory)
         first = _HEAD_NBYTES + notice.position % (size - _HEAD_NBYTES)
-        if first + notice.nbytes > size:
+        if first + notice.nbytes > size or notice.position + _taken(notice.nbytes) > _LARGEST_POSITION:
             return f"a payload of {notice.nbytes} bytes at {notice.position} is not inside the shared memory"
         return SharedPayload(self, self._memory[first : first + notice.nbytes], notice.position)
 
@@ -219,7 +220,7 @@ class Mappings:
             return "the message has a third frame that is no notice of shared memory"
         mapping = self._mappings.get(notice.token) or self._open(notice)
         if mapping is None:
-            return f"the shared memory of process {notice.pid} cannot be opened: it has ended"
+            return f"the shared memory of process {notice.pid} cannot be opened: it has ended, or it is no ring"
         return mapping.payload(notice)
 
     def _open(self, notice: Notice) -> _Mapping | None:
@@ -235,7 +236,11 @@ class Mappings:
                 mapped = mmap.mmap(shared.fileno(), 0)
         except (OSError, ValueError):
             return None
-        if mapped[:_TOKEN_NBYTES] != notice.token or len(mapped) != _HEAD_NBYTES + notice.capacity:
+        if (
+            mapped[:_TOKEN_NBYTES] != notice.token
+            or len(mapped) != _HEAD_NBYTES + notice.capacity
+            or not notice.capacity
+        ):
             mapped.close()
             return None
         mapping = self._mappings[notice.token] = _Mapping(notice.pid, mapped)

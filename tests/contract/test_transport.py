@@ -1,5 +1,6 @@
 """What every transport keeps: parts arrive in order and in place, bytes in flight are bounded, every wait ends."""
 
+import fcntl
 import os
 import random
 import re
@@ -21,7 +22,7 @@ import zmq
 from melissa_like.errors import TransportError
 from melissa_like.transport import PartReceiver, PartSender, Received, Transport
 from melissa_like.transport.memory import MemoryTransport
-from melissa_like.transport.shared_memory import Notice, Ring, can_share, split_endpoint
+from melissa_like.transport.shared_memory import Mappings, Notice, Ring, can_share, split_endpoint
 from melissa_like.transport.zmq_transport import ZmqTransport
 
 SHORT_S = 0.05
@@ -607,6 +608,45 @@ def test_memory_is_shared_only_with_whom_can_open_it() -> None:
     with closing(ZmqTransport(shares_memory=False)) as transport:
         receiver = transport.part_receiver(queue_length=8)
         assert split_endpoint(receiver.endpoint) == (receiver.endpoint, "")
+        receiver.close()
+
+
+def ring_file(capacity: int) -> tuple[int, bytes]:
+    """Descriptor and token of a memory file that passes for a ring."""
+    descriptor = os.memfd_create("melissa_like_ring", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    os.ftruncate(descriptor, 4096 + capacity)
+    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
+    os.pwrite(descriptor, b"a token.", 0)
+    return descriptor, b"a token."
+
+
+@pytest.mark.parametrize(
+    ("capacity", "position", "why"),
+    [(0, 0, "no ring"), (4096, 2**64 - 64, "not inside"), (4096, 4032, "not inside")],
+)
+def test_a_notice_of_what_cannot_be_is_a_fault(capacity: int, position: int, why: str) -> None:
+    with closing(Mappings()) as mappings:
+        descriptor, token = ring_file(capacity)
+        notice = Notice(token, os.getpid(), descriptor, capacity, position, 65 if position == 4032 else 0)
+        payload = mappings.payload(notice.encode())
+        os.close(descriptor)
+        assert isinstance(payload, str)
+        assert why in payload
+
+
+@pytest.mark.parametrize("index", [b"bad", bytes(2**20 + 8)])
+def test_a_refused_index_holds_no_room_in_the_ring(index: bytes) -> None:
+    with closing(ZmqTransport()) as transport, zmq.Context() as context, closing(Ring(4096)) as ring:
+        receiver = transport.part_receiver(queue_length=4, max_nbytes=2**24)
+        stranger = context.socket(zmq.PUSH)
+        stranger.connect(split_endpoint(receiver.endpoint)[0])
+        assert ring.open(0) is not None
+        stranger.send_multipart([b"", index, b"", ring.commit(0).encode()])
+        received, _ = receive(receiver, 3)
+        assert received is not None
+        assert "an index of" in (received.fault or "")
+        assert ring.is_read
+        stranger.close(0)
         receiver.close()
 
 
