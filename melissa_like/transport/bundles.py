@@ -26,13 +26,14 @@ class Bundle:
     """The writing end.
 
     Args:
-        memory: of the body; the index does not outgrow it either.
+        memory: of the body; the index does not outgrow it either, nor what a receiver takes.
     """
 
     def __init__(self, memory: memoryview) -> None:
         self._memory = memory
         self._index: list[bytes] = []
         self._index_nbytes = 0
+        self._most_index_nbytes = min(len(memory), LARGEST_BUNDLE_BYTES)
         self._free_at = 0
         self.nbytes = 0
 
@@ -40,7 +41,7 @@ class Bundle:
         """Whether another part finds a place."""
         return (
             self._free_at + nbytes <= len(self._memory)
-            and self._index_nbytes + _ENTRY.size + len(header) <= len(self._memory)
+            and self._index_nbytes + _ENTRY.size + len(header) <= self._most_index_nbytes
             and len(self._index) < 2 * _MOST_PARTS
         )
 

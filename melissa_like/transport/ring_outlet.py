@@ -16,7 +16,7 @@ class RingOutlet:
 
     Args:
         outlet: carries the notices, and payloads larger than the ring.
-        ring_bytes: bound on the bytes in the ring.
+        ring_bytes: bound on the bytes in the ring; the notices that wait may take a quarter of it besides.
     """
 
     def __init__(self, outlet: ZmqOutlet, ring_bytes: int) -> None:
