@@ -15,7 +15,7 @@ from melissa_like.records import Box, FieldSpec, Layout
 
 __all__ = ["LocalPart", "Part", "PartChecker", "PartShape", "fill_from"]
 
-_REMEMBERED_SHAPES = 10_000
+_REMEMBERED_PIECES = 10_000
 #: Larger boxes travel in pieces, of which the caches still hold one when it is sent on, or copied to its place.
 _LARGEST_PART_BYTES = 2 * 2**20
 
@@ -68,6 +68,7 @@ class PartChecker:
         self._layout = layout
         self._team = team
         self._known: dict[tuple[Any, ...], tuple[PartShape, ...]] = {}
+        self._num_known = 0
         self._first_rows: list[int] | None = None
         self._bare_rows: list[int] = []
 
@@ -105,9 +106,12 @@ class PartChecker:
         key = (name, array.shape, array.dtype, offset)
         shapes = self._known.get(key)
         if shapes is None:
-            if len(self._known) >= _REMEMBERED_SHAPES:  # a decomposition that changes at every step
+            shapes = tuple(self._examine(name, array, offset))
+            if self._num_known >= _REMEMBERED_PIECES:  # a decomposition that changes at every step
                 self._known.clear()
-            shapes = self._known[key] = tuple(self._examine(name, array, offset))
+                self._num_known = 0
+            self._known[key] = shapes
+            self._num_known += len(shapes)
         return [LocalPart(shape=shape, array=array if shape.cut is None else array[shape.cut]) for shape in shapes]
 
     def _examine(self, name: str, array: npt.NDArray[Any], offset: tuple[int, ...] | None) -> Iterator[PartShape]:

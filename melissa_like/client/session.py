@@ -248,7 +248,9 @@ class Session:
         try:
             parts = self._stream.prepare(fields)
             self._check_step(step)
-            if step not in self.delivered_steps:
+            if step in self.delivered_steps:
+                self._stream.pass_over()
+            else:
                 self._stream.send(step, parts, time)
         except MelissaLikeError as error:
             problem = error

@@ -124,6 +124,10 @@ class PartStream:
             header = join_moment(self._common_of(shape), step, physical_time)
             self._deliver(destination, header, shape.nbytes, partial(fill_from, part.array, shape.dtype))
             self.parts_sent[destination] += 1
+        self.pass_over()
+
+    def pass_over(self) -> None:
+        """The end of a step, of one too that the server ranks hold already: what is held does not wait for long."""
         if self._pace.pushes(time.monotonic()):
             self._sender.push()
 

@@ -12,9 +12,12 @@ import msgspec
 from melissa_like.errors import ProtocolError
 from melissa_like.transport.interface import Place, Received, copy_payload
 
-__all__ = ["ALIGNMENT", "Bundle", "OpenedBundle"]
+__all__ = ["ALIGNMENT", "LARGEST_BUNDLE_BYTES", "Bundle", "OpenedBundle"]
 
 ALIGNMENT = 64
+#: Of an index, and of a body that does not lie in shared memory; a receiver takes as much, however small its largest
+#: part is.
+LARGEST_BUNDLE_BYTES = 2**20
 _ENTRY = struct.Struct("<II")
 _MOST_PARTS = 2048
 
@@ -23,24 +26,31 @@ class Bundle:
     """The writing end.
 
     Args:
-        memory: of the body.
+        memory: of the body; the index does not outgrow it either, nor what a receiver takes.
     """
 
     def __init__(self, memory: memoryview) -> None:
         self._memory = memory
         self._index: list[bytes] = []
+        self._index_nbytes = 0
+        self._most_index_nbytes = min(len(memory), LARGEST_BUNDLE_BYTES)
         self._free_at = 0
         self.nbytes = 0
 
-    def has_room(self, nbytes: int) -> bool:
-        """Whether a payload finds a place."""
-        return self._free_at + nbytes <= len(self._memory) and len(self._index) < 2 * _MOST_PARTS
+    def has_room(self, header: bytes, nbytes: int) -> bool:
+        """Whether another part finds a place."""
+        return (
+            self._free_at + nbytes <= len(self._memory)
+            and self._index_nbytes + _ENTRY.size + len(header) <= self._most_index_nbytes
+            and len(self._index) < 2 * _MOST_PARTS
+        )
 
     def add(self, header: bytes, nbytes: int, fill: Callable[[memoryview], None]) -> None:
-        """Add a part, for which there must be room; if `fill` raises, it is not in the bundle."""
+        """Add a part, the first or one for which there is room; if `fill` raises, it is not in the bundle."""
         end = self._free_at + nbytes
         fill(self._memory[self._free_at : end])
         self._index += (_ENTRY.pack(len(header), nbytes), header)
+        self._index_nbytes += _ENTRY.size + len(header)
         self.nbytes = end
         self._free_at = _aligned(end)
 
@@ -62,16 +72,20 @@ class OpenedBundle:
     Args:
         index: as received.
         body: as received.
-        release: called when the last part is taken.
+        release: called when the last part is taken, or the index is refused.
 
     Raises:
-        ProtocolError: the index does not fit the body.
+        ProtocolError: the index does not fit the body, or is too large.
     """
 
-    def __init__(self, index: bytes, body: memoryview, release: Callable[[], None]) -> None:
+    def __init__(self, index: bytes | memoryview, body: memoryview, release: Callable[[], None]) -> None:
         self._body = body
         self._release = release
-        self._entries = _read_index(index, len(body))
+        try:
+            self._entries = _read_index(index, len(body))
+        except ProtocolError:
+            self.close()
+            raise
         self._entries.reverse()
 
     @property
@@ -98,7 +112,10 @@ class OpenedBundle:
         self._release()
 
 
-def _read_index(index: bytes, body_nbytes: int) -> list[_Entry]:
+def _read_index(received: bytes | memoryview, body_nbytes: int) -> list[_Entry]:
+    if len(received) > LARGEST_BUNDLE_BYTES:  # opened, it takes many times as much
+        raise ProtocolError(f"an index of {len(received)} bytes, {LARGEST_BUNDLE_BYTES} are the most")
+    index = bytes(received)
     entries = []
     position, end = 0, 0
     while position < len(index):

@@ -150,8 +150,9 @@ class Transport(Protocol):
 
         Args:
             queue_length: messages.
-            max_nbytes: nothing larger is taken into memory, a megabyte apart: such a message is dropped, and with it
-                what its sender had sent before and was not received yet. None: any size.
+            max_nbytes: of a payload; nothing larger is taken into memory, but a megabyte is taken in any case. A larger
+                message is dropped, and with it what its sender had sent before and was not received yet. None: any
+                size.
         """
         ...
 

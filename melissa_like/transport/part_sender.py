@@ -1,5 +1,6 @@
 """`BundlingSender`: the sending end for parts, over one outlet per server rank."""
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -30,7 +31,7 @@ class Outlet(Protocol):
         """Whether everything sent has left."""
 
     def close(self, linger_s: float) -> None:
-        """What has not left within the time is dropped."""
+        """Close; does not block. What ZeroMQ has not written out within the time is dropped."""
 
 
 class BundlingSender:
@@ -52,7 +53,7 @@ class BundlingSender:
         if _LEAST_PARTS * nbytes > bundle_nbytes:
             return self._send_alone(destination, header, nbytes, fill, timeout_s)
         bundle = self._bundles.get(destination)
-        if bundle is None or not bundle.has_room(nbytes):
+        if bundle is None or not bundle.has_room(header, nbytes):
             self._push_to(destination)
             memory = self._open(destination, bundle_nbytes, timeout_s)
             if memory is None:
@@ -73,9 +74,10 @@ class BundlingSender:
 
     def close(self, linger_s: float) -> None:
         """See `PartSender.close`."""
-        self.push()
+        deadline = time.monotonic() + linger_s
+        self.flush(linger_s)  # of all server ranks together: several may be gone
         for outlet in self._outlets:
-            outlet.close(linger_s)
+            outlet.close(max(0.0, deadline - time.monotonic()))
 
     def _send_alone(
         self, destination: int, header: bytes, nbytes: int, fill: Callable[[memoryview], None], timeout_s: float

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from melissa_like.transport.shared_memory import Ring
-from melissa_like.transport.wakeup import sleep_until
 from melissa_like.transport.zmq_outlet import ZmqOutlet
 
 __all__ = ["RingOutlet"]
@@ -17,13 +16,13 @@ class RingOutlet:
 
     Args:
         outlet: carries the notices, and payloads larger than the ring.
-        ring_bytes: bound on the bytes in the ring.
+        ring_bytes: bound on the bytes in the ring; the notices that wait may take a quarter of it besides.
     """
 
     def __init__(self, outlet: ZmqOutlet, ring_bytes: int) -> None:
         self._outlet = outlet
         self._capacity = min(ring_bytes, _LARGEST_RING_BYTES)
-        self.bundle_nbytes = self._capacity // _BUNDLES_PER_RING
+        self.bundle_nbytes = max(1, self._capacity // _BUNDLES_PER_RING)
         self._ring: Ring | None = None
         self._opens_ring = False
 
@@ -42,19 +41,16 @@ class RingOutlet:
             self._outlet.send(frames, nbytes)
             return
         assert self._ring is not None, "opened before"
-        self._outlet.send_notice((*frames, b"", self._ring.commit(nbytes).encode()))
+        notice = self._ring.commit(nbytes, sum(map(len, frames)))
+        self._outlet.send_notice((*frames, b"", notice.encode()))
 
     @property
     def is_flushed(self) -> bool:
         """See `Outlet`; a payload in the ring has left when the server rank has read it."""
-        return self._is_read() and self._outlet.is_flushed
+        return (self._ring is None or self._ring.is_read) and self._outlet.is_flushed
 
     def close(self, linger_s: float) -> None:
-        """See `Outlet`."""
-        sleep_until(self._is_read, linger_s)
+        """See `Outlet`; what was not read is lost."""
         self._outlet.close(linger_s)
         if self._ring is not None:
             self._ring.close()
-
-    def _is_read(self) -> bool:
-        return self._ring is None or self._ring.is_read

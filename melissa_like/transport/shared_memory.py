@@ -16,6 +16,7 @@ import os
 import secrets
 import struct
 from collections import deque
+from contextlib import suppress
 from typing import NamedTuple, Self
 
 from melissa_like.transport.bundles import ALIGNMENT
@@ -26,7 +27,10 @@ _TOKEN_NBYTES = 8
 _NOTICE = struct.Struct("<8sIIQQQ")
 _HEAD_NBYTES = 4096  # token, then how far the reader has come, each on a cache line of its own
 _READ_AT = 64
-_MOST_UNREAD = 4096  # a notice that waits takes some hundred bytes, more than a small payload
+_LARGEST_POSITION = 2**64 - 1
+_NOTICE_OVERHEAD_BYTES = 512  # what a notice that waits takes besides its frames: more than a small payload
+_NOTICE_SHARE = 4  # of the ring's capacity, what the notices that wait may take; of a small ring more
+_LEAST_NOTICE_BYTES = 2**16
 _RING_NAME = "melissa_like_ring"
 _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW  # or a writer could pull the pages away from under its reader
 
@@ -57,6 +61,11 @@ class Notice(NamedTuple):
 
 def _path(pid: int, descriptor: int) -> str:
     return f"/proc/{pid}/fd/{descriptor}"
+
+
+def _taken(nbytes: int) -> int:
+    """What a payload takes of a ring: an empty one something too, or nobody could see that it was read."""
+    return max(-(-nbytes // ALIGNMENT), 1) * ALIGNMENT
 
 
 class Probe:
@@ -111,25 +120,34 @@ class Ring:
         self._read = self._memory[_READ_AT : _READ_AT + 8].cast("Q")
         self._written = 0
         self._opened = 0
-        self._unread: deque[int] = deque()  # ends of the payloads that were there when last looked
+        self._unread: deque[tuple[int, int]] = deque()  # end of each payload when last looked, bytes of its notice
+        self._notice_bytes = 0
+        self._most_notice_bytes = max(self.capacity // _NOTICE_SHARE, _LEAST_NOTICE_BYTES)
 
     def open(self, nbytes: int) -> memoryview | None:
         """The place of the next payload, if there is room for it now; `commit` follows, or another `open`."""
         left = self.capacity - self._written % self.capacity
         begin = self._written if nbytes <= left else self._written + left
         read = self._read[0]
-        while self._unread and self._unread[0] <= read:
-            self._unread.popleft()
-        if self._unread and (begin + nbytes - read > self.capacity or len(self._unread) >= _MOST_UNREAD):
+        while self._unread and self._unread[0][0] <= read:
+            self._notice_bytes -= self._unread.popleft()[1]
+        has_room = begin + nbytes - read <= self.capacity and self._notice_bytes < self._most_notice_bytes
+        if self._unread and not has_room:
             return None
         self._opened = begin
         first = _HEAD_NBYTES + begin % self.capacity
         return self._memory[first : first + nbytes]
 
-    def commit(self, nbytes: int) -> Notice:
-        """So many bytes are written from the beginning of the opened place: what the reader must be told."""
-        self._written = self._opened + -(-nbytes // ALIGNMENT) * ALIGNMENT
-        self._unread.append(self._written)
+    def commit(self, nbytes: int, notice_nbytes: int = 0) -> Notice:
+        """So many bytes are written from the beginning of the opened place: what the reader must be told.
+
+        Args:
+            nbytes: of the payload.
+            notice_nbytes: of what travels with the notice; what waits of it is bounded too.
+        """
+        self._written = self._opened + _taken(nbytes)
+        self._unread.append((self._written, _NOTICE_OVERHEAD_BYTES + notice_nbytes))
+        self._notice_bytes += _NOTICE_OVERHEAD_BYTES + notice_nbytes
         return Notice(self._token, os.getpid(), self._descriptor, self.capacity, self._opened, nbytes)
 
     @property
@@ -141,8 +159,9 @@ class Ring:
         """Give the memory back; what was not read is lost."""
         self._read.release()
         self._memory.release()
-        self._map.close()
         os.close(self._descriptor)
+        with suppress(BufferError):  # the traceback of what interrupted a send still holds a place; it goes with it
+            self._map.close()
 
 
 class _Mapping:
@@ -158,7 +177,7 @@ class _Mapping:
         """Where it lies, or why there is nothing."""
         size = len(self._memory)
         first = _HEAD_NBYTES + notice.position % (size - _HEAD_NBYTES)
-        if first + notice.nbytes > size:
+        if first + notice.nbytes > size or notice.position + _taken(notice.nbytes) > _LARGEST_POSITION:
             return f"a payload of {notice.nbytes} bytes at {notice.position} is not inside the shared memory"
         return SharedPayload(self, self._memory[first : first + notice.nbytes], notice.position)
 
@@ -179,7 +198,7 @@ class SharedPayload:
     def __init__(self, mapping: _Mapping, memory: memoryview, position: int) -> None:
         self.memory = memory
         self._mapping = mapping
-        self._end = position + -(-len(memory) // ALIGNMENT) * ALIGNMENT
+        self._end = position + _taken(len(memory))
 
     def release(self) -> None:
         """Make room in the ring."""
@@ -201,7 +220,7 @@ class Mappings:
             return "the message has a third frame that is no notice of shared memory"
         mapping = self._mappings.get(notice.token) or self._open(notice)
         if mapping is None:
-            return f"the shared memory of process {notice.pid} cannot be opened: it has ended"
+            return f"the shared memory of process {notice.pid} cannot be opened: it has ended, or it is no ring"
         return mapping.payload(notice)
 
     def _open(self, notice: Notice) -> _Mapping | None:
@@ -217,7 +236,11 @@ class Mappings:
                 mapped = mmap.mmap(shared.fileno(), 0)
         except (OSError, ValueError):
             return None
-        if mapped[:_TOKEN_NBYTES] != notice.token or len(mapped) != _HEAD_NBYTES + notice.capacity:
+        if (
+            mapped[:_TOKEN_NBYTES] != notice.token
+            or len(mapped) != _HEAD_NBYTES + notice.capacity
+            or not notice.capacity
+        ):
             mapped.close()
             return None
         mapping = self._mappings[notice.token] = _Mapping(notice.pid, mapped)

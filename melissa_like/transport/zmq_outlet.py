@@ -27,10 +27,10 @@ class _Sent:
 
 
 class InFlight:
-    """What ZeroMQ has not written out yet, of all outlets of a process, and the buffers that it gave back.
+    """What ZeroMQ has not written out yet, of all outlets of a sender, and the buffers that it gave back.
 
     Args:
-        budget_bytes: bound on them.
+        budget_bytes: bound on them, headers and indices included.
         num_outlets: how many share it.
     """
 
@@ -71,7 +71,7 @@ class ZmqOutlet:
     Args:
         context: of the process.
         endpoint: of a server rank.
-        in_flight: shared by all outlets of the process.
+        in_flight: shared by all outlets of the sender.
         number: of this one among them.
         bundle_nbytes: see `Outlet`.
     """
@@ -103,11 +103,12 @@ class ZmqOutlet:
         assert buffer is not None, "opened before"
         for frame in frames:
             self._socket.send(frame, zmq.SNDMORE)
+        frames_nbytes = sum(map(len, frames))  # the index of a bundle may be larger than its body
         if 4 * nbytes < len(buffer):  # too little to give the buffer away: it stays open
-            self._track(bytes(memoryview(buffer)[:nbytes]), nbytes, None)
+            self._track(bytes(memoryview(buffer)[:nbytes]), frames_nbytes + nbytes, None)
         else:
             self._buffer = None
-            self._track(memoryview(buffer)[:nbytes], len(buffer), buffer)
+            self._track(memoryview(buffer)[:nbytes], frames_nbytes + len(buffer), buffer)
 
     def send_notice(self, frames: Sequence[bytes]) -> None:
         """Send a message whose payload travels another way; it does not count as in flight."""
@@ -115,7 +116,7 @@ class ZmqOutlet:
 
     @property
     def is_flushed(self) -> bool:
-        """See `Outlet`; what all outlets of the process have sent has left then."""
+        """See `Outlet`; what all outlets of the sender have sent has left then."""
         self._in_flight.reclaim()
         return self._in_flight.nbytes == 0
 

@@ -3,16 +3,14 @@
 import zmq
 
 from melissa_like.errors import ProtocolError
-from melissa_like.transport.bundles import OpenedBundle
+from melissa_like.transport.bundles import LARGEST_BUNDLE_BYTES, OpenedBundle
 from melissa_like.transport.interface import Place, Received, Target, copy_payload
 from melissa_like.transport.shared_memory import Mappings, Probe
 from melissa_like.transport.zmq_sockets import MORE, Arrivals, Socket, bind, set_options
 
-__all__ = ["LARGEST_BUNDLE_BYTES", "ZmqPartReceiver"]
+__all__ = ["ZmqPartReceiver"]
 
 _HEADER_LIMIT = 4096
-#: Of a bundle's body; a receiver takes as much, however small its largest part is.
-LARGEST_BUNDLE_BYTES = 2**20
 
 
 class ZmqPartReceiver:
@@ -110,12 +108,12 @@ class ZmqPartReceiver:
         try:
             match frames:
                 case [index, body]:
-                    self._bundle = OpenedBundle(index.bytes, body.buffer, lambda: None)
+                    self._bundle = OpenedBundle(index.buffer, body.buffer, lambda: None)
                 case [index, _, notice]:
                     payload = self._mappings.payload(notice.bytes)
                     if isinstance(payload, str):
                         return Received(header=b"", nbytes=0, fault=payload)
-                    self._bundle = OpenedBundle(index.bytes, payload.memory, payload.release)
+                    self._bundle = OpenedBundle(index.buffer, payload.memory, payload.release)
                 case _:
                     return Received(header=b"", nbytes=0, fault=f"a bundle of {1 + len(frames)} frames")
         except ProtocolError as error:

@@ -5,12 +5,13 @@ from collections.abc import Sequence
 
 import zmq
 
+from melissa_like.transport.bundles import LARGEST_BUNDLE_BYTES
 from melissa_like.transport.interface import PartReceiver, PartSender
 from melissa_like.transport.part_sender import BundlingSender, Outlet
 from melissa_like.transport.ring_outlet import RingOutlet
 from melissa_like.transport.shared_memory import can_share, split_endpoint
 from melissa_like.transport.zmq_outlet import InFlight, ZmqOutlet
-from melissa_like.transport.zmq_receiver import LARGEST_BUNDLE_BYTES, ZmqPartReceiver
+from melissa_like.transport.zmq_receiver import ZmqPartReceiver
 from melissa_like.transport.zmq_sockets import Arrivals, Socket, bind, set_options
 
 __all__ = ["ZmqTransport"]

@@ -1,5 +1,6 @@
 """What every transport keeps: parts arrive in order and in place, bytes in flight are bounded, every wait ends."""
 
+import fcntl
 import os
 import random
 import re
@@ -21,7 +22,7 @@ import zmq
 from melissa_like.errors import TransportError
 from melissa_like.transport import PartReceiver, PartSender, Received, Transport
 from melissa_like.transport.memory import MemoryTransport
-from melissa_like.transport.shared_memory import Notice, Ring, can_share, split_endpoint
+from melissa_like.transport.shared_memory import Mappings, Notice, Ring, can_share, split_endpoint
 from melissa_like.transport.zmq_transport import ZmqTransport
 
 SHORT_S = 0.05
@@ -460,6 +461,62 @@ def test_a_payload_as_large_as_the_budget_follows_a_small_one(transport: Transpo
     receiver.close()
 
 
+@pytest.mark.parametrize("budget_bytes", [1, 7, 64, 500, 4096])
+def test_a_tiny_budget_is_slow_and_no_more(transport: Transport, budget_bytes: int) -> None:
+    receiver = transport.part_receiver(queue_length=8)
+    sender = transport.part_sender([receiver.endpoint], budget_bytes=budget_bytes)
+    for nbytes in (0, 1, 4, 16, 0, 64, 5000, 0):
+        assert send(sender, b"h", bytes(nbytes))
+        received, _ = receive(receiver, nbytes)
+        assert received is not None
+        assert (received.nbytes, received.fault) == (nbytes, None)
+    assert sender.flush(DEADLINE_S)
+    sender.close(0.0)
+    receiver.close()
+
+
+@pytest.mark.parametrize("nbytes", [0, 4])
+def test_headers_count_as_in_flight(nbytes: int) -> None:
+    """Of the smallest payloads they are nearly all; nobody takes anything here, not even the system's buffers."""
+    with closing(ZmqTransport(shares_memory=False)) as transport:
+        sender = transport.part_sender(["tcp://127.0.0.1:1"], budget_bytes=2**20)
+        header = bytes(112)
+        sent = 0
+        while sender.send(0, header, nbytes, filling(bytes(nbytes)), 0.0):
+            sent += 1
+            assert sent * len(header) < 2**20, "nothing bounds the bytes in flight"
+        assert sent * len(header) > 2**18
+        sender.close(0.0)
+
+
+def test_a_sender_closes_while_the_interruption_of_a_send_is_handled(transport: Transport) -> None:
+    """Its traceback holds the memory that was to be filled."""
+    receiver = transport.part_receiver(queue_length=8)
+    sender = transport.part_sender([receiver.endpoint], budget_bytes=2**20)
+
+    def interrupted(memory: memoryview) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        sender.send(0, b"h", 5, interrupted, DEADLINE_S)
+    except KeyboardInterrupt:
+        sender.close(0.0)
+    receiver.close()
+
+
+@pytest.mark.parametrize("num_server_ranks", [1, 4])
+def test_a_close_lingers_no_longer_than_it_is_told(transport: Transport, num_server_ranks: int) -> None:
+    receivers = [transport.part_receiver(queue_length=8) for _ in range(num_server_ranks)]
+    sender = transport.part_sender([receiver.endpoint for receiver in receivers], budget_bytes=2**20)
+    for destination in range(num_server_ranks):
+        assert send(sender, b"h", bytes(5), destination=destination)
+    started = time.monotonic()
+    sender.close(0.5)
+    assert time.monotonic() - started < 1.5
+    for receiver in receivers:
+        receiver.close()
+
+
 def test_small_payloads_travel_together(transport: Transport) -> None:
     """Held until they are pushed, flushed or many; each arrives by itself, in order with the large ones."""
     receiver = transport.part_receiver(queue_length=16)
@@ -554,6 +611,45 @@ def test_memory_is_shared_only_with_whom_can_open_it() -> None:
         receiver.close()
 
 
+def ring_file(capacity: int) -> tuple[int, bytes]:
+    """Descriptor and token of a memory file that passes for a ring."""
+    descriptor = os.memfd_create("melissa_like_ring", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    os.ftruncate(descriptor, 4096 + capacity)
+    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
+    os.pwrite(descriptor, b"a token.", 0)
+    return descriptor, b"a token."
+
+
+@pytest.mark.parametrize(
+    ("capacity", "position", "why"),
+    [(0, 0, "no ring"), (4096, 2**64 - 64, "not inside"), (4096, 4032, "not inside")],
+)
+def test_a_notice_of_what_cannot_be_is_a_fault(capacity: int, position: int, why: str) -> None:
+    with closing(Mappings()) as mappings:
+        descriptor, token = ring_file(capacity)
+        notice = Notice(token, os.getpid(), descriptor, capacity, position, 65 if position == 4032 else 0)
+        payload = mappings.payload(notice.encode())
+        os.close(descriptor)
+        assert isinstance(payload, str)
+        assert why in payload
+
+
+@pytest.mark.parametrize("index", [b"bad", bytes(2**20 + 8)])
+def test_a_refused_index_holds_no_room_in_the_ring(index: bytes) -> None:
+    with closing(ZmqTransport()) as transport, zmq.Context() as context, closing(Ring(4096)) as ring:
+        receiver = transport.part_receiver(queue_length=4, max_nbytes=2**24)
+        stranger = context.socket(zmq.PUSH)
+        stranger.connect(split_endpoint(receiver.endpoint)[0])
+        assert ring.open(0) is not None
+        stranger.send_multipart([b"", index, b"", ring.commit(0).encode()])
+        received, _ = receive(receiver, 3)
+        assert received is not None
+        assert "an index of" in (received.fault or "")
+        assert ring.is_read
+        stranger.close(0)
+        receiver.close()
+
+
 def test_a_ring_refuses_what_would_overwrite_the_unread() -> None:
     with closing(Ring(256)) as ring:
         for position in (0, 128):
@@ -565,11 +661,27 @@ def test_a_ring_refuses_what_would_overwrite_the_unread() -> None:
         assert not ring.is_read
 
 
-def test_a_ring_bounds_the_notices_that_wait() -> None:
+@pytest.mark.parametrize("nbytes", [0, 1])
+@pytest.mark.parametrize("notice_nbytes", [0, 100_000])
+def test_a_ring_bounds_the_notices_that_wait(nbytes: int, notice_nbytes: int) -> None:
     with closing(Ring(2**24)) as ring:
         sent = 0
-        while (memory := ring.open(1)) is not None:
+        while (memory := ring.open(nbytes)) is not None:
             memory.release()
-            ring.commit(1)
+            ring.commit(nbytes, notice_nbytes)
             sent += 1
-            assert sent < 10_000
+            assert sent * (notice_nbytes + 512) < 2**23
+        assert sent > 1
+        assert not ring.is_read
+
+
+def test_an_empty_payload_has_left_when_it_is_received(transport: Transport) -> None:
+    receiver = transport.part_receiver(queue_length=4)
+    sender = transport.part_sender([receiver.endpoint], budget_bytes=2**20)
+    assert send(sender, b"h", b"")
+    received, _ = receive(receiver, 0)
+    assert received is not None
+    assert (received.header, received.nbytes, received.fault) == (b"h", 0, None)
+    assert sender.flush(DEADLINE_S)
+    sender.close(0.0)
+    receiver.close()

@@ -1,5 +1,7 @@
 """What a solver yields becomes checked boxes; a mistake names the field, what came and what to do."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -94,3 +96,18 @@ def test_a_large_box_travels_in_pieces_that_cover_it(shape: tuple[int, ...]) -> 
     assert (covered[inside] == 1).all()
     assert covered.sum() == array.size
     np.testing.assert_array_equal(whole[inside], array)
+
+
+def test_a_decomposition_that_changes_at_every_step_is_not_remembered_without_end() -> None:
+    """Nor the pieces of its boxes: this box of 120 MB has sixty."""
+    size = 30_000_000
+    layout = Layout(fields=(FieldSpec(name="u", shape=(size,)),), parameters=("a",))
+    values = np.broadcast_to(np.float32(1.0), (size,))
+    made = PartChecker(layout, SoloTeam())
+    made.first_step({"u": Part(values, (0,))})
+    tracemalloc.start()
+    for step in range(400):
+        made.check({"u": Part(values[: size - 1000 + step], (step,))})
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < 7_000_000
