@@ -17,7 +17,9 @@ __all__ = ["LocalPart", "Part", "PartChecker", "PartShape", "fill_from"]
 
 _REMEMBERED_PIECES = 10_000
 #: Larger boxes travel in pieces, of which the caches still hold one when it is sent on, or copied to its place.
-_LARGEST_PART_BYTES = 2 * 2**20
+_LARGEST_PIECE_BYTES = 2 * 2**20
+#: Each piece of a sample is compared with every other when a decomposition is new.
+_MOST_PIECES = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +142,8 @@ class PartChecker:
                 "solver.fields"
             )
         itemsize = spec.numpy_dtype.itemsize
-        for piece in _pieces(box.shape, _LARGEST_PART_BYTES // itemsize):
+        largest = max(_LARGEST_PIECE_BYTES // itemsize, -(-box.size // _MOST_PIECES))
+        for piece in _pieces(box.shape, largest):
             place = Box(tuple(o + p for o, p in zip(box.offset, piece.offset, strict=True)), piece.shape)
             yield PartShape(
                 field_id=field_id,

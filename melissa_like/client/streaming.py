@@ -20,24 +20,26 @@ __all__ = ["Pace", "PartStream", "layout_from"]
 
 _REMEMBERED_HEADERS = 10_000
 _HURRY_S = 0.001
+_PROVEN_S = 0.02
 _HELD_S = 0.005
 
 
 class Pace:
     """Whether the next step is so near that what is held may wait for it; decided from when the last ones came.
 
-    A solver that makes steps faster than one in a millisecond sends several in one message, which is much cheaper. A
-    solver that pauses after such steps lets the last few milliseconds of them wait until its next one.
+    A solver that has made steps faster than one in a millisecond for some time sends several in one message, which is
+    much cheaper. If it pauses then, the steps of its last few milliseconds wait until its next one.
     """
 
     def __init__(self) -> None:
-        self._last_step = self._last_push = -math.inf
+        self._last_step = self._last_push = self._in_hurry_since = -math.inf
 
     def pushes(self, now: float) -> bool:
         """At the end of a step, `now` in seconds: whether everything is to leave."""
-        in_hurry = now - self._last_step < _HURRY_S
+        if now - self._last_step >= _HURRY_S:
+            self._in_hurry_since = now
         self._last_step = now
-        if in_hurry and now - self._last_push < _HELD_S:
+        if now - self._in_hurry_since >= _PROVEN_S and now - self._last_push < _HELD_S:
             return False
         self._last_push = now
         return True

@@ -45,8 +45,10 @@ class InFlight:
         self.reclaim()
         return self.nbytes == 0 or self.nbytes + nbytes + _MESSAGE_OVERHEAD_BYTES <= self._budget_bytes
 
-    def buffer(self, nbytes: int) -> bytearray:
-        """One for the next message."""
+    def exchange(self, unsent: bytearray | None, nbytes: int) -> bytearray:
+        """A buffer for the next message, for one that was not sent."""
+        if unsent is not None:
+            self._pool.give(unsent)
         return self._pool.take(nbytes)
 
     def add(self, outlet: int, tracker: object, nbytes: int, buffer: bytearray | None) -> None:
@@ -94,7 +96,7 @@ class ZmqOutlet:
         if not self._in_flight.has_room(nbytes):
             return None
         if self._buffer is None or len(self._buffer) != nbytes:
-            self._buffer = self._in_flight.buffer(nbytes)
+            self._buffer = self._in_flight.exchange(self._buffer, nbytes)
         return memoryview(self._buffer)
 
     def send(self, frames: Sequence[bytes], nbytes: int) -> None:

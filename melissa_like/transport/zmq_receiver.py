@@ -121,6 +121,11 @@ class ZmqPartReceiver:
         return None
 
     def _drop_the_rest(self) -> None:
-        """Of the present message, so that the next one is read from its start."""
+        """Of the present message, so that the next one is read from its start; what lies in a ring makes room."""
+        frames = []
         while self._socket.getsockopt(MORE):
-            self._socket.recv(copy=False)
+            frames.append(self._socket.recv())
+        if len(frames) == 2:
+            payload = self._mappings.payload(frames[1])
+            if not isinstance(payload, str):
+                payload.release()

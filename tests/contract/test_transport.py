@@ -195,7 +195,7 @@ def test_a_payload_of_another_length_is_a_fault_and_harms_nothing_else(transport
 
 def test_an_exception_in_place_consumes_the_message(transport: Transport) -> None:
     receiver = transport.part_receiver(queue_length=4)
-    sender = transport.part_sender([receiver.endpoint], budget_bytes=2**20)
+    sender = transport.part_sender([receiver.endpoint], budget_bytes=2**23)
     send(sender, b"a", b"1")
     send(sender, b"b", b"2")
 
@@ -205,6 +205,10 @@ def test_an_exception_in_place_consumes_the_message(transport: Transport) -> Non
     with pytest.raises(ArithmeticError):
         receiver.receive(refuse, DEADLINE_S)
     assert receive(receiver, 1)[1] == b"2"
+    send(sender, b"large", bytes(2**20))
+    with pytest.raises(ArithmeticError):
+        receiver.receive(refuse, DEADLINE_S)
+    assert sender.flush(DEADLINE_S), "it has not given its room back"
     sender.close(0.0)
     receiver.close()
 

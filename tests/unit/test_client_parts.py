@@ -111,3 +111,14 @@ def test_a_decomposition_that_changes_at_every_step_is_not_remembered_without_en
     held, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert held < 7_000_000
+
+
+def test_a_huge_box_travels_in_a_bounded_number_of_pieces() -> None:
+    shape = (40, 1000, 100_000)  # 16 GB of the same number
+    layout = Layout(fields=(FieldSpec(name="u", shape=shape),), parameters=("a",))
+    fields = {"u": np.broadcast_to(np.float32(1.0), shape)}
+    made = PartChecker(layout, SoloTeam())
+    made.first_step(fields)
+    parts = made.check(fields)
+    assert sum(part.shape.box.size for part in parts) == np.prod(shape)
+    assert len(parts) < 600

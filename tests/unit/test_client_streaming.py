@@ -25,13 +25,17 @@ def test_steps_in_quick_succession_leave_together_every_few_milliseconds() -> No
     pace = Pace()
     pushed = [now for now in np.arange(0.0, 1.0, 0.0001) if pace.pushes(now)]
     assert pushed[0] == 0.0
-    assert 100 < len(pushed) < 250
+    assert len(pushed) < 500
     assert max(np.diff(pushed)) < 0.006
 
 
-def test_after_a_pause_the_next_step_leaves_at_once() -> None:
+def test_after_a_pause_the_next_steps_leave_at_once() -> None:
+    """Also those that come two by two, for the second of them would wait for the next two."""
     pace = Pace()
-    assert [pace.pushes(now) for now in (0.0, 0.0001, 0.0002, 0.5, 0.5001)] == [True, False, False, True, False]
+    for now in np.arange(0.0, 1.0, 0.0001):
+        pace.pushes(now)
+    for pause in (1.1, 2.0, 3.0):
+        assert all(pace.pushes(pause + now) for now in (0.0, 0.0001, 0.0002))
 
 
 def stream_of(sender: PartSender, endpoint: str) -> PartStream:
