@@ -231,9 +231,9 @@ class Session:
         """Send this rank's part of a time step; on return the arrays may be reused.
 
         Blocks while the server's buffer is full (back-pressure), asleep, as long as the study lives; the ranks of a job
-        wait for each other here, so that none spins in MPI while another is held. A step leaves at once, unless steps
-        follow each other within a millisecond: those travel together, and the last few leave with the next `send`, or
-        with `close`.
+        wait for each other here, so that none spins in MPI while another is held. A step leaves at once, unless many
+        were made within a millisecond each: those travel together, and the last few leave with the next `send`, or with
+        `close`.
 
         Args:
             step: number of the time step, from 0, growing.

@@ -19,27 +19,32 @@ from melissa_like.transport import PartSender
 __all__ = ["Pace", "PartStream", "layout_from"]
 
 _REMEMBERED_HEADERS = 10_000
-_HURRY_S = 0.001
-_PROVEN_S = 0.02
+_WINDOW_S = 0.02
+_FAST_STEPS = 20
 _HELD_S = 0.005
 
 
 class Pace:
     """Whether the next step is so near that what is held may wait for it; decided from when the last ones came.
 
-    A solver that has made steps faster than one in a millisecond for some time sends several in one message, which is
-    much cheaper. If it pauses then, the steps of its last few milliseconds wait until its next one.
+    A solver that has made more than one step in a millisecond for a while sends several in one message, which is much
+    cheaper. If it pauses then, the steps of its last few milliseconds wait until its next one. Steps are counted over a
+    window, because a process that makes many is interrupted now and then.
     """
 
     def __init__(self) -> None:
-        self._last_step = self._last_push = self._in_hurry_since = -math.inf
+        self._window_began = self._last_push = -math.inf
+        self._steps = 0
+        self._is_fast = False
 
     def pushes(self, now: float) -> bool:
         """At the end of a step, `now` in seconds: whether everything is to leave."""
-        if now - self._last_step >= _HURRY_S:
-            self._in_hurry_since = now
-        self._last_step = now
-        if now - self._in_hurry_since >= _PROVEN_S and now - self._last_push < _HELD_S:
+        self._steps += 1
+        elapsed = now - self._window_began
+        if elapsed >= _WINDOW_S:
+            self._is_fast = elapsed < 2 * _WINDOW_S and self._steps >= _FAST_STEPS
+            self._window_began, self._steps = now, 0
+        if self._is_fast and now - self._last_push < _HELD_S:
             return False
         self._last_push = now
         return True
