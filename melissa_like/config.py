@@ -128,7 +128,7 @@ class TransportConfig:
     host: str = "127.0.0.1"
     port: int = 0
     routing: str = "sample"
-    budget_bytes: int = 64 * 2**20
+    budget_bytes: int = 32 * 2**20
     shared_memory: bool = True
     heartbeat_s: float = 2.0
 

@@ -19,7 +19,6 @@ ALIGNMENT = 64
 #: part is.
 LARGEST_BUNDLE_BYTES = 2**20
 _ENTRY = struct.Struct("<II")
-_MOST_PARTS = 2048
 
 
 class Bundle:
@@ -42,7 +41,6 @@ class Bundle:
         return (
             self._free_at + nbytes <= len(self._memory)
             and self._index_nbytes + _ENTRY.size + len(header) <= self._most_index_nbytes
-            and len(self._index) < 2 * _MOST_PARTS
         )
 
     def add(self, header: bytes, nbytes: int, fill: Callable[[memoryview], None]) -> None:

@@ -7,7 +7,7 @@ from melissa_like.transport.zmq_outlet import ZmqOutlet
 
 __all__ = ["RingOutlet"]
 
-_LARGEST_RING_BYTES = 8 * 2**20  # a small ring stays in the caches
+_LARGEST_RING_BYTES = 16 * 2**20  # a small ring stays in the caches
 _BUNDLES_PER_RING = 4
 
 

@@ -22,7 +22,7 @@ from hydra.core.config_store import ConfigStore
 
 from melissa_like.client.streaming import PartStream
 from melissa_like.client.team import SoloTeam
-from melissa_like.config import Config, layout_of, load_config
+from melissa_like.config import Config, TransportConfig, layout_of, load_config
 from melissa_like.launcher.peers import Peers
 from melissa_like.launcher.rundir import create_run_dir
 from melissa_like.protocol import Connection, read_connection, write_connection
@@ -34,7 +34,7 @@ from melissa_like.transport.zmq_transport import ZmqTransport
 ROOT = Path(__file__).parents[2]
 DEADLINE_S = 60.0
 STUDY_DEADLINE_S = 220.0
-_BUDGET_BYTES = 64 * 2**20
+_BUDGET_BYTES = TransportConfig().budget_bytes
 
 
 def composed(*overrides: str) -> Any:
