@@ -17,7 +17,17 @@ from melissa_like.protocol.control import Assignment, Welcome, WireField
 from melissa_like.records import FieldSpec, Layout, Purpose, Routing, StudyIdentity
 from melissa_like.transport.zmq_transport import ZmqTransport
 
-__all__ = ["BUDGET_BYTES", "DEADLINE_S", "IDENTITY", "NUM_PRODUCERS", "layout_of", "producers", "volume"]
+__all__ = [
+    "BUDGET_BYTES",
+    "DEADLINE_S",
+    "IDENTITY",
+    "NUM_PRODUCERS",
+    "layout_of",
+    "producers",
+    "start",
+    "volume",
+    "welcome_of",
+]
 
 IDENTITY = StudyIdentity(study=b"b" * 16, secret=b"s" * 16)
 NUM_PRODUCERS = 2
@@ -34,6 +44,22 @@ def layout_of(nbytes: int) -> Layout:
 def volume(nbytes: int) -> int:
     """Samples per run: enough for a second or so, and no more memory than a gigabyte."""
     return max(32, min(80_000, 2**30 // nbytes)) // 4 * 4
+
+
+def welcome_of(layout: Layout, endpoint: str) -> Welcome:
+    """What the launcher of a study with one server rank would say."""
+    return Welcome(
+        server_endpoints=(endpoint,),
+        server_incarnation=1,
+        launcher_incarnation=1,
+        routing=int(Routing.SAMPLE),
+        layout_id=layout.layout_id,
+        fields=tuple(WireField(name=f.name, shape=f.shape, dtype=f.dtype) for f in layout.fields),
+        parameters=layout.parameters,
+        num_steps=None,
+        budget_bytes=BUDGET_BYTES,
+        heartbeat_s=DEADLINE_S,
+    )
 
 
 def parts_of(split: str, rank: int, shape: tuple[int, ...]) -> list[tuple[tuple[int, int], tuple[int, int]]]:
@@ -93,18 +119,6 @@ def produce(rank: int, endpoint: str, nbytes: int, split: str) -> None:
     """One producer: with `whole` it sends half of the samples, otherwise its part of each."""
     layout = layout_of(nbytes)
     shared = split != "whole"
-    welcome = Welcome(
-        server_endpoints=(endpoint,),
-        server_incarnation=1,
-        launcher_incarnation=1,
-        routing=int(Routing.SAMPLE),
-        layout_id=layout.layout_id,
-        fields=tuple(WireField(name=f.name, shape=f.shape, dtype=f.dtype) for f in layout.fields),
-        parameters=layout.parameters,
-        num_steps=None,
-        budget_bytes=BUDGET_BYTES,
-        heartbeat_s=DEADLINE_S,
-    )
     assignment = Assignment(
         simulation=0 if shared else rank,
         attempt=1,
@@ -117,7 +131,7 @@ def produce(rank: int, endpoint: str, nbytes: int, split: str) -> None:
         team = SoloTeam()
         team.size = NUM_PRODUCERS if shared else 1
         stream = PartStream(
-            welcome=welcome,
+            welcome=welcome_of(layout, endpoint),
             layout=layout,
             assignment=assignment,
             identity=IDENTITY,

@@ -22,19 +22,18 @@ from hydra.core.config_store import ConfigStore
 
 from melissa_like.client.streaming import PartStream
 from melissa_like.client.team import SoloTeam
-from melissa_like.config import Config, TransportConfig, layout_of, load_config
+from melissa_like.config import Config, layout_of, load_config
 from melissa_like.launcher.peers import Peers
 from melissa_like.launcher.rundir import create_run_dir
 from melissa_like.protocol import Connection, read_connection, write_connection
-from melissa_like.protocol.control import Assignment, ServerHello, Welcome, WireField
-from melissa_like.records import Layout, Purpose, Routing, SampleKey
+from melissa_like.protocol.control import Assignment, ServerHello
+from melissa_like.records import Layout, Purpose, SampleKey
 from melissa_like.server.reception import PlaceForSamples, Reception
 from melissa_like.transport.zmq_transport import ZmqTransport
+from tests.benchmarks.producers import BUDGET_BYTES, welcome_of
 
 ROOT = Path(__file__).parents[2]
-DEADLINE_S = 60.0
 STUDY_DEADLINE_S = 220.0
-_BUDGET_BYTES = TransportConfig().budget_bytes
 
 
 def composed(*overrides: str) -> Any:
@@ -199,21 +198,6 @@ def listen(run_dir: Path) -> None:
             peers.repeat()
 
 
-def _welcome(layout: Layout, endpoint: str) -> Welcome:
-    return Welcome(
-        server_endpoints=(endpoint,),
-        server_incarnation=1,
-        launcher_incarnation=1,
-        routing=int(Routing.SAMPLE),
-        layout_id=layout.layout_id,
-        fields=tuple(WireField(name=f.name, shape=f.shape, dtype=f.dtype) for f in layout.fields),
-        parameters=layout.parameters,
-        num_steps=None,
-        budget_bytes=_BUDGET_BYTES,
-        heartbeat_s=DEADLINE_S,
-    )
-
-
 def some_fields(layout: Layout, seed: int) -> Mapping[str, np.ndarray]:
     """Values of one sample within the bounds of its fields."""
     generator = np.random.default_rng(seed)
@@ -225,12 +209,12 @@ def produce(run_dir: Path, endpoint: str, rank: int, count: int, rate: float) ->
     config = load_config(run_dir)
     layout, identity = layout_of(config.solver), read_connection(run_dir).identity()
     with closing(ZmqTransport()) as transport:
-        sender = transport.part_sender([endpoint], budget_bytes=_BUDGET_BYTES)
+        sender = transport.part_sender([endpoint], budget_bytes=BUDGET_BYTES)
         _say("ready")
         fields, begun, sent, simulation = some_fields(layout, rank), time.monotonic(), 0, rank
         while True:
             stream = PartStream(
-                welcome=_welcome(layout, endpoint),
+                welcome=welcome_of(layout, endpoint),
                 layout=layout,
                 assignment=Assignment(
                     simulation=simulation,
