@@ -12,6 +12,7 @@ import pytest
 import melissa_like
 
 ROOT = Path(__file__).parents[2]
+BENCHMARKS = sorted(path.stem for path in (ROOT / "tests/benchmarks").glob("[a-z]*.py"))
 PACKAGES = sorted(m.name for m in iter_modules(melissa_like.__path__) if m.ispkg)
 
 
@@ -52,3 +53,9 @@ def test_every_package_opens_with_a_page_and_deliberate_names(package: str) -> N
         if get_origin(getattr(module, name)) is not None:
             continue  # an alias of a type: its page explains it
         assert getattr(module, name).__doc__, f"melissa_like.{package}.{name} has no docstring"
+
+
+@pytest.mark.parametrize("benchmark", BENCHMARKS)
+def test_every_benchmark_can_be_loaded(benchmark: str) -> None:
+    """Nobody runs them with the tests, and what they call changes its name."""
+    assert import_module(f"tests.benchmarks.{benchmark}").__doc__

@@ -19,7 +19,8 @@ from melissa_like.server.build import make_buffer, make_loss, make_surrogate, ma
 from melissa_like.server.memory import keep_freed_memory
 from melissa_like.training import TrainingSummary, ValidationSet
 from tests.benchmarks.measure import Row, interleave, print_rows, ratio, shown
-from tests.benchmarks.streams import DEADLINE_S, Discard, composed, producers, reception, some_fields, study
+from tests.benchmarks.producers import DEADLINE_S
+from tests.benchmarks.streams import Discard, composed, producers, reception, some_fields, study
 
 ROUNDS = 5
 NUM_PRODUCERS = 2
