@@ -22,7 +22,12 @@ from tests.integration.studies import COMMAND, environment, marked, melissa_like
         (["solver.parameters.left_temperature.low=900"], ["left_temperature", "900", "500", "below"]),
         (["solver.parameters.left_temperature=5"], ["solver.parameters.left_temperature is 5", "_target_"]),
         (["solver.fields.temperature=5"], ["solver.fields.temperature is 5", "shape"]),
-        (["+solver.fields.temperature.shpe=[5]"], ["solver.fields.temperature.shpe", "shape, dtype, bounds"]),
+        (
+            ["+solver.fields.temperature.shpe=[5]"],
+            ["temperature.shpe", "shape, dtype, components"],
+        ),
+        (["solver.fields.temperature.shape=[null,3]"], ["'temperature'", "null", "not supported yet"]),
+        (["solver.fields.temperature.components=2"], ["'temperature'", "2 components", "[2, 64, 64]"]),
         (["+solver.solve.gridsize=5"], ["gridsize", "grid_size"]),
         (["solver.command=[./mine]"], ["exactly one of solver.solve", "solver.command"]),
         (["solver.launch='no-such-mpiexec -n {num_ranks}'"], ["no-such-mpiexec"]),

@@ -1,20 +1,15 @@
-"""Identities, layouts and boxes: the nouns that every stage of the data path shares.
-
-Everything here is frozen. Nothing heavy is imported (numpy and msgspec are what a solver loads anyway).
-"""
+"""What a solver sends: fields, their shapes and dtypes, and the boxes of its ranks."""
 
 import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import TypeAlias
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Box", "FieldSpec", "FloatArray", "Layout", "Purpose", "Routing", "SampleKey", "StudyIdentity", "owner_of"]
+__all__ = ["MAX_DIMENSIONS", "STORAGE_DTYPES", "Box", "FieldSpec", "FloatArray", "Layout"]
 
 FloatArray: TypeAlias = npt.NDArray[np.float64]
 
@@ -23,51 +18,6 @@ STORAGE_DTYPES: tuple[np.dtype[np.generic], ...] = tuple(
     np.dtype(name) for name in ("float32", "float64", "float16", "int32", "int64", "uint8")
 )
 MAX_DIMENSIONS = 8
-
-
-class Purpose(IntEnum):
-    """What the samples of a simulation are for; the number is the one on the wire."""
-
-    TRAINING = 0
-    VALIDATION = 1
-
-
-class Routing(IntEnum):
-    """Which server rank owns the sample (simulation *s*, step *t*) among *R*."""
-
-    SAMPLE = 0  #: (s + t) mod R: consecutive steps go to different server ranks
-    TRAJECTORY = 1  #: s mod R: a simulation stays together
-
-
-def owner_of(simulation: int, step: int, num_server_ranks: int, routing: Routing) -> int:
-    """The server rank that owns a sample (DESIGN §3, routing)."""
-    if routing is Routing.TRAJECTORY:
-        return simulation % num_server_ranks
-    return (simulation + step) % num_server_ranks
-
-
-class SampleKey(msgspec.Struct, frozen=True, order=True):
-    """A sample's identity within a study: it is delivered, and counted, once."""
-
-    simulation: int
-    step: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StudyIdentity:
-    """What every message carries besides (simulation, attempt): anything else is refused and counted.
-
-    Attributes:
-        study: 16 random bytes drawn when the study is created.
-        secret: 16 random bytes that only processes of the study's user can read.
-        launcher_incarnation: 1 for the first launcher of the study, one more at each resume.
-        server_incarnation: 1 for the first start of the server ranks, one more at each restart.
-    """
-
-    study: bytes
-    secret: bytes
-    launcher_incarnation: int = 1
-    server_incarnation: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +56,8 @@ class FieldSpec:
     """One field of a solver: global shape of a time step and the dtype it is sent and stored in.
 
     Attributes:
+        shape: (*grid) of a field of one component, (components, *grid) of a field of several.
+        components: numbers per point of the grid: 1 for a temperature, 2 for a velocity in the plane.
         bounds: (low, high) of the values where they are known in advance; the outputs are then normalized with them.
 
     Raises:
@@ -115,6 +67,7 @@ class FieldSpec:
     name: str
     shape: tuple[int, ...]
     dtype: str = "float32"
+    components: int = 1
     bounds: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
@@ -122,11 +75,28 @@ class FieldSpec:
             raise ValueError(
                 f"field {self.name!r} has shape {self.shape}: give 1 to {MAX_DIMENSIONS} positive numbers of points"
             )
+        if self.components < 1:
+            raise ValueError(f"field {self.name!r} has {self.components} components: give 1 or more")
+        if self.components > 1 and (len(self.shape) < 2 or self.shape[0] != self.components):
+            raise ValueError(
+                f"field {self.name!r} has {self.components} components but the shape {self.shape}: write the "
+                f"components first, then the grid, as in [{self.components}, 64, 64]"
+            )
         known = [str(dtype) for dtype in STORAGE_DTYPES]
         if self.dtype not in known:
             raise ValueError(f"field {self.name!r} has dtype {self.dtype!r}: write one of {', '.join(known)}")
         if self.bounds is not None and not self.bounds[0] < self.bounds[1]:
             raise ValueError(f"field {self.name!r} has bounds {self.bounds}: the first must be below the second")
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """Points of the grid along each of its axes."""
+        return self.shape[self.row_axis :]
+
+    @property
+    def row_axis(self) -> int:
+        """The first axis of the grid: the one along which ranks that send rows follow one another."""
+        return 0 if self.components == 1 else 1
 
     @property
     def numpy_dtype(self) -> np.dtype[np.generic]:
@@ -165,7 +135,7 @@ class Layout:
     @property
     def layout_id(self) -> int:
         """32 bits that differ between different layouts; both ends compare them."""
-        text = repr([(f.name, f.shape, f.dtype) for f in self.fields]) + repr(self.parameters)
+        text = repr([(f.name, f.shape, f.dtype, f.components) for f in self.fields]) + repr(self.parameters)
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "little")
 
     @property

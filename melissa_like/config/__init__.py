@@ -1,0 +1,43 @@
+"""The configuration of a study: its schema, what follows from it, and what it must not say.
+
+`schema` has a dataclass per YAML group, `composed` makes them from what Hydra composed, `derived` works out layouts and
+shares, `check` refuses what cannot work before anything is started. Read by the launcher and by the server ranks, never
+by a client; imports nothing heavy.
+"""
+
+from melissa_like.config.checks import check
+from melissa_like.config.composed import CONFIG_FILE, as_config, load_config
+from melissa_like.config.derived import capacity_per_rank, layout_of, routing_of, watermark_per_rank
+from melissa_like.config.schema import (
+    BufferConfig,
+    Config,
+    FieldConfig,
+    LauncherConfig,
+    MonitoringConfig,
+    SamplingConfig,
+    SolverConfig,
+    StudyConfig,
+    TrainingConfig,
+    TransportConfig,
+)
+
+__all__ = [
+    "CONFIG_FILE",
+    "BufferConfig",
+    "Config",
+    "FieldConfig",
+    "LauncherConfig",
+    "MonitoringConfig",
+    "SamplingConfig",
+    "SolverConfig",
+    "StudyConfig",
+    "TrainingConfig",
+    "TransportConfig",
+    "as_config",
+    "capacity_per_rank",
+    "check",
+    "layout_of",
+    "load_config",
+    "routing_of",
+    "watermark_per_rank",
+]

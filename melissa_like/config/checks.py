@@ -1,0 +1,153 @@
+"""Mistakes that only show across fields; Hydra has checked names and types before."""
+
+from collections.abc import Mapping
+
+from melissa_like.config.derived import capacity, capacity_per_rank, layout_of, routing_of
+from melissa_like.config.schema import BufferConfig, Config
+from melissa_like.errors import ConfigurationError
+
+__all__ = ["check"]
+
+_LAST_PORT = 65535
+
+#: Settings of the bundled recipes besides the capacity; a recipe of your own checks its settings itself.
+_RECIPE_SETTINGS = {
+    "melissa_like.buffer.fifo": (),
+    "melissa_like.buffer.firo": ("watermark", "pseudo_epochs"),
+    "melissa_like.buffer.reservoir": ("watermark", "views_per_sample"),
+}
+
+
+def _check_positive(config: Config) -> None:
+    lowest: Mapping[str, tuple[float | None, float]] = {
+        "study.num_simulations": (config.study.num_simulations, 1),
+        "study.num_validation_simulations": (config.study.num_validation_simulations, 0),
+        "solver.num_ranks": (config.solver.num_ranks, 1),
+        "solver.num_steps": (config.solver.num_steps, 1),
+        "buffer.watermark": (config.buffer.watermark, 0),
+        "buffer.pseudo_epochs": (config.buffer.pseudo_epochs, 1),
+        "buffer.views_per_sample": (config.buffer.views_per_sample, 1),
+        "training.batch_size": (config.training.batch_size, 1),
+        "training.max_batches": (config.training.max_batches, 1),
+        "training.validation_interval": (config.training.validation_interval, 0),
+        "training.num_threads": (config.training.num_threads, 1),
+        "training.steps_per_agreement": (config.training.steps_per_agreement, 1),
+        "launcher.max_jobs": (config.launcher.max_jobs, 1),
+        "launcher.max_attempts": (config.launcher.max_attempts, 1),
+        "launcher.max_failed_starts": (config.launcher.max_failed_starts, 1),
+        "launcher.num_server_ranks": (config.launcher.num_server_ranks, 1),
+        "launcher.max_failed_fraction": (config.launcher.max_failed_fraction, 0),
+        "launcher.grace_s": (config.launcher.grace_s, 0),
+        "transport.budget_bytes": (config.transport.budget_bytes, 1),
+    }
+    for name, (received, least) in lowest.items():
+        if received is not None and received < least:
+            raise ConfigurationError(f"{name} is {received}: write {least} or more")
+    if config.launcher.server_timeout_s < 3 * config.monitoring.interval_s:
+        raise ConfigurationError(
+            f"launcher.server_timeout_s is {config.launcher.server_timeout_s} but server ranks report every "
+            f"monitoring.interval_s = {config.monitoring.interval_s}: allow at least three reports"
+        )
+    if not 0 <= config.transport.port <= _LAST_PORT:
+        raise ConfigurationError(f"transport.port is {config.transport.port}: write 0 (a free one) to {_LAST_PORT}")
+    for name, seconds in {
+        "transport.heartbeat_s": config.transport.heartbeat_s,
+        "launcher.step_timeout_s": config.launcher.step_timeout_s,
+        "launcher.delivery_timeout_s": config.launcher.delivery_timeout_s,
+        "launcher.server_timeout_s": config.launcher.server_timeout_s,
+        "launcher.start_timeout_s": config.launcher.start_timeout_s,
+        "monitoring.interval_s": config.monitoring.interval_s,
+    }.items():
+        if not seconds > 0:
+            raise ConfigurationError(f"{name} is {seconds}: write a number of seconds above 0")
+
+
+def _check_choices(config: Config) -> None:
+    for name, received, valid in (
+        ("training.precision", config.training.precision, ("float32", "bf16")),
+        ("training.schedule_on", config.training.schedule_on, ("samples", "batches")),
+        ("training.device", config.training.device, ("auto", "cpu", "cuda")),
+        ("buffer.device", config.buffer.device, ("auto", "cpu", "cuda")),
+    ):
+        if received not in valid:
+            raise ConfigurationError(f"{name} is {received!r}: write one of {', '.join(valid)}")
+    if config.buffer.device == "cuda" and config.training.device == "cpu":
+        raise ConfigurationError(
+            "buffer.device is 'cuda' but training.device is 'cpu', so every batch would travel back: write "
+            "buffer.device=cpu, or training.device=cuda"
+        )
+    if config.training.schedule and config.training.scheduler:
+        raise ConfigurationError(
+            "training.schedule and training.scheduler are both set: set one of them to null, because both would "
+            "change the learning rate"
+        )
+    if config.training.schedule_on == "batches" and config.training.schedule and config.training.max_batches is None:
+        raise ConfigurationError(
+            "training.schedule_on is 'batches' but training.max_batches is null, so the end of the schedule is "
+            "unknown: set training.max_batches or write schedule_on: samples"
+        )
+    if bool(config.solver.solve) == bool(config.solver.command):
+        raise ConfigurationError(
+            f"solver {config.solver.name!r} needs exactly one of solver.solve (a generator plug-in) and solver.command "
+            "(a program with its own main)"
+        )
+    if config.solver.solve and "_target_" not in config.solver.solve:
+        raise ConfigurationError("solver.solve has no _target_: write the import path of the generator function")
+
+
+def _check_recipe(buffer: BufferConfig) -> None:
+    settings = {
+        name: getattr(buffer, name)
+        for name in ("watermark", "pseudo_epochs", "views_per_sample")
+        if getattr(buffer, name) is not None
+    }
+    known = _RECIPE_SETTINGS.get(buffer._target_)
+    for name, value in settings.items():
+        if known is not None and name not in known:
+            raise ConfigurationError(
+                f"buffer.{name} is {value} but the recipe {buffer._target_} has no {name}: set it to null, or choose "
+                "another recipe (buffer=reservoir)"
+            )
+
+
+def _check_buffer(config: Config) -> None:
+    _check_recipe(config.buffer)
+    num_held = capacity(config.buffer, layout_of(config.solver))
+    watermark = config.buffer.watermark
+    if num_held < config.launcher.num_server_ranks:
+        raise ConfigurationError(
+            f"buffer.capacity is {config.buffer.capacity} for {config.launcher.num_server_ranks} server ranks: give "
+            "at least one sample per server rank"
+        )
+    if watermark is not None and watermark > num_held:
+        raise ConfigurationError(
+            f"buffer.watermark is {watermark} but buffer.capacity is {num_held}, so training would never start: "
+            "lower the watermark or raise the capacity"
+        )
+    if config.training.batch_size > capacity_per_rank(config):
+        raise ConfigurationError(
+            f"training.batch_size is {config.training.batch_size} but a server rank holds only "
+            f"{capacity_per_rank(config)} samples: lower the batch size or raise buffer.capacity"
+        )
+    num_samples = config.study.num_simulations * config.solver.num_steps if config.solver.num_steps else None
+    if num_samples is not None and watermark is not None and watermark > num_samples:
+        raise ConfigurationError(
+            f"buffer.watermark is {watermark} but the study has only {num_samples} training samples "
+            f"({config.study.num_simulations} simulations of {config.solver.num_steps} steps), so the buffer would "
+            "only ever be drained: lower the watermark"
+        )
+
+
+def check(config: Config) -> None:
+    """Refuse what cannot work, before anything is started.
+
+    Raises:
+        ConfigurationError: what was received, what was expected and what to write instead.
+    """
+    _check_positive(config)
+    _check_choices(config)
+    if not config.solver.parameters:
+        raise ConfigurationError("solver.parameters is empty: declare a distribution for each parameter of the solver")
+    layout_of(config.solver)
+    routing_of(config.transport)
+    _check_buffer(config)

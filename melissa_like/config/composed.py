@@ -1,0 +1,58 @@
+"""From what Hydra composed, or a file holds, to plain dataclasses."""
+
+from collections.abc import Mapping
+from dataclasses import fields as dataclass_fields
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from melissa_like.config.schema import Config, FieldConfig
+from melissa_like.errors import ConfigurationError
+
+__all__ = ["CONFIG_FILE", "as_config", "load_config"]
+
+CONFIG_FILE = "config.yaml"
+
+
+def as_config(composed: Any) -> Config:
+    """The plain dataclasses of a composed configuration, interpolations resolved.
+
+    Raises:
+        ConfigurationError: a value of the wrong type, a field's unknown key, or an interpolation of what is not there.
+    """
+    try:
+        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), composed))
+        assert isinstance(config, Config)
+        config.solver.fields = {name: _field(name, spec) for name, spec in config.solver.fields.items()}
+    except OmegaConfBaseException as error:
+        raise ConfigurationError(f"{error.full_key}: {error.msg}") from None
+    return config
+
+
+def _field(name: str, spec: Any) -> FieldConfig:
+    if not isinstance(spec, Mapping):
+        raise ConfigurationError(f"solver.fields.{name} is {spec!r}: write a mapping, {{shape: [64, 64]}}")
+    try:
+        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(FieldConfig), dict(spec)))
+    except OmegaConfBaseException as error:
+        raise ConfigurationError(
+            f"solver.fields.{name}.{error.full_key}: {str(error.msg).partition(chr(10))[0]}; the keys of a field are "
+            f"{', '.join(f.name for f in dataclass_fields(FieldConfig))}"
+        ) from None
+    assert isinstance(config, FieldConfig)
+    return config
+
+
+def load_config(run_dir: Path) -> Config:
+    """The resolved configuration of a study.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
+    try:
+        loaded = OmegaConf.load(run_dir / CONFIG_FILE)
+    except OSError as error:
+        raise ConfigurationError(f"{run_dir / CONFIG_FILE} cannot be read ({error}): name a study") from None
+    return as_config(loaded)

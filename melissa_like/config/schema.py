@@ -1,0 +1,237 @@
+"""The schema: one dataclass per group of the configuration; Hydra checks names and types with it.
+
+Whatever is pluggable is a mapping with an import path under `_target_`; its other keys are keyword arguments.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = [
+    "BufferConfig",
+    "Config",
+    "FieldConfig",
+    "LauncherConfig",
+    "MonitoringConfig",
+    "SamplingConfig",
+    "SolverConfig",
+    "StudyConfig",
+    "TrainingConfig",
+    "TransportConfig",
+]
+
+
+@dataclass(kw_only=True)
+class StudyConfig:
+    """Which simulations the study consists of.
+
+    Attributes:
+        num_simulations: simulations to train on.
+        num_validation_simulations: held-out simulations, run first, kept in memory, never trained on.
+        seed: of the design, the buffer and the weights.
+    """
+
+    name: str = "study"
+    num_simulations: int = 100
+    num_validation_simulations: int = 5
+    seed: int = 0
+
+
+@dataclass(kw_only=True)
+class FieldConfig:
+    """One field that the solver sends.
+
+    Attributes:
+        shape: of a whole time step: the grid, or the components and then the grid; null for a size that differs
+            between simulations.
+        dtype: in which it is sent and stored.
+        components: numbers per point of the grid.
+        bounds: (lowest, highest) value where they are known in advance; else the first samples decide how it is
+            normalized.
+    """
+
+    shape: list[int | None] = field(default_factory=list)
+    dtype: str = "float32"
+    components: int = 1
+    bounds: list[float] | None = None
+
+
+@dataclass(kw_only=True)
+class SolverConfig:
+    """The solver: either `solve`, a generator plug-in, or `command`, a program with its own main.
+
+    Attributes:
+        solve: `_target_` is the import path of `solve(parameters, comm, **options)`; the other keys are the options.
+        command: argument list of a program that calls `melissa_like.client.connect`.
+        launch: how a job of several ranks is started; `{num_ranks}` is filled in. Empty: the command itself.
+        num_ranks: client ranks per job.
+        num_steps: time steps per simulation; null for an adaptive solver, which says it at goodbye.
+        fields: what it sends, by name: a `FieldConfig` each.
+        parameters: a distribution per parameter, by import path.
+        environment: variables added to the job's environment.
+    """
+
+    name: str = "???"
+    solve: dict[str, Any] = field(default_factory=dict)
+    command: list[str] = field(default_factory=list)
+    launch: str = "mpiexec -n {num_ranks}"
+    num_ranks: int = 2
+    num_steps: int | None = None
+    # Not dict[str, FieldConfig]: Hydra's command line cannot add an entry to that.
+    fields: dict[str, Any] = field(default_factory=dict)
+    parameters: dict[str, Any] = field(default_factory=dict)
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(kw_only=True)
+class SamplingConfig:
+    """Which parameters: the import path of a design."""
+
+    design: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(kw_only=True)
+class TransportConfig:
+    """How fields travel.
+
+    Attributes:
+        host: address under which the launcher and the server ranks are reached.
+        port: of the control socket; 0 takes a free one.
+        routing: `sample` spreads the steps of a simulation over the server ranks, `trajectory` keeps them together.
+        budget_bytes: memory in flight of one client rank.
+        shared_memory: ranks of the server's own node hand large payloads over through shared memory.
+        heartbeat_s: a client rank whose send stays blocked this long asks the launcher whether the study lives, and
+            again each time it has passed without the send going on.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    routing: str = "sample"
+    budget_bytes: int = 32 * 2**20
+    shared_memory: bool = True
+    heartbeat_s: float = 2.0
+
+
+@dataclass(kw_only=True)
+class BufferConfig:
+    """A recipe by import path and its settings; a setting that the recipe does not have stays null.
+
+    Attributes:
+        capacity: of all server ranks together, in samples, or in bytes as text (`"2 GiB"`).
+        watermark: samples, of all server ranks together, before which no batch is drawn; null: a fifth of the capacity.
+        pseudo_epochs: draws after which FIRO removes a sample.
+        views_per_sample: fixes draws per inserted sample, so that the number of batches does not depend on timing.
+        device: where the samples lie: `cpu` (the host's memory), `cuda` (the memory of the device that trains on them,
+            so that a batch need not be moved), or `auto` (wherever the training is).
+    """
+
+    _target_: str = "???"
+    capacity: Any = 1000
+    watermark: int | None = None
+    pseudo_epochs: int | None = None
+    views_per_sample: int | None = None
+    device: str = "cpu"
+
+
+@dataclass(kw_only=True)
+class TrainingConfig:
+    """How the network is trained; everything with `_target_` may be your own import path.
+
+    Attributes:
+        batch_size: samples per training step and server rank.
+        max_batches: stop after so many training steps; null: until the buffer is drained.
+        validation_interval: training steps between validations; 0: only at the end.
+        transform: the hook `batch -> (inputs, targets)`.
+        loss: `(predictions, targets) -> one value per sample`.
+        optimizer: called with the parameters.
+        schedule: learning-rate factor as a function of progress in [0, 1].
+        schedule_on: what progress means: `samples` (fraction of the expected samples delivered; with
+            `buffer.views_per_sample`, of the draws that they stand for) or `batches`.
+        scheduler: instead of `schedule` (set that to null), a `torch.optim.lr_scheduler` by import path with its
+            arguments; called with the optimizer, stepped per batch.
+        precision: `float32` or `bf16`.
+        device: `auto`, `cpu` or `cuda`.
+        num_threads: torch threads per server rank.
+        steps_per_agreement: training steps that the server ranks settle ahead at once.
+    """
+
+    batch_size: int = 64
+    max_batches: int | None = None
+    validation_interval: int = 500
+    transform: dict[str, Any] = field(default_factory=dict)
+    loss: dict[str, Any] = field(default_factory=dict)
+    optimizer: dict[str, Any] = field(default_factory=dict)
+    schedule: dict[str, Any] | None = None
+    schedule_on: str = "samples"
+    scheduler: dict[str, Any] | None = field(default_factory=dict)
+    gradient_clip: float | None = None
+    precision: str = "float32"
+    compile: bool = False
+    device: str = "auto"
+    num_threads: int = 1
+    steps_per_agreement: int = 16
+
+
+@dataclass(kw_only=True)
+class LauncherConfig:
+    """Where things run and when to give up.
+
+    Attributes:
+        backend: import path of what starts processes and carries messages.
+        max_jobs: solver jobs alive at once.
+        max_attempts: executions of one simulation before it is given up.
+        max_failed_starts: jobs in a row that may end before they are given a simulation. When this many attempts, or
+            max_attempts if that is more, have failed before the study's first sample was delivered, it fails as well.
+        max_failed_fraction: of the simulations; when more are given up, the study fails.
+        num_server_ranks: one per device.
+        step_timeout_s: a running simulation without a new time step for so long is failed (the clock stands still
+            while any server rank's put waits); a job that after its simulation neither asks for another nor ends for
+            so long is ended.
+        delivery_timeout_s: the same after goodbye, when parts are still missing, and for a job to end after it has
+            told that its simulation failed.
+        server_timeout_s: a server rank that reports nothing for so long has failed.
+        start_timeout_s: for a submitted server rank or job that is running to say hello.
+        grace_s: between SIGTERM and SIGKILL.
+    """
+
+    backend: dict[str, Any] = field(default_factory=dict)
+    max_jobs: int = 1
+    max_attempts: int = 3
+    max_failed_starts: int = 3
+    max_failed_fraction: float = 0.1
+    num_server_ranks: int = 1
+    step_timeout_s: float = 600.0
+    delivery_timeout_s: float = 30.0
+    server_timeout_s: float = 60.0
+    start_timeout_s: float = 120.0
+    grace_s: float = 5.0
+
+
+@dataclass(kw_only=True)
+class MonitoringConfig:
+    """What is shown and kept.
+
+    Attributes:
+        interval_s: between two reports of a server rank.
+        tensorboard: write TensorBoard events.
+        figures: write PNGs at the end.
+    """
+
+    interval_s: float = 0.5
+    tensorboard: bool = True
+    figures: bool = True
+
+
+@dataclass(kw_only=True)
+class Config:
+    """The whole configuration of a study."""
+
+    run_dir: str = "???"
+    study: StudyConfig = field(default_factory=StudyConfig)
+    solver: SolverConfig = field(default_factory=SolverConfig)
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    transport: TransportConfig = field(default_factory=TransportConfig)
+    buffer: BufferConfig = field(default_factory=BufferConfig)
+    model: dict[str, Any] = field(default_factory=dict)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    launcher: LauncherConfig = field(default_factory=LauncherConfig)
+    monitoring: MonitoringConfig = field(default_factory=MonitoringConfig)

@@ -1,0 +1,34 @@
+"""The nouns that every stage of the data path shares: identities, addresses, layouts, samples.
+
+Everything here is frozen, but for `Ranges`, a compact set. Nothing heavy is imported: numpy and msgspec are what a
+solver loads anyway. Never imported here: anything else of melissa_like.
+"""
+
+from melissa_like.records.addresses import Address, ClientRank, ServerRank, parse_address
+from melissa_like.records.ids import Purpose, Routing, SampleKey, StudyIdentity, owner_of
+from melissa_like.records.layout import MAX_DIMENSIONS, STORAGE_DTYPES, Box, FieldSpec, FloatArray, Layout
+from melissa_like.records.ranges import Ranges
+from melissa_like.records.samples import Sample, Window, missing_steps, num_samples
+
+__all__ = [
+    "MAX_DIMENSIONS",
+    "STORAGE_DTYPES",
+    "Address",
+    "Box",
+    "ClientRank",
+    "FieldSpec",
+    "FloatArray",
+    "Layout",
+    "Purpose",
+    "Ranges",
+    "Routing",
+    "Sample",
+    "SampleKey",
+    "ServerRank",
+    "StudyIdentity",
+    "Window",
+    "missing_steps",
+    "num_samples",
+    "owner_of",
+    "parse_address",
+]

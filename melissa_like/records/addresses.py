@@ -1,0 +1,46 @@
+"""Addresses on the control socket: a server rank, or a rank of a solver job.
+
+Inside the program an address is an object; its text is what a peer calls itself on the socket, and nothing else reads
+that text.
+"""
+
+import re
+from typing import TypeAlias
+
+import msgspec
+
+__all__ = ["Address", "ClientRank", "ServerRank", "parse_address"]
+
+_SERVER = re.compile(r"server-(0|[1-9]\d{0,8})")
+_CLIENT = re.compile(r"([A-Za-z0-9][\w.-]{0,63})/(0|[1-9]\d{0,8})")
+
+
+class ServerRank(msgspec.Struct, frozen=True, tag="server", order=True):
+    """One of the processes that train."""
+
+    rank: int
+
+    def __str__(self) -> str:
+        return f"server-{self.rank}"
+
+
+class ClientRank(msgspec.Struct, frozen=True, tag="client", order=True):
+    """One rank of a solver job; rank 0 speaks for the job."""
+
+    job: str
+    rank: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.job}/{self.rank}"
+
+
+Address: TypeAlias = ServerRank | ClientRank
+
+
+def parse_address(text: str) -> Address | None:
+    """The address that a text stands for: `server-0`, `job-0001/3`; None if it stands for none."""
+    if found := _SERVER.fullmatch(text):
+        return ServerRank(int(found[1]))
+    if found := _CLIENT.fullmatch(text):
+        return ClientRank(found[1], int(found[2]))
+    return None

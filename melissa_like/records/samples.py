@@ -1,0 +1,82 @@
+"""What is learned from: a complete sample on its way, and how samples are made of the steps of a simulation.
+
+A sample is one time step, or a window of several. The books of a study (expected, delivered, given up, lost) count
+samples, so what a sample needs is known to the launcher, the receivers and the training alike.
+"""
+
+from typing import Any
+
+import msgspec
+import numpy.typing as npt
+
+from melissa_like.records.ids import Purpose, SampleKey
+from melissa_like.records.layout import FloatArray
+from melissa_like.records.ranges import Ranges
+
+__all__ = ["Sample", "Window", "missing_steps", "num_samples"]
+
+
+class Window(msgspec.Struct, frozen=True, kw_only=True):
+    """A sample of several time steps of one simulation: *length* of them, *stride* apart.
+
+    Its key names its first step; the windows of a simulation begin at the steps 0, *hop*, 2 · *hop*, ...
+
+    Raises:
+        ValueError: a number below 1.
+    """
+
+    length: int
+    stride: int = 1
+    hop: int = 1
+
+    def __post_init__(self) -> None:
+        if min(self.length, self.stride, self.hop) < 1:
+            raise ValueError(f"{self}: give 1 or more for the length, the stride and the hop of a window")
+
+    @property
+    def span(self) -> int:
+        """Steps from the first of a window to behind its last."""
+        return (self.length - 1) * self.stride + 1
+
+
+def num_samples(num_steps: int, window: Window | None) -> int:
+    """Samples that a simulation of so many steps has; without a window each step is one."""
+    if window is None:
+        return num_steps
+    return max(0, (num_steps - window.span) // window.hop + 1)
+
+
+def missing_steps(num_steps: int, delivered: Ranges, window: Window | None) -> Ranges:
+    """The steps that must be sent so that every sample which is not delivered yet can be formed.
+
+    Args:
+        num_steps: of the simulation.
+        delivered: the samples that are there, each by its first step.
+        window: what a sample needs; None: one step.
+    """
+    length, stride, hop = (1, 1, 1) if window is None else (window.length, window.stride, window.hop)
+    missing = Ranges()
+    for first in range(0, num_samples(num_steps, window) * hop, hop):
+        if first not in delivered:
+            for step in range(first, first + length * stride, stride):
+                missing.add(step)
+    return missing
+
+
+class Sample(msgspec.Struct, frozen=True, kw_only=True, eq=False):
+    """Something complete to learn from, and where it comes from; each key is emitted once.
+
+    Attributes:
+        attempt: the execution of the simulation that made it.
+        purpose: what it may be used for.
+        time: physical time of its (first) step, NaN if the solver gives none.
+        parameters: of its simulation, float64 [P].
+        fields: an array per field in the order of the layout, the memory that the consumer had reserved for it.
+    """
+
+    key: SampleKey
+    attempt: int
+    purpose: Purpose
+    time: float
+    parameters: FloatArray
+    fields: tuple[npt.NDArray[Any], ...]
