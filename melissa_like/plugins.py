@@ -1,0 +1,162 @@
+"""Whatever is plugged in is named by an import path; here is the one place that follows it.
+
+In YAML a plug-in is a mapping: its import path under `_target_`, its keyword arguments as the other keys. An argument
+that is such a mapping itself is made first (called, unless it says `_partial_: true`). `factory_of` gives the callable
+with its arguments bound, `make` calls it, `recipe_of` writes a callable as such a mapping again, so that what was
+trained can be built anew; nothing is pickled. A client uses this too: only the standard library is imported.
+"""
+
+import functools
+import importlib
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from melissa_like.errors import ConfigurationError
+
+__all__ = ["accepted_settings", "factory_of", "locate", "make", "recipe_of"]
+
+_TARGET, _PARTIAL = "_target_", "_partial_"
+
+
+def locate(path: str, key: str) -> Any:
+    """The object under an import path, attributes of classes included.
+
+    Args:
+        path: `package.module.name`; modules are looked for in PYTHONPATH and in the folder where the study was started.
+        key: the setting that names it, for the message.
+
+    Raises:
+        ConfigurationError: there is no such module or name, or the module raises while it is imported.
+    """
+    names = path.split(".")
+    if not all(name.isidentifier() for name in names):
+        raise ConfigurationError(
+            f"{key} is {path!r}, which is not an import path: write package.module.name, as in melissa_like.models.MLP"
+        )
+    for split in range(len(names) - 1, 0, -1):
+        module = ".".join(names[:split])
+        try:
+            found = importlib.import_module(module)
+        except Exception as error:  # the module is the user's: whatever it raises
+            missing = error.name if isinstance(error, ModuleNotFoundError) else None
+            if missing is not None and split > 1 and (module == missing or module.startswith(missing + ".")):
+                continue
+            raise ConfigurationError(
+                f"{key} is {path!r}, which cannot be imported ({type(error).__name__}: {error}): write an import path; "
+                "modules are looked for in the folder where melissa-like was started and in PYTHONPATH"
+            ) from error
+        for position, name in enumerate(names[split:], start=split):
+            if not hasattr(found, name):
+                raise ConfigurationError(
+                    f"{key} is {path!r}, which cannot be imported: {'.'.join(names[:position])} has no {name!r}"
+                )
+            found = getattr(found, name)
+        return found
+    raise ConfigurationError(f"{key} is {path!r}, which names no module: write package.module.name")
+
+
+def factory_of(target: Any, key: str) -> Callable[..., Any]:
+    """What a mapping with `_target_` stands for, its other keys bound as keyword arguments; nothing is called yet.
+
+    Raises:
+        ConfigurationError: not such a mapping, or an import path that leads nowhere or to something that is not called.
+    """
+    if not isinstance(target, Mapping) or not isinstance(target.get(_TARGET), str):
+        raise ConfigurationError(f"{key} is {target!r}: write a mapping with an import path under {_TARGET}")
+    function = locate(target[_TARGET], key)
+    if not callable(function):
+        raise ConfigurationError(
+            f"{key} is {target[_TARGET]!r}, which is a {type(function).__name__}: name a function or a class"
+        )
+    options = {
+        str(name): _argument(value, f"{key}.{name}")
+        for name, value in target.items()
+        if name not in (_TARGET, _PARTIAL)
+    }
+    return functools.partial(function, **options) if options else function
+
+
+def make(target: Any, key: str, **arguments: Any) -> Any:
+    """Call what a mapping with `_target_` stands for; with `_partial_: true` in it, only bind its arguments.
+
+    Raises:
+        ConfigurationError: as `factory_of`, or the call raised; the message says what.
+    """
+    factory = factory_of(target, key)
+    if target.get(_PARTIAL):
+        return functools.partial(factory, **arguments) if arguments else factory
+    try:
+        return factory(**arguments)
+    except ConfigurationError:
+        raise
+    except Exception as error:
+        raise ConfigurationError(
+            f"{key} cannot be made from {target[_TARGET]!r}: {type(error).__name__}: {error}"
+        ) from error
+
+
+def accepted_settings(function: Callable[..., Any]) -> frozenset[str] | None:
+    """The keyword arguments that a callable takes; None if it takes any, or does not tell."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # a compiled function need not tell
+        return None
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return None
+    return frozenset(p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD))
+
+
+def recipe_of(target: Callable[..., Any]) -> dict[str, Any]:
+    """The mapping of a function, a class, or a `functools.partial` of one with keyword arguments.
+
+    Raises:
+        TypeError: it cannot be imported under a name, or has an argument that cannot be written as JSON.
+    """
+    options: Mapping[str, Any] = {}
+    function = target
+    while isinstance(function, functools.partial):
+        if function.args:
+            raise TypeError(f"{function} has positional arguments {function.args}: give keyword arguments only")
+        options = {**function.keywords, **options}
+        function = function.func
+    path = f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', '')}"
+    if function.__module__ == "__main__" or _found(path) is not function:
+        raise TypeError(
+            f"{function!r} cannot be imported as {path!r}, so whoever loads what is saved could not build it again: "
+            f"give a function or a class at the top of a module that is not the main script"
+        )
+    return {_TARGET: path} | {name: _written(name, value) for name, value in options.items()}
+
+
+def _found(path: str) -> Any:
+    try:
+        return locate(path, "it")
+    except ConfigurationError:
+        return None
+
+
+def _argument(value: Any, key: str) -> Any:
+    """An argument as it is passed: mappings that name a plug-in are made, everything else is plain."""
+    if isinstance(value, Mapping):
+        if _TARGET in value:
+            return make(value, key)
+        return {name: _argument(item, f"{key}.{name}") for name, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        return [_argument(item, f"{key}[{index}]") for index, item in enumerate(value)]
+    return value
+
+
+def _written(name: str, value: Any) -> Any:
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): _written(name, item) for key, item in value.items()}
+    if isinstance(value, Sequence):
+        return [_written(name, item) for item in value]
+    if callable(value):
+        return {**recipe_of(value), _PARTIAL: True}
+    raise TypeError(
+        f"the argument {name!r} is a {type(value).__name__}, which cannot be written as JSON: give numbers, text, "
+        f"lists, mappings, or functions and classes that can be imported"
+    )

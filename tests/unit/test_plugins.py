@@ -1,0 +1,83 @@
+"""Import paths: followed in one place, refused with the key that named them, written down again."""
+
+import functools
+
+import pytest
+
+from melissa_like.errors import ConfigurationError
+from melissa_like.plugins import accepted_settings, factory_of, locate, make, recipe_of
+
+
+def pair(first: object, second: object = None) -> tuple[object, object]:
+    return first, second
+
+
+def anything(**options: object) -> object:
+    return options
+
+
+PAIR = f"{__name__}.pair"
+
+
+class Outer:
+    """A name inside a class."""
+
+    @staticmethod
+    def inner() -> str:
+        return "inner"
+
+
+def test_a_path_may_lead_into_a_class() -> None:
+    assert locate(f"{__name__}.Outer.inner", "key")() == "inner"
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("nowhere.at_all", "nowhere"),
+        ("melissa_like.models.Nothing", "melissa_like.models has no 'Nothing'"),
+        ("melissa_like.nothing.Net", "melissa_like has no 'nothing'"),
+        ("not a path", "not an import path"),
+        ("", "not an import path"),
+    ],
+)
+def test_a_path_that_leads_nowhere_is_told_with_its_key(path: str, words: str) -> None:
+    with pytest.raises(ConfigurationError, match="model") as refused:
+        locate(path, "model")
+    assert words in str(refused.value)
+
+
+@pytest.mark.parametrize("target", [5, {}, {"_target_": 3}, {"_target_": "math.pi"}])
+def test_what_is_no_plug_in(target: object) -> None:
+    with pytest.raises(ConfigurationError, match="training\\.loss is"):
+        factory_of(target, "training.loss")
+
+
+def test_nested_plug_ins_are_made_first_or_only_bound() -> None:
+    inner = {"_target_": PAIR, "first": 1}
+    made = make({"_target_": PAIR, "first": inner, "second": [{**inner, "_partial_": True}]}, "key")
+    assert made[0] == (1, None)
+    assert made[1][0]() == (1, None)
+
+
+def test_a_call_that_raises_names_the_key_and_the_reason() -> None:
+    with pytest.raises(ConfigurationError, match=r"model cannot be made from .*pair.*: TypeError: .*'wide'"):
+        make({"_target_": PAIR, "first": 1, "wide": 2}, "model")
+
+
+def test_which_settings_a_plug_in_takes() -> None:
+    assert accepted_settings(pair) == {"first", "second"}
+    assert accepted_settings(anything) is None
+
+
+def test_a_recipe_gives_the_callable_back() -> None:
+    written = recipe_of(functools.partial(pair, first={"a": [1, 2.5, None]}, second=functools.partial(pair, first=3)))
+    first, second = factory_of(written, "key")()
+    assert first == {"a": [1, 2.5, None]}
+    assert second() == (3, None)
+
+
+@pytest.mark.parametrize("target", [lambda: None, functools.partial(pair, 1), functools.partial(pair, first=object())])
+def test_what_cannot_be_written_down(target: functools.partial[object]) -> None:
+    with pytest.raises(TypeError):
+        recipe_of(target)
