@@ -8,8 +8,8 @@ import math
 import sys
 import threading
 import time
-from collections.abc import Callable
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,11 +22,13 @@ from rich.console import Console
 from rich.table import Table
 
 from melissa_like.config import Config, layout_of
-from melissa_like.launcher.executors import Executor, InlineExecutor, JobSpec, JobUpdate
-from melissa_like.launcher.run import Launch, prepare
+from melissa_like.launcher.commands import Commands, commands_for
+from melissa_like.launcher.executors import Executor, FoundJob, InlineExecutor, JobSpec, JobUpdate
+from melissa_like.launcher.run import Launch, make_executor, prepare
 from melissa_like.launcher.rundir import log_path
 from melissa_like.records import FieldSpec, FloatArray, Purpose, SampleKey
 from melissa_like.server.reception import Reception
+from melissa_like.transport import Transport
 
 __all__ = ["CheckingSink", "check_solver"]
 
@@ -95,11 +97,12 @@ class _Arrays:
 
 
 class _TwoPlaces:
-    """Server ranks as threads of this process, solver jobs where the backend puts them."""
+    """Server ranks as threads of this process, solver jobs where the configuration says."""
 
     def __init__(self, servers: Executor, jobs: Executor) -> None:
         self._servers = servers
         self._jobs = jobs
+        self.in_process = jobs.in_process
 
     def __enter__(self) -> Self:
         self._stack = ExitStack()
@@ -110,21 +113,47 @@ class _TwoPlaces:
     def __exit__(self, *exc_info: object) -> None:
         self._stack.close()
 
-    def _of(self, name: str) -> Executor:
-        return self._servers if name.startswith("server-") else self._jobs
+    def submit(self, specs: Sequence[JobSpec], study: str) -> Mapping[str, str]:
+        servers = [spec for spec in specs if spec.name.startswith("server-")]
+        jobs = [spec for spec in specs if spec not in servers]
+        return {**self._servers.submit(servers, study), **self._jobs.submit(jobs, study)}
 
-    def submit(self, spec: JobSpec) -> None:
-        self._of(spec.name).submit(spec)
+    def find(self, study: str) -> tuple[FoundJob, ...]:
+        found = (*self._servers.find(study), *self._jobs.find(study))
+        return tuple({job.handle: job for job in found}.values())  # two places of one process find each other's
 
     def poll(self) -> tuple[JobUpdate, ...]:
         return (*self._servers.poll(), *self._jobs.poll())
 
-    def cancel(self, name: str) -> None:
-        self._of(name).cancel(name)
+    def cancel(self, handle: str) -> None:
+        self._servers.cancel(handle)
+        self._jobs.cancel(handle)
 
     def close(self, timeout_s: float) -> None:
         self._jobs.close(timeout_s)
         self._servers.close(timeout_s)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _CheckCommands:
+    """The configured solver jobs, and a server rank of our own."""
+
+    jobs: Commands
+    serve: Callable[[threading.Event], int]
+    run_dir: Path
+
+    def server_spec(self, rank: int) -> JobSpec:
+        name = f"server-{rank}"
+        return JobSpec(
+            name=name,
+            call=self.serve,
+            log=log_path(self.run_dir, name),
+            working_directory=Path.cwd(),
+            num_ranks=0,
+        )
+
+    def solver_spec(self, job: str) -> JobSpec:
+        return self.jobs.solver_spec(job)
 
 
 def check_solver(composed: DictConfig) -> int:
@@ -140,29 +169,30 @@ def check_solver(composed: DictConfig) -> int:
     composed.launcher.max_failed_starts = 1
     composed.launcher.max_failed_fraction = 0.0
     composed.buffer.watermark = None
-    config, backend, source = prepare(composed)
+    config, source = prepare(composed)
     sink = CheckingSink(layout_of(config.solver).fields)
     with TemporaryDirectory(prefix="melissa-like-check-") as folder, ExitStack() as stack:
         run_dir = Path(folder)
         started_at = time.monotonic()
 
-        def serve(spec: JobSpec, canceled: threading.Event) -> int:
-            with ExitStack() as inner:
-                transport = inner.enter_context(closing(backend.transport(config)))
-                return _receive(config, run_dir, transport, sink, canceled)
-
         def executor(on_change: Callable[[], None]) -> Executor:
-            return _TwoPlaces(InlineExecutor(serve, on_change=on_change), backend.executor(config, on_change))
+            return _TwoPlaces(InlineExecutor(on_change=on_change), make_executor(config.launcher, on_change))
+
+        def commands(in_process: bool, transport: Transport) -> Commands:
+            return _CheckCommands(
+                jobs=commands_for(config, run_dir, in_process=in_process, transport=transport),
+                serve=lambda canceled: _receive(config, run_dir, transport, sink, canceled),
+                run_dir=run_dir,
+            )
 
         launch = stack.enter_context(
             Launch(
                 config=config,
-                backend=backend,
                 source=source,
                 composed=composed,
                 run_dir=run_dir,
                 executor=executor,
-                server_spec=lambda rank: _spec(run_dir, rank),
+                commands=commands,
             )
         )
         launch.run()
@@ -172,14 +202,7 @@ def check_solver(composed: DictConfig) -> int:
         return _print_findings(config, sink, launch.state.outcome == "completed", launch.state.reason, started_at)
 
 
-def _spec(run_dir: Path, rank: int) -> JobSpec:
-    name = f"server-{rank}"
-    return JobSpec(
-        name=name, command=("check",), environment={}, log=log_path(run_dir, name), working_directory=Path.cwd()
-    )
-
-
-def _receive(config: Config, run_dir: Path, transport: Any, sink: CheckingSink, canceled: threading.Event) -> int:
+def _receive(config: Config, run_dir: Path, transport: Transport, sink: CheckingSink, canceled: threading.Event) -> int:
     """A server rank that measures instead of training."""
     over = threading.Event()
     errors: list[BaseException] = []

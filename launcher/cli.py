@@ -63,8 +63,8 @@ def _run(arguments: Sequence[str]) -> int:
         composed.run_dir = str(run_dir)
         try:
             if dry:
-                config, backend, _ = prepare(composed)
-                sys.stdout.write("\n".join(plan_study(config, backend, run_dir)) + "\n")
+                config, _ = prepare(composed)
+                sys.stdout.write("\n".join(plan_study(config, run_dir)) + "\n")
                 return None
             report = run_study(composed, run_dir)
         except MelissaLikeError as error:

@@ -8,37 +8,40 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from melissa_like.config import Config, as_config, check
+from melissa_like.config import Config, LauncherConfig, as_config, check
 from melissa_like.errors import ConfigurationError, StudyFailedError
-from melissa_like.launcher.backends import Backend
-from melissa_like.launcher.executors import Executor, JobSpec
+from melissa_like.launcher.commands import Commands, check_commands, commands_for
+from melissa_like.launcher.executors import Executor
 from melissa_like.launcher.peers import Peers
 from melissa_like.launcher.report import make_report, make_snapshot
 from melissa_like.launcher.rundir import REPORT_FILE, STATUS_FILE, create_run_dir, log_path, solver_call_of, write_json
 from melissa_like.launcher.shell import Shell
 from melissa_like.monitoring import view_for
+from melissa_like.plugins import accepted_settings, factory_of, make
 from melissa_like.protocol import Connection, write_connection
 from melissa_like.sampling import ParameterSource, parameter_source
 from melissa_like.study import Journal, StudySettings, StudyState
+from melissa_like.transport import Transport
+from melissa_like.transport.memory import MemoryTransport
+from melissa_like.transport.zmq_transport import ZmqTransport
 
-__all__ = ["Launch", "initial_state", "plan_study", "prepare", "run_study"]
+__all__ = ["Launch", "initial_state", "make_executor", "plan_study", "prepare", "run_study"]
 
 _STATUS_EVERY_S = 1.0
 _CLOSE_S = 5.0
 _CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
-def prepare(composed: DictConfig) -> tuple[Config, Backend, ParameterSource]:
+def prepare(composed: DictConfig) -> tuple[Config, ParameterSource]:
     """Check a configuration as far as is possible without starting anything.
 
     Raises:
@@ -46,22 +49,39 @@ def prepare(composed: DictConfig) -> tuple[Config, Backend, ParameterSource]:
     """
     config = as_config(composed)
     check(config)
-    backend: Backend = _build(config.launcher.backend, "launcher.backend")
-    backend.check(config)
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())  # plug-ins of the folder where the launcher was started
+    trial = make_executor(config.launcher, lambda: None)
+    check_commands(config.solver, config.launcher.num_server_ranks, in_process=trial.in_process)
     call = solver_call_of(config)
     if call is not None:
-        sys.path.insert(0, os.getcwd())
         call.resolve()
-    return config, backend, _source(config)
+    return config, _source(config)
 
 
-def plan_study(config: Config, backend: Backend, run_dir: Path) -> list[str]:
+def make_executor(launcher: LauncherConfig, on_change: Callable[[], None]) -> Executor:
+    """What the configuration names under `launcher.executor`, not opened.
+
+    Raises:
+        ConfigurationError: no such import path, or it does not take these arguments.
+    """
+    taken = accepted_settings(factory_of(launcher.executor, "launcher.executor"))
+    told: dict[str, Any] = {"on_change": on_change}
+    if "grace_s" not in launcher.executor and (taken is None or "grace_s" in taken):
+        told["grace_s"] = launcher.grace_s
+    executor: Executor = make(launcher.executor, "launcher.executor", **told)
+    return executor
+
+
+def plan_study(config: Config, run_dir: Path) -> list[str]:
     """The command lines that the study would start: `--dry-run`."""
-    servers = [backend.server_spec(config, run_dir, rank) for rank in range(config.launcher.num_server_ranks)]
+    in_process = make_executor(config.launcher, lambda: None).in_process
+    commands = commands_for(config, run_dir, in_process=in_process, transport=MemoryTransport())
+    servers = [commands.server_spec(rank) for rank in range(config.launcher.num_server_ranks)]
     num_simulations = config.study.num_simulations + config.study.num_validation_simulations
     num_jobs = min(config.launcher.max_jobs, num_simulations)
-    jobs = [backend.solver_spec(config, run_dir, f"job-{number + 1:04d}") for number in range(num_jobs)]
-    return [f"{spec.name}: {shlex.join(spec.command)}" for spec in (*servers, *jobs)]
+    jobs = [commands.solver_spec(f"job-{number + 1:04d}") for number in range(num_jobs)]
+    return [f"{spec.name}: {shlex.join(spec.command) or 'a thread of the launcher'}" for spec in (*servers, *jobs)]
 
 
 class Launch:
@@ -69,26 +89,25 @@ class Launch:
 
     Args:
         executor: makes what starts jobs; called with the function that wakes the loop.
-        server_spec: what the executor starts as a server rank.
+        commands: gives what is started; called with whether jobs are threads of this process, and with the transport
+            by which these talk.
     """
 
     def __init__(
         self,
         *,
         config: Config,
-        backend: Backend,
         source: ParameterSource,
         composed: DictConfig,
         run_dir: Path,
         executor: Callable[[Callable[[], None]], Executor],
-        server_spec: Callable[[int], JobSpec],
+        commands: Callable[[bool, Transport], Commands],
     ) -> None:
         self._config = config
-        self._backend = backend
         self._composed = composed
         self._run_dir = run_dir
         self._make_executor = executor
-        self._server_spec = server_spec
+        self._make_commands = commands
         self._stack = ExitStack()
         self._started_at = time.monotonic()
         self._status_at = 0.0
@@ -107,7 +126,10 @@ class Launch:
 
     def _open(self, stack: ExitStack) -> None:
         config, run_dir = self._config, self._run_dir
-        transport = stack.enter_context(closing(self._backend.transport(config)))
+        executor = self._make_executor(lambda: socket.wake())  # not opened before the socket is
+        transport: Transport = MemoryTransport() if executor.in_process else ZmqTransport(host=config.transport.host)
+        stack.enter_context(closing(transport))
+        commands = self._make_commands(executor.in_process, transport)
         port = config.transport.port
         socket = transport.control_server(f"tcp://{config.transport.host}:{port}" if port else None)
         stack.callback(socket.close, 1.0)
@@ -120,7 +142,7 @@ class Launch:
         )
         write_connection(run_dir, connection)
         journal = stack.enter_context(Journal(run_dir))
-        self._executor = stack.enter_context(self._make_executor(socket.wake))
+        self._executor = stack.enter_context(executor)
         self._view = stack.enter_context(closing(view_for(sys.stderr)))
         self._shell = Shell(
             config=config,
@@ -128,8 +150,9 @@ class Launch:
             journal=journal,
             peers=Peers(socket, connection.identity()),
             executor=self._executor,
-            solver_spec=lambda job: self._backend.solver_spec(config, run_dir, job),
-            server_spec=self._server_spec,
+            study=connection.study.hex(),
+            solver_spec=commands.solver_spec,
+            server_spec=commands.server_spec,
             log=lambda name: log_path(run_dir, name),
             look=self._look,
         )
@@ -182,15 +205,16 @@ def run_study(composed: DictConfig, run_dir: Path) -> dict[str, Any]:
 
 
 def _run_study(composed: DictConfig, run_dir: Path) -> dict[str, Any]:
-    config, backend, source = prepare(composed)
+    config, source = prepare(composed)
     with Launch(
         config=config,
-        backend=backend,
         source=source,
         composed=composed,
         run_dir=run_dir,
-        executor=lambda on_change: backend.executor(config, on_change),
-        server_spec=lambda rank: backend.server_spec(config, run_dir, rank),
+        executor=lambda on_change: make_executor(config.launcher, on_change),
+        commands=lambda in_process, transport: commands_for(
+            config, run_dir, in_process=in_process, transport=transport
+        ),
     ) as launch:
         try:
             launch.run()
@@ -201,26 +225,9 @@ def _run_study(composed: DictConfig, run_dir: Path) -> dict[str, Any]:
     return report
 
 
-def _build(target: Any, name: str, **arguments: Any) -> Any:
-    """Make an object from its import path.
-
-    Raises:
-        ConfigurationError: no such path, or the arguments do not fit.
-    """
-    if not isinstance(target, Mapping) or "_target_" not in target:
-        raise ConfigurationError(f"{name} is {target!r}: write a mapping with an import path under _target_")
-    try:
-        return instantiate(target, **arguments)
-    except Exception as error:
-        cause = error.__cause__ or error
-        if isinstance(cause, ConfigurationError):
-            raise cause from None
-        raise ConfigurationError(f"{name} cannot be made from {target.get('_target_')!r}: {cause}") from error
-
-
 def _source(config: Config) -> ParameterSource:
-    distributions = {name: _build(spec, f"solver.parameters.{name}") for name, spec in config.solver.parameters.items()}
-    design = _build(config.sampling.design, "sampling.design")
+    distributions = {name: make(spec, f"solver.parameters.{name}") for name, spec in config.solver.parameters.items()}
+    design = make(config.sampling.design, "sampling.design")
     try:
         return parameter_source(
             distributions=distributions,

@@ -46,6 +46,7 @@ class Shell:
     """Carries out what the study wants.
 
     Args:
+        study: the tag of its jobs.
         solver_spec: what the executor starts as a solver job, by its name.
         server_spec: what it starts as a server rank, by its number.
         log: where the output of a job or server rank goes, by its name.
@@ -60,6 +61,7 @@ class Shell:
         journal: Journal,
         peers: Peers,
         executor: Executor,
+        study: str,
         solver_spec: Callable[[str], JobSpec],
         server_spec: Callable[[int], JobSpec],
         log: Callable[[str], Path],
@@ -70,6 +72,7 @@ class Shell:
         self._journal = journal
         self._peers = peers
         self._executor = executor
+        self._study = study
         self._solver_spec = solver_spec
         self._server_spec = server_spec
         self._log = log
@@ -78,6 +81,7 @@ class Shell:
         self._layout = layout_of(config.solver)
         self._endpoints: dict[int, str] = {}
         self._alive: set[str] = set()
+        self._handles: dict[str, str] = {}
         self._heard_at: dict[str, float] = {}
         self._turned_at = 0.0
         self._interruption: str | None = None
@@ -238,6 +242,7 @@ class Shell:
         if update.state is JobState.QUEUED:
             return
         self._alive.discard(name)
+        self._handles.pop(name, None)
         tail = log_tail(self._log(name), _LOG_LINES)
         quoted = f"last lines of {self._log(name)}:\n{tail}" if tail else f"its log {self._log(name)} is empty"
         if name.startswith("server-"):
@@ -256,12 +261,12 @@ class Shell:
     def _carry_out(self, command: do.Command) -> None:
         match command:
             case do.StartServer():
-                for rank in range(self._config.launcher.num_server_ranks):
-                    self._submit(self._server_spec(rank))
+                self._submit(*(self._server_spec(rank) for rank in range(self._config.launcher.num_server_ranks)))
             case do.SubmitJob(job=job):
                 self._submit(self._solver_spec(job))
             case do.CancelJob(job=job):
-                self._executor.cancel(job)
+                if job in self._handles:  # else it was refused
+                    self._executor.cancel(self._handles[job])
             case do.WelcomeJob(job=job, rank=rank):
                 self._welcome(job, rank)
             case do.RefuseJob(job=job, reason=reason):
@@ -293,9 +298,9 @@ class Shell:
             case _:
                 raise AssertionError(f"no way to carry out {type(command).__name__}")
 
-    def _submit(self, spec: JobSpec) -> None:
-        self._alive.add(spec.name)
-        self._executor.submit(spec)
+    def _submit(self, *specs: JobSpec) -> None:
+        self._alive.update(spec.name for spec in specs)
+        self._handles.update(self._executor.submit(specs, self._study))
 
     def _tell_servers(self, message: say.ControlMessage) -> None:
         for rank in range(self._config.launcher.num_server_ranks):

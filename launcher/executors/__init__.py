@@ -1,20 +1,26 @@
 """Executors: they talk to a scheduler, so that the launcher need not know which one.
 
-An `Executor` takes a `JobSpec`, starts it, and tells of every change by a `JobUpdate`; the states are those of PSI/J.
-`LocalExecutor` starts processes on this machine, `InlineExecutor` runs jobs as threads of this process. All executors
-pass one contract suite (tests/contract/test_executors.py).
+An `Executor` takes `JobSpec`s, starts them, and tells of every change by a `JobUpdate`; the states are those of PSI/J.
+It tags each job with its study and name and returns a durable handle, so that another launcher can `find` what still
+runs and cancel it. `LocalExecutor` starts processes on this machine, `InlineExecutor` runs jobs as threads of this
+process. All executors pass one contract suite (tests/contract/test_executors.py); a third one, written as a user
+would, is tests/plugins/scheduler.py.
+
+What is started is none of their business: see `melissa_like.launcher.commands`.
 
 How the launcher waits: `poll` never blocks; `on_change`, given at construction, is called as soon as `poll` has
 something new, so the control loop sleeps until then instead of looking again and again.
 
 | thread | runs |
 |---|---|
-| the caller's (the launcher's main thread) | `submit`, `poll`, `cancel`, `close` |
+| the caller's (the launcher's main thread) | `submit`, `find`, `poll`, `cancel`, `close` |
 | `local-executor`, one per open `LocalExecutor` | waits for the ends of jobs |
 | `job-NAME`, one per job of an `InlineExecutor` | the job |
 
 No orphans: every local job lives under its own `guard` process, which ends the job's whole tree when the job is
 canceled, when its main process has ended, and when the launcher has gone, even by SIGKILL.
+
+A job that cannot be started is a failed job, not an exception: its update says why, and whether to try again.
 
 `launch_command` puts the MPI start command of a site in front of a solver's command; `search_path` is where both are
 looked for.
@@ -24,13 +30,14 @@ Never imports torch, mpi4py, zmq or hydra.
 
 from melissa_like.launcher.executors.command import DEFAULT_LAUNCH, launch_command, search_path
 from melissa_like.launcher.executors.inline import InlineExecutor
-from melissa_like.launcher.executors.interface import Executor, JobSpec, JobState, JobUpdate
+from melissa_like.launcher.executors.interface import Executor, FoundJob, JobSpec, JobState, JobUpdate
 from melissa_like.launcher.executors.local import LocalExecutor
 from melissa_like.launcher.executors.logs import log_tail
 
 __all__ = [
     "DEFAULT_LAUNCH",
     "Executor",
+    "FoundJob",
     "InlineExecutor",
     "JobSpec",
     "JobState",

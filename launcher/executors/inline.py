@@ -3,38 +3,58 @@
 import threading
 import time
 import traceback
-from collections.abc import Callable
-from typing import Self, TypeAlias
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import ClassVar, Self
 
 from melissa_like.errors import DeadlineExceededError
-from melissa_like.launcher.executors.interface import JobSpec, JobState, JobUpdate
+from melissa_like.launcher.executors.interface import FoundJob, JobSpec, JobState, JobUpdate
 from melissa_like.launcher.executors.logs import open_log
+from melissa_like.launcher.executors.refusals import may_pass
 from melissa_like.launcher.executors.updates import Updates
 
-__all__ = ["Entry", "InlineExecutor"]
-
-#: Runs a job and returns its exit code; the event is set when the job is to end.
-Entry: TypeAlias = Callable[[JobSpec, threading.Event], int]
+__all__ = ["InlineExecutor"]
 
 _CLOSE_S = 10.0
 
 
-class InlineExecutor:
-    """Runs every job at once in a daemon thread of its own, named `job-NAME`.
+@dataclass(slots=True, eq=False, kw_only=True)
+class _Job:
+    spec: JobSpec
+    call: Callable[[threading.Event], int]
+    study: str
+    told: list[Updates]  #: of the executors that know the job; guarded by `_lock`
+    canceled: threading.Event = field(default_factory=threading.Event)
+    thread: threading.Thread | None = None
 
-    Cancellation is cooperative: `entry` has to look at its event. An exception of `entry` is the job's failure; its
-    traceback goes to the job's log. `JobSpec.command`, `environment` and `working_directory` mean what `entry` makes
-    of them; nothing is set in this process, and its stdout is not redirected.
+    @property
+    def is_alive(self) -> bool:
+        return self.thread is not None and self.thread.is_alive()
+
+
+_lock = threading.Lock()
+#: The jobs of this process that have not ended, by handle: what another process asks its scheduler for.
+_living: dict[str, _Job] = {}
+
+
+class InlineExecutor:
+    """Runs `JobSpec.call` of every job at once in a daemon thread of its own, named `job-NAME`.
+
+    Cancellation is cooperative: the call has to look at its event. Its exception is the job's failure; the traceback
+    goes to the job's log. Environment and working directory are not set in this process, and its stdout is not
+    redirected. `find` lists the jobs of this process; they do not outlive it.
 
     Args:
-        entry: runs a job.
         on_change: see `Executor`.
     """
 
-    def __init__(self, entry: Entry, *, on_change: Callable[[], None]) -> None:
-        self._entry = entry
+    in_process: ClassVar[bool] = True
+
+    def __init__(self, *, on_change: Callable[[], None]) -> None:
         self._updates = Updates(on_change)
-        self._jobs: dict[str, tuple[threading.Thread, threading.Event]] = {}
+        self._jobs: dict[str, _Job] = {}
         self._open = False
 
     def __enter__(self) -> Self:
@@ -46,26 +66,52 @@ class InlineExecutor:
         """Closes with a deadline of 10 s."""
         self.close(_CLOSE_S)
 
-    def submit(self, spec: JobSpec) -> None:
-        """Starts the job's thread; see `Executor.submit`."""
-        if not self._open:
-            raise ValueError(f"job {spec.name!r} was submitted to an executor that is not open: submit within `with`")
-        if spec.name in self._jobs:
-            raise ValueError(f"a job named {spec.name!r} was submitted before: give each attempt a name of its own")
-        canceled = threading.Event()
-        thread = threading.Thread(target=self._run, args=(spec, canceled), name=f"job-{spec.name}", daemon=True)
-        self._jobs[spec.name] = thread, canceled
-        self._updates.announce(spec.name, JobState.ACTIVE)
-        thread.start()
+    def submit(self, specs: Sequence[JobSpec], study: str) -> Mapping[str, str]:
+        """Starts the threads of the jobs; see `Executor.submit`."""
+        self._check_open("submit")
+        calls = [_call_of(spec) for spec in specs]
+        self._updates.admit(specs)
+        handles = {}
+        for spec, call in zip(specs, calls, strict=True):
+            handle, job = uuid.uuid4().hex, _Job(spec=spec, call=call, study=study, told=[self._updates])
+            try:
+                open_log(spec.log).close()
+            except OSError as error:
+                self._updates.refuse(spec.name, f"job {spec.name!r} cannot be started: {error}", retry=may_pass(error))
+                continue
+            self._updates.announce(spec.name, JobState.ACTIVE)
+            with _lock:
+                _living[handle] = job
+            job.thread = threading.Thread(target=_run, args=(handle, job), name=f"job-{spec.name}", daemon=True)
+            job.thread.start()
+            self._jobs[handle] = job
+            handles[spec.name] = handle
+        return handles
+
+    def find(self, study: str) -> tuple[FoundJob, ...]:
+        """The jobs of this process that carry the study's tag; see `Executor.find`."""
+        self._check_open("find")
+        with _lock:
+            found = {handle: job for handle, job in _living.items() if job.study == study}
+            for handle, job in found.items():
+                if handle not in self._jobs:
+                    job.told.append(self._updates)
+                    self._updates.adopt(job.spec.name)
+        self._jobs.update(found)
+        return tuple(
+            FoundJob(name=job.spec.name, handle=handle, state=JobState.ACTIVE) for handle, job in found.items()
+        )
 
     def poll(self) -> tuple[JobUpdate, ...]:
         """The changes since the last call; see `Executor.poll`."""
+        self._jobs = {handle: job for handle, job in self._jobs.items() if job.is_alive}
         return self._updates.take()
 
-    def cancel(self, name: str) -> None:
+    def cancel(self, handle: str) -> None:
         """Sets the job's event; see `Executor.cancel`."""
-        if name in self._jobs:
-            self._jobs[name][1].set()
+        with _lock:
+            if handle in _living:
+                _living[handle].canceled.set()
 
     def close(self, timeout_s: float) -> None:
         """Cancels everything and returns when every thread has ended; closing again only waits again.
@@ -75,30 +121,44 @@ class InlineExecutor:
         """
         self._open = False
         deadline = time.monotonic() + timeout_s
-        for _, canceled in self._jobs.values():
-            canceled.set()
-        for thread, _ in self._jobs.values():
+        threads = [job.thread for job in self._jobs.values() if job.thread is not None]
+        for handle in self._jobs:
+            self.cancel(handle)
+        for thread in threads:
             thread.join(max(0.0, deadline - time.monotonic()))
-        left = [thread.name for thread, _ in self._jobs.values() if thread.is_alive()]
+        left = [thread.name for thread in threads if thread.is_alive()]
         if left:
             raise DeadlineExceededError(
-                f"the threads {', '.join(left)} still run {timeout_s:g} s after they were asked to end: their entry "
+                f"the threads {', '.join(left)} still run {timeout_s:g} s after they were asked to end: their call "
                 "has to look at its event more often"
             )
 
-    def _run(self, spec: JobSpec, canceled: threading.Event) -> None:
-        """Body of a job's thread."""
-        exit_code, message = None, ""
-        try:
-            exit_code = self._entry(spec, canceled)
-            message = f"exit code {exit_code}"
-        except BaseException as error:  # SystemExit too: nothing may end the thread without a final update
-            message = f"{type(error).__name__}: {error}"
-            with open_log(spec.log) as log:
-                log.write(traceback.format_exc().encode())
-        finally:
-            if canceled.is_set():
-                self._updates.announce(spec.name, JobState.CANCELED, exit_code, "canceled")
-            else:
-                state = JobState.COMPLETED if exit_code == 0 else JobState.FAILED
-                self._updates.announce(spec.name, state, exit_code, message)
+    def _check_open(self, what: str) -> None:
+        if not self._open:
+            raise ValueError(f"{what} was called on an executor that is not open: call it within `with`")
+
+
+def _call_of(spec: JobSpec) -> Callable[[threading.Event], int]:
+    if spec.call is None:
+        raise ValueError(f"job {spec.name!r} has no call: an InlineExecutor runs functions of this process")
+    return spec.call
+
+
+def _run(handle: str, job: _Job) -> None:
+    """Body of a job's thread."""
+    exit_code, message = None, ""
+    try:
+        exit_code = job.call(job.canceled)
+        message = f"exit code {exit_code}"
+    except BaseException as error:  # SystemExit too: nothing may end the thread without a final update
+        message = f"{type(error).__name__}: {error}"
+        with suppress(OSError), open_log(job.spec.log) as log:
+            log.write(traceback.format_exc().encode())
+    finally:
+        with _lock:
+            del _living[handle]  # nobody is added to `told` from now on
+        state = JobState.COMPLETED if exit_code == 0 else JobState.FAILED
+        if job.canceled.is_set():
+            state, message = JobState.CANCELED, "canceled"
+        for updates in job.told:
+            updates.announce(job.spec.name, state, exit_code, message)

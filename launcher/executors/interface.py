@@ -1,12 +1,13 @@
 """What the launcher asks of a scheduler, whichever it is."""
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum, auto
 from pathlib import Path
 from typing import Protocol, Self
 
-__all__ = ["Executor", "JobSpec", "JobState", "JobUpdate"]
+__all__ = ["Executor", "FoundJob", "JobSpec", "JobState", "JobUpdate"]
 
 
 class JobState(StrEnum):
@@ -15,7 +16,7 @@ class JobState(StrEnum):
     QUEUED = auto()  #: the scheduler has it but does not run it yet
     ACTIVE = auto()  #: it runs
     COMPLETED = auto()  #: it ended with exit code 0
-    FAILED = auto()  #: it ended otherwise, by itself or killed by somebody else
+    FAILED = auto()  #: it ended otherwise, by itself or killed by somebody else, or was refused
     CANCELED = auto()  #: it ended after `Executor.cancel`, in whatever way
 
     @property
@@ -29,20 +30,25 @@ class JobSpec:
     """A job as the launcher wants it.
 
     Attributes:
-        name: identifies the job; an executor accepts each name once.
+        name: identifies the job while it lives.
         command: the program and its arguments, with the MPI start command in front where one is needed.
+        call: what an executor with `in_process` runs instead of the command; gives the exit code, and has to end soon
+            after its event is set.
         environment: variables added to the inherited environment. The caller limits threads here (OMP_NUM_THREADS).
         log: file that stdout and stderr are appended to; it and its parents are created.
         working_directory: an existing directory in which the command starts.
-        num_ranks: processes that the job runs with; the scheduler reserves as many, `command` starts them.
+        num_ranks: client ranks of the job; 0 for one that is no solver job.
+        num_processes: what the scheduler reserves places for; `command` starts as many.
     """
 
     name: str
-    command: tuple[str, ...]
+    command: tuple[str, ...] = ()
+    call: Callable[[threading.Event], int] | None = None
     log: Path
     working_directory: Path
     environment: Mapping[str, str] = field(default_factory=dict)
     num_ranks: int = 1
+    num_processes: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,24 +58,48 @@ class JobUpdate:
     Attributes:
         name: of the `JobSpec`.
         state: the new state.
-        exit_code: of the main process; None while it has not ended, or when it was killed.
+        exit_code: of the main process; None while it has not ended, when it was killed, and when nobody knows.
         message: how it ended, for people: "exit code 3", "killed by SIGKILL", "canceled". Empty before the end.
+        retry: of a job that was refused and never ran, whether the same job may well be accepted later (no process
+            could be started) or never will (no such program); None for every other job.
     """
 
     name: str
     state: JobState
     exit_code: int | None = None
     message: str = ""
+    retry: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundJob:
+    """A job that has not ended, as `Executor.find` lists it.
+
+    Attributes:
+        name: of its `JobSpec`.
+        handle: what `Executor.submit` returned for it.
+        state: QUEUED or ACTIVE.
+    """
+
+    name: str
+    handle: str
+    state: JobState
 
 
 class Executor(Protocol):
     """Starts jobs, tells how they fare, ends them.
 
     The constructor takes `on_change: Callable[[], None]`, which is called, from any thread, whenever `poll` has
-    something new. It must return at once and must not call back into the executor; setting an event is enough.
+    something new. It must return at once and must not call back into the executor; setting an event is enough. If it
+    takes `grace_s` too, it gets `launcher.grace_s`: the time between asking a job to end and killing it. It does no
+    input or output.
 
     Entering the context starts what the executor itself needs; leaving it calls `close`. One thread uses it.
     """
+
+    @property
+    def in_process(self) -> bool:
+        """Whether jobs are threads of this process, which run `JobSpec.call`, and not `JobSpec.command`."""
 
     def __enter__(self) -> Self:
         """Opens the executor; nothing else works before."""
@@ -77,27 +107,42 @@ class Executor(Protocol):
     def __exit__(self, *exc_info: object) -> None:
         """Closes the executor with a deadline of its own choice."""
 
-    def submit(self, spec: JobSpec) -> None:
-        """Hands a job to the scheduler and returns at once.
+    def submit(self, specs: Sequence[JobSpec], study: str) -> Mapping[str, str]:
+        """Hands jobs to the scheduler, each tagged with the study and its name, and returns at once.
+
+        A job that the scheduler refuses, or that cannot work (no such program, no such directory, a log that cannot be
+        written), raises nothing: its only update is FAILED, with the reason and `retry`.
+
+        Returns:
+            A handle for each job that was accepted, by name: text that names this job and never another, also for
+            another process after the death of this one.
 
         Raises:
-            ConfigurationError: the job cannot work on this machine (no such command, no such directory); nothing
-                was started.
-            ValueError: the name was used before, or the executor is not open.
-            OSError: the log cannot be written, or no process can be started.
+            ValueError: a name occurs twice or belongs to a job whose final update has not been polled; a job has
+                nothing to run; the executor is not open. Nothing was submitted.
+        """
+
+    def find(self, study: str) -> tuple[FoundJob, ...]:
+        """The jobs of a study that have not ended, whoever submitted them, also a launcher that is dead.
+
+        What is found belongs to this executor from now on: `poll` tells of it and `close` ends it. A job whose launcher
+        is dead may be about to end by itself.
+
+        Raises:
+            ValueError: the executor is not open.
         """
 
     def poll(self) -> tuple[JobUpdate, ...]:
         """The changes since the last call, oldest first; never blocks.
 
-        Each job that was submitted gets exactly one final update, after which no process of it is left.
+        Each job that was submitted or found gets exactly one final update, after which no process of it is left.
         """
 
-    def cancel(self, name: str) -> None:
+    def cancel(self, handle: str) -> None:
         """Asks for the end of a job and returns at once; its final update tells when it is over.
 
-        Every process of the job gets SIGTERM and, after a time of grace, SIGKILL. Canceling a job again, or one that
-        has ended, or one that could not be submitted, does nothing.
+        Every process of the job gets SIGTERM and, after a time of grace, SIGKILL. The job may be another executor's.
+        Canceling a job again, or one that has ended, or that nobody knows, does nothing.
         """
 
     def close(self, timeout_s: float) -> None:

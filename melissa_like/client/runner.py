@@ -1,6 +1,5 @@
 """Drives a generator plug-in: starts it for each simulation of a job and streams what it yields."""
 
-import importlib
 import inspect
 import traceback
 from collections.abc import Callable, Iterable
@@ -12,6 +11,7 @@ import msgspec
 from melissa_like.client.session import Client, Session
 from melissa_like.client.team import SerialCommunicator
 from melissa_like.errors import ConfigurationError, MelissaLikeError, SolverError, StudyStoppedError
+from melissa_like.plugins import locate
 
 __all__ = ["SOLVER_FILE", "SolverCall", "read_solver_call", "run_plugin"]
 
@@ -31,15 +31,7 @@ class SolverCall(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             ConfigurationError: no such module, one that fails, no such function in it, or other arguments.
         """
-        module_name, _, name = self.target.rpartition(".")
-        try:
-            found = getattr(importlib.import_module(module_name), name)
-        except Exception as error:  # the module is the user's: whatever it raises
-            raise ConfigurationError(
-                f"solver.solve._target_ is {self.target!r}, which cannot be imported ({type(error).__name__}: "
-                f"{error}): write the import path of a function; modules are looked for in the folder where "
-                "melissa-like was started and in PYTHONPATH"
-            ) from error
+        found = locate(self.target, "solver.solve._target_")
         if not callable(found):
             raise ConfigurationError(f"solver.solve._target_ is {self.target!r}, which is not a function")
         self._check_arguments(found)

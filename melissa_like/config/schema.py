@@ -176,7 +176,7 @@ class LauncherConfig:
     """Where things run and when to give up.
 
     Attributes:
-        backend: import path of what starts processes and carries messages.
+        executor: import path of what starts the processes; the other keys are its arguments.
         max_jobs: solver jobs alive at once.
         max_attempts: executions of one simulation before it is given up.
         max_failed_starts: jobs in a row that may end before they are given a simulation. When this many attempts, or
@@ -193,7 +193,7 @@ class LauncherConfig:
         grace_s: between SIGTERM and SIGKILL.
     """
 
-    backend: dict[str, Any] = field(default_factory=dict)
+    executor: dict[str, Any] = field(default_factory=dict)
     max_jobs: int = 1
     max_attempts: int = 3
     max_failed_starts: int = 3

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -23,7 +23,8 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig
 
 from melissa_like.config import Config
-from melissa_like.launcher.executors import JobSpec, JobState, JobUpdate
+from melissa_like.launcher.commands import commands_for
+from melissa_like.launcher.executors import FoundJob, JobSpec, JobState, JobUpdate
 from melissa_like.launcher.run import Launch, prepare
 from melissa_like.protocol import control as say
 from melissa_like.protocol import read_connection
@@ -78,6 +79,8 @@ def composed(run_dir: Path, *more: str) -> DictConfig:
 class CrowdExecutor:
     """Starts one process that plays every job."""
 
+    in_process = False
+
     def __init__(self, run_dir: Path) -> None:
         self._run_dir = run_dir
         self._updates: list[JobUpdate] = []
@@ -89,20 +92,25 @@ class CrowdExecutor:
     def __exit__(self, *exc_info: object) -> None:
         self.close(10.0)
 
-    def submit(self, spec: JobSpec) -> None:
+    def submit(self, specs: Sequence[JobSpec], study: str) -> Mapping[str, str]:
         """The crowd knows the jobs' names; it starts with the first."""
-        self._updates.append(JobUpdate(name=spec.name, state=JobState.ACTIVE, exit_code=None, message=""))
+        self._updates += [JobUpdate(name=spec.name, state=JobState.ACTIVE) for spec in specs]
         if self._crowd is None:
             self._crowd = subprocess.Popen(
                 [sys.executable, "-m", "tests.benchmarks.control_plane", "crowd", str(self._run_dir)]
             )
+        return {spec.name: spec.name for spec in specs}
+
+    def find(self, study: str) -> tuple[FoundJob, ...]:
+        """Nobody asks here."""
+        return ()
 
     def poll(self) -> tuple[JobUpdate, ...]:
         """Starts only: the crowd ends with the study."""
         updates, self._updates = tuple(self._updates), []
         return updates
 
-    def cancel(self, name: str) -> None:
+    def cancel(self, handle: str) -> None:
         """Nothing: no job fails here."""
 
     def close(self, timeout_s: float) -> None:
@@ -113,18 +121,19 @@ class CrowdExecutor:
 
 def launcher(run_dir: Path) -> None:
     """The launcher of the socket case; prints what it measured."""
-    config, backend, source = prepare(
+    config, source = prepare(
         study := composed(run_dir, "solver.num_steps=1", f"launcher.max_jobs={NUM_CLIENTS}", "launcher.grace_s=0")
     )
     started_s = time.process_time()
     with Launch(
         config=config,
-        backend=backend,
         source=source,
         composed=study,
         run_dir=run_dir,
         executor=lambda on_change: CrowdExecutor(run_dir),
-        server_spec=lambda rank: backend.server_spec(config, run_dir, rank),
+        commands=lambda in_process, transport: commands_for(
+            config, run_dir, in_process=in_process, transport=transport
+        ),
     ) as launch:
         launch.run()
         report = launch.report()

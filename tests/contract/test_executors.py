@@ -1,9 +1,10 @@
 """One contract for all executors, then what only processes can show, then the start command and the log's tail.
 
-A harness says how an executor is opened and how a job with some behaviour is written for it; another executor joins
-the suite by adding its harness to `HARNESSES`.
+A harness says how an executor is named and how a job with some behaviour is written for it; another executor joins
+the suite by adding its harness to `HARNESSES`. The spool executor is as a user writes one (tests/plugins/scheduler.py).
 """
 
+import json
 import os
 import select
 import signal
@@ -11,16 +12,18 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+import uuid
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
 
 from melissa_like.errors import ConfigurationError, DeadlineExceededError
 from melissa_like.launcher.executors import (
     Executor,
+    FoundJob,
     InlineExecutor,
     JobSpec,
     JobState,
@@ -29,7 +32,9 @@ from melissa_like.launcher.executors import (
     launch_command,
     log_tail,
 )
+from melissa_like.plugins import make
 
+ROOT = Path(__file__).parents[2]
 DEADLINE_S = 20.0  # generous: it catches hangs
 GRACE_S = 0.3
 
@@ -37,10 +42,14 @@ GRACE_S = 0.3
 class Observed:
     """An executor, and what it told so far."""
 
-    def __init__(self, executor: Executor, changed: threading.Event) -> None:
+    def __init__(self, executor: Executor, changed: threading.Event, study: str) -> None:
         self.executor = executor
         self.changed = changed
+        self.study = study
         self.updates: list[JobUpdate] = []
+
+    def submit(self, *specs: JobSpec) -> Mapping[str, str]:
+        return self.executor.submit(specs, self.study)
 
     def of(self, name: str) -> list[JobUpdate]:
         return [update for update in self.updates if update.name == name]
@@ -62,82 +71,116 @@ class Observed:
 
 
 class Harness(Protocol):
-    def open(self, changed: threading.Event) -> Executor: ...
+    def __init__(self, folder: Path) -> None: ...
 
-    def exits(self, code: int, text: str = "") -> tuple[str, ...]:
-        """Command of a job that writes a text into its log and exits with a code."""
+    recipe: dict[str, Any]
+    """How the executor is named in a configuration."""
 
-    def runs_until_canceled(self, started: Path) -> tuple[str, ...]:
-        """Command of a job that writes its process id to a pipe and then runs until it is canceled."""
+    def fails_with(self, text: str) -> dict[str, Any]:
+        """What a job runs that writes a text into its log and fails."""
+
+    def exits(self, code: int) -> dict[str, Any]:
+        """What a job runs that exits with a code."""
+
+    def runs_until_canceled(self, started: Path) -> dict[str, Any]:
+        """What a job runs that writes its process id to a pipe and then runs until it is canceled."""
 
 
-class LocalHarness:
-    def open(self, changed: threading.Event) -> Executor:
-        return LocalExecutor(on_change=changed.set, grace_s=GRACE_S)
+class ProcessHarness:
+    def exits(self, code: int) -> dict[str, Any]:
+        return shell(f"exit {code}")
 
-    def exits(self, code: int, text: str = "") -> tuple[str, ...]:
-        return ("sh", "-c", f"printf '%s' '{text}'; exit {code}")
+    def fails_with(self, text: str) -> dict[str, Any]:
+        return shell(f"printf '%s' '{text}'; exit 1")
 
-    def runs_until_canceled(self, started: Path) -> tuple[str, ...]:
-        return ("sh", "-c", f"echo $$ > {started}; exec sleep 60")
+    def runs_until_canceled(self, started: Path) -> dict[str, Any]:
+        return shell(f"echo $$ > {started}; exec sleep 60")
+
+
+class LocalHarness(ProcessHarness):
+    def __init__(self, folder: Path) -> None:
+        self.recipe = {"_target_": "melissa_like.launcher.executors.LocalExecutor", "grace_s": GRACE_S}
+
+
+class SpoolHarness(ProcessHarness):
+    def __init__(self, folder: Path) -> None:
+        self.recipe = {
+            "_target_": "tests.plugins.scheduler.SpoolExecutor",
+            "spool": str(folder / "spool"),
+            "grace_s": GRACE_S,
+        }
 
 
 class InlineHarness:
-    def open(self, changed: threading.Event) -> Executor:
-        return InlineExecutor(self._run, on_change=changed.set)
+    def __init__(self, folder: Path) -> None:
+        self.recipe = {"_target_": "melissa_like.launcher.executors.InlineExecutor"}
 
-    def _run(self, spec: JobSpec, canceled: threading.Event) -> int:
-        what, argument, text = spec.command
-        if what == "exit":
-            spec.log.parent.mkdir(parents=True, exist_ok=True)
-            with spec.log.open("a") as log:
-                log.write(text)
-            return int(argument)
-        Path(argument).write_text(str(os.getpid()))
-        assert canceled.wait(DEADLINE_S)
-        return 0
+    def exits(self, code: int) -> dict[str, Any]:
+        return {"call": lambda canceled: code}
 
-    def exits(self, code: int, text: str = "") -> tuple[str, ...]:
-        return ("exit", str(code), text)
+    def fails_with(self, text: str) -> dict[str, Any]:
+        def fail(canceled: threading.Event) -> int:
+            raise ArithmeticError(text)
 
-    def runs_until_canceled(self, started: Path) -> tuple[str, ...]:
-        return ("wait", str(started), "")
+        return {"call": fail}
+
+    def runs_until_canceled(self, started: Path) -> dict[str, Any]:
+        def run(canceled: threading.Event) -> int:
+            started.write_text(str(os.getpid()))
+            assert canceled.wait(DEADLINE_S)
+            return 0
+
+        return {"call": run}
 
 
-HARNESSES = {"local": LocalHarness, "inline": InlineHarness}
+HARNESSES = {"local": LocalHarness, "inline": InlineHarness, "spool": SpoolHarness}
+#: Those whose jobs are processes.
+PROCESSES = ["local", "spool"]
+
+
+def shell(text: str) -> dict[str, Any]:
+    """A job that is a line of shell."""
+    return {"command": ("sh", "-c", text)}
 
 
 @pytest.fixture(params=HARNESSES)
-def harness(request: pytest.FixtureRequest) -> Harness:
-    return HARNESSES[request.param]()  # type: ignore[no-any-return]
+def harness(request: pytest.FixtureRequest, tmp_path: Path) -> Harness:
+    return HARNESSES[request.param](tmp_path)  # type: ignore[no-any-return]
 
 
 @pytest.fixture
-def opened(harness: Harness, fifo: object) -> Iterator[Observed]:  # closes before the pipes do
+def study() -> str:
+    """Another one for every test: what one leaves is not found by the next."""
+    return uuid.uuid4().hex
+
+
+@contextmanager
+def observed(recipe: dict[str, Any], study: str) -> Iterator[Observed]:
+    """An opened executor."""
     changed = threading.Event()
-    with harness.open(changed) as executor:
-        yield Observed(executor, changed)
+    with make(recipe, "launcher.executor", on_change=changed.set) as executor:
+        yield Observed(executor, changed, study)
 
 
 @pytest.fixture
-def local(fifo: object) -> Iterator[Observed]:
-    changed = threading.Event()
-    with LocalHarness().open(changed) as executor:
-        yield Observed(executor, changed)
+def opened(harness: Harness, study: str, fifo: object) -> Iterator[Observed]:  # closes before the pipes do
+    with observed(harness.recipe, study) as made:
+        yield made
+
+
+@pytest.fixture
+def local(tmp_path: Path, study: str, fifo: object) -> Iterator[Observed]:
+    with observed(LocalHarness(tmp_path).recipe, study) as made:
+        yield made
 
 
 @pytest.fixture
 def spec(tmp_path: Path) -> Callable[..., JobSpec]:
-    def make(name: str, *command: str, **environment: str) -> JobSpec:
-        return JobSpec(
-            name=name,
-            command=command,
-            environment=environment,
-            log=tmp_path / "logs" / f"{name}.log",
-            working_directory=tmp_path,
-        )
+    def job(name: str, **what: Any) -> JobSpec:
+        where = {"log": tmp_path / "logs" / f"{name}.log", "working_directory": tmp_path}
+        return JobSpec(name=name, **{**where, **what})
 
-    return make
+    return job
 
 
 @contextmanager
@@ -186,178 +229,6 @@ def fifo(tmp_path: Path) -> Iterator[Callable[[str], Fifo]]:
         each.close()
 
 
-# --- every executor -------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("code", "state"), [(0, JobState.COMPLETED), (3, JobState.FAILED)])
-def test_the_final_update_tells_the_exit_code(opened, harness, spec, code, state):
-    opened.executor.submit(spec("a", *harness.exits(code)))
-    assert opened.final("a") == JobUpdate(name="a", state=state, exit_code=code, message=f"exit code {code}")
-
-
-def test_updates_come_in_order_and_the_final_one_once(opened, harness, spec):
-    names = [f"job-{index}" for index in range(50)]
-    for index, name in enumerate(names):
-        opened.executor.submit(spec(name, *harness.exits(index % 3)))
-    for name in names:
-        opened.final(name)
-    opened.executor.close(DEADLINE_S)
-    opened.updates.extend(opened.executor.poll())
-    for index, name in enumerate(names):
-        active, final = opened.of(name)
-        assert (active.state, active.exit_code, active.message) == (JobState.ACTIVE, None, "")
-        assert final.exit_code == index % 3
-
-
-def test_poll_does_not_wait_for_a_job(opened, harness, spec, fifo):
-    opened.executor.submit(spec("a", *harness.runs_until_canceled(fifo("started").path)))
-    opened.active("a")
-    assert opened.executor.poll() == ()
-
-
-def test_a_canceled_job_ends_as_canceled(opened, harness, spec, fifo):
-    started = fifo("started")
-    opened.executor.submit(spec("a", *harness.runs_until_canceled(started.path)))
-    started.receive()
-    opened.executor.cancel("a")
-    opened.executor.cancel("a")
-    final = opened.final("a")
-    assert (final.state, final.message) == (JobState.CANCELED, "canceled")
-
-
-def test_canceling_an_ended_or_unknown_job_does_nothing(opened, harness, spec):
-    opened.executor.submit(spec("a", *harness.exits(0)))
-    opened.final("a")
-    opened.executor.cancel("a")
-    opened.executor.cancel("never submitted")
-    opened.executor.close(DEADLINE_S)
-    assert opened.executor.poll() == ()
-
-
-def test_canceling_one_job_leaves_the_others(opened, harness, spec, fifo):
-    started = fifo("started")
-    for name in "ab":
-        opened.executor.submit(spec(name, *harness.runs_until_canceled(started.path)))
-        started.receive()
-    opened.executor.cancel("a")
-    opened.final("a")
-    assert [update.state for update in opened.of("b")] == [JobState.ACTIVE]
-
-
-def test_close_ends_every_job_and_poll_tells_it(opened, harness, spec, fifo):
-    started = fifo("started")
-    for name in "abc":
-        opened.executor.submit(spec(name, *harness.runs_until_canceled(started.path)))
-        started.receive()
-    opened.executor.close(DEADLINE_S)
-    finals = {update.name: update.state for update in opened.executor.poll() if update.state.is_final}
-    assert finals == dict.fromkeys("abc", JobState.CANCELED)
-    opened.executor.close(DEADLINE_S)
-
-
-def test_the_log_is_appended_to(opened, harness, spec, tmp_path):
-    log = tmp_path / "logs" / "a.log"
-    log.parent.mkdir()
-    log.write_text("an earlier attempt\n")
-    opened.executor.submit(spec("a", *harness.exits(1, "the solver diverged")))
-    opened.final("a")
-    assert log.read_text() == "an earlier attempt\nthe solver diverged"
-
-
-def test_a_name_is_accepted_once(opened, harness, spec):
-    opened.executor.submit(spec("a", *harness.exits(0)))
-    opened.final("a")
-    with pytest.raises(ValueError, match="'a' was submitted before"):
-        opened.executor.submit(spec("a", *harness.exits(0)))
-
-
-def test_only_an_open_executor_takes_jobs(harness, spec):
-    executor = harness.open(threading.Event())
-    with pytest.raises(ValueError, match="not open"):
-        executor.submit(spec("a", *harness.exits(0)))
-    with executor:
-        pass
-    with pytest.raises(ValueError, match="not open"):
-        executor.submit(spec("a", *harness.exits(0)))
-
-
-# --- inline ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("error", [ZeroDivisionError("no cells"), SystemExit("no cells")])
-def test_an_exception_fails_an_inline_job_and_its_traceback_is_in_the_log(spec, error):
-    def diverge(spec: JobSpec, canceled: threading.Event) -> int:
-        raise error
-
-    changed = threading.Event()
-    with InlineExecutor(diverge, on_change=changed.set) as executor:
-        job = spec("a", "solve")
-        executor.submit(job)
-        final = Observed(executor, changed).final("a")
-    message = f"{type(error).__name__}: no cells"
-    assert final == JobUpdate(name="a", state=JobState.FAILED, exit_code=None, message=message)
-    assert "in diverge" in log_tail(job.log)
-    assert log_tail(job.log, 1) == message
-
-
-def test_close_names_the_inline_jobs_that_do_not_end(spec):
-    release = threading.Event()
-    with InlineExecutor(lambda spec, canceled: int(not release.wait(DEADLINE_S)), on_change=lambda: None) as executor:
-        executor.submit(spec("deaf", "solve"))
-        with pytest.raises(DeadlineExceededError, match="job-deaf"):
-            executor.close(0.05)
-        release.set()
-
-
-# --- local ----------------------------------------------------------------------------------------------------------
-
-
-def test_a_job_gets_its_environment_and_directory(local, spec, tmp_path, monkeypatch):
-    monkeypatch.setenv("INHERITED", "kept")
-    job = spec("a", "sh", "-c", 'echo "$OMP_NUM_THREADS $INHERITED"; pwd -P', OMP_NUM_THREADS="1")
-    local.executor.submit(job)
-    local.final("a")
-    assert log_tail(job.log) == f"1 kept\n{tmp_path.resolve()}"
-
-
-@pytest.mark.parametrize("command", ["no-such-solver", "./no-such-solver", "/no/such/solver"])
-def test_a_missing_command_is_refused_before_anything_starts(local, spec, command):
-    with pytest.raises(ConfigurationError, match=f"'a' starts the command '{command}'"):
-        local.executor.submit(spec("a", command))
-    assert local.executor.poll() == ()
-
-
-def test_a_missing_directory_is_refused(local, tmp_path):
-    job = JobSpec(name="a", command=("true",), log=tmp_path / "a.log", working_directory=tmp_path / "none")
-    with pytest.raises(ConfigurationError, match="not a directory"):
-        local.executor.submit(job)
-
-
-def test_a_relative_command_starts_at_the_jobs_directory(local, spec, tmp_path):
-    (tmp_path / "solver").write_text("#!/bin/sh\nexit 4\n")
-    (tmp_path / "solver").chmod(0o755)
-    local.executor.submit(spec("a", "./solver"))
-    assert local.final("a").exit_code == 4
-
-
-def test_a_file_that_is_no_program_fails_and_says_so_in_the_log(local, spec, tmp_path):
-    (tmp_path / "solver").write_text("#!/no/such/interpreter\n")
-    (tmp_path / "solver").chmod(0o755)
-    job = spec("a", "./solver")
-    local.executor.submit(job)
-    assert local.final("a").exit_code == 127
-    assert "cannot execute './solver'" in log_tail(job.log)
-
-
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV])
-def test_a_killed_job_fails_and_names_the_signal(local, spec, fifo, number):
-    started = fifo("started")
-    local.executor.submit(spec("a", *LocalHarness().runs_until_canceled(started.path)))
-    os.kill(int(started.receive()), number)
-    message = f"killed by {number.name}"
-    assert local.final("a") == JobUpdate(name="a", state=JobState.FAILED, exit_code=None, message=message)
-
-
 #: Ignores SIGTERM, is in a session of its own as an MPI rank is, then writes its process id.
 DEAF = (
     "import os, pathlib, signal, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); os.getsid(0) == os.getpid() "
@@ -386,24 +257,327 @@ def stat_of(pid: int) -> list[str]:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
 
 
-def test_a_job_that_ignores_sigterm_is_killed_after_the_grace(local, spec, fifo):
+# --- every executor -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("code", "state"), [(0, JobState.COMPLETED), (3, JobState.FAILED)])
+def test_the_final_update_tells_the_exit_code(opened, harness, spec, code, state):
+    opened.submit(spec("a", **harness.exits(code)))
+    assert opened.final("a") == JobUpdate(name="a", state=state, exit_code=code, message=f"exit code {code}")
+
+
+def test_several_jobs_are_submitted_at_once_and_each_has_a_handle(opened, harness, spec):
+    names = [f"job-{index}" for index in range(30)]
+    handles = opened.submit(*(spec(name, **harness.exits(index % 3)) for index, name in enumerate(names)))
+    assert sorted(handles) == sorted(names)
+    assert len(set(handles.values())) == len(names)
+    for name in names:
+        opened.final(name)
+    opened.executor.close(DEADLINE_S)
+    opened.updates.extend(opened.executor.poll())
+    for index, name in enumerate(names):
+        active, final = opened.of(name)
+        assert (active.state, active.exit_code, active.message) == (JobState.ACTIVE, None, "")
+        assert (final.exit_code, final.retry) == (index % 3, None)
+
+
+def test_poll_does_not_wait_for_a_job(opened, harness, spec, fifo):
+    opened.submit(spec("a", **harness.runs_until_canceled(fifo("started").path)))
+    opened.active("a")
+    assert opened.executor.poll() == ()
+
+
+def test_a_canceled_job_ends_as_canceled(opened, harness, spec, fifo):
     started = fifo("started")
-    local.executor.submit(spec("a", "sh", "-c", f"exec {deaf(started)}"))
+    handles = opened.submit(spec("a", **harness.runs_until_canceled(started.path)))
+    started.receive()
+    opened.executor.cancel(handles["a"])
+    opened.executor.cancel(handles["a"])
+    final = opened.final("a")
+    assert (final.state, final.message) == (JobState.CANCELED, "canceled")
+
+
+def test_canceling_an_ended_or_unknown_job_does_nothing(opened, harness, spec):
+    handles = opened.submit(spec("a", **harness.exits(0)))
+    opened.final("a")
+    opened.executor.cancel(handles["a"])
+    opened.executor.cancel("never submitted")
+    opened.executor.close(DEADLINE_S)
+    assert opened.executor.poll() == ()
+
+
+def test_canceling_one_job_leaves_the_others(opened, harness, spec, fifo):
+    started = fifo("started")
+    handles = opened.submit(*(spec(name, **harness.runs_until_canceled(started.path)) for name in "ab"))
+    opened.active("a")
+    opened.active("b")
+    opened.executor.cancel(handles["a"])
+    opened.final("a")
+    assert [update.state for update in opened.of("b")] == [JobState.ACTIVE]
+
+
+def test_close_ends_every_job_and_poll_tells_it(opened, harness, spec, fifo, study):
+    started = fifo("started")
+    opened.submit(*(spec(name, **harness.runs_until_canceled(started.path)) for name in "abc"))
+    opened.executor.close(DEADLINE_S)
+    finals = {update.name: update.state for update in opened.executor.poll() if update.state.is_final}
+    assert finals == dict.fromkeys("abc", JobState.CANCELED)
+    opened.executor.close(DEADLINE_S)
+    with observed(harness.recipe, study) as another:
+        assert another.executor.find(study) == ()
+
+
+def test_the_log_is_appended_to_and_quoted(opened, harness, spec, tmp_path):
+    log = tmp_path / "logs" / "a.log"
+    log.parent.mkdir()
+    log.write_text("an earlier attempt\n")
+    opened.submit(spec("a", **harness.fails_with("the solver diverged")))
+    assert opened.final("a").state is JobState.FAILED
+    assert log.read_text().startswith("an earlier attempt\n")
+    assert "the solver diverged" in log_tail(log, 1)
+
+
+def test_a_name_is_taken_until_the_end_of_its_job_was_told(opened, harness, spec, fifo):
+    job = spec("a", **harness.runs_until_canceled(fifo("started").path))
+    with pytest.raises(ValueError, match="'a' was submitted before"):
+        opened.submit(job, job)
+    handles = opened.submit(job)
+    with pytest.raises(ValueError, match="'a' was submitted before"):
+        opened.submit(spec("b", **harness.exits(0)), job)
+    opened.executor.cancel(handles["a"])
+    opened.final("a")
+    again = opened.submit(spec("a", **harness.exits(0)), spec("b", **harness.exits(0)))
+    opened.final("b")
+    assert again["a"] != handles["a"]
+
+
+def test_only_an_open_executor_takes_jobs_that_have_something_to_run(harness, spec, study):
+    executor: Executor = make(harness.recipe, "launcher.executor", on_change=lambda: None)
+    job = spec("a", **harness.exits(0))
+    with pytest.raises(ValueError, match="not open"):
+        executor.submit([job], study)
+    with executor, pytest.raises(ValueError, match="no c"):
+        executor.submit([spec("a")], study)
+    for use in (lambda: executor.submit([job], study), lambda: executor.find(study)):
+        with pytest.raises(ValueError, match="not open"):
+            use()
+
+
+def test_a_log_that_cannot_be_written_is_a_refusal(opened, harness, spec, tmp_path):
+    (tmp_path / "file").touch()
+    refused = spec("a", log=tmp_path / "file" / "a.log", **harness.exits(0))
+    assert list(opened.submit(refused, spec("b", **harness.exits(0)))) == ["b"]
+    final = opened.final("a")
+    assert (final.state, final.exit_code, final.retry) == (JobState.FAILED, None, False)
+    assert str(tmp_path / "file") in final.message
+    assert [update.state for update in opened.of("a")] == [JobState.FAILED]
+    assert opened.final("b").state is JobState.COMPLETED
+
+
+def test_another_executor_finds_what_runs_and_ends_it(opened, harness, spec, fifo, study):
+    started = fifo("started")
+    run = harness.runs_until_canceled(started.path)
+    handles = opened.submit(*(spec(name, **run) for name in "abc"))
+    other = opened.executor.submit([spec("d", **run)], "another study")
+    for name in "abcd":
+        opened.active(name)
+    with observed(harness.recipe, study) as another:
+        found = another.executor.find(study)
+        assert {job.name: job.handle for job in found} == handles
+        assert {job.state for job in found} == {JobState.ACTIVE}
+        assert another.executor.find(study) == found
+        another.executor.cancel(handles["a"])
+        assert another.final("a").state is JobState.CANCELED
+        opened.final("a")
+        assert sorted(job.name for job in another.executor.find(study)) == ["b", "c"]
+        assert not [update for name in "bcd" for update in another.of(name)]
+        opened.executor.cancel(handles["b"])
+        another.final("b")  # whatever ended it: it tells of what it found
+        with pytest.raises(ValueError, match="'c' was submitted before"):
+            another.submit(spec("c", **harness.exits(0)))
+    assert opened.final("c").state.is_final  # found, so closed with the others
+    assert [update.state for update in opened.of("d")] == [JobState.ACTIVE]
+    assert [job.handle for job in opened.executor.find("another study")] == [other["d"]]
+
+
+def test_a_handle_is_enough_to_cancel(opened, harness, spec, fifo, study):
+    handles = opened.submit(spec("a", **harness.runs_until_canceled(fifo("started").path)))
+    opened.active("a")
+    with observed(harness.recipe, study) as another:
+        another.executor.cancel(handles["a"])
+        assert opened.final("a").state.is_final
+        assert another.executor.poll() == ()
+
+
+# --- every executor of processes ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("harness", PROCESSES, indirect=True)
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV])
+def test_a_killed_job_fails_and_names_the_signal(opened, harness, spec, fifo, number):
+    started = fifo("started")
+    opened.submit(spec("a", **harness.runs_until_canceled(started.path)))
+    os.kill(int(started.receive()), number)
+    message = f"killed by {number.name}"
+    assert opened.final("a") == JobUpdate(name="a", state=JobState.FAILED, exit_code=None, message=message)
+
+
+@pytest.mark.parametrize("harness", PROCESSES, indirect=True)
+@pytest.mark.parametrize("command", ["no-such-solver", "./no-such-solver", "/no/such/solver"])
+def test_a_missing_command_is_a_refusal(opened, spec, command):
+    assert opened.submit(spec("a", command=(command,))) == {}
+    final = opened.final("a")
+    assert (final.state, final.retry) == (JobState.FAILED, False)
+    assert f"'{command}'" in final.message
+
+
+@pytest.mark.parametrize("harness", PROCESSES, indirect=True)
+def test_a_missing_directory_is_a_refusal(opened, spec, tmp_path):
+    assert opened.submit(spec("a", command=("true",), working_directory=tmp_path / "none")) == {}
+    final = opened.final("a")
+    assert (final.state, final.retry) == (JobState.FAILED, False)
+    assert str(tmp_path / "none") in final.message
+
+
+@pytest.mark.parametrize("harness", PROCESSES, indirect=True)
+def test_a_job_gets_its_environment_and_directory(opened, spec, tmp_path, monkeypatch):
+    monkeypatch.setenv("INHERITED", "kept")
+    job = spec("a", **shell('echo "$OMP_NUM_THREADS $INHERITED"; pwd -P'), environment={"OMP_NUM_THREADS": "1"})
+    opened.submit(job)
+    opened.final("a")
+    assert log_tail(job.log) == f"1 kept\n{tmp_path.resolve()}"
+
+
+@pytest.mark.parametrize("harness", PROCESSES, indirect=True)
+def test_a_job_that_ignores_sigterm_is_killed_after_the_grace(opened, spec, fifo):
+    started = fifo("started")
+    handles = opened.submit(spec("a", **shell(f"exec {deaf(started)}")))
     pid = int(started.receive())
-    local.executor.cancel("a")
-    assert local.final("a").state is JobState.CANCELED
+    opened.executor.cancel(handles["a"])
+    assert opened.final("a").state is JobState.CANCELED
     assert not is_alive(pid)
 
 
-def test_sigterm_gives_a_job_time_to_end_well(spec, fifo):
-    changed, started = threading.Event(), fifo("started")
-    text = f"trap 'echo saved; exit 0' TERM; echo > {started.path}; while :; do sleep 0.01; done"
-    job = spec("a", "sh", "-c", text)
-    with LocalExecutor(on_change=changed.set, grace_s=DEADLINE_S) as executor:
-        executor.submit(job)
+#: Submits a job and says its handle; then it is killed.
+MAKER = """
+import json, sys, threading
+from pathlib import Path
+from melissa_like.launcher.executors import JobSpec
+from melissa_like.plugins import make
+
+recipe, study, command, submitted = json.loads(sys.argv[1])
+job = JobSpec(name="a", command=tuple(command), log=Path("a.log"), working_directory=Path.cwd())
+with make(recipe, "launcher.executor", on_change=lambda: None) as executor:
+    Path(submitted).write_text(executor.submit([job], study)["a"])
+    threading.Event().wait(60)
+"""
+
+
+@contextmanager
+def maker_of(recipe: dict[str, Any], study: str, command: tuple[str, ...], submitted: Fifo) -> Iterator[Any]:
+    """Another process that submits; killed in the end, if it was not before."""
+    told = json.dumps([recipe, study, command, str(submitted.path)])
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen((sys.executable, "-c", MAKER, told), cwd=submitted.path.parent, env=environment) as maker:
+        try:
+            yield maker
+        finally:
+            maker.kill()
+
+
+@pytest.mark.parametrize("harness", PROCESSES, indirect=True)
+def test_what_a_dead_launcher_has_left_is_found_and_ended(harness, fifo, study):
+    submitted, started = fifo("submitted"), fifo("started")
+    command = harness.runs_until_canceled(started.path)["command"]
+    with maker_of(harness.recipe, study, command, submitted) as maker, ExitStack() as stack:
+        handle, main = submitted.receive(), int(started.receive())
+        has_ended = stack.enter_context(watched(main))
+        above = parent_of(main)
+        os.kill(above, signal.SIGSTOP)  # a guard of the LocalExecutor shall not see the end of the launcher yet
+        maker.kill()
+        maker.wait(DEADLINE_S)
+        with observed(harness.recipe, study) as fresh:
+            assert fresh.executor.find("another study") == ()
+            assert fresh.executor.find(study) == (FoundJob(name="a", handle=handle, state=JobState.ACTIVE),)
+            assert is_alive(main)
+            fresh.executor.cancel(handle)
+            os.kill(above, signal.SIGCONT)
+            assert fresh.final("a").state is JobState.CANCELED
+            assert not is_alive(main)
+            assert fresh.executor.find(study) == ()
+        assert has_ended()
+
+
+def test_jobs_in_a_spool_go_on_without_their_launcher(tmp_path, fifo, study):
+    """As batch jobs do: a fresh executor waits for them, and the exit code is known."""
+    submitted, started, go = fifo("submitted"), fifo("started"), fifo("go")
+    recipe = SpoolHarness(tmp_path).recipe
+    command = shell(f"echo $$ > {started.path}; read line < {go.path}; exit 5")["command"]
+    with maker_of(recipe, study, command, submitted) as maker:
         started.receive()
-        executor.cancel("a")
-        final = Observed(executor, changed).final("a")
+        submitted.receive()
+    assert maker.returncode == -signal.SIGKILL
+    with observed(recipe, study) as fresh:
+        assert [job.name for job in fresh.executor.find(study)] == ["a"]
+        go.send("go\n")
+        assert fresh.final("a").exit_code == 5
+
+
+# --- inline ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("no cells"), SystemExit("no cells")])
+def test_an_exception_fails_an_inline_job_and_its_traceback_is_in_the_log(spec, tmp_path, study, error):
+    def diverge(canceled: threading.Event) -> int:
+        raise error
+
+    with observed(InlineHarness(tmp_path).recipe, study) as inline:
+        job = spec("a", call=diverge)
+        inline.submit(job)
+        final = inline.final("a")
+    message = f"{type(error).__name__}: no cells"
+    assert final == JobUpdate(name="a", state=JobState.FAILED, exit_code=None, message=message)
+    assert "in diverge" in log_tail(job.log)
+    assert log_tail(job.log, 1) == message
+
+
+def test_close_names_the_inline_jobs_that_do_not_end(spec, study):
+    release = threading.Event()
+    with InlineExecutor(on_change=lambda: None) as executor:
+        executor.submit([spec("deaf", call=lambda canceled: int(not release.wait(DEADLINE_S)))], study)
+        with pytest.raises(DeadlineExceededError, match="job-deaf"):
+            executor.close(0.05)
+        release.set()
+
+
+# --- local ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_relative_command_starts_at_the_jobs_directory(local, spec, tmp_path):
+    (tmp_path / "solver").write_text("#!/bin/sh\nexit 4\n")
+    (tmp_path / "solver").chmod(0o755)
+    local.submit(spec("a", command=("./solver",)))
+    assert local.final("a").exit_code == 4
+
+
+def test_a_file_that_is_no_program_fails_and_says_so_in_the_log(local, spec, tmp_path):
+    (tmp_path / "solver").write_text("#!/no/such/interpreter\n")
+    (tmp_path / "solver").chmod(0o755)
+    job = spec("a", command=("./solver",))
+    local.submit(job)
+    assert local.final("a").exit_code == 127
+    assert "cannot execute './solver'" in log_tail(job.log)
+
+
+def test_sigterm_gives_a_job_time_to_end_well(spec, tmp_path, study, fifo):
+    started = fifo("started")
+    text = f"trap 'echo saved; exit 0' TERM; echo > {started.path}; while :; do sleep 0.01; done"
+    job = spec("a", **shell(text))
+    with observed({**LocalHarness(tmp_path).recipe, "grace_s": DEADLINE_S}, study) as local:
+        handles = local.submit(job)
+        started.receive()
+        local.executor.cancel(handles["a"])
+        final = local.final("a")
     assert final == JobUpdate(name="a", state=JobState.CANCELED, exit_code=0, message="canceled")
     assert "saved" in log_tail(job.log)
 
@@ -415,12 +589,12 @@ def test_nothing_of_a_job_is_left_at_its_final_update(local, spec, fifo, how):
     # A container may clear the environment, and with it the mark: the guard needs none.
     stray_command = deaf(stray_started) if how == "guard killed" else f"env -i {deaf(stray_started)}"
     text = f"{stray_command} & echo $$ > {started.path}; read line < {go.path}; {ending}"
-    local.executor.submit(spec("a", "sh", "-c", text))
+    handles = local.submit(spec("a", **shell(text)))
     main, stray = int(started.receive()), int(stray_started.receive())
     if how == "main process ends":
         go.send("go\n")
     elif how == "canceled":
-        local.executor.cancel("a")
+        local.executor.cancel(handles["a"])
     else:
         os.kill(main if how == "main process killed" else parent_of(main), signal.SIGKILL)
     final = local.final("a")
@@ -429,26 +603,27 @@ def test_nothing_of_a_job_is_left_at_its_final_update(local, spec, fifo, how):
     assert final.exit_code == (5 if how == "main process ends" else None)
 
 
-def test_close_kills_what_ignores_sigterm_when_its_time_is_over(spec, fifo):
+def test_close_kills_what_ignores_sigterm_when_its_time_is_over(spec, fifo, study):
     started = fifo("started")
     with LocalExecutor(on_change=lambda: None, grace_s=600) as executor:
-        executor.submit(spec("a", "sh", "-c", f"exec {deaf(started)}"))
+        executor.submit([spec("a", **shell(f"exec {deaf(started)}"))], study)
         pid = int(started.receive())
         executor.close(0.1)
         assert not is_alive(pid)
     assert [update.state for update in executor.poll()] == [JobState.ACTIVE, JobState.CANCELED]
 
 
-def test_close_frees_its_thread_and_descriptors(spec):
+def test_close_frees_its_thread_and_descriptors(spec, study):
     before = set(os.listdir("/proc/self/fd"))
     with LocalExecutor(on_change=lambda: None, grace_s=GRACE_S) as executor:
-        for name in "abc":
-            executor.submit(spec(name, "sleep", "60"))
+        executor.submit([spec(name, command=("sleep", "60")) for name in "abc"], study)
+        with LocalExecutor(on_change=lambda: None, grace_s=GRACE_S) as another:
+            assert len(another.find(study)) == 3
     assert set(os.listdir("/proc/self/fd")) == before
     assert "local-executor" not in [thread.name for thread in threading.enumerate()]
 
 
-def test_a_failure_of_the_watching_thread_surfaces(spec):
+def test_a_failure_of_the_watching_thread_surfaces(spec, study):
     refused = threading.Event()
 
     def on_change() -> None:
@@ -458,7 +633,7 @@ def test_a_failure_of_the_watching_thread_surfaces(spec):
 
     executor = LocalExecutor(on_change=on_change, grace_s=GRACE_S)
     executor.__enter__()
-    executor.submit(spec("a", "true"))
+    executor.submit([spec("a", command=("true",))], study)
     assert refused.wait(DEADLINE_S)
     with pytest.raises(ZeroDivisionError, match="the loop is broken"):
         executor.close(DEADLINE_S)
@@ -474,7 +649,7 @@ from melissa_like.launcher.executors import JobSpec, LocalExecutor
 job = JobSpec(name="a", command=("sh", "-c", sys.argv[1]), log=Path("a.log"), working_directory=Path.cwd())
 with LocalExecutor(on_change=lambda: None, grace_s=0.3) as executor:
     # From a thread that ends at once: the job must not die with it.
-    thread = threading.Thread(target=executor.submit, args=(job,))
+    thread = threading.Thread(target=executor.submit, args=([job], "study"))
     thread.start()
     thread.join(60)
     Path(sys.argv[2]).write_text("submitted")
@@ -509,6 +684,29 @@ def test_a_command_ends_with_its_guard_when_the_launcher_has_gone_too(tmp_path, 
         os.kill(guard, signal.SIGSTOP)  # it shall not see the end of the launcher
         launcher.kill()
         os.kill(guard, signal.SIGKILL)
+        assert has_ended()
+
+
+def test_what_is_left_of_a_job_whose_guard_and_launcher_were_killed_is_found_and_ended(tmp_path, fifo, study):
+    """It ignored the SIGTERM that came with the guard's end, so nothing else would ever end it."""
+    recipe, submitted, started = LocalHarness(tmp_path).recipe, fifo("submitted"), fifo("started")
+    command = ("sh", "-c", f"exec {deaf(started)}")
+    with maker_of(recipe, study, command, submitted) as maker, ExitStack() as stack:
+        handle, main = submitted.receive(), int(started.receive())
+        has_ended = stack.enter_context(watched(main))
+        guard = parent_of(main)
+        guard_has_ended = stack.enter_context(watched(guard))
+        os.kill(guard, signal.SIGSTOP)  # it shall not see the end of the launcher
+        maker.kill()
+        maker.wait(DEADLINE_S)
+        os.kill(guard, signal.SIGKILL)
+        assert guard_has_ended()
+        with observed(recipe, study) as fresh:
+            (found,) = fresh.executor.find(study)
+            assert (found.name, found.handle != handle) == ("a", True)
+            fresh.executor.cancel(handle)  # the guard's: it names nothing any more
+            fresh.executor.cancel(found.handle)
+            assert fresh.final("a").state is JobState.CANCELED
         assert has_ended()
 
 

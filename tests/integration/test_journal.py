@@ -17,7 +17,7 @@ from tests.integration.studies import Ran, marked, melissa_like
 def assert_replays(ran: Ran) -> None:
     """Handle the journal's events at their times, and compare commands and counts with what was live."""
     composed: Any = OmegaConf.load(ran.run_dir / "config.yaml")
-    config, _, source = prepare(composed)
+    config, source = prepare(composed)
     state = initial_state(config, source)
     for entry in read_journal(ran.run_dir):
         commands = state.handle(entry.event, entry.at_s)

@@ -143,7 +143,7 @@ def test_a_solver_in_a_thread_ends_between_two_steps_once_the_study_has_ended(tm
 
 
 def test_what_cannot_be_ended_does_not_take_the_report_with_it(tmp_path: Path) -> None:
-    overrides = [*marked(), "launcher=inline", "launcher.backend._target_=tests.plugins.backends.StubbornBackend"]
+    overrides = [*marked(), "launcher=inline", "launcher.executor._target_=tests.plugins.executors.StubbornExecutor"]
     ran = melissa_like(tmp_path / "study", *overrides)
     assert ran.code == 2
     assert "the thread job-stubborn still runs" in ran.err

@@ -29,6 +29,7 @@ from melissa_like.launcher.executors import (
 )
 
 NUM_RANKS = 2
+STUDY = uuid.uuid4().hex
 DEADLINE_S = 30.0
 GRACE_S = 0.5
 START = launch_command(DEFAULT_LAUNCH, NUM_RANKS, [sys.executable, "-I", "-S", "-c"])
@@ -92,6 +93,7 @@ def spec(tmp_path: Path, ranks: Ranks) -> Callable[[str], JobSpec]:
         log=tmp_path / "a.log",
         working_directory=tmp_path,
         num_ranks=NUM_RANKS,
+        num_processes=NUM_RANKS,
     )
 
 
@@ -109,9 +111,9 @@ def final(executor: LocalExecutor, changed: threading.Event) -> JobUpdate:
 def test_a_canceled_job_leaves_no_rank(ranks, spec, program):
     changed = threading.Event()
     with LocalExecutor(on_change=changed.set, grace_s=GRACE_S) as executor:
-        executor.submit(spec(program))
+        handles = executor.submit([spec(program)], STUDY)
         ranks.wait_for_start()
-        executor.cancel("a")
+        executor.cancel(handles["a"])
         assert final(executor, changed).state is JobState.CANCELED
         assert ranks.alive() == {}
 
@@ -120,7 +122,7 @@ def test_a_canceled_job_leaves_no_rank(ranks, spec, program):
 def test_a_killed_process_above_the_ranks_leaves_no_rank(ranks, spec, victim):
     changed = threading.Event()
     with LocalExecutor(on_change=changed.set, grace_s=GRACE_S) as executor:
-        executor.submit(spec(DEAF))
+        executor.submit([spec(DEAF)], STUDY)
         ranks.wait_for_start()
         mpiexec = next(pid for pid, words in ranks.alive().items() if words.startswith(START[0]))
         guard = int(Path(f"/proc/{mpiexec}/stat").read_text().rpartition(")")[2].split()[1])
@@ -133,7 +135,7 @@ def test_a_crashed_rank_fails_the_job(ranks, spec):
     changed = threading.Event()
     job = spec(CRASHING)
     with LocalExecutor(on_change=changed.set, grace_s=GRACE_S) as executor:
-        executor.submit(job)
+        executor.submit([job], STUDY)
         update = final(executor, changed)
         assert (update.state, update.exit_code) == (JobState.FAILED, signal.SIGKILL.value), log_tail(job.log)
         assert ranks.alive() == {}
@@ -145,7 +147,8 @@ from pathlib import Path
 from melissa_like.launcher.executors import JobSpec, LocalExecutor
 
 with LocalExecutor(on_change=lambda: None, grace_s=0.5) as executor:
-    executor.submit(JobSpec(name="a", command=tuple(sys.argv[1:]), log=Path("a.log"), working_directory=Path.cwd()))
+    job = JobSpec(name="a", command=tuple(sys.argv[1:]), log=Path("a.log"), working_directory=Path.cwd())
+    executor.submit([job], "study")
     threading.Event().wait(60)
 """
 

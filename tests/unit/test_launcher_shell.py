@@ -1,5 +1,6 @@
 """The launcher's loop over memory instead of sockets."""
 
+import threading
 from pathlib import Path
 
 from melissa_like.config import Config, FieldConfig, LauncherConfig, SolverConfig
@@ -23,6 +24,10 @@ SETTINGS = StudySettings(
 )
 
 
+def until_canceled(canceled: threading.Event) -> int:
+    return 0 if canceled.wait(10.0) else 1
+
+
 def new_state() -> StudyState:
     return StudyState(SETTINGS, lambda simulation: {"a": 0.0})
 
@@ -42,7 +47,7 @@ def test_a_clock_that_runs_out_without_a_command_is_in_the_journal(tmp_path: Pat
         client.send(link.post(message, 0.0))
 
     def spec(name: str) -> JobSpec:
-        return JobSpec(name=name, command=(), log=tmp_path / f"{name}.log", working_directory=tmp_path)
+        return JobSpec(name=name, call=until_canceled, log=tmp_path / f"{name}.log", working_directory=tmp_path)
 
     def look() -> None:
         if state.simulations[0].attempt == 1 and state.simulations[0].state is SimulationState.WAITING:
@@ -50,7 +55,7 @@ def test_a_clock_that_runs_out_without_a_command_is_in_the_journal(tmp_path: Pat
 
     with (
         Journal(tmp_path) as journal,
-        InlineExecutor(lambda spec, canceled: 0 if canceled.wait(10.0) else 1, on_change=socket.wake) as executor,
+        InlineExecutor(on_change=socket.wake) as executor,
     ):
         shell = Shell(
             config=CONFIG,
@@ -58,6 +63,7 @@ def test_a_clock_that_runs_out_without_a_command_is_in_the_journal(tmp_path: Pat
             journal=journal,
             peers=Peers(socket, IDENTITY),
             executor=executor,
+            study="study",
             solver_spec=spec,
             server_spec=lambda rank: spec(f"server-{rank}"),
             log=lambda name: tmp_path / f"{name}.log",

@@ -1,5 +1,6 @@
 """A foreign client may say anything; the study ends with a sentence, not with a traceback."""
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,10 @@ from melissa_like.study import Journal, StudySettings, StudyState
 from melissa_like.transport.memory import MemoryTransport
 
 IDENTITY = StudyIdentity(study=b"s" * 16, secret=b"t" * 16)
+
+
+def until_canceled(canceled: threading.Event) -> int:
+    return 0 if canceled.wait(10.0) else 1
 
 
 def goodbye(**changes: Any) -> say.Goodbye:
@@ -77,11 +82,11 @@ def test_a_breach_ends_the_study_with_a_sentence(tmp_path: Path, message: say.Co
     client = transport.control_client(socket.endpoint, b"job-0001/0")
 
     def spec(name: str) -> JobSpec:
-        return JobSpec(name=name, command=(), log=tmp_path / f"{name}.log", working_directory=tmp_path)
+        return JobSpec(name=name, call=until_canceled, log=tmp_path / f"{name}.log", working_directory=tmp_path)
 
     with (
         Journal(tmp_path) as journal,
-        InlineExecutor(lambda spec, canceled: 0 if canceled.wait(10.0) else 1, on_change=socket.wake) as executor,
+        InlineExecutor(on_change=socket.wake) as executor,
     ):
         client.send(Link(IDENTITY).post(message, 0.0))
         Shell(
@@ -90,6 +95,7 @@ def test_a_breach_ends_the_study_with_a_sentence(tmp_path: Path, message: say.Co
             journal=journal,
             peers=Peers(socket, IDENTITY),
             executor=executor,
+            study="study",
             solver_spec=spec,
             server_spec=lambda rank: spec(f"server-{rank}"),
             log=lambda name: tmp_path / f"{name}.log",

@@ -1,0 +1,216 @@
+"""What is started: server ranks and solver jobs, as `JobSpec`s; where, is the executor's business.
+
+An executor with `in_process` gets functions that talk over the memory of this process, every other one command lines
+of processes that talk over sockets.
+"""
+
+import os
+import shutil
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from melissa_like.client.runner import read_solver_call, run_plugin
+from melissa_like.client.session import JOB_VARIABLE, RUN_DIR_VARIABLE, Client
+from melissa_like.config import Config, SolverConfig
+from melissa_like.errors import ConfigurationError, StudyStoppedError
+from melissa_like.launcher.executors import JobSpec, launch_command, search_path
+from melissa_like.launcher.rundir import log_path
+from melissa_like.protocol import read_connection
+from melissa_like.transport import Transport
+
+__all__ = ["Commands", "ProcessCommands", "ThreadCommands", "check_commands", "commands_for"]
+
+_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+
+
+class Commands(Protocol):
+    """What a study starts."""
+
+    def server_spec(self, rank: int) -> JobSpec:
+        """A server rank."""
+        ...
+
+    def solver_spec(self, job: str) -> JobSpec:
+        """A solver job, by its name."""
+        ...
+
+
+def commands_for(config: Config, run_dir: Path, *, in_process: bool, transport: Transport) -> Commands:
+    """What a study starts: functions of this process, which talk over `transport`, or processes, which do not."""
+    if in_process:
+        return ThreadCommands(run_dir=run_dir, transport=transport)
+    return ProcessCommands(
+        run_dir=run_dir,
+        solver=config.solver,
+        host=config.transport.host,
+        num_server_ranks=config.launcher.num_server_ranks,
+        num_threads=config.training.num_threads,
+    )
+
+
+def check_commands(solver: SolverConfig, num_server_ranks: int, *, in_process: bool) -> None:
+    """Refuse what cannot be started.
+
+    Raises:
+        ConfigurationError: a program does not exist, or one process cannot hold the study.
+    """
+    if not in_process:
+        command = _solver_command(solver)
+        _require_program(command[0], "solver.launch" if solver.launch.strip() else "solver.command")
+        if solver.command:
+            _require_program(solver.command[0], "solver.command")
+    elif num_server_ranks != 1 or solver.num_ranks != 1 or not solver.solve:
+        raise ConfigurationError(
+            "launcher=inline runs everything in one process: it needs launcher.num_server_ranks=1 (received "
+            f"{num_server_ranks}), solver.num_ranks=1 (received {solver.num_ranks}) and a generator plug-in under "
+            "solver.solve"
+        )
+
+
+@dataclass(slots=True, kw_only=True)
+class ProcessCommands:
+    """Processes that find the launcher by the connection file in the run directory.
+
+    Attributes:
+        host: where server ranks meet one another.
+        num_threads: torch threads per server rank.
+    """
+
+    run_dir: Path
+    solver: SolverConfig
+    host: str
+    num_server_ranks: int
+    num_threads: int
+    _rendezvous_port: int | None = field(default=None, init=False)
+
+    def server_spec(self, rank: int) -> JobSpec:
+        """One process per server rank, which find one another by the env:// rendezvous on a fresh port."""
+        if self._rendezvous_port is None:
+            self._rendezvous_port = _free_port(self.host)
+        return JobSpec(
+            name=f"server-{rank}",
+            command=(sys.executable, "-m", "melissa_like.server", str(self.run_dir)),
+            environment={
+                **_paths(),
+                "OMP_NUM_THREADS": str(self.num_threads),
+                "RANK": str(rank),
+                "LOCAL_RANK": str(rank),
+                "WORLD_SIZE": str(self.num_server_ranks),
+                "MASTER_ADDR": self.host,
+                "MASTER_PORT": str(self._rendezvous_port),
+            },
+            log=log_path(self.run_dir, f"server-{rank}"),
+            working_directory=Path.cwd(),
+            num_ranks=0,
+        )
+
+    def solver_spec(self, job: str) -> JobSpec:
+        """`mpiexec` with the plug-in's runner, or the solver's own program."""
+        return JobSpec(
+            name=job,
+            command=_solver_command(self.solver),
+            environment={
+                **_ONE_THREAD,
+                **_paths(),
+                **self.solver.environment,
+                RUN_DIR_VARIABLE: str(self.run_dir),
+                JOB_VARIABLE: job,
+            },
+            log=log_path(self.run_dir, job),
+            working_directory=Path.cwd(),
+            num_ranks=self.solver.num_ranks,
+            num_processes=self.solver.num_ranks,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThreadCommands:
+    """Functions of this process: one server rank, and plug-ins of one rank."""
+
+    run_dir: Path
+    transport: Transport
+
+    def server_spec(self, rank: int) -> JobSpec:
+        """The server rank; torch is imported when it starts."""
+
+        def serve(canceled: threading.Event) -> int:
+            from melissa_like.server.rank import run_server_rank
+
+            return run_server_rank(self.run_dir, rank=rank, transport=self.transport)
+
+        return self._spec(f"server-{rank}", serve, num_ranks=0)
+
+    def solver_spec(self, job: str) -> JobSpec:
+        """The plug-in's runner."""
+
+        def solve(canceled: threading.Event) -> int:
+            call = read_solver_call(self.run_dir)
+            client = Client(None, transport=self.transport, connection=read_connection(self.run_dir), job=job)
+            try:
+                run_plugin(_cancelable(call.resolve(), canceled), call.options, client, None)
+            except StudyStoppedError:
+                return 3
+            return 0
+
+        return self._spec(job, solve, num_ranks=1)
+
+    def _spec(self, name: str, call: Callable[[threading.Event], int], *, num_ranks: int) -> JobSpec:
+        return JobSpec(
+            name=name,
+            call=call,
+            log=log_path(self.run_dir, name),
+            working_directory=Path.cwd(),
+            num_ranks=num_ranks,
+        )
+
+
+def _cancelable(solve: Callable[..., Iterable[Any]], canceled: threading.Event) -> Callable[..., Iterable[Any]]:
+    """The plug-in, ended between two of its steps once its job is canceled: a thread cannot be killed."""
+
+    def steps(yielded: Iterable[Any]) -> Iterator[Any]:
+        for item in yielded:
+            if canceled.is_set():
+                raise StudyStoppedError("the job was canceled")
+            yield item
+
+    def cancelable(*arguments: Any, **options: Any) -> Iterable[Any]:
+        yielded = solve(*arguments, **options)
+        return steps(yielded) if isinstance(yielded, Iterable) else yielded  # else the runner says what is wrong
+
+    return cancelable
+
+
+def _solver_command(solver: SolverConfig) -> tuple[str, ...]:
+    """The command of one job: the plug-in's runner or the solver's own program, under its MPI starter."""
+    if solver.command:
+        program = tuple(solver.command)
+    elif solver.launch.strip():
+        program = (sys.executable, "-m", "mpi4py", "-m", "melissa_like.client", "--mpi")
+    else:
+        program = (sys.executable, "-m", "melissa_like.client")
+    return launch_command(solver.launch, solver.num_ranks, program)
+
+
+def _paths() -> dict[str, str]:
+    """Programs of this environment and modules of the folder where the launcher was started are found by its jobs."""
+    modules = os.pathsep.join(part for part in (os.getcwd(), os.environ.get("PYTHONPATH")) if part)
+    return {"PATH": search_path(), "PYTHONPATH": modules}
+
+
+def _require_program(program: str, key: str) -> None:
+    if shutil.which(program, path=search_path()) is None:
+        raise ConfigurationError(
+            f"{key} starts {program!r}, which is neither on PATH nor an executable file: install it, or write the full "
+            "path"
+        )
+
+
+def _free_port(host: str) -> int:
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
