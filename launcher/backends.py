@@ -28,7 +28,7 @@ from melissa_like.launcher.executors import (
 from melissa_like.launcher.rundir import log_path
 from melissa_like.protocol import read_connection
 from melissa_like.transport import Transport
-from melissa_like.transport.memory import MemoryTransport
+from melissa_like.transport.in_memory import MemoryTransport
 from melissa_like.transport.zmq_transport import ZmqTransport
 
 __all__ = ["Backend", "InlineBackend", "LocalBackend"]

@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 
 from melissa_like.assembly.inspection import Inspection, refusal_of
-from melissa_like.assembly.partial import PartialSample, Place, Placement
+from melissa_like.assembly.partial import BoxPlace, PartialSample, Placement
 from melissa_like.assembly.parts import Completed, Reason, Refusal, Reservation
 from melissa_like.assembly.progress import CompletedSteps
 from melissa_like.protocol.wire import FIXED_NBYTES, Header, encode, split_moment
@@ -38,7 +38,7 @@ class _AcceptedPart(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     number: int
     simulation: _Simulation
     attempt: int
-    place: Place
+    place: BoxPlace
 
 
 class Assembler:

@@ -21,7 +21,7 @@ are not seen, and a `state_dict` counts it as not made.
 Any thread may call. Never imported here: zmq, hydra, the transport, the study.
 """
 
-from melissa_like.buffer.memory import BatchMemory
+from melissa_like.buffer.batch_memory import BatchMemory
 from melissa_like.buffer.occupancy import Draw, Offer, Population
 from melissa_like.buffer.recipes import fifo, firo, reservoir
 from melissa_like.buffer.sample_buffer import BufferClosedError, Reservation, SampleBuffer

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from melissa_like.buffer.memory import BatchMemory
+from melissa_like.buffer.batch_memory import BatchMemory
 from melissa_like.buffer.occupancy import Draw, Occupancy, Offer, Population
 from melissa_like.buffer.policies import Evictor, Gate, Selector
 from melissa_like.buffer.storage import SampleFields, Storage

@@ -27,7 +27,7 @@ from melissa_like.server.build import (
     make_trainer,
     pick_device,
 )
-from melissa_like.server.memory import keep_freed_memory
+from melissa_like.server.freed_memory import keep_freed_memory
 from melissa_like.server.reception import Reception
 from melissa_like.server.stream import Stream
 from melissa_like.server.telemetry import Telemetry

@@ -19,7 +19,7 @@ from melissa_like.protocol.control import ServerHello
 from melissa_like.records import Layout, Purpose, Routing, SampleKey
 from melissa_like.server.receiver import Receiver
 from melissa_like.server.reporter import Orders, Reporter
-from melissa_like.transport.memory import MemoryTransport
+from melissa_like.transport.in_memory import MemoryTransport
 from melissa_like.transport.zmq_transport import ZmqTransport
 from tests.benchmarks.measure import Row, interleave, print_rows, rate_of, ratio, shown
 from tests.benchmarks.producers import DEADLINE_S, IDENTITY, NUM_PRODUCERS, layout_of, producers, start, volume

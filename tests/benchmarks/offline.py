@@ -33,7 +33,7 @@ from melissa_like.loading import Batch, SoloCollective, Turn
 from melissa_like.records import SampleKey
 from melissa_like.sampling import ParameterSource
 from melissa_like.server.build import make_loss, make_surrogate, make_trainer
-from melissa_like.server.memory import keep_freed_memory
+from melissa_like.server.freed_memory import keep_freed_memory
 from melissa_like.solvers.heat2d import solve
 from melissa_like.training import ValidationReport, ValidationSet
 from tests.benchmarks.measure import Row, print_rows

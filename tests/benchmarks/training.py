@@ -16,7 +16,7 @@ from melissa_like.config import Config, as_config, layout_of
 from melissa_like.loading import Loader, LocalState, SoloCollective
 from melissa_like.records import SampleKey
 from melissa_like.server.build import make_buffer, make_loss, make_surrogate, make_terms, make_trainer
-from melissa_like.server.memory import keep_freed_memory
+from melissa_like.server.freed_memory import keep_freed_memory
 from melissa_like.training import TrainingSummary, ValidationSet
 from tests.benchmarks.measure import Row, interleave, print_rows, ratio, shown
 from tests.benchmarks.producers import DEADLINE_S

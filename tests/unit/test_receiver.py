@@ -14,7 +14,7 @@ from melissa_like.protocol.wire import OPEN_FIELD, Header, Kind, encode
 from melissa_like.records import Box, FieldSpec, Layout, Purpose, Routing, StudyIdentity
 from melissa_like.server.receiver import Arrival, Receiver, Rejection
 from melissa_like.transport import PartSender
-from melissa_like.transport.memory import MemoryTransport
+from melissa_like.transport.in_memory import MemoryTransport
 
 DEADLINE_S = 20.0
 LAYOUT = Layout(fields=(FieldSpec(name="u", shape=(4,)),), parameters=("a",))

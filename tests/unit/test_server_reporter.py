@@ -14,7 +14,7 @@ from melissa_like.protocol.link import Link
 from melissa_like.records import StudyIdentity
 from melissa_like.server.receiver import Arrival, Rejection
 from melissa_like.server.reporter import Orders, Reporter
-from melissa_like.transport.memory import MemoryTransport
+from melissa_like.transport.in_memory import MemoryTransport
 
 IDENTITY = StudyIdentity(study=b"s" * 16, secret=b"x" * 16)
 DEADLINE_S = 10.0
