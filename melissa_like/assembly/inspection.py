@@ -1,7 +1,7 @@
 """What a header alone tells: whether it belongs to this study and rank, and whether its box fits the declaration."""
 
 from melissa_like.assembly.partial import BoxPlace, place_of
-from melissa_like.assembly.parts import Reason, Refusal
+from melissa_like.assembly.refusals import Reason, Refusal
 from melissa_like.protocol.wire import Header
 from melissa_like.records import STORAGE_DTYPES, Box, Layout, Routing, StudyIdentity, owner_of
 

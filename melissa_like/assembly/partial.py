@@ -6,7 +6,6 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from melissa_like.assembly.parts import Reservation
 from melissa_like.records import Box, Layout
 
 __all__ = ["BoxPlace", "PartialSample", "Placement", "as_bytes", "place_of"]
@@ -65,22 +64,22 @@ class PartialSample:
     decomposition that an earlier sample has proven to be disjoint are only looked up.
 
     Args:
-        reservation: where it is assembled.
+        fields: where it is assembled, an array per field.
         size: elements of all its fields.
         proven: numbers of places known to be disjoint.
         time: physical time of the step.
     """
 
-    __slots__ = ("_foreign", "_memory", "_missing", "_proven", "arrived", "reservation", "time")
+    __slots__ = ("_foreign", "_memory", "_missing", "_proven", "arrived", "fields", "time")
 
-    def __init__(self, reservation: Reservation, size: int, proven: frozenset[int], *, time: float) -> None:
-        self.reservation = reservation
+    def __init__(self, fields: tuple[npt.NDArray[Any], ...], size: int, proven: frozenset[int], *, time: float) -> None:
+        self.fields = fields
         self.time = time
         self.arrived: dict[int, BoxPlace] = {}
         self._foreign: list[BoxPlace] = []
         self._proven = proven
         self._missing = size
-        self._memory = [as_bytes(values) for values in reservation.fields]
+        self._memory = [as_bytes(values) for values in fields]
 
     def conflict(self, place: BoxPlace) -> Box | None:
         """An arrived box that shares an element with this one."""
@@ -95,7 +94,7 @@ class PartialSample:
     def memory_of(self, place: BoxPlace) -> memoryview | npt.NDArray[Any]:
         """The sample's own memory for a box: its bytes if it is one stretch of them, otherwise a view."""
         if place.stretch is None:
-            return self.reservation.fields[place.field_id][place.slices]
+            return self.fields[place.field_id][place.slices]
         return self._memory[place.field_id][place.stretch]
 
     def add(self, place: BoxPlace) -> bool:

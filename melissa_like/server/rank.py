@@ -70,7 +70,7 @@ def run_server_rank(run_dir: Path, *, rank: int, transport: Transport) -> int:
             run_dir=run_dir,
             rank=rank,
             transport=transport,
-            sinks={Purpose.TRAINING: buffer, Purpose.VALIDATION: validation},
+            consumers={Purpose.TRAINING: buffer, Purpose.VALIDATION: validation},
             measure=telemetry.measure,
             reporting_sinks=sinks,
             device=str(device),
