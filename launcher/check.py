@@ -26,11 +26,11 @@ from melissa_like.launcher.commands import Commands, commands_for
 from melissa_like.launcher.executors import Executor, FoundJob, InlineExecutor, JobSpec, JobUpdate
 from melissa_like.launcher.run import Launch, make_executor, prepare
 from melissa_like.launcher.rundir import log_path
-from melissa_like.records import FieldSpec, FloatArray, Purpose, SampleKey
+from melissa_like.records import FieldSpec, FloatArray, Purpose, Sample, SampleKey
 from melissa_like.server.reception import Reception
 from melissa_like.transport import Transport
 
-__all__ = ["CheckingSink", "check_solver"]
+__all__ = ["CheckingConsumer", "check_solver"]
 
 _CHECK_WAIT_S = 0.05
 _INTERRUPTED = 130
@@ -47,7 +47,7 @@ class _FieldFindings:
 
 
 @dataclass(slots=True)
-class CheckingSink:
+class CheckingConsumer:
     """Takes complete samples and measures them."""
 
     fields: tuple[FieldSpec, ...]
@@ -56,25 +56,32 @@ class CheckingSink:
     times: list[float] = field(default_factory=list)
     arrived_at: list[float] = field(default_factory=list)
     parameters: FloatArray | None = None
+    _reserved: dict[SampleKey, tuple[npt.NDArray[Any], ...]] = field(default_factory=dict)
 
-    def reserve(self) -> "_Arrays":
-        """Fresh arrays: a check is small."""
-        return _Arrays(tuple(np.empty(f.shape, dtype=f.numpy_dtype) for f in self.fields))
+    def reserve(self, simulation: int, attempt: int, step: int) -> tuple[npt.NDArray[Any], ...]:
+        """Fresh arrays, the same for a newer attempt: a check is small."""
+        key = SampleKey(simulation, step)
+        if key not in self._reserved:
+            self._reserved[key] = tuple(np.empty(f.shape, dtype=f.numpy_dtype) for f in self.fields)
+        return self._reserved[key]
 
-    def abandon(self, reservation: Any) -> None:
-        """Nothing to give back."""
-
-    def commit(
-        self, reservation: Any, *, key: SampleKey, time: float, parameters: FloatArray, timeout_s: float
-    ) -> bool:
-        """Measure the sample."""
+    def take(self, sample: Sample, timeout_s: float) -> tuple[SampleKey, ...]:
+        """Measure the sample, and drop it."""
+        self._reserved.pop(sample.key, None)
         self._note_arrival()
-        self.steps.append(key.step)
-        self.times.append(time)
-        self.parameters = parameters
-        for spec, values in zip(self.fields, reservation.fields, strict=True):
-            self._measure(spec, values, key.step)
-        return True
+        self.steps.append(sample.key.step)
+        self.times.append(sample.time)
+        self.parameters = sample.parameters
+        for spec, values in zip(self.fields, sample.fields, strict=True):
+            self._measure(spec, values, sample.key.step)
+        return (sample.key,)
+
+    def forget(self, simulation: int) -> None:
+        """The check is of one simulation: nothing is left."""
+        self._reserved.clear()
+
+    def close(self) -> None:
+        """Nobody waits here."""
 
     def _note_arrival(self) -> None:
         self.arrived_at.append(time.monotonic())
@@ -89,11 +96,6 @@ class CheckingSink:
         if finite.any():
             found.low = min(found.low, float(values[finite].min()))
             found.high = max(found.high, float(values[finite].max()))
-
-
-@dataclass(frozen=True, slots=True)
-class _Arrays:
-    fields: tuple[npt.NDArray[Any], ...]
 
 
 class _TwoPlaces:
@@ -170,7 +172,7 @@ def check_solver(composed: DictConfig) -> int:
     composed.launcher.max_failed_fraction = 0.0
     composed.buffer.watermark = None
     config, source = prepare(composed)
-    sink = CheckingSink(layout_of(config.solver).fields)
+    consumer = CheckingConsumer(layout_of(config.solver).fields)
     with TemporaryDirectory(prefix="melissa-like-check-") as folder, ExitStack() as stack:
         run_dir = Path(folder)
         started_at = time.monotonic()
@@ -181,7 +183,7 @@ def check_solver(composed: DictConfig) -> int:
         def commands(in_process: bool, transport: Transport) -> Commands:
             return _CheckCommands(
                 jobs=commands_for(config, run_dir, in_process=in_process, transport=transport),
-                serve=lambda canceled: _receive(config, run_dir, transport, sink, canceled),
+                serve=lambda canceled: _receive(config, run_dir, transport, consumer, canceled),
                 run_dir=run_dir,
             )
 
@@ -199,10 +201,12 @@ def check_solver(composed: DictConfig) -> int:
         if launch.state.outcome == "stopped":
             sys.stderr.write(f"melissa-like check: {launch.state.reason}\n")
             return _INTERRUPTED
-        return _print_findings(config, sink, launch.state.outcome == "completed", launch.state.reason, started_at)
+        return _print_findings(config, consumer, launch.state.outcome == "completed", launch.state.reason, started_at)
 
 
-def _receive(config: Config, run_dir: Path, transport: Transport, sink: CheckingSink, canceled: threading.Event) -> int:
+def _receive(
+    config: Config, run_dir: Path, transport: Transport, consumer: CheckingConsumer, canceled: threading.Event
+) -> int:
     """A server rank that measures instead of training."""
     over = threading.Event()
     errors: list[BaseException] = []
@@ -216,7 +220,7 @@ def _receive(config: Config, run_dir: Path, transport: Transport, sink: Checking
         run_dir=run_dir,
         rank=0,
         transport=transport,
-        sinks={Purpose.TRAINING: sink, Purpose.VALIDATION: sink},
+        consumers={Purpose.TRAINING: consumer, Purpose.VALIDATION: consumer},
         measure=dict,
         reporting_sinks=(),
         device="none",
@@ -232,13 +236,13 @@ def _receive(config: Config, run_dir: Path, transport: Transport, sink: Checking
     return 0
 
 
-def _print_findings(config: Config, sink: CheckingSink, completed: bool, reason: str, started_at: float) -> int:
+def _print_findings(config: Config, consumer: CheckingConsumer, completed: bool, reason: str, started_at: float) -> int:
     console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else 120)
     table = Table(title=f"solver {config.solver.name}: one simulation on {config.solver.num_ranks} ranks")
     for title in ("field", "shape", "dtype", "lowest", "highest", "not finite"):
         table.add_column(title)
-    for spec in sink.fields:
-        found = sink.findings.get(spec.name, _FieldFindings())
+    for spec in consumer.fields:
+        found = consumer.findings.get(spec.name, _FieldFindings())
         table.add_row(
             spec.name,
             "×".join(str(n) for n in spec.shape),
@@ -248,10 +252,10 @@ def _print_findings(config: Config, sink: CheckingSink, completed: bool, reason:
             "none" if not found.not_finite else f"{found.not_finite}, first at step {found.first_bad_step}",
         )
     console.print(table)
-    console.print(f"parameters: {_parameters(config, sink)}", highlight=False)
-    console.print(f"time steps: {_steps(sink)}", highlight=False)
-    console.print(f"first step after {_first(sink, started_at)}, then {_pace(sink)} per step", highlight=False)
-    bad = any(found.not_finite for found in sink.findings.values())
+    console.print(f"parameters: {_parameters(config, consumer)}", highlight=False)
+    console.print(f"time steps: {_steps(consumer)}", highlight=False)
+    console.print(f"first step after {_first(consumer, started_at)}, then {_pace(consumer)} per step", highlight=False)
+    bad = any(found.not_finite for found in consumer.findings.values())
     if not completed:
         sys.stderr.write(f"melissa-like check: the solver does not keep its contract: {reason}\n")
     elif bad:
@@ -261,26 +265,26 @@ def _print_findings(config: Config, sink: CheckingSink, completed: bool, reason:
     return 0 if completed and not bad else 1
 
 
-def _parameters(config: Config, sink: CheckingSink) -> str:
-    if sink.parameters is None:
+def _parameters(config: Config, consumer: CheckingConsumer) -> str:
+    if consumer.parameters is None:
         return "none arrived"
-    pairs = zip(config.solver.parameters, sink.parameters, strict=True)
+    pairs = zip(config.solver.parameters, consumer.parameters, strict=True)
     return ", ".join(f"{name} = {value:.6g}" for name, value in pairs)
 
 
-def _steps(sink: CheckingSink) -> str:
-    if not sink.steps:
+def _steps(consumer: CheckingConsumer) -> str:
+    if not consumer.steps:
         return "none arrived"
-    physical = [t for t in sink.times if math.isfinite(t)]
+    physical = [t for t in consumer.times if math.isfinite(t)]
     span = f", physical time {min(physical):g} to {max(physical):g}" if physical else ", no physical time given"
-    return f"{len(sink.steps)}, numbered {min(sink.steps)} to {max(sink.steps)}{span}"
+    return f"{len(consumer.steps)}, numbered {min(consumer.steps)} to {max(consumer.steps)}{span}"
 
 
-def _first(sink: CheckingSink, started_at: float) -> str:
-    return f"{sink.arrived_at[0] - started_at:.2f} s" if sink.arrived_at else "–"
+def _first(consumer: CheckingConsumer, started_at: float) -> str:
+    return f"{consumer.arrived_at[0] - started_at:.2f} s" if consumer.arrived_at else "–"
 
 
-def _pace(sink: CheckingSink) -> str:
-    if len(sink.arrived_at) < 2:
+def _pace(consumer: CheckingConsumer) -> str:
+    if len(consumer.arrived_at) < 2:
         return "–"
-    return f"{1e3 * float(np.median(np.diff(sink.arrived_at))):.2f} ms"
+    return f"{1e3 * float(np.median(np.diff(consumer.arrived_at))):.2f} ms"

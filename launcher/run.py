@@ -31,7 +31,7 @@ from melissa_like.protocol import Connection, write_connection
 from melissa_like.sampling import ParameterSource, parameter_source
 from melissa_like.study import Journal, StudySettings, StudyState
 from melissa_like.transport import Transport
-from melissa_like.transport.memory import MemoryTransport
+from melissa_like.transport.in_memory import MemoryTransport
 from melissa_like.transport.zmq_transport import ZmqTransport
 
 __all__ = ["Launch", "initial_state", "make_executor", "plan_study", "prepare", "run_study"]

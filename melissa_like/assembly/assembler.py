@@ -1,17 +1,18 @@
 """`Assembler`: places parts, completes samples, refuses what does not belong."""
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import msgspec
 import numpy as np
 
+from melissa_like.assembly.consumers import Consumer
 from melissa_like.assembly.inspection import Inspection, refusal_of
-from melissa_like.assembly.partial import PartialSample, Place, Placement
-from melissa_like.assembly.parts import Completed, Reason, Refusal, Reservation
+from melissa_like.assembly.partial import BoxPlace, PartialSample, Placement
 from melissa_like.assembly.progress import CompletedSteps
+from melissa_like.assembly.refusals import Reason, Refusal
 from melissa_like.protocol.wire import FIXED_NBYTES, Header, encode, split_moment
-from melissa_like.records import Box, FloatArray, Layout, Purpose, Routing, SampleKey, StudyIdentity
+from melissa_like.records import Box, FloatArray, Layout, Purpose, Routing, Sample, SampleKey, StudyIdentity
 
 __all__ = ["Assembler"]
 
@@ -38,22 +39,22 @@ class _AcceptedPart(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     number: int
     simulation: _Simulation
     attempt: int
-    place: Place
+    place: BoxPlace
 
 
 class Assembler:
     """Parts in, complete samples out, each exactly once, whatever the order of arrival.
 
-    A newer attempt of a simulation discards what is incomplete of the older; what is complete stays, and its parts are
-    refused as duplicates when they come again.
+    A newer attempt of a simulation discards what is incomplete of the older, and goes on in the same memory; what is
+    complete stays, and its parts are refused as duplicates when they come again.
 
     Args:
         layout: of the study.
         identity: what every message must carry.
         server_rank: this one, among `num_server_ranks`.
         routing: which samples it owns.
-        reserve: memory for a sample of a purpose; must not block.
-        abandon: takes back the memory of a sample that will not be completed.
+        consumers: in whose memory the samples of a purpose are assembled; they are asked to reserve and told to forget,
+            handing over what is complete is the caller's.
 
     Attributes:
         duplicates_dropped: parts of samples that were complete already.
@@ -67,15 +68,13 @@ class Assembler:
         server_rank: int,
         num_server_ranks: int,
         routing: Routing,
-        reserve: Callable[[Purpose], Reservation],
-        abandon: Callable[[Purpose, Reservation], None],
+        consumers: Mapping[Purpose, Consumer],
     ) -> None:
         self._layout = layout
         self._sample_size = layout.sample_size
         self._inspection = Inspection(layout, identity, server_rank, num_server_ranks, routing)
         self._step_stride = num_server_ranks if routing is Routing.SAMPLE else 1
-        self._reserve = reserve
-        self._abandon = abandon
+        self._consumers = consumers
         self._simulations: dict[int, _Simulation] = {}
         self._proven: frozenset[int] = frozenset()
         self._accepted: dict[bytes, _AcceptedPart] = {}
@@ -85,14 +84,24 @@ class Assembler:
         """What speaks against an announcement before its parameters are looked at, and memory is taken for them."""
         refusal = self._inspection.refuse_stranger(header)
         num_parameters = len(self._layout.parameters)
-        if refusal is None and header.box.shape != (num_parameters,):
+        if refusal is not None:
+            return refusal
+        if header.box.shape != (num_parameters,):
             return refusal_of(
                 header,
                 Reason.WRONG_PARAMETERS,
                 f"it was opened with parameters of shape {header.box.shape} but the study has {num_parameters} "
                 f"({', '.join(self._layout.parameters)}): send one number for each",
             )
-        return refusal
+        if header.purpose not in self._consumers:
+            taken = ", ".join(purpose.name for purpose in self._consumers)
+            return refusal_of(
+                header,
+                Reason.NOT_WANTED,
+                f"it was opened for {header.purpose.name} but samples are taken for {taken}: open it for the purpose "
+                "that Assignment gave",
+            )
+        return None
 
     def open(self, header: Header, parameters: FloatArray) -> Refusal | None:
         """A client rank announces the attempt that its next parts belong to; all ranks of it say the same."""
@@ -107,7 +116,7 @@ class Assembler:
         if header.attempt < known.attempt or known.is_over:
             return refusal_of(header, Reason.OLD_ATTEMPT, f"attempt {known.attempt} has taken its place")
         if header.attempt > known.attempt:
-            self._discard_partials(known)
+            known.partials.clear()
             known.attempt, known.num_client_ranks = header.attempt, header.num_client_ranks
             known.purpose, known.parameters = header.purpose, parameters
         elif not np.array_equal(known.parameters, parameters, equal_nan=True):
@@ -142,7 +151,7 @@ class Assembler:
         place = self._inspection.place(header)
         if isinstance(place, Refusal):
             return place
-        partial = self._partial(simulation, header.step, header.time)
+        partial = self._partial(header.simulation, simulation, header.step, header.time)
         conflict = partial.conflict(place)
         if conflict is not None:
             return self._refuse_conflict(header, conflict)
@@ -172,10 +181,10 @@ class Assembler:
             or not self._inspection.owns(part.number, step)
         ):
             return None
-        partial = self._partial(simulation, step, time)
+        partial = self._partial(part.number, simulation, step, time)
         return None if partial.conflict(part.place) is not None else self._placement(part, step, partial)
 
-    def add(self, placement: Placement) -> Completed | None:
+    def add(self, placement: Placement) -> Sample | None:
         """The payload is in place; the sample, if it was the last part."""
         partial, place, step = placement.partial, placement.place, placement.step
         if not partial.add(place):
@@ -185,35 +194,35 @@ class Assembler:
         simulation.completed.add(step)
         if partial.is_new_decomposition:
             self._proven = frozenset(partial.arrived)
-        return Completed(
+        return Sample(
             key=SampleKey(placement.simulation, step),
             attempt=placement.attempt,
             purpose=simulation.purpose,
             time=partial.time,
             parameters=simulation.parameters,
-            reservation=partial.reservation,
+            fields=partial.fields,
         )
 
     def drop(self, placement: Placement) -> None:
         """The payload did not come as announced: the part counts as not received."""
-        simulation = self._simulations[placement.simulation]
         if not placement.partial.arrived:
-            del simulation.partials[placement.step]
-            self._abandon(simulation.purpose, placement.partial.reservation)
+            del self._simulations[placement.simulation].partials[placement.step]
 
     def forget(self, simulation: int) -> None:
         """Nothing more comes of a simulation: give back the memory of what is incomplete."""
         known = self._simulations.get(simulation)
         if known is not None:
             known.is_over = True
-            self._discard_partials(known)
+            known.partials.clear()
+        for consumer in self._consumers.values():
+            consumer.forget(simulation)
 
-    def _partial(self, simulation: _Simulation, step: int, time: float) -> PartialSample:
+    def _partial(self, number: int, simulation: _Simulation, step: int, time: float) -> PartialSample:
         """The sample of a step, begun if this is its first part."""
         partial = simulation.partials.get(step)
         if partial is None:
-            reservation = self._reserve(simulation.purpose)
-            partial = simulation.partials[step] = PartialSample(reservation, self._sample_size, self._proven, time=time)
+            fields = self._consumers[simulation.purpose].reserve(number, simulation.attempt, step)
+            partial = simulation.partials[step] = PartialSample(fields, self._sample_size, self._proven, time=time)
         return partial
 
     def _placement(self, part: _AcceptedPart, step: int, partial: PartialSample) -> Placement:
@@ -225,11 +234,6 @@ class Assembler:
             partial=partial,
             place=part.place,
         )
-
-    def _discard_partials(self, simulation: _Simulation) -> None:
-        for partial in simulation.partials.values():
-            self._abandon(simulation.purpose, partial.reservation)
-        simulation.partials.clear()
 
     def _refuse_contradiction(self, header: Header, simulation: _Simulation) -> Refusal | None:
         if header.purpose == simulation.purpose and header.num_client_ranks == simulation.num_client_ranks:

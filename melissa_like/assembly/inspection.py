@@ -1,7 +1,7 @@
 """What a header alone tells: whether it belongs to this study and rank, and whether its box fits the declaration."""
 
-from melissa_like.assembly.partial import Place, place_of
-from melissa_like.assembly.parts import Reason, Refusal
+from melissa_like.assembly.partial import BoxPlace, place_of
+from melissa_like.assembly.refusals import Reason, Refusal
 from melissa_like.protocol.wire import Header
 from melissa_like.records import STORAGE_DTYPES, Box, Layout, Routing, StudyIdentity, owner_of
 
@@ -31,14 +31,14 @@ class Inspection:
         self._server_rank = server_rank
         self._num_server_ranks = num_server_ranks
         self._routing = routing
-        self._places: dict[tuple[int, int, Box], Place] = {}
+        self._places: dict[tuple[int, int, Box], BoxPlace] = {}
         self._num_places = 0
 
     def owns(self, simulation: int, step: int) -> bool:
         """Whether a sample belongs to this server rank."""
         return owner_of(simulation, step, self._num_server_ranks, self._routing) == self._server_rank
 
-    def place(self, header: Header) -> Place | Refusal:
+    def place(self, header: Header) -> BoxPlace | Refusal:
         """Where the box of a part lies; a sound one is examined once."""
         key = (header.field_id, header.dtype_code, header.box)
         known = self._places.get(key)

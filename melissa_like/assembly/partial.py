@@ -6,10 +6,9 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from melissa_like.assembly.parts import Reservation
 from melissa_like.records import Box, Layout
 
-__all__ = ["PartialSample", "Place", "Placement", "as_bytes", "place_of"]
+__all__ = ["BoxPlace", "PartialSample", "Placement", "as_bytes", "place_of"]
 
 
 def as_bytes(array: npt.NDArray[Any]) -> memoryview:
@@ -17,7 +16,7 @@ def as_bytes(array: npt.NDArray[Any]) -> memoryview:
     return array.data.cast("B") if array.size else memoryview(bytearray())  # an empty one cannot be cast
 
 
-class Place(msgspec.Struct, frozen=True, kw_only=True, eq=False):
+class BoxPlace(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """A sound box of a field: the same ones come at every step, so what follows from it is worked out once.
 
     Attributes:
@@ -35,7 +34,7 @@ class Place(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     stretch: slice | None
 
 
-def place_of(number: int, field_id: int, box: Box, layout: Layout) -> Place:
+def place_of(number: int, field_id: int, box: Box, layout: Layout) -> BoxPlace:
     """Work out where a box lies."""
     spec = layout.fields[field_id]
     stretch = None
@@ -45,7 +44,7 @@ def place_of(number: int, field_id: int, box: Box, layout: Layout) -> Place:
         itemsize = spec.numpy_dtype.itemsize
         first = int(np.ravel_multi_index(box.offset, spec.shape)) * itemsize
         stretch = slice(first, first + box.size * itemsize)
-    return Place(number=number, field_id=field_id, box=box, size=box.size, slices=box.slices, stretch=stretch)
+    return BoxPlace(number=number, field_id=field_id, box=box, size=box.size, slices=box.slices, stretch=stretch)
 
 
 def _is_contiguous(box: Box, shape: tuple[int, ...]) -> bool:
@@ -65,24 +64,24 @@ class PartialSample:
     decomposition that an earlier sample has proven to be disjoint are only looked up.
 
     Args:
-        reservation: where it is assembled.
+        fields: where it is assembled, an array per field.
         size: elements of all its fields.
         proven: numbers of places known to be disjoint.
         time: physical time of the step.
     """
 
-    __slots__ = ("_foreign", "_memory", "_missing", "_proven", "arrived", "reservation", "time")
+    __slots__ = ("_foreign", "_memory", "_missing", "_proven", "arrived", "fields", "time")
 
-    def __init__(self, reservation: Reservation, size: int, proven: frozenset[int], *, time: float) -> None:
-        self.reservation = reservation
+    def __init__(self, fields: tuple[npt.NDArray[Any], ...], size: int, proven: frozenset[int], *, time: float) -> None:
+        self.fields = fields
         self.time = time
-        self.arrived: dict[int, Place] = {}
-        self._foreign: list[Place] = []
+        self.arrived: dict[int, BoxPlace] = {}
+        self._foreign: list[BoxPlace] = []
         self._proven = proven
         self._missing = size
-        self._memory = [as_bytes(values) for values in reservation.fields]
+        self._memory = [as_bytes(values) for values in fields]
 
-    def conflict(self, place: Place) -> Box | None:
+    def conflict(self, place: BoxPlace) -> Box | None:
         """An arrived box that shares an element with this one."""
         if place.number in self.arrived:
             return place.box if place.size else None
@@ -92,13 +91,13 @@ class PartialSample:
                 return other.box
         return None
 
-    def memory_of(self, place: Place) -> memoryview | npt.NDArray[Any]:
+    def memory_of(self, place: BoxPlace) -> memoryview | npt.NDArray[Any]:
         """The sample's own memory for a box: its bytes if it is one stretch of them, otherwise a view."""
         if place.stretch is None:
-            return self.reservation.fields[place.field_id][place.slices]
+            return self.fields[place.field_id][place.slices]
         return self._memory[place.field_id][place.stretch]
 
-    def add(self, place: Place) -> bool:
+    def add(self, place: BoxPlace) -> bool:
         """A box has arrived; whether the sample is complete now."""
         self.arrived[place.number] = place
         if place.number not in self._proven:
@@ -124,4 +123,4 @@ class Placement(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     attempt: int
     step: int
     partial: PartialSample
-    place: Place
+    place: BoxPlace

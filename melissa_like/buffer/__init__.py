@@ -21,10 +21,10 @@ are not seen, and a `state_dict` counts it as not made.
 Any thread may call. Never imported here: zmq, hydra, the transport, the study.
 """
 
-from melissa_like.buffer.memory import BatchMemory
+from melissa_like.buffer.batch_memory import BatchMemory
 from melissa_like.buffer.occupancy import Draw, Offer, Population
 from melissa_like.buffer.recipes import fifo, firo, reservoir
-from melissa_like.buffer.sample_buffer import BufferClosedError, Reservation, SampleBuffer
+from melissa_like.buffer.sample_buffer import BufferClosedError, SampleBuffer
 from melissa_like.buffer.storage import DeviceStorage, HostStorage, Storage
 
 __all__ = [
@@ -35,7 +35,6 @@ __all__ = [
     "HostStorage",
     "Offer",
     "Population",
-    "Reservation",
     "SampleBuffer",
     "Storage",
     "fifo",

@@ -9,14 +9,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from melissa_like.buffer.memory import BatchMemory
+from melissa_like.buffer.batch_memory import BatchMemory
 from melissa_like.buffer.occupancy import Draw, Occupancy, Offer, Population
 from melissa_like.buffer.policies import Evictor, Gate, Selector
 from melissa_like.buffer.storage import SampleFields, Storage
 from melissa_like.errors import MelissaLikeError
-from melissa_like.records import FloatArray, SampleKey
+from melissa_like.records import FloatArray, Sample, SampleKey
 
-__all__ = ["BufferClosedError", "Reservation", "SampleBuffer"]
+__all__ = ["BufferClosedError", "SampleBuffer"]
 
 _MOST_KEPT = 64
 
@@ -25,20 +25,24 @@ class BufferClosedError(MelissaLikeError):
     """The buffer was closed; `__cause__` is the error that closed it, if one did."""
 
 
-class Reservation(msgspec.Struct, frozen=True, kw_only=True, eq=False):
-    """Memory to assemble one sample in.
+class _Opened(msgspec.Struct, kw_only=True, eq=False):
+    """Memory that one sample is assembled in.
 
     Attributes:
         fields: an array per field, in the order of the layout, global shape.
-        slot: where they will lie; None: they are copied to one that is free when the sample is committed.
+        slot: where they will lie; None: they are copied to one that is free when there is room.
+        is_written: the sample lies in its slot and only waits for room.
     """
 
     fields: SampleFields
     slot: int | None
+    is_written: bool = False
 
 
 class SampleBuffer:
     """A bounded selection of samples; made by a recipe (`fifo`, `firo`, `reservoir`). Any thread may call.
+
+    It is a consumer of complete samples (`melissa_like.assembly.Consumer`): one at a time is reserved and taken.
 
     Args:
         storage: capacity + spare slots.
@@ -74,6 +78,7 @@ class SampleBuffer:
             drain_removes=drain_removes,
             seed=seed,
         )
+        self._reserved: dict[SampleKey, _Opened] = {}
         self._kept: list[SampleFields] = []
         self._lock = threading.RLock()  # entered by itself: half the price of entering the condition
         self._changed = threading.Condition(self._lock)
@@ -82,35 +87,84 @@ class SampleBuffer:
 
     # -- putting ------------------------------------------------------------------------------------------------------
 
-    def reserve(self) -> Reservation:
-        """Memory for one sample; never blocks. With all spare slots reserved it is memory of its own."""
-        with self._lock:
-            slot = self._occupancy.reserve()
-            kept = self._kept.pop() if slot is None and self._kept else None
-        return Reservation(fields=self._storage.open(slot) if kept is None else kept, slot=slot)
+    def reserve(self, simulation: int, attempt: int, step: int) -> SampleFields:
+        """Memory to assemble a sample in; never blocks. With all spare slots reserved it is memory of its own.
 
-    def abandon(self, reservation: Reservation) -> None:
-        """Give back a reservation whose sample will not be completed."""
-        with self._lock:
-            if reservation.slot is not None:
-                self._occupancy.abandon(reservation.slot)
-            else:
-                self._keep(reservation.fields)
+        Asked again for the same step it gives the same: a newer attempt overwrites what was incomplete of the older.
+        """
+        key = SampleKey(simulation, step)
+        opened = self._reserved.get(key)
+        if opened is None:
+            opened = self._reserved[key] = self._open()
+        opened.is_written = False
+        return opened.fields
 
-    def commit(
-        self, reservation: Reservation, *, key: SampleKey, time: float, parameters: FloatArray, timeout_s: float
-    ) -> bool:
-        """Add a complete sample, evicting another if need be.
+    def take(self, sample: Sample, timeout_s: float) -> tuple[SampleKey, ...] | None:
+        """Add a sample that is complete in its reserved memory, evicting another if need be.
 
         Blocks while there is no room, `timeout_s` at most.
 
         Returns:
-            False: there was no room in time; the reservation still stands.
+            Its key; None: there was no room in time, and the call can be made again.
 
         Raises:
             BufferClosedError: closed before or meanwhile.
+            KeyError: nothing was reserved for it.
         """
-        slot, fields = reservation.slot, reservation.fields
+        key = sample.key
+        if not self._add(self._reserved[key], key, sample.time, sample.parameters, timeout_s):
+            return None
+        del self._reserved[key]
+        return (key,)
+
+    def forget(self, simulation: int) -> None:
+        """Nothing more comes of a simulation: what is reserved for it is free again."""
+        for key in [key for key in self._reserved if key.simulation == simulation]:
+            self._give_back(self._reserved.pop(key))
+
+    def put(
+        self,
+        key: SampleKey,
+        fields: Sequence[npt.NDArray[Any]],
+        *,
+        time: float,
+        parameters: FloatArray,
+        timeout_s: float,
+    ) -> bool:
+        """Copy a sample into the buffer: for what is not received, as in a test; blocks and raises as `take`.
+
+        Returns:
+            False: there was no room in time.
+        """
+        opened = self._open()
+        for target, source in zip(opened.fields, fields, strict=True):
+            np.copyto(target, source)
+        done = self._add(opened, key, time, parameters, timeout_s)
+        if not done:
+            self._give_back(opened)
+        return done
+
+    def end_reception(self) -> None:
+        """Nothing more will be put: the watermark is lifted, and the buffer is drained."""
+        with self._lock:
+            self._occupancy.reception_over = True
+            self._changed.notify_all()
+
+    def _open(self) -> _Opened:
+        with self._lock:
+            slot = self._occupancy.reserve()
+            kept = self._kept.pop() if slot is None and self._kept else None
+        return _Opened(fields=self._storage.open(slot) if kept is None else kept, slot=slot)
+
+    def _give_back(self, opened: _Opened) -> None:
+        with self._lock:
+            if opened.slot is not None:
+                self._occupancy.abandon(opened.slot)
+            else:
+                self._keep(opened.fields)
+
+    def _add(self, opened: _Opened, key: SampleKey, time: float, parameters: FloatArray, timeout_s: float) -> bool:
+        slot, fields = opened.slot, opened.fields
         if slot is None:
             with self._lock:
                 if not self._wait_for_room(timeout_s):
@@ -122,38 +176,16 @@ class SampleBuffer:
                 self._keep(fields)
                 self._changed.notify_all()
             return True
-        # Nobody reads a reserved slot: it can be written before there is room, under one lock less.
-        self._storage.write(slot, fields, key, time, parameters, opened=True)
+        if not opened.is_written:
+            # Nobody reads a reserved slot: it can be written before there is room, under one lock less.
+            self._storage.write(slot, fields, key, time, parameters, opened=True)
+            opened.is_written = True
         with self._lock:
             if not self._wait_for_room(timeout_s):
                 return False
             self._occupancy.fill(self._occupancy.admit(slot))
             self._changed.notify_all()
         return True
-
-    def put(
-        self,
-        key: SampleKey,
-        fields: Sequence[npt.NDArray[Any]],
-        *,
-        time: float,
-        parameters: FloatArray,
-        timeout_s: float,
-    ) -> bool:
-        """Copy a sample into the buffer; blocks, returns and raises as `commit`."""
-        reservation = self.reserve()
-        for target, source in zip(reservation.fields, fields, strict=True):
-            np.copyto(target, source)
-        done = self.commit(reservation, key=key, time=time, parameters=parameters, timeout_s=timeout_s)
-        if not done:
-            self.abandon(reservation)
-        return done
-
-    def end_reception(self) -> None:
-        """Nothing more will be put: the watermark is lifted, and the buffer is drained."""
-        with self._lock:
-            self._occupancy.reception_over = True
-            self._changed.notify_all()
 
     def _keep(self, fields: SampleFields) -> None:
         """With the lock held: memory that no slot stands for is used again, fresh memory costs its page faults."""

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from melissa_like.buffer.memory import BatchMemory, allocate
+from melissa_like.buffer.batch_memory import BatchMemory, allocate
 from melissa_like.buffer.slots import SlotArray
 from melissa_like.records import FloatArray, Layout, SampleKey
 

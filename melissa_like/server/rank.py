@@ -27,7 +27,7 @@ from melissa_like.server.build import (
     make_trainer,
     pick_device,
 )
-from melissa_like.server.memory import keep_freed_memory
+from melissa_like.server.freed_memory import keep_freed_memory
 from melissa_like.server.reception import Reception
 from melissa_like.server.stream import Stream
 from melissa_like.server.telemetry import Telemetry
@@ -70,7 +70,7 @@ def run_server_rank(run_dir: Path, *, rank: int, transport: Transport) -> int:
             run_dir=run_dir,
             rank=rank,
             transport=transport,
-            sinks={Purpose.TRAINING: buffer, Purpose.VALIDATION: validation},
+            consumers={Purpose.TRAINING: buffer, Purpose.VALIDATION: validation},
             measure=telemetry.measure,
             reporting_sinks=sinks,
             device=str(device),

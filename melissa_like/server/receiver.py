@@ -1,6 +1,6 @@
-"""The receiving thread of a server rank: parts in, complete samples committed.
+"""The receiving thread of a server rank: parts in, complete samples to the consumer of their purpose.
 
-It blocks in two places only: waiting for a message, and committing a complete sample to a buffer that is full of unseen
+It blocks in two places only: waiting for a message, and handing a complete sample to a buffer that is full of unseen
 ones. The second is back-pressure: the solvers feel it, and the launcher is told. A malformed message is counted and
 dropped; an exception closes the buffer, so that the trainer's next draw raises it.
 """
@@ -9,41 +9,34 @@ import sys
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 import msgspec
 import numpy as np
 
-from melissa_like.assembly import Assembler, Completed, Placement, Refusal, as_bytes
+from melissa_like.assembly import Assembler, Consumer, Placement, Refusal, as_bytes
 from melissa_like.errors import ProtocolError
 from melissa_like.protocol.wire import Header, Kind, decode
-from melissa_like.records import FloatArray, Purpose, SampleKey
+from melissa_like.records import Purpose, Sample, SampleKey
 from melissa_like.transport import PartReceiver, Target
 
-__all__ = ["Arrival", "Receiver", "Rejection", "SampleSink"]
+__all__ = ["Arrival", "Receiver", "Rejection"]
 
 _WAIT_S = 0.2
-_COMMIT_S = 0.05
-
-
-class SampleSink(Protocol):
-    """Where complete samples of one purpose go: the buffer, or the validation set."""
-
-    def commit(
-        self, reservation: Any, *, key: SampleKey, time: float, parameters: FloatArray, timeout_s: float
-    ) -> bool:
-        """Take a sample; False if there was no place within the time."""
-        ...
+_TAKE_S = 0.05
 
 
 class Arrival(msgspec.Struct, frozen=True):
-    """A part was received; `step` if it completed a sample that is now committed."""
+    """A part was received.
+
+    Attributes:
+        steps: keys of the samples of its simulation that are delivered with it; mostly none or one.
+    """
 
     simulation: int
     attempt: int
-    step: int | None
+    steps: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +53,7 @@ class Receiver:
     """Owns the PULL socket and the assembler, on a thread of its own.
 
     Args:
-        sinks: by purpose.
+        consumers: of complete samples, by purpose. It closes none of them.
         tell: takes `Arrival` and `Rejection`; called on the receiving thread, must not block.
         on_error: takes the exception that ended the thread.
     """
@@ -70,13 +63,13 @@ class Receiver:
         *,
         socket: PartReceiver,
         assembler: Assembler,
-        sinks: dict[Purpose, SampleSink],
+        consumers: Mapping[Purpose, Consumer],
         tell: Callable[[Arrival | Rejection], None],
         on_error: Callable[[BaseException], None],
     ) -> None:
         self._socket = socket
         self._assembler = assembler
-        self._sinks = sinks
+        self._consumers = consumers
         self._tell = tell
         self._on_error = on_error
         self._stopping = threading.Event()
@@ -139,16 +132,17 @@ class Receiver:
         elif header is not None and header.kind is Kind.OPEN:
             self._heed(self._assembler.open(header, self._parameters.copy()))
         elif header is not None:
-            self._tell(Arrival(header.simulation, header.attempt, None))
+            self._tell(Arrival(header.simulation, header.attempt))
 
     def _expect_nothing(self) -> None:
         self._header = self._placement = None
 
     def _add(self, placement: Placement) -> None:
-        """A payload is in its place: commit the sample if it was the last one, and tell."""
-        completed = self._assembler.add(placement)
-        if completed is None or self._commit(completed):
-            self._tell(Arrival(placement.simulation, placement.attempt, None if completed is None else placement.step))
+        """A payload is in its place: hand the sample over if it was the last one, and tell."""
+        sample = self._assembler.add(placement)
+        keys = () if sample is None else self._hand_over(sample)
+        if keys is not None:
+            self._tell(Arrival(placement.simulation, placement.attempt, tuple([key.step for key in keys])))
 
     def _place(self, encoded: bytes) -> Target | None:
         """Where the payload of this header goes; None discards it."""
@@ -192,23 +186,24 @@ class Receiver:
         if self.refused[reason] == 1:
             sys.stderr.write(f"a part was refused ({reason}; more are only counted): {message}\n")
 
-    def _commit(self, completed: Completed) -> bool:
-        sink = self._sinks[completed.purpose]
+    def _hand_over(self, sample: Sample) -> tuple[SampleKey, ...] | None:
+        """The keys delivered, however long its consumer has no room; None if the thread is to end meanwhile."""
+        consumer = self._consumers[sample.purpose]
         started = time.monotonic()
-        while not sink.commit(
-            completed.reservation,
-            key=completed.key,
-            time=completed.time,
-            parameters=completed.parameters,
-            timeout_s=_COMMIT_S,
-        ):
+        while (keys := consumer.take(sample, _TAKE_S)) is None:
             self.put_waits = True
             if self._stopping.is_set():
-                return False
+                return None
         if self.put_waits:
             self.put_waits = False
             self.put_wait_seconds += time.monotonic() - started
-        return True
+        for key in keys:
+            if key.simulation != sample.key.simulation:
+                raise ValueError(
+                    f"{type(consumer).__name__} took {sample.key} and says that it delivered {key}: return keys of the "
+                    "same simulation"
+                )
+        return keys
 
     def _count(self, nbytes: int) -> None:
         self.num_bytes += nbytes

@@ -9,41 +9,29 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any
 
-from melissa_like.assembly import Assembler, Reservation
+from melissa_like.assembly import Assembler, Consumer
 from melissa_like.config import Config, layout_of, routing_of
 from melissa_like.monitoring import Sink
 from melissa_like.protocol import read_connection
 from melissa_like.protocol.control import ControlMessage, ServerFailed, ServerFinished, ServerHello, TrainingEnd
 from melissa_like.records import Purpose
-from melissa_like.server.receiver import Receiver, SampleSink
+from melissa_like.server.receiver import Receiver
 from melissa_like.server.reporter import Orders, Reporter
 from melissa_like.transport import Transport
 
-__all__ = ["PlaceForSamples", "Reception"]
+__all__ = ["Reception"]
 
 _CLOSE_S = 10.0
 _QUEUED_MESSAGES = 8
-
-
-class PlaceForSamples(SampleSink, Protocol):
-    """Where samples of one purpose are assembled and go: the buffer, the validation set, a checking sink."""
-
-    def reserve(self) -> Reservation:
-        """Arrays to assemble a sample in; never blocks."""
-        ...
-
-    def abandon(self, reservation: Any) -> None:
-        """A sample that will not be completed."""
-        ...
 
 
 class Reception:
     """Receives from when it is entered until it is left.
 
     Args:
-        sinks: where samples of each purpose go.
+        consumers: of the samples of each purpose. It closes none of them.
         measure: present metrics, asked for on the control thread.
         on_reception_over: nothing more comes; on the control thread.
         on_stop: the launcher ends the study; on the control thread.
@@ -59,7 +47,7 @@ class Reception:
         run_dir: Path,
         rank: int,
         transport: Transport,
-        sinks: Mapping[Purpose, PlaceForSamples],
+        consumers: Mapping[Purpose, Consumer],
         measure: Callable[[], Mapping[str, float]],
         reporting_sinks: Sequence[Sink],
         device: str,
@@ -83,13 +71,12 @@ class Reception:
             server_rank=rank,
             num_server_ranks=config.launcher.num_server_ranks,
             routing=routing_of(config.transport),
-            reserve=lambda purpose: sinks[purpose].reserve(),
-            abandon=lambda purpose, reservation: sinks[purpose].abandon(reservation),
+            consumers=consumers,
         )
         self.receiver = Receiver(
             socket=self._parts,
             assembler=self.assembler,
-            sinks=dict(sinks),
+            consumers=consumers,
             tell=lambda news: self.reporter.tell(news),
             on_error=on_error,
         )

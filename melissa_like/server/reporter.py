@@ -56,7 +56,7 @@ class Reporter:
     Args:
         hello: the first message.
         measure: the present metrics by name, for the live view and the sinks.
-        put_waits: whether a commit is blocked right now.
+        put_waits: whether a complete sample waits for room right now.
         interval_s: between two reports of metrics.
     """
 
@@ -98,11 +98,11 @@ class Reporter:
     def tell(self, news: Arrival | Rejection | ControlMessage) -> None:
         """Hand over something to say; from any thread, never blocks.
 
-        It is said within milliseconds, but for a part that completes no step. At full rate only every report wakes the
+        It is said within milliseconds, but for a part that delivers no sample. At full rate only every report wakes the
         control thread, for a wake-up per sample would cost the receiving thread more than the sample.
         """
         self._inbox.put(news)
-        if isinstance(news, Arrival) and (news.step is None or time.monotonic() - self._woken_at < _REPORT_EVERY_S):
+        if isinstance(news, Arrival) and (not news.steps or time.monotonic() - self._woken_at < _REPORT_EVERY_S):
             return
         self._woken_at = time.monotonic()
         self._socket.wake()
@@ -177,8 +177,7 @@ class Reporter:
             if isinstance(news, Arrival):
                 steps, count = arrivals.setdefault((news.simulation, news.attempt), ([], [0]))
                 count[0] += 1
-                if news.step is not None:
-                    steps.append(news.step)
+                steps += news.steps
             elif isinstance(news, Rejection):
                 others.append(
                     RejectedPart(

@@ -14,20 +14,13 @@ import numpy.typing as npt
 import torch
 
 from melissa_like.loading import Batch, Collective
-from melissa_like.records import FloatArray, Layout, SampleKey
+from melissa_like.records import FloatArray, Layout, Sample, SampleKey
 from melissa_like.training.losses import Loss, per_sample
 from melissa_like.training.modes import evaluating
 from melissa_like.training.reports import ValidationReport
 from melissa_like.training.surrogate import Surrogate
 
-__all__ = ["HeldOutSimulation", "Reservation", "ValidationSet"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Reservation:
-    """Memory to assemble one sample in: an array per field, in the order of the layout, global shape."""
-
-    fields: tuple[npt.NDArray[Any], ...]
+__all__ = ["HeldOutSimulation", "ValidationSet"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -49,16 +42,10 @@ class HeldOutSimulation:
     fields: Mapping[str, npt.NDArray[Any]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Sample:
-    key: SampleKey
-    time: float
-    parameters: FloatArray
-    fields: tuple[npt.NDArray[Any], ...]
-
-
 class ValidationSet:
     """Samples of the held-out simulations of one rank; may be used from several threads.
+
+    It is a consumer of complete samples (`melissa_like.assembly.Consumer`) that always has room.
 
     Args:
         layout: of the study.
@@ -74,7 +61,8 @@ class ValidationSet:
         self._layout = layout
         self._chunk_size = chunk_size
         self._lock = threading.Lock()
-        self._samples: dict[SampleKey, _Sample] = {}
+        self._samples: dict[SampleKey, Sample] = {}
+        self._reserved: dict[SampleKey, tuple[npt.NDArray[Any], ...]] = {}
 
     @property
     def num_samples(self) -> int:
@@ -82,23 +70,29 @@ class ValidationSet:
         with self._lock:
             return len(self._samples)
 
-    def reserve(self) -> Reservation:
-        """Fresh memory for one sample; never blocks."""
-        return Reservation(fields=tuple(np.empty(f.shape, f.numpy_dtype) for f in self._layout.fields))
+    def reserve(self, simulation: int, attempt: int, step: int) -> tuple[npt.NDArray[Any], ...]:
+        """Memory to assemble a sample in, the same for a newer attempt; never blocks."""
+        key = SampleKey(simulation, step)
+        if key not in self._reserved:
+            self._reserved[key] = tuple(np.empty(f.shape, f.numpy_dtype) for f in self._layout.fields)
+        return self._reserved[key]
 
-    def commit(
-        self, reservation: Reservation, *, key: SampleKey, time: float, parameters: FloatArray, timeout_s: float
-    ) -> bool:
-        """Take a complete sample; a sample of the same key is replaced. There is always room: True, at once."""
-        for values in reservation.fields:
+    def take(self, sample: Sample, timeout_s: float) -> tuple[SampleKey, ...]:
+        """Keep a complete sample, at once; it replaces one of the same key."""
+        self._reserved.pop(sample.key, None)
+        for values in sample.fields:
             values.flags.writeable = False
-        sample = _Sample(key=key, time=time, parameters=parameters.copy(), fields=reservation.fields)
         with self._lock:
-            self._samples[key] = sample
-        return True
+            self._samples[sample.key] = sample
+        return (sample.key,)
 
-    def abandon(self, reservation: Reservation) -> None:
-        """Forget a sample that will not be completed; its memory goes with the reservation."""
+    def forget(self, simulation: int) -> None:
+        """Nothing more comes of a simulation: the memory of what is incomplete goes, what was taken stays."""
+        for key in [key for key in self._reserved if key.simulation == simulation]:
+            del self._reserved[key]
+
+    def close(self) -> None:
+        """Nobody waits here."""
 
     def one_simulation(self) -> HeldOutSimulation | None:
         """The simulation of which this rank holds most steps, the first of equals; None without any."""
@@ -146,12 +140,12 @@ class ValidationSet:
             num_samples=int(num_samples),
         )
 
-    def _sorted(self) -> list[_Sample]:
+    def _sorted(self) -> list[Sample]:
         """A snapshot, by simulation and step: the order of arrivals must not change a sum."""
         with self._lock:
             return sorted(self._samples.values(), key=lambda sample: sample.key)
 
-    def _stack(self, samples: Sequence[_Sample]) -> dict[str, npt.NDArray[Any]]:
+    def _stack(self, samples: Sequence[Sample]) -> dict[str, npt.NDArray[Any]]:
         return {f.name: np.stack([s.fields[i] for s in samples]) for i, f in enumerate(self._layout.fields)}
 
     def _chunks(self, device: torch.device) -> Iterator[Batch]:

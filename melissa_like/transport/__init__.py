@@ -2,8 +2,8 @@
 
 A `Transport` makes four kinds of ends: `PartSender` and `PartReceiver` (PUSH/PULL), `ControlServer` and `ControlClient`
 (ROUTER/DEALER). `zmq_transport` carries them over TCP, and payloads between processes of one node through
-`shared_memory`; `memory` is its twin inside one process. All pass one contract suite. Small parts travel together, in
-`bundles`. An end belongs to the thread that uses it; only `wake` may be called from elsewhere. Contents are opaque;
+`shared_memory`; `in_memory` is its twin inside one process. Both pass one contract suite. Small parts travel together,
+in `bundles`. An end belongs to the thread that uses it; only `wake` may be called from elsewhere. Contents are opaque;
 torch is never imported.
 """
 

@@ -1,7 +1,7 @@
 """Rows 1 to 3: two producer processes into one server rank's buffer, against raw pyzmq with the same frames.
 
 Ours is everything: the client's stream (header, conversion, byte budget), the receiving thread, validation, assembly,
-deduplication, commit into a reservoir, and the reporter that tells a launcher. The peer sends a header and a payload of
+deduplication, the way into a buffer, and the reporter that tells a launcher. The peer sends a header and a payload of
 the same sizes with `copy=False` and receives them into a preallocated array, over TCP, or over ipc where ours shares
 memory. Both run on all that the machine has.
 """
@@ -19,7 +19,7 @@ from melissa_like.protocol.control import ServerHello
 from melissa_like.records import Layout, Purpose, Routing, SampleKey
 from melissa_like.server.receiver import Receiver
 from melissa_like.server.reporter import Orders, Reporter
-from melissa_like.transport.memory import MemoryTransport
+from melissa_like.transport.in_memory import MemoryTransport
 from melissa_like.transport.zmq_transport import ZmqTransport
 from tests.benchmarks.measure import Row, interleave, print_rows, rate_of, ratio, shown
 from tests.benchmarks.producers import DEADLINE_S, IDENTITY, NUM_PRODUCERS, layout_of, producers, start, volume
@@ -34,6 +34,7 @@ def ours(nbytes: int, buffer: SampleBuffer, split: str, *, shares_memory: bool) 
     """Bytes per second into the buffer."""
     layout = layout_of(nbytes)
     errors: list[BaseException] = []
+    consumers = {Purpose.TRAINING: buffer}
     memory = MemoryTransport()
     launcher = memory.control_server()
     with closing(ZmqTransport(shares_memory=shares_memory)) as transport:
@@ -46,10 +47,9 @@ def ours(nbytes: int, buffer: SampleBuffer, split: str, *, shares_memory: bool) 
                 server_rank=0,
                 num_server_ranks=1,
                 routing=Routing.SAMPLE,
-                reserve=lambda purpose: buffer.reserve(),
-                abandon=lambda purpose, reservation: buffer.abandon(reservation),
+                consumers=consumers,
             ),
-            sinks={Purpose.TRAINING: buffer},
+            consumers=consumers,
             tell=lambda news: reporter.tell(news),
             on_error=errors.append,
         )

@@ -33,11 +33,12 @@ from melissa_like.loading import Batch, SoloCollective, Turn
 from melissa_like.records import SampleKey
 from melissa_like.sampling import ParameterSource
 from melissa_like.server.build import make_loss, make_surrogate, make_trainer
-from melissa_like.server.memory import keep_freed_memory
+from melissa_like.server.freed_memory import keep_freed_memory
 from melissa_like.solvers.heat2d import solve
 from melissa_like.training import ValidationReport, ValidationSet
 from tests.benchmarks.measure import Row, print_rows
 from tests.benchmarks.streams import STUDY_DEADLINE_S, composed, read_report, run
+from tests.contract.consumers import assembled
 
 LAPTOP = ("experiment=sc23_laptop", "training.validation_interval=500", "monitoring.figures=false")
 #: Several passes over what was written, beside as many batches as online.
@@ -211,10 +212,10 @@ def train(
     if validate:
         held_out = range(len(training), len(training) + config.study.num_validation_simulations)
         for simulation, step, parameters, values in Files(folder, held_out, num_steps):
-            reservation = validation.reserve()
-            reservation.fields[0][...] = values.numpy()
             key = SampleKey(simulation, step)
-            validation.commit(reservation, key=key, time=step, parameters=parameters.numpy(), timeout_s=0.0)
+            validation.take(
+                assembled(validation, key, [values.numpy()], time=step, parameters=parameters.tolist()), 0.0
+            )
     loader = DataLoader(
         files,
         batch_size=config.training.batch_size,

@@ -20,6 +20,7 @@ import numpy as np
 from hydra import compose, initialize_config_module
 from hydra.core.config_store import ConfigStore
 
+from melissa_like.assembly import Consumer
 from melissa_like.client.streaming import PartStream
 from melissa_like.client.team import SoloTeam
 from melissa_like.config import Config, layout_of, load_config
@@ -27,8 +28,8 @@ from melissa_like.launcher.peers import Peers
 from melissa_like.launcher.rundir import create_run_dir
 from melissa_like.protocol import Connection, read_connection, write_connection
 from melissa_like.protocol.control import Assignment, ServerHello
-from melissa_like.records import Layout, Purpose, SampleKey
-from melissa_like.server.reception import PlaceForSamples, Reception
+from melissa_like.records import Layout, Purpose, Sample, SampleKey
+from melissa_like.server.reception import Reception
 from melissa_like.transport.zmq_transport import ZmqTransport
 from tests.benchmarks.producers import BUDGET_BYTES, welcome_of
 
@@ -71,31 +72,27 @@ def read_report(run_dir: Path, code: int) -> dict[str, Any]:
     return report
 
 
-@dataclass(frozen=True)
-class Arrays:
-    """Memory of one sample."""
-
-    fields: tuple[np.ndarray, ...]
-
-
 class Discard:
-    """A sink: samples are assembled in the same memory again and again, and counted."""
+    """A consumer: samples are assembled in the same memory again and again, and counted."""
 
     def __init__(self, layout: Layout) -> None:
-        self._arrays = Arrays(tuple(np.empty(f.shape, f.numpy_dtype) for f in layout.fields))
+        self._fields = tuple(np.empty(f.shape, f.numpy_dtype) for f in layout.fields)
         self.num_samples = 0
 
-    def reserve(self) -> Arrays:
+    def reserve(self, simulation: int, attempt: int, step: int) -> tuple[np.ndarray, ...]:
         """The same memory for everybody."""
-        return self._arrays
+        return self._fields
 
-    def abandon(self, reservation: Any) -> None:
-        """Nothing to give back."""
-
-    def commit(self, reservation: Any, *, key: SampleKey, time: float, parameters: Any, timeout_s: float) -> bool:
+    def take(self, sample: Sample, timeout_s: float) -> tuple[SampleKey, ...]:
         """Count it."""
         self.num_samples += 1
-        return True
+        return (sample.key,)
+
+    def forget(self, simulation: int) -> None:
+        """Nothing to give back."""
+
+    def close(self) -> None:
+        """Nobody waits here."""
 
 
 @contextmanager
@@ -141,7 +138,7 @@ def study(config: Any) -> Iterator[Study]:
 
 
 @contextmanager
-def reception(study: Study, sink: PlaceForSamples) -> Iterator[str]:
+def reception(study: Study, consumer: Consumer) -> Iterator[str]:
     """The receiving half of a server rank; the endpoint that producers send to."""
     errors: list[BaseException] = []
     with (
@@ -151,7 +148,7 @@ def reception(study: Study, sink: PlaceForSamples) -> Iterator[str]:
             run_dir=study.run_dir,
             rank=0,
             transport=transport,
-            sinks={Purpose.TRAINING: sink},
+            consumers={Purpose.TRAINING: consumer},
             measure=dict,
             reporting_sinks=(),
             device="cpu",

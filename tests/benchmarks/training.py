@@ -16,7 +16,7 @@ from melissa_like.config import Config, as_config, layout_of
 from melissa_like.loading import Loader, LocalState, SoloCollective
 from melissa_like.records import SampleKey
 from melissa_like.server.build import make_buffer, make_loss, make_surrogate, make_terms, make_trainer
-from melissa_like.server.memory import keep_freed_memory
+from melissa_like.server.freed_memory import keep_freed_memory
 from melissa_like.training import TrainingSummary, ValidationSet
 from tests.benchmarks.measure import Row, interleave, print_rows, ratio, shown
 from tests.benchmarks.producers import DEADLINE_S
@@ -93,11 +93,11 @@ def by_index(setting: Any, rate: float) -> float:
     fields = torch.from_numpy(np.concatenate([values.ravel() for values in some_fields(layout, 0).values()])).float()
     targets = fields.repeat(config.buffer.capacity, 1)
     inputs = torch.full((config.buffer.capacity, len(layout.parameters) + 1), 300.0)
-    sink = Discard(layout)
+    consumer = Discard(layout)
     assert config.training.max_batches is not None
     with (
         study(setting) as run,
-        reception(run, sink) as endpoint,
+        reception(run, consumer) as endpoint,
         producers(run, endpoint, count=NUM_PRODUCERS, rate=rate),
     ):
         started = time.monotonic()
@@ -109,7 +109,7 @@ def by_index(setting: Any, rate: float) -> float:
             loss.backward()
             optimizer.step()
         seconds = time.monotonic() - started
-        arrived = sink.num_samples
+        arrived = consumer.num_samples
     check_rate(arrived, seconds, rate)
     return config.training.max_batches * batch_size / seconds
 

@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from melissa_like.buffer import DeviceStorage, HostStorage, SampleBuffer, Storage
-from melissa_like.buffer.policies import FillTo, Uniform, UniformSeen
+from melissa_like.buffer.policies import AlwaysOpen, FillTo, Never, Oldest, Uniform, UniformSeen
 from melissa_like.loading import AgreementTerms, Loader, LocalState, SoloCollective
 from melissa_like.records import FieldSpec, Layout, SampleKey
+from tests.contract.consumers import assembled
 
 LAYOUT = Layout(
     fields=(
@@ -130,6 +131,64 @@ def test_a_layout_without_parameters_has_labels_too(make: Make) -> None:
     read = storage.read([0])
     assert (read.simulations.item(), read.steps.item(), read.times.item()) == (3, 4, 0.25)
     assert read.parameters.shape == (1, 0)
+
+
+def queue_of_one(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> tuple[SampleBuffer, list[int]]:
+    """A buffer with room for one sample, and the simulations that are written to its storage."""
+    buffer = SampleBuffer(
+        storage, capacity=1, selector=Oldest(), evictor=Never(), gate=AlwaysOpen(), draws_until_removed=1
+    )
+    written: list[int] = []
+    write = storage.write
+
+    def noting(slot: int, fields: object, key: SampleKey, *args: object, **kwargs: object) -> None:
+        written.append(key.simulation)
+        write(slot, fields, key, *args, **kwargs)
+
+    monkeypatch.setattr(storage, "write", noting)
+    return buffer, written
+
+
+def next_one(buffer: SampleBuffer) -> torch.Tensor:
+    """The field u of the oldest sample, which makes room."""
+    draw, memory = buffer.draw(1), buffer.batch_memory(1, pinned=False)
+    buffer.gather(draw, memory)
+    buffer.settle(draw)
+    return memory.fields["u"][0].cpu()
+
+
+@pytest.mark.parametrize("num_spare", [0, 1])
+def test_a_sample_that_waits_for_room_is_written_once(
+    make: Make, monkeypatch: pytest.MonkeyPatch, num_spare: int
+) -> None:
+    buffer, written = queue_of_one(make(LAYOUT, 1 + num_spare), monkeypatch)
+    for number in (3, 4):
+        sample = assembled(buffer, SampleKey(number, 0), values_of(number), parameters=[0, 0])
+        if number == 3:
+            assert buffer.take(sample, 0.0) == (sample.key,)
+    for _ in range(3):
+        assert buffer.take(sample, 0.0) is None
+    assert torch.equal(next_one(buffer), torch.from_numpy(values_of(3)[0]))
+    assert buffer.take(sample, 0.0) == (sample.key,)
+    assert written == [3, 4]
+    assert torch.equal(next_one(buffer), torch.from_numpy(values_of(4)[0]))
+
+
+@pytest.mark.parametrize("num_spare", [0, 1])
+def test_a_newer_attempt_of_a_sample_that_waited_is_written_too(
+    make: Make, monkeypatch: pytest.MonkeyPatch, num_spare: int
+) -> None:
+    buffer, _ = queue_of_one(make(LAYOUT, 1 + num_spare), monkeypatch)
+    key = SampleKey(4, 0)
+    other = assembled(buffer, SampleKey(3, 0), values_of(3), parameters=[0, 0])
+    assert buffer.take(other, 0.0) == (other.key,)
+    older = assembled(buffer, key, values_of(4), parameters=[0, 0])
+    assert buffer.take(older, 0.0) is None
+    newer = assembled(buffer, key, values_of(5), attempt=2, parameters=[0, 0])
+    assert newer.fields[0] is older.fields[0]
+    next_one(buffer)
+    assert buffer.take(newer, 0.0) == (key,)
+    assert torch.equal(next_one(buffer), torch.from_numpy(values_of(5)[0]))
 
 
 def test_a_loader_trains_on_the_stream_from_any_storage(make: Make) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from melissa_like.errors import TransportError
 from melissa_like.transport import Transport
-from melissa_like.transport.memory import MemoryTransport
+from melissa_like.transport.in_memory import MemoryTransport
 from melissa_like.transport.zmq_transport import ZmqTransport
 from tests.contract.parts import DEADLINE_S, SHORT_S, filling, receive, send
 

@@ -21,7 +21,7 @@ import torch
 from melissa_like.errors import DeadlineExceededError
 from melissa_like.loading import Batch, Turn
 from melissa_like.models import MLP
-from melissa_like.records import FieldSpec, Layout, SampleKey
+from melissa_like.records import FieldSpec, Layout, Purpose, Sample, SampleKey
 from melissa_like.training import (
     Optimization,
     Surrogate,
@@ -75,9 +75,15 @@ def surrogate(seed: int) -> Surrogate:
 
 def held_out() -> ValidationSet:
     validation = ValidationSet(LAYOUT)
-    reservation = validation.reserve()
-    reservation.fields[0][...] = np.linspace(-1, 1, 8)
-    validation.commit(reservation, key=SampleKey(50, 4), time=4.0, parameters=np.array([0.2, 0.7]), timeout_s=0.0)
+    (field,) = fields = validation.reserve(50, 1, 4)
+    field[...] = np.linspace(-1, 1, 8)
+    parameters = np.array([0.2, 0.7])
+    validation.take(
+        Sample(
+            key=SampleKey(50, 4), attempt=1, purpose=Purpose.VALIDATION, time=4.0, parameters=parameters, fields=fields
+        ),
+        0.0,
+    )
     return validation
 
 

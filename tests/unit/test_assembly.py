@@ -9,10 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from melissa_like.assembly import Assembler, Completed, Placement, Reason, Refusal, as_bytes
+from melissa_like.assembly import Assembler, Placement, Reason, Refusal, as_bytes
 from melissa_like.protocol.wire import OPEN_FIELD, Header, Kind, encode
-from melissa_like.records import Box, FieldSpec, Layout, Purpose, Routing, StudyIdentity
-from melissa_like.training import ValidationSet
+from melissa_like.records import Box, FieldSpec, Layout, Purpose, Routing, Sample, SampleKey, StudyIdentity
 from melissa_like.transport.interface import copy_payload
 
 LAYOUT = Layout(
@@ -22,18 +21,27 @@ IDENTITY = StudyIdentity(study=b"s" * 16, secret=b"x" * 16)
 
 
 class Memory:
-    """Counts what is reserved and abandoned."""
+    """A consumer that counts what is reserved, and what of it is given back."""
 
     def __init__(self) -> None:
-        self.places = ValidationSet(LAYOUT)
-        self.reserved = self.abandoned = 0
+        self.fields: dict[tuple[int, int], tuple[np.ndarray, ...]] = {}
+        self.num_forgotten = 0
 
-    def reserve(self, purpose: Purpose) -> object:
-        self.reserved += 1
-        return self.places.reserve()
+    def reserve(self, simulation: int, attempt: int, step: int) -> tuple[np.ndarray, ...]:
+        new = tuple(np.empty(field.shape, field.dtype) for field in LAYOUT.fields)
+        return self.fields.setdefault((simulation, step), new)
 
-    def abandon(self, purpose: Purpose, reservation: object) -> None:
-        self.abandoned += 1
+    def take(self, sample: Sample, timeout_s: float) -> tuple[SampleKey, ...]:
+        del self.fields[sample.key.simulation, sample.key.step]
+        return (sample.key,)
+
+    def forget(self, simulation: int) -> None:
+        for key in [key for key in self.fields if key[0] == simulation]:
+            del self.fields[key]
+            self.num_forgotten += 1
+
+    def close(self) -> None:
+        """Nobody waits."""
 
 
 def assembler(memory: Memory | None = None, *, rank: int = 0, num_ranks: int = 1) -> Assembler:
@@ -44,8 +52,7 @@ def assembler(memory: Memory | None = None, *, rank: int = 0, num_ranks: int = 1
         server_rank=rank,
         num_server_ranks=num_ranks,
         routing=Routing.SAMPLE,
-        reserve=memory.reserve,  # type: ignore[arg-type]
-        abandon=memory.abandon,
+        consumers=dict.fromkeys(Purpose, memory),
     )
 
 
@@ -86,7 +93,7 @@ def value_of(simulation: int, attempt: int, step: int, field_id: int) -> np.ndar
     return (base + np.arange(np.prod(shape)).reshape(shape) / 1000).astype(LAYOUT.fields[field_id].dtype)
 
 
-def deliver(made: Assembler, message: Header) -> Completed | Refusal | None:
+def deliver(made: Assembler, message: Header) -> Sample | Refusal | None:
     """Send a part with the values that belong there, as the receiver does."""
     placed = made.place_again(encode(message)) or made.place(message)
     if isinstance(placed, Refusal):
@@ -128,7 +135,7 @@ def test_every_sample_comes_out_once_and_whole_in_any_order(data: st.DataObject)
         for step in range(2):
             messages += parts(simulation, 1, step, data.draw(some_cuts))
     order = data.draw(st.permutations(messages))
-    completed: dict[tuple[int, int], Completed] = {}
+    completed: dict[tuple[int, int], Sample] = {}
     for message in order:
         answer = deliver(made, message)
         assert not isinstance(answer, Refusal)
@@ -145,7 +152,7 @@ def test_every_sample_comes_out_once_and_whole_in_any_order(data: st.DataObject)
     for (simulation, step), sample in completed.items():
         assert sample.parameters.tolist() == [simulation, 1.0]
         for field_id in range(2):
-            np.testing.assert_array_equal(sample.reservation.fields[field_id], value_of(simulation, 1, step, field_id))
+            np.testing.assert_array_equal(sample.fields[field_id], value_of(simulation, 1, step, field_id))
     assert made.duplicates_dropped == 4
 
 
@@ -156,18 +163,20 @@ def test_a_newer_attempt_replaces_what_is_incomplete_and_nothing_else(data: st.D
     made = opened(memory)
     first = list(parts(0, 1, 0, data.draw(some_cuts))) + list(parts(0, 1, 1, data.draw(some_cuts)))
     kept = data.draw(st.integers(0, len(first) - 1))
-    done = {answer.key.step for message in first[:kept] if isinstance(answer := deliver(made, message), Completed)}
+    early = [answer for message in first[:kept] if isinstance(answer := deliver(made, message), Sample)]
     assert made.open(open_message(attempt=2), np.array([1.0, 2.0])) is None
     for message in first[kept:]:  # what is still on its way of the old attempt
         answer = deliver(made, message)
         assert isinstance(answer, Refusal)
         assert not answer.is_fault
     second = [m for step in range(2) for m in parts(0, 2, step, data.draw(some_cuts))]
-    samples = [answer for message in second if isinstance(answer := deliver(made, message), Completed)]
-    assert {sample.key.step for sample in samples} == {0, 1} - done
+    samples = [answer for message in second if isinstance(answer := deliver(made, message), Sample)]
+    assert {sample.key.step for sample in samples} == {0, 1} - {sample.key.step for sample in early}
     for sample in samples:
-        np.testing.assert_array_equal(sample.reservation.fields[0], value_of(0, 2, sample.key.step, 0))
-    assert memory.reserved == memory.abandoned + 2
+        np.testing.assert_array_equal(sample.fields[0], value_of(0, 2, sample.key.step, 0))
+    for sample in early + samples:
+        memory.take(sample, 0.0)
+    assert memory.fields == {}
 
 
 @pytest.mark.parametrize(
@@ -247,7 +256,7 @@ def test_a_part_is_placed_in_the_sample_itself() -> None:
     columns = made.place(header(box=Box((0, 2), (2, 2))))
     assert isinstance(columns, Placement)
     assert isinstance(columns.target, np.ndarray)
-    (field, *_) = rows.partial.reservation.fields
+    (field, *_) = rows.partial.fields
     assert np.shares_memory(columns.target, field)
     assert np.shares_memory(np.asarray(rows.target), field)
 
@@ -258,7 +267,7 @@ def test_an_empty_box_is_legal() -> None:
     assert deliver(made, header(box=Box((6, 0), (0, 5)))) is None
     assert deliver(made, header(client_rank=1, box=Box((6, 0), (0, 5)))) is None
     assert deliver(made, header()) is None
-    assert isinstance(deliver(made, header(field_id=1, dtype_code=1, box=Box((0,), (4,)))), Completed)
+    assert isinstance(deliver(made, header(field_id=1, dtype_code=1, box=Box((0,), (4,)))), Sample)
 
 
 def test_a_dropped_part_leaves_nothing() -> None:
@@ -267,18 +276,19 @@ def test_a_dropped_part_leaves_nothing() -> None:
     placed = made.place(header())
     assert isinstance(placed, Placement)
     made.drop(placed)
-    assert (memory.reserved, memory.abandoned) == (1, 1)
     assert deliver(made, header()) is None
+    assert len(memory.fields) == 1
 
 
 def test_a_forgotten_simulation_gives_its_memory_back_and_refuses_latecomers() -> None:
     memory = Memory()
     made = opened(memory)
-    for message in parts(0, 1, 0, [[], [], []]):
-        deliver(made, message)
+    _, sample = (deliver(made, message) for message in parts(0, 1, 0, [[], [], []]))
+    assert isinstance(sample, Sample)
+    memory.take(sample, 0.0)
     deliver(made, header(step=1))
     made.forget(0)
-    assert memory.abandoned == 1
+    assert memory.num_forgotten == 1
     late, done = deliver(made, header(step=1)), deliver(made, header(step=0))
     assert isinstance(late, Refusal)
     assert isinstance(done, Refusal)
@@ -319,7 +329,7 @@ def test_what_was_accepted_is_refused_where_it_is_complete_or_belongs_elsewhere(
     pressure = {"field_id": 1, "dtype_code": 1, "box": Box((0,), (4,))}
     for step in (0, 2):
         deliver(made, header(step=step))
-        assert isinstance(deliver(made, header(step=step, **pressure)), Completed)
+        assert isinstance(deliver(made, header(step=step, **pressure)), Sample)
     assert made.place_again(encode(header(step=2))) is None
     assert made.place_again(encode(header(step=3))) is None
     assert made.place_again(encode(header(step=4))) is not None

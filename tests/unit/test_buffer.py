@@ -16,7 +16,8 @@ from melissa_like.buffer import BatchMemory, BufferClosedError, HostStorage, Sam
 from melissa_like.buffer.pins import Pins
 from melissa_like.buffer.policies import AlwaysOpen, FillTo, Uniform, UniformSeen
 from melissa_like.buffer.slots import SlotSet
-from melissa_like.records import FieldSpec, Layout, SampleKey
+from melissa_like.records import FieldSpec, Layout, Sample, SampleKey
+from tests.contract.consumers import assembled
 
 LAYOUT = Layout(
     fields=(FieldSpec(name="u", shape=(3,)), FieldSpec(name="flag", shape=(1,), dtype="uint8")), parameters=("a",)
@@ -34,6 +35,13 @@ def put(buffer: SampleBuffer, number: int, timeout_s: float = SOON) -> bool:
         parameters=np.array([number + 0.5]),
         timeout_s=timeout_s,
     )
+
+
+def of(buffer: SampleBuffer, number: int, *, attempt: int = 1) -> Sample:
+    """The sample that `put` puts, complete and not taken yet."""
+    values = [np.full(3, number, np.float32), np.full(1, number % 256, np.uint8)]
+    key = SampleKey(number, 2 * number)
+    return assembled(buffer, key, values, attempt=attempt, time=number / 10, parameters=[number + 0.5])
 
 
 def drawn(buffer: SampleBuffer, n: int, *, gate_lifted: bool = False, settle: bool = True) -> list[int]:
@@ -343,22 +351,31 @@ def test_views_per_sample_holds_puts_back_when_draws_are_slow() -> None:
     assert put(buffer, 10)
 
 
-def test_a_reservation_of_its_own_memory_is_copied_when_no_slot_is_spare() -> None:
-    buffer = reservoir(LAYOUT, 4, watermark=0, spare_slots=1)
-    reservations = [buffer.reserve() for _ in range(3)]
-    assert [reservation.slot is None for reservation in reservations] == [False, True, True]
-    for number, reservation in enumerate(reservations[1:]):
-        reservation.fields[0][:] = number
-        reservation.fields[1][:] = number
-        assert buffer.commit(
-            reservation,
-            key=SampleKey(number, 2 * number),
-            time=number / 10,
-            parameters=np.array([number + 0.5]),
-            timeout_s=SOON,
-        )
-    buffer.abandon(reservations[0])
-    assert buffer.reserve().slot is not None
+class Opening(HostStorage):
+    """Notes which slots are opened."""
+
+    def __init__(self, num_slots: int) -> None:
+        super().__init__(LAYOUT, num_slots)
+        self.opened: list[int | None] = []
+
+    def open(self, slot: int | None) -> tuple[np.ndarray, ...]:
+        self.opened.append(slot)
+        return super().open(slot)
+
+
+def test_a_sample_in_memory_of_its_own_is_copied_when_no_slot_is_spare() -> None:
+    storage = Opening(5)
+    buffer = SampleBuffer(
+        storage, capacity=4, selector=Uniform(), evictor=UniformSeen(), gate=AlwaysOpen(), draws_until_removed=None
+    )
+    buffer.reserve(100, 1, 0)
+    samples = [of(buffer, number) for number in range(2)]
+    assert [slot is None for slot in storage.opened] == [False, True, True]
+    for sample in samples:
+        assert buffer.take(sample, SOON) == (sample.key,)
+    buffer.forget(100)
+    buffer.reserve(101, 1, 0)
+    assert storage.opened[-1] is not None
     assert set(drawn(buffer, 50)) == {0, 1}
 
 
@@ -398,7 +415,7 @@ def test_draws_that_were_offered_stand_while_a_sample_is_being_replaced() -> Non
         put(buffer, number)
     while buffer.population().unseen:
         drawn(buffer, 7)
-    reserved = buffer.reserve()
+    buffer.reserve(100, 1, 0)
     storage.pause_in = "write"
     thread = threading.Thread(target=lambda: put(buffer, 7))
     thread.start()
@@ -407,7 +424,7 @@ def test_draws_that_were_offered_stand_while_a_sample_is_being_replaced() -> Non
     storage.go_on.set()
     thread.join(DEADLINE_S)
     assert not thread.is_alive()
-    buffer.abandon(reserved)
+    buffer.forget(100)
     assert (buffer.population().size, buffer.population().evicted) == (7, 1)
 
 
@@ -420,7 +437,8 @@ def test_no_lock_is_held_during_a_copy(copy: str) -> None:
     for number in range(5):
         put(buffer, number)
     storage.pause_in = copy.split()[0]
-    reserved = buffer.reserve() if copy.endswith("slot") else None
+    if copy.endswith("slot"):
+        buffer.reserve(100, 1, 0)
     copies = {"gather": lambda: drawn(buffer, 4), "write": lambda: put(buffer, 5), "read": buffer.state_dict}
     thread = threading.Thread(target=copies[storage.pause_in])
     thread.start()
@@ -433,8 +451,7 @@ def test_no_lock_is_held_during_a_copy(copy: str) -> None:
     thread.join(DEADLINE_S)
     assert not thread.is_alive()
     assert buffer.population().puts == 6 + (storage.pause_in == "write")
-    if reserved is not None:
-        buffer.abandon(reserved)
+    buffer.forget(100)
 
 
 def test_peek_copies_and_counts_no_draw() -> None:
@@ -572,16 +589,13 @@ def test_fields_keep_their_dtype() -> None:
 
 def test_memory_that_no_slot_stands_for_is_used_again() -> None:
     buffer = fifo(LAYOUT, 4, spare_slots=1)
-    spare = buffer.reserve()
-    first = buffer.reserve()
-    first.fields[0][:] = 7
-    first.fields[1][:] = 7
-    labels = {"key": SampleKey(7, 14), "time": 0.7, "parameters": np.array([7.5])}
-    assert buffer.commit(first, **labels, timeout_s=SOON)  # type: ignore[arg-type]
-    second = buffer.reserve()
-    assert second.fields[0] is first.fields[0]
-    second.fields[0][:] = -1
-    buffer.abandon(second)
-    assert buffer.reserve().fields[0] is first.fields[0]
-    buffer.abandon(spare)
+    buffer.reserve(100, 1, 0)
+    first = of(buffer, 7)
+    assert buffer.take(first, SOON) == (first.key,)
+    second = buffer.reserve(8, 1, 16)
+    assert second[0] is first.fields[0]
+    second[0][:] = -1
+    buffer.forget(8)
+    assert buffer.reserve(9, 1, 18)[0] is first.fields[0]
+    buffer.forget(100)
     assert drawn(buffer, 1) == [7]

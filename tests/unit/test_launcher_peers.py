@@ -5,7 +5,7 @@ from contextlib import closing
 from melissa_like.launcher.peers import Peers
 from melissa_like.protocol.control import Acknowledge, Envelope, encode_envelope
 from melissa_like.records import StudyIdentity
-from melissa_like.transport.memory import MemoryTransport
+from melissa_like.transport.in_memory import MemoryTransport
 
 DEADLINE_S = 10.0
 

@@ -12,7 +12,7 @@ from melissa_like.protocol.link import Link
 from melissa_like.records import Purpose, StudyIdentity
 from melissa_like.study import Journal, SimulationState, StudySettings, StudyState, read_journal
 from melissa_like.study import events as ev
-from melissa_like.transport.memory import MemoryTransport
+from melissa_like.transport.in_memory import MemoryTransport
 
 IDENTITY = StudyIdentity(study=b"s" * 16, secret=b"t" * 16)
 CONFIG = Config(

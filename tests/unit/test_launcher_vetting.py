@@ -15,7 +15,7 @@ from melissa_like.protocol import control as say
 from melissa_like.protocol.link import Link
 from melissa_like.records import Purpose, StudyIdentity
 from melissa_like.study import Journal, StudySettings, StudyState
-from melissa_like.transport.memory import MemoryTransport
+from melissa_like.transport.in_memory import MemoryTransport
 
 IDENTITY = StudyIdentity(study=b"s" * 16, secret=b"t" * 16)
 

@@ -1,20 +1,22 @@
-"""The receiving thread: whatever arrives, it goes on; what belongs to the study is committed."""
+"""The receiving thread: whatever arrives, it goes on; what belongs to the study is taken."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
+from itertools import repeat
 from queue import SimpleQueue
 
 import numpy as np
 import pytest
 
-from melissa_like.assembly import Assembler
+from melissa_like.assembly import Assembler, Consumer
 from melissa_like.buffer import fifo
 from melissa_like.protocol.wire import OPEN_FIELD, Header, Kind, encode
-from melissa_like.records import Box, FieldSpec, Layout, Purpose, Routing, StudyIdentity
+from melissa_like.records import Box, FieldSpec, Layout, Purpose, Routing, Sample, SampleKey, StudyIdentity
 from melissa_like.server.receiver import Arrival, Receiver, Rejection
 from melissa_like.transport import PartSender
-from melissa_like.transport.memory import MemoryTransport
+from melissa_like.transport.in_memory import MemoryTransport
 
 DEADLINE_S = 20.0
 LAYOUT = Layout(fields=(FieldSpec(name="u", shape=(4,)),), parameters=("a",))
@@ -41,12 +43,13 @@ OPEN = replace(PART, kind=Kind.OPEN, field_id=OPEN_FIELD, dtype_code=1, box=Box(
 
 
 class Rig:
-    """A receiver with a buffer behind it, a sender in front, and what it tells."""
+    """A receiver with a consumer behind it, a queue by default, a sender in front, and what it tells."""
 
-    def __init__(self) -> None:
+    def __init__(self, consumer: Consumer | None = None) -> None:
         self.news: SimpleQueue[Arrival | Rejection] = SimpleQueue()
         self.errors: list[BaseException] = []
         self.buffer = fifo(LAYOUT, 8, spare_slots=2)
+        consumers = {Purpose.TRAINING: consumer or self.buffer}
         transport = MemoryTransport()
         parts = transport.part_receiver(queue_length=8)
         self.sender: PartSender = transport.part_sender([parts.endpoint], budget_bytes=2**16)
@@ -58,10 +61,9 @@ class Rig:
                 server_rank=0,
                 num_server_ranks=1,
                 routing=Routing.SAMPLE,
-                reserve=lambda purpose: self.buffer.reserve(),
-                abandon=lambda purpose, reservation: self.buffer.abandon(reservation),
+                consumers=consumers,
             ),
-            sinks={Purpose.TRAINING: self.buffer},
+            consumers=consumers,
             tell=self.news.put,
             on_error=self.errors.append,
         )
@@ -79,7 +81,7 @@ class Rig:
     def a_sample_arrives(self) -> None:
         self.send(encode(OPEN), np.array([7.0]).tobytes())
         self.send(encode(PART), np.arange(4, dtype=np.float32).tobytes())
-        assert self.news.get(timeout=DEADLINE_S) == Arrival(3, 1, 0)
+        assert self.news.get(timeout=DEADLINE_S) == Arrival(3, 1, (0,))
         draw = self.buffer.draw(1)
         memory = self.buffer.batch_memory(1, pinned=False)
         self.buffer.gather(draw, memory)
@@ -141,3 +143,97 @@ def test_refusals_are_counted_by_reason_and_the_first_of_each_is_written(
     assert "of another study" in lines[0]
     assert "client rank 0 of simulation 3" in lines[0]
     assert "malformed header" in lines[1]
+
+
+class Delivering:
+    """A consumer that answers as it is told, and keeps what it was asked to take."""
+
+    def __init__(self, answers: Iterable[tuple[SampleKey, ...] | None]) -> None:
+        self.answers = iter(answers)
+        self.taken: list[Sample] = []
+        self.rig: Rig | None = None
+        self.waits: list[bool] = []
+
+    def reserve(self, simulation: int, attempt: int, step: int) -> tuple[np.ndarray, ...]:
+        return (np.empty(4, np.float32),)
+
+    def take(self, sample: Sample, timeout_s: float) -> tuple[SampleKey, ...] | None:
+        assert self.rig is not None
+        self.waits.append(self.rig.receiver.put_waits)
+        self.taken.append(sample)
+        return next(self.answers)
+
+    def forget(self, simulation: int) -> None:
+        """Nothing is kept."""
+
+    def close(self) -> None:
+        """Nobody waits."""
+
+
+def steps_told(consumer: Delivering, num_steps: int) -> list[tuple[int, ...]]:
+    """What is told while so many steps arrive, the parts of attempt 2."""
+    with closing(Rig(consumer)) as rig:
+        consumer.rig = rig
+        rig.send(encode(replace(OPEN, attempt=2)), np.array([7.0]).tobytes())
+        told = []
+        for step in range(num_steps):
+            rig.send(encode(replace(PART, attempt=2, step=step)), bytes(16))
+            news = rig.news.get(timeout=DEADLINE_S)
+            assert isinstance(news, Arrival)
+            assert (news.simulation, news.attempt) == (3, 2)
+            told.append(news.steps)
+        assert rig.errors == []
+    return told
+
+
+def test_delivered_is_what_the_consumer_says_none_one_several_or_late() -> None:
+    key = partial(SampleKey, 3)
+    consumer = Delivering([(), (), (key(0), key(1)), (key(3),), (key(2), key(4)), ()])
+    assert steps_told(consumer, 6) == [(), (), (0, 1), (3,), (2, 4), ()]
+    assert [sample.key for sample in consumer.taken] == [key(step) for step in range(6)]
+
+
+def test_a_sample_without_room_is_offered_again_until_it_is_taken() -> None:
+    consumer = Delivering([None, None, (SampleKey(3, 0),), (SampleKey(3, 1),)])
+    assert steps_told(consumer, 2) == [(0,), (1,)]
+    assert [sample.key.step for sample in consumer.taken] == [0, 0, 0, 1]
+    assert consumer.taken[0] is consumer.taken[1] is consumer.taken[2]
+    assert consumer.waits == [False, True, True, False]
+
+
+def test_the_wait_for_room_ends_with_the_thread_and_nothing_is_told() -> None:
+    consumer = Delivering(repeat(None))
+    rig = Rig(consumer)
+    consumer.rig = rig
+    rig.send(encode(OPEN), np.array([7.0]).tobytes())
+    rig.send(encode(PART), bytes(16))
+    while not rig.receiver.put_waits:
+        continue
+    rig.close()
+    assert rig.news.empty()
+    assert rig.errors == []
+
+
+def test_a_consumer_that_delivers_for_another_simulation_is_named() -> None:
+    consumer = Delivering([(SampleKey(8, 0),)])
+    with closing(Rig(consumer)) as rig:
+        consumer.rig = rig
+        rig.send(encode(OPEN), np.array([7.0]).tobytes())
+        rig.send(encode(PART), bytes(16))
+        while not rig.errors:
+            continue
+    (error,) = rig.errors
+    assert "Delivering took SampleKey(simulation=3, step=0)" in str(error)
+
+
+def test_a_purpose_that_nobody_takes_is_refused_when_it_is_opened(rig: Rig) -> None:
+    held_out = {"purpose": Purpose.VALIDATION, "simulation": 4}
+    rig.send(encode(replace(OPEN, **held_out)), np.array([7.0]).tobytes())
+    rig.send(encode(replace(PART, **held_out)), bytes(16))
+    told = [rig.news.get(timeout=DEADLINE_S) for _ in range(2)]
+    assert [news.reason for news in told if isinstance(news, Rejection)] == [
+        "of a purpose that nobody takes samples for",
+        "of a simulation that was not opened",
+    ]
+    assert "open it for the purpose that Assignment gave" in told[0].message
+    rig.a_sample_arrives()

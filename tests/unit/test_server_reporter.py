@@ -14,7 +14,7 @@ from melissa_like.protocol.link import Link
 from melissa_like.records import StudyIdentity
 from melissa_like.server.receiver import Arrival, Rejection
 from melissa_like.server.reporter import Orders, Reporter
-from melissa_like.transport.memory import MemoryTransport
+from melissa_like.transport.in_memory import MemoryTransport
 
 IDENTITY = StudyIdentity(study=b"s" * 16, secret=b"x" * 16)
 DEADLINE_S = 10.0
@@ -103,13 +103,13 @@ def test_only_what_is_worth_it_wakes_the_control_thread(monkeypatch: pytest.Monk
     socket = CountingSocket()
     reporter = made(socket)
     for _ in range(100):
-        reporter.tell(Arrival(simulation=0, attempt=1, step=None))
+        reporter.tell(Arrival(simulation=0, attempt=1))
     assert socket.wakes == 0
     for step in range(100):
-        reporter.tell(Arrival(simulation=0, attempt=1, step=step))
+        reporter.tell(Arrival(simulation=0, attempt=1, steps=(step,)))
     assert socket.wakes == 1
     now += 0.006
-    reporter.tell(Arrival(simulation=0, attempt=1, step=100))
+    reporter.tell(Arrival(simulation=0, attempt=1, steps=(100,)))
     assert socket.wakes == 2
     reporter.tell(Rejection(simulation=0, attempt=1, reason=Reason.OUTSIDE.value, message="why"))
     assert socket.wakes == 3
@@ -129,8 +129,8 @@ def test_arrivals_are_added_up_per_attempt() -> None:
     transport = MemoryTransport()
     launcher = Launcher(transport)
     with reporting(transport, launcher) as reporter:
-        for step in (None, None, 0, None, 1):
-            reporter.tell(Arrival(simulation=3, attempt=1, step=step))
+        for steps_delivered in ((), (), (0,), (), (1, 2)):
+            reporter.tell(Arrival(simulation=3, attempt=1, steps=steps_delivered))
         steps: list[int] = []
         num_parts = 0
         while num_parts < 5:
@@ -138,4 +138,4 @@ def test_arrivals_are_added_up_per_attempt() -> None:
                 assert (delivery.simulation, delivery.attempt) == (3, 1)
                 steps += delivery.steps
                 num_parts += delivery.num_parts
-    assert (steps, num_parts) == ([0, 1], 5)
+    assert (steps, num_parts) == ([0, 1, 2], 5)

@@ -16,8 +16,7 @@ CONFIG = Config(study=StudyConfig(num_simulations=2, num_validation_simulations=
 
 def put(buffer: SampleBuffer, num_samples: int) -> None:
     for step in range(num_samples):
-        place = buffer.reserve()
-        assert buffer.commit(place, key=SampleKey(0, step), time=0.0, parameters=np.zeros(1), timeout_s=0.0)
+        assert buffer.put(SampleKey(0, step), [np.zeros(4)], time=0.0, parameters=np.zeros(1), timeout_s=0.0)
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,7 @@ from melissa_like.training import (
     relative_l2,
 )
 from melissa_like.training.losses import per_sample
+from tests.contract.consumers import assembled
 
 LAYOUT = Layout(fields=(FieldSpec(name="u", shape=(2, 3)), FieldSpec(name="v", shape=(4,))), parameters=("a", "b"))
 STATISTICS = {"u": Moments(count=9, mean=1.0, std=2.0), "v": Moments(count=9, mean=0.0, std=0.5)}
@@ -99,15 +100,10 @@ def held_out(num_simulations: int = 2) -> ValidationSet:
     for simulation in range(num_simulations):
         parameters = torch.tensor([[0.3 + 0.1 * simulation, 0.6]], dtype=torch.float64)
         for step in reversed(range(NUM_STEPS)):
-            reservation = validation.reserve()
-            for target, values in zip(
-                reservation.fields, solution(parameters, torch.tensor([step])).values(), strict=True
-            ):
-                target[...] = values[0].numpy()
+            values = [field[0].numpy() for field in solution(parameters, torch.tensor([step])).values()]
             key = SampleKey(100 + simulation, step)
-            assert validation.commit(
-                reservation, key=key, time=step / 10, parameters=parameters[0].numpy(), timeout_s=0.0
-            )
+            sample = assembled(validation, key, values, time=step / 10, parameters=parameters[0].tolist())
+            assert validation.take(sample, 0.0) == (key,)
     return validation
 
 

@@ -11,6 +11,7 @@ from melissa_like.loading import Moments, SoloCollective, ThreadCollective
 from melissa_like.models import MLP
 from melissa_like.records import FieldSpec, Layout, SampleKey
 from melissa_like.training import Surrogate, ValidationSet, build_surrogate, l1, mse
+from tests.contract.consumers import assembled
 
 LAYOUT = Layout(
     fields=(FieldSpec(name="u", shape=(2, 3)), FieldSpec(name="p", shape=(4,), dtype="float64")), parameters=("a",)
@@ -29,14 +30,11 @@ def surrogate() -> Surrogate:
 
 def add(validation: ValidationSet, simulation: int, step: int, *, scale: float = 1.0) -> list[np.ndarray]:
     generator = np.random.default_rng([simulation, step])
-    reservation = validation.reserve()
-    for target, size in zip(reservation.fields, (1.0, 100.0), strict=True):
-        target[...] = generator.normal(size=target.shape) * size * scale
-    copies = [values.copy() for values in reservation.fields]
-    parameters = np.array([0.1 * simulation])
-    assert validation.commit(
-        reservation, key=SampleKey(simulation, step), time=0.5 * step, parameters=parameters, timeout_s=0.0
-    )
+    sizes = zip(LAYOUT.fields, (1.0, 100.0), strict=True)
+    copies = [(generator.normal(size=field.shape) * size * scale).astype(field.dtype) for field, size in sizes]
+    key = SampleKey(simulation, step)
+    sample = assembled(validation, key, copies, time=0.5 * step, parameters=[0.1 * simulation])
+    assert validation.take(sample, 0.0) == (key,)
     return copies
 
 
@@ -116,14 +114,14 @@ def test_without_samples_on_any_rank_there_is_no_report(surrogate: Surrogate) ->
     assert ValidationSet(LAYOUT).evaluate(surrogate, mse, SoloCollective(), batches=0) is None
 
 
-def test_an_abandoned_sample_is_not_held() -> None:
+def test_a_sample_that_stays_incomplete_is_not_held() -> None:
     validation = ValidationSet(LAYOUT)
-    reservation = validation.reserve()
-    assert [(values.shape, str(values.dtype)) for values in reservation.fields] == [
+    fields = validation.reserve(1, 1, 0)
+    assert [(values.shape, str(values.dtype)) for values in fields] == [
         ((2, 3), "float32"),
         ((4,), "float64"),
     ]
-    validation.abandon(reservation)
+    validation.forget(1)
     assert validation.num_samples == 0
     assert validation.one_simulation() is None
 

@@ -1,41 +1,9 @@
-"""What an `Assembler` answers."""
+"""Why a part is refused."""
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol
 
-import msgspec
-import numpy.typing as npt
-
-from melissa_like.records import FloatArray, Purpose, SampleKey
-
-__all__ = ["Completed", "Reason", "Refusal", "Reservation"]
-
-
-class Reservation(Protocol):
-    """Memory to assemble one sample in."""
-
-    @property
-    def fields(self) -> tuple[npt.NDArray[Any], ...]:
-        """A C-contiguous array per field, in the order of the layout, global shape."""
-        ...
-
-
-class Completed(msgspec.Struct, frozen=True, kw_only=True, eq=False):
-    """A sample of which every element has arrived; emitted once per key.
-
-    Attributes:
-        time: physical time, NaN if the solver gives none.
-        parameters: of its simulation, float64 [P].
-        reservation: where its fields are.
-    """
-
-    key: SampleKey
-    attempt: int
-    purpose: Purpose
-    time: float
-    parameters: FloatArray
-    reservation: Reservation
+__all__ = ["Reason", "Refusal"]
 
 
 class Reason(StrEnum):
@@ -47,6 +15,7 @@ class Reason(StrEnum):
     DUPLICATE_SAMPLE = "of a sample that is already complete"
     WRONG_OWNER = "for another server rank"
     NOT_OPENED = "of a simulation that was not opened"
+    NOT_WANTED = "of a purpose that nobody takes samples for"
     CONTRADICTION = "contradicting what its simulation was opened with"
     WRONG_PARAMETERS = "wrong number of parameters"
     UNDECLARED_FIELD = "undeclared field"

@@ -1,0 +1,61 @@
+"""`Consumer`: whatever takes complete samples, behind four methods; one consumer may wrap another."""
+
+from typing import Any, Protocol
+
+import numpy.typing as npt
+
+from melissa_like.records import Sample, SampleKey
+
+__all__ = ["Consumer"]
+
+
+class Consumer(Protocol):
+    """Takes the complete samples of a purpose: the buffer, the held-out set, what `check` looks with, one of yours.
+
+    A sample is assembled in memory of its consumer, so what comes off the network is copied once, to where it stays.
+    `reserve` is asked when the first part of a sample arrives, `take` when the last one has. A sample that stays
+    incomplete is not taken: a newer attempt goes on in the same memory, or `forget` comes.
+
+    The receiving thread calls `reserve`, `take` and `forget`, one at a time; `close` may come from any thread. What
+    they raise ends the server rank with that exception.
+
+    A consumer that wraps another passes all four calls on, and looks at a sample before it does: afterwards the arrays
+    belong to whoever took them. It must know a sample that it has looked at, because `take` may be called again:
+
+        def take(self, sample, timeout_s):
+            if sample is not self._seen:  # called again, it is the same object
+                self._look(sample)
+                self._seen = sample
+            return self._then.take(sample, timeout_s)
+    """
+
+    def reserve(self, simulation: int, attempt: int, step: int) -> tuple[npt.NDArray[Any], ...]:
+        """Memory to assemble a sample in; never blocks.
+
+        Asked again for the same simulation and step it gives the same memory: a newer attempt overwrites what was
+        incomplete of the older.
+
+        Returns:
+            One writable, C-contiguous array per field, in the order of the layout, in its global shape and dtype.
+        """
+        ...
+
+    def take(self, sample: Sample, timeout_s: float) -> tuple[SampleKey, ...] | None:
+        """Take a complete sample, which lies in the memory that was reserved for its key.
+
+        Blocks while there is no room, `timeout_s` at most.
+
+        Returns:
+            The keys of the samples that are delivered now, which is what the launcher counts: this one's, or none yet,
+            or those of several steps of the same simulation, also earlier ones; each key once. None: there was no
+            room. Then nothing is lost, the call is made again with the same sample, and nothing is written twice.
+        """
+        ...
+
+    def forget(self, simulation: int) -> None:
+        """Nothing more comes of a simulation: give back what is reserved for it. It may never have been heard of."""
+        ...
+
+    def close(self) -> None:
+        """Wake whoever waits; the first call counts."""
+        ...
