@@ -311,7 +311,10 @@ class Shell:
                 launcher_incarnation=1,
                 routing=int(routing_of(transport)),
                 layout_id=self._layout.layout_id,
-                fields=tuple(say.WireField(name=f.name, shape=f.shape, dtype=f.dtype) for f in self._layout.fields),
+                fields=tuple(
+                    say.WireField(name=f.name, shape=f.shape, dtype=f.dtype, components=f.components)
+                    for f in self._layout.fields
+                ),
                 parameters=self._layout.parameters,
                 num_steps=self._config.solver.num_steps,
                 budget_bytes=transport.budget_bytes,

@@ -104,11 +104,17 @@ class Blocked(_Message, frozen=True, kw_only=True):
 
 
 class WireField(msgspec.Struct, frozen=True, kw_only=True):
-    """A field of the layout."""
+    """A field of the layout.
+
+    Attributes:
+        shape: (*grid) of a field of one component, (components, *grid) of a field of several.
+        components: numbers per point of the grid.
+    """
 
     name: str
     shape: tuple[int, ...]
     dtype: str
+    components: int = 1
 
 
 class Welcome(_Message, frozen=True, kw_only=True):
