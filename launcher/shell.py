@@ -15,6 +15,7 @@ from melissa_like.launcher.executors import Executor, JobSpec, JobState, JobUpda
 from melissa_like.launcher.peers import Peers
 from melissa_like.launcher.vetting import fault_of
 from melissa_like.protocol import control as say
+from melissa_like.records import Ranges
 from melissa_like.study import Entry, Journal, StudyState
 from melissa_like.study import commands as do
 from melissa_like.study import events as ev
@@ -274,7 +275,7 @@ class Shell:
                         attempt=command.attempt,
                         purpose=int(command.purpose),
                         parameters=command.parameters,
-                        delivered_steps=command.delivered_steps,
+                        delivered_steps=Ranges((step, step + 1) for step in command.delivered_steps).ranges,
                     ),
                 )
             case do.FinishJob(job=job):
