@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from melissa_like.client import Client
+from melissa_like.client.environment import JOB_VARIABLE, RUN_DIR_VARIABLE
 from melissa_like.client.runner import read_solver_call, run_plugin
-from melissa_like.client.session import JOB_VARIABLE, RUN_DIR_VARIABLE, Client
 from melissa_like.config import Config, SolverConfig
 from melissa_like.errors import ConfigurationError, StudyStoppedError
 from melissa_like.launcher.executors import JobSpec, launch_command, search_path

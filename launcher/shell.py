@@ -15,6 +15,7 @@ from melissa_like.launcher.executors import Executor, JobSpec, JobState, JobUpda
 from melissa_like.launcher.peers import Peers
 from melissa_like.launcher.vetting import fault_of
 from melissa_like.protocol import control as say
+from melissa_like.records import Ranges
 from melissa_like.study import Entry, Journal, StudyState
 from melissa_like.study import commands as do
 from melissa_like.study import events as ev
@@ -279,7 +280,7 @@ class Shell:
                         attempt=command.attempt,
                         purpose=int(command.purpose),
                         parameters=command.parameters,
-                        delivered_steps=command.delivered_steps,
+                        delivered_steps=Ranges((step, step + 1) for step in command.delivered_steps).ranges,
                     ),
                 )
             case do.FinishJob(job=job):
@@ -316,7 +317,10 @@ class Shell:
                 launcher_incarnation=1,
                 routing=int(routing_of(transport)),
                 layout_id=self._layout.layout_id,
-                fields=tuple(say.WireField(name=f.name, shape=f.shape, dtype=f.dtype) for f in self._layout.fields),
+                fields=tuple(
+                    say.WireField(name=f.name, shape=f.shape, dtype=f.dtype, components=f.components)
+                    for f in self._layout.fields
+                ),
                 parameters=self._layout.parameters,
                 num_steps=self._config.solver.num_steps,
                 budget_bytes=transport.budget_bytes,

@@ -12,8 +12,10 @@ Everything runs on the calling thread. Importing this package loads numpy, pyzmq
 hydra; mpi4py only when a communicator is given.
 """
 
+from melissa_like.client.connect import connect
+from melissa_like.client.job import Client
 from melissa_like.client.parts import Part
-from melissa_like.client.session import Client, Session, connect
+from melissa_like.client.session import Session
 from melissa_like.client.team import SerialCommunicator
 
 __all__ = ["Client", "Part", "SerialCommunicator", "Session", "connect"]

@@ -7,8 +7,9 @@ import os
 import sys
 from pathlib import Path
 
+from melissa_like.client.environment import RUN_DIR_VARIABLE
+from melissa_like.client.job import Client
 from melissa_like.client.runner import read_solver_call, run_plugin
-from melissa_like.client.session import RUN_DIR_VARIABLE, Client
 from melissa_like.errors import ConnectionRefusedByStudyError, StudyStoppedError
 
 

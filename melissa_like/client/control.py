@@ -5,14 +5,13 @@ happens on the calling thread: while the solver computes, nobody listens, and no
 """
 
 import time
-from types import TracebackType
 from typing import TypeVar
 
 from melissa_like.errors import ConnectionRefusedByStudyError, StudyStoppedError
 from melissa_like.protocol.control import Acknowledge, ControlMessage, Refused, Stop
 from melissa_like.protocol.link import Link
-from melissa_like.records import StudyIdentity
-from melissa_like.transport import Transport
+from melissa_like.records import ClientRank, StudyIdentity
+from melissa_like.transport import ControlClient, Transport
 
 __all__ = ["LAUNCHER_SILENCE_S", "ControlLine"]
 
@@ -20,29 +19,31 @@ __all__ = ["LAUNCHER_SILENCE_S", "ControlLine"]
 LAUNCHER_SILENCE_S = 60.0
 _PING_AFTER_S = 5.0
 _LISTEN_S = 0.2
+_LINGER_S = 1.0
 
 _Expected = TypeVar("_Expected", bound=ControlMessage)
 
 
 class ControlLine:
-    """Numbered messages to the launcher and back.
+    """Numbered messages to the launcher and back; the socket is opened when there is something to say.
 
-    Args:
-        name: of the job and rank; the launcher addresses answers to it.
+    Attributes:
+        address: this rank; the launcher addresses answers to it.
     """
 
-    def __init__(self, transport: Transport, endpoint: str, identity: StudyIdentity, name: str) -> None:
-        self._socket = transport.control_client(endpoint, name.encode())
+    def __init__(self, transport: Transport, endpoint: str, identity: StudyIdentity, address: ClientRank) -> None:
+        self.address = address
+        self._transport = transport
+        self._endpoint = endpoint
         self._link = Link(identity)
+        self._opened: ControlClient | None = None
         self._heard_at = time.monotonic()
 
-    def __enter__(self) -> "ControlLine":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._socket.close(1.0)
+    def close(self) -> None:
+        """Close the socket, if it was opened."""
+        if self._opened is not None:
+            self._opened.close(_LINGER_S)
+            self._opened = None
 
     def post(self, message: ControlMessage) -> None:
         """Send; the message is repeated by later calls until the launcher acknowledges it."""
@@ -78,15 +79,22 @@ class ControlLine:
             self._listen(_LISTEN_S)
         return self._link.settled
 
+    @property
+    def _socket(self) -> ControlClient:
+        if self._opened is None:
+            self._opened = self._transport.control_client(self._endpoint, str(self.address).encode())
+        return self._opened
+
     def _listen(self, timeout_s: float) -> ControlMessage | None:
-        received = self._socket.receive(timeout_s)
+        socket = self._socket
+        received = socket.receive(timeout_s)
         now = time.monotonic()
         message = None
         if received is not None:
             self._heard_at = now
             message = self._link.receive(received)
         for encoded in self._link.due(now):
-            self._socket.send(encoded)
+            socket.send(encoded)
         if isinstance(message, Refused):
             raise ConnectionRefusedByStudyError(message.reason)
         if isinstance(message, Stop):

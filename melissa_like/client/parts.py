@@ -62,8 +62,9 @@ class LocalPart(msgspec.Struct, frozen=True, kw_only=True, eq=False):
 class PartChecker:
     """Turns the fields of a step into checked parts; one per simulation and rank.
 
-    A bare array is a block of rows: the ranks' arrays follow one another along axis 0 in rank order. Where they begin
-    is settled once, at the first step, by all ranks together; a decomposition that changes gives its offsets by `Part`.
+    A bare array is a block of rows of the grid: the ranks' arrays follow one another in rank order along axis 0, or
+    along axis 1 of a field of several components, which come first. Where they begin is settled once, at the first
+    step, by all ranks together; a decomposition that changes gives its offsets by `Part`.
     """
 
     def __init__(self, layout: Layout, team: Team) -> None:
@@ -72,20 +73,35 @@ class PartChecker:
         self._known: dict[tuple[Any, ...], tuple[PartShape, ...]] = {}
         self._num_known = 0
         self._first_rows: list[int] | None = None
-        self._bare_rows: list[int] = []
+        self._bare_rows: list[int] | None = None
+
+    def count_rows(self, fields: Mapping[str, Any]) -> None:
+        """Count this rank's rows of each field, before its first step; the other ranks have no part in it.
+
+        Raises:
+            SolverError: a value that is no array, or has a wrong number of dimensions.
+        """
+        self._bare_rows = [self._num_rows(spec, fields.get(spec.name)) for spec in self._layout.fields]
 
     def first_step(self, fields: Mapping[str, Any]) -> None:
-        """Settle where each rank's rows begin; every rank calls it at its first step."""
-        mine = [_num_rows(fields.get(spec.name)) for spec in self._layout.fields]
-        rows = self._team.gather_rows(mine)
-        self._bare_rows = mine
+        """Settle where each rank's rows begin; every rank calls it at its first step.
+
+        Raises:
+            SolverError: the ranks have together more or fewer rows than the field, on every rank; what `count_rows`
+                raises, on this rank alone, if that was not called before.
+        """
+        if self._bare_rows is None:
+            self.count_rows(fields)
+        assert self._bare_rows is not None
+        rows = self._team.gather_rows(self._bare_rows)
         self._first_rows = [int(n) for n in rows[: self._team.rank].sum(axis=0)]
-        for spec, total in zip(self._layout.fields, rows.sum(axis=0), strict=True):
-            if total > 0 and int(total) != spec.shape[0]:
+        for spec, counted in zip(self._layout.fields, rows.T, strict=True):
+            total, expected = int(counted.sum()), spec.shape[spec.row_axis]
+            if total > 0 and total != expected:
                 raise SolverError(
-                    f"field {spec.name!r}: the ranks' arrays have {int(total)} rows together ("
-                    f"{', '.join(str(int(n)) for n in rows[:, self._layout.field_id(spec.name)])}) but its declared "
-                    f"shape is {spec.shape}: send {spec.shape[0]} rows in all, or give each array's place with "
+                    f"field {spec.name!r}: the ranks' arrays have {total} rows together "
+                    f"({', '.join(str(int(n)) for n in counted)}) but its declared shape is {spec.shape}: send "
+                    f"{expected} rows in all{_along(spec)}, or give each array's place with "
                     "melissa_like.client.Part(array, offset)"
                 )
 
@@ -103,8 +119,8 @@ class PartChecker:
         return [part for name, value in fields.items() for part in self._parts(name, value)]
 
     def _parts(self, name: str, value: Any) -> list[LocalPart]:
-        offset = tuple(value.offset) if isinstance(value, Part) else None
-        array = np.asarray(value.array if isinstance(value, Part) else value)
+        inside, offset = (value.array, tuple(value.offset)) if isinstance(value, Part) else (value, None)
+        array = self._array_of(name, inside)
         key = (name, array.shape, array.dtype, offset)
         shapes = self._known.get(key)
         if shapes is None:
@@ -115,6 +131,23 @@ class PartChecker:
             self._known[key] = shapes
             self._num_known += len(shapes)
         return [LocalPart(shape=shape, array=array if shape.cut is None else array[shape.cut]) for shape in shapes]
+
+    def _array_of(self, name: str, value: Any) -> npt.NDArray[Any]:
+        try:
+            return np.asarray(value)
+        except (ValueError, TypeError) as error:  # a list whose rows differ in length
+            raise SolverError(
+                f"field {name!r}: rank {self._team.rank} sent a {type(value).__name__} that is no array ({error}): "
+                "send a numpy array"
+            ) from None
+
+    def _num_rows(self, spec: FieldSpec, value: Any) -> int:
+        """Rows of a bare array; 0 for a part with its own offset, or none."""
+        if value is None or isinstance(value, Part):
+            return 0
+        array = self._array_of(spec.name, value)
+        _check_dimensions(spec, array)
+        return int(array.shape[spec.row_axis])
 
     def _examine(self, name: str, array: npt.NDArray[Any], offset: tuple[int, ...] | None) -> Iterator[PartShape]:
         """Check a part that is new in place, shape or dtype."""
@@ -127,11 +160,7 @@ class PartChecker:
             ) from None
         spec = self._layout.fields[field_id]
         _check_dtype(spec, array)
-        if array.ndim != len(spec.shape):
-            raise SolverError(
-                f"field {spec.name!r}: an array of shape {array.shape} was sent, the declared shape {spec.shape} has "
-                f"{len(spec.shape)} dimensions: send arrays with as many"
-            )
+        _check_dimensions(spec, array)
         if offset is None:
             offset = self._row_offset(field_id, spec, array)
         box = Box(tuple(int(o) for o in offset), array.shape)
@@ -155,13 +184,15 @@ class PartChecker:
 
     def _row_offset(self, field_id: int, spec: FieldSpec, array: npt.NDArray[Any]) -> tuple[int, ...]:
         assert self._first_rows is not None, "first_step comes first"
-        if array.shape[0] != self._bare_rows[field_id]:
+        assert self._bare_rows is not None
+        num_rows = array.shape[spec.row_axis]
+        if num_rows != self._bare_rows[field_id]:
             raise SolverError(
-                f"field {spec.name!r}: rank {self._team.rank} sent {array.shape[0]} rows, at the first step it sent "
-                f"{self._bare_rows[field_id]}: for a decomposition that changes, send "
+                f"field {spec.name!r}: rank {self._team.rank} sent {num_rows} rows{_along(spec)}, at the first step it "
+                f"sent {self._bare_rows[field_id]}: for a decomposition that changes, send "
                 "melissa_like.client.Part(array, offset)"
             )
-        return (self._first_rows[field_id], *([0] * (array.ndim - 1)))
+        return tuple(self._first_rows[field_id] if axis == spec.row_axis else 0 for axis in range(array.ndim))
 
 
 def _pieces(shape: tuple[int, ...], largest: int) -> Iterator[Box]:
@@ -178,12 +209,17 @@ def _pieces(shape: tuple[int, ...], largest: int) -> Iterator[Box]:
             yield Box((first, *inner.offset), (rows, *inner.shape))
 
 
-def _num_rows(value: Any) -> int:
-    """Rows of a bare array; 0 for a part with its own offset, or none."""
-    if value is None or isinstance(value, Part):
-        return 0
-    shape = np.shape(value)
-    return shape[0] if shape else 0
+def _along(spec: FieldSpec) -> str:
+    """Which axis rows are counted on, where it is not the first."""
+    return f" along axis {spec.row_axis}" if spec.row_axis else ""
+
+
+def _check_dimensions(spec: FieldSpec, array: npt.NDArray[Any]) -> None:
+    if array.ndim != len(spec.shape):
+        raise SolverError(
+            f"field {spec.name!r}: an array of shape {array.shape} was sent, the declared shape {spec.shape} has "
+            f"{len(spec.shape)} dimensions: send arrays with as many"
+        )
 
 
 def _check_dtype(spec: FieldSpec, array: npt.NDArray[Any]) -> None:

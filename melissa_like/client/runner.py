@@ -1,22 +1,21 @@
 """Drives a generator plug-in: starts it for each simulation of a job and streams what it yields."""
 
 import inspect
-import traceback
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from melissa_like.client.session import Client, Session
+from melissa_like.client.job import Client
+from melissa_like.client.session import Session
 from melissa_like.client.team import SerialCommunicator
-from melissa_like.errors import ConfigurationError, MelissaLikeError, SolverError, StudyStoppedError
+from melissa_like.errors import ConfigurationError, SolverError
 from melissa_like.plugins import locate
 
 __all__ = ["SOLVER_FILE", "SolverCall", "read_solver_call", "run_plugin"]
 
 SOLVER_FILE = "solver.json"
-_TRACE_LINES = 12
 
 
 class SolverCall(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,15 +66,9 @@ def run_plugin(solve: Callable[..., Iterable[Any]], options: dict[str, Any], cli
     communicator = comm if comm is not None else SerialCommunicator()
     with client:
         while (session := client.next_session()) is not None:
-            try:
+            with session:
                 for item in _steps(solve(dict(session.parameters), communicator, **options)):
                     _send(session, item)
-            except StudyStoppedError:
-                raise
-            except Exception as error:
-                session.fail(_story(error), breaks_contract=isinstance(error, SolverError))
-                raise
-            session.close()
 
 
 def _steps(returned: Any) -> Iterable[Any]:
@@ -93,9 +86,3 @@ def _send(session: Session, item: Any) -> None:
             f"solve yielded a {type(item).__name__}: yield (step, {{name: array}}) or (step, {{name: array}}, time)"
         )
     session.send(*item)
-
-
-def _story(error: Exception) -> str:
-    if isinstance(error, MelissaLikeError):
-        return str(error)
-    return "".join(traceback.format_exception(error)[-_TRACE_LINES:]).strip()

@@ -1,206 +1,35 @@
-"""The client of a solver job: hello, simulations one after another, goodbye."""
+"""The session of one simulation: its time steps, and how it ends."""
 
 import math
-import os
-import socket
+import traceback
 from collections.abc import Mapping
-from pathlib import Path
+from contextlib import AbstractContextManager, suppress
 from types import TracebackType
 from typing import Any
 
-import msgspec
-
+from melissa_like.client.agreement import Votes, attempt, vote
 from melissa_like.client.control import ControlLine
-from melissa_like.client.streaming import PartStream, layout_from
-from melissa_like.client.team import Team, team_of
-from melissa_like.errors import ConfigurationError, MelissaLikeError, SolverError, StudyStoppedError
-from melissa_like.protocol import Connection, read_connection
-from melissa_like.protocol.control import Assignment, Blocked, Failure, Finish, Goodbye, Hello, Request, Welcome
-from melissa_like.records import Purpose
-from melissa_like.transport import PartSender, Transport
-from melissa_like.transport.zmq_transport import ZmqTransport
+from melissa_like.client.parts import LocalPart
+from melissa_like.client.streaming import PartStream
+from melissa_like.client.team import Team
+from melissa_like.errors import MelissaLikeError, SolverError, StudyStoppedError
+from melissa_like.protocol.control import Assignment, Failure, Goodbye
+from melissa_like.records import Purpose, Ranges
 
-__all__ = ["JOB_VARIABLE", "RUN_DIR_VARIABLE", "Client", "Session", "connect"]
+__all__ = ["Session"]
 
-RUN_DIR_VARIABLE = "MELISSA_LIKE_RUN_DIR"
-JOB_VARIABLE = "MELISSA_LIKE_JOB"
-
-_claimed: set[tuple[bytes, str]] = set()
-
-_FINE, _STOPPED, _BROKEN, _CLOSING = 0, 1, 2, 3
-
-
-class Client:
-    """One solver job's connection to its study; every rank makes one, together.
-
-    Use it as a context manager. Simulations come one after another from `next_session`.
-
-    Args:
-        comm: the solver's communicator (mpi4py), or None without MPI. It is duplicated.
-        transport: how messages travel; by default ZeroMQ.
-        connection: where the launcher is; by default from the run directory that the environment names.
-        job: this job's name; by default from the environment.
-
-    Raises:
-        ConfigurationError: not started by a launcher, and nothing said otherwise.
-        ConnectionRefusedByStudyError: the launcher refused this job; the message is its reason.
-        StudyStoppedError: the study has ended, or the launcher is gone.
-    """
-
-    def __init__(
-        self,
-        comm: Any = None,
-        *,
-        transport: Transport | None = None,
-        connection: Connection | None = None,
-        job: str | None = None,
-    ) -> None:
-        self.team: Team = team_of(comm)
-        self._connection = connection if connection is not None else _connection_from_environment()
-        self._job = job if job is not None else _from_environment(JOB_VARIABLE)
-        self._owned_transport = ZmqTransport() if transport is None else None
-        self._transport: Transport = transport if transport is not None else _assert_not_none(self._owned_transport)
-        self._line: ControlLine | None = None
-        self._sender: PartSender | None = None
-        self._welcome: Welcome | None = None
-
-    def __enter__(self) -> "Client":
-        encoded = b""
-        if self.team.rank == 0:
-            self._open_line().post(self._hello())
-            encoded = self._ask_rank_0(Welcome)
-        self._welcome = msgspec.msgpack.decode(self.team.broadcast(encoded), type=Welcome)
-        self._sender = self._transport.part_sender(
-            self._welcome.server_endpoints, budget_bytes=self._welcome.budget_bytes
-        )
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            if self._sender is not None:
-                if error is None:
-                    self._flush()
-                self._sender.close(5.0 if error is None else 0.0)
-        finally:
-            if self._line is not None:
-                self._line.settle(2.0)
-                self._line.__exit__(kind, error, trace)
-            if self._owned_transport is not None:
-                self._owned_transport.close()
-
-    def claim(self) -> None:
-        """Be this job's only client in this process.
-
-        Raises:
-            SolverError: there was one before.
-        """
-        name = (self._connection.study, self._job)
-        if name in _claimed:
-            raise SolverError(
-                f"connect was called a second time in {self._job}: a solver with its own main runs one simulation and "
-                "ends; to run many in one job, write it as a generator (solver.solve)"
-            )
-        _claimed.add(name)
-
-    def next_session(self) -> "Session | None":
-        """The next simulation, or None when none is left for this job. Blocks until the launcher decides.
-
-        Raises:
-            StudyStoppedError: the study has ended, or the launcher is gone.
-        """
-        assert self._welcome is not None, "use the client as a context manager"
-        assert self._sender is not None
-        encoded = b""
-        if self.team.rank == 0:
-            self._open_line().post(Request(job=self._job))
-            encoded = self._ask_rank_0(Assignment, Finish)
-        told = msgspec.msgpack.decode(self.team.broadcast(encoded), type=Assignment | Finish)
-        if isinstance(told, Finish):
-            return None
-        layout = layout_from(self._welcome)
-        stream = PartStream(
-            welcome=self._welcome,
-            layout=layout,
-            assignment=told,
-            identity=self._connection.identity(self._welcome.server_incarnation),
-            sender=self._sender,
-            team=self.team,
-            ask=self._ask_whether_alive,
-        )
-        return Session(self, stream, told, dict(zip(layout.parameters, told.parameters, strict=True)))
-
-    def say_goodbye(self, assignment: Assignment, num_steps: int, parts_sent: list[int]) -> None:
-        """Tell the launcher how many parts of a simulation went to each server rank; rank 0 speaks."""
-        totals = self.team.total(parts_sent)
-        if self.team.rank == 0:
-            self._open_line().post(
-                Goodbye(
-                    job=self._job,
-                    simulation=assignment.simulation,
-                    attempt=assignment.attempt,
-                    num_steps=num_steps,
-                    parts_sent=tuple(totals),
-                )
-            )
-
-    def say_failure(self, assignment: Assignment, message: str, *, breaks_contract: bool) -> None:
-        """Tell the launcher that the solver raised on this rank; any rank may speak. Waits a moment for the answer."""
-        line = self._open_line()
-        line.post(
-            Failure(
-                job=self._job,
-                rank=self.team.rank,
-                simulation=assignment.simulation,
-                attempt=assignment.attempt,
-                message=message,
-                breaks_contract=breaks_contract,
-            )
-        )
-        line.settle(2.0)
-
-    def _hello(self) -> Hello:
-        return Hello(
-            job=self._job,
-            rank=self.team.rank,
-            num_ranks=self.team.size,
-            host=socket.gethostname(),
-            pid=os.getpid(),
-        )
-
-    def _open_line(self) -> ControlLine:
-        if self._line is None:
-            self._line = ControlLine(
-                self._transport,
-                self._connection.endpoint,
-                self._connection.identity(),
-                f"{self._job}/{self.team.rank}",
-            )
-        return self._line
-
-    def _ask_rank_0(self, kind: type[Any], *others: type[Any]) -> bytes:
-        return msgspec.msgpack.encode(self._open_line().expect(kind, *others))
-
-    def _ask_whether_alive(self, server_rank: int) -> None:
-        """A send has been blocked for a heartbeat: legitimate as long as the launcher says that the study lives."""
-        assert self._welcome is not None
-        line = self._open_line()
-        line.post(Blocked(job=self._job, rank=self.team.rank, server_rank=server_rank))
-        answer = line.expect(Welcome)
-        assert isinstance(answer, Welcome)
-        if answer.server_incarnation != self._welcome.server_incarnation:
-            raise StudyStoppedError("the server ranks were restarted: this attempt ends, a new one fills the holes")
-
-    def _flush(self) -> None:
-        assert self._sender is not None
-        assert self._welcome is not None
-        while not self._sender.flush(self._welcome.heartbeat_s):
-            self._ask_whether_alive(-1)
+_SETTLE_S = 2.0
+_TRACE_ENTRIES = 12
 
 
 class Session:
     """One simulation: `send` for each time step, then `close`. Every rank calls both, together.
+
+    Whatever one rank raises in them, every rank raises, so that none waits for it; then the session is over.
+
+    Args:
+        line: on which this rank speaks to the launcher.
+        job: what ends with this session, if anything does.
 
     Attributes:
         parameters: values by name.
@@ -209,18 +38,27 @@ class Session:
     """
 
     def __init__(
-        self, client: Client, stream: PartStream, assignment: Assignment, parameters: dict[str, float]
+        self,
+        *,
+        stream: PartStream,
+        assignment: Assignment,
+        parameters: dict[str, float],
+        team: Team,
+        line: ControlLine,
+        job: AbstractContextManager[object] | None,
     ) -> None:
-        self._client = client
         self._stream = stream
         self._assignment = assignment
+        self._team = team
+        self._line = line
+        self._job = job
         self._last_step = -1
         self._num_steps = 0
-        self._owns_client = False
-        self._failed = False
+        self._has_failed = False
+        self._is_over = False
         self.parameters = parameters
         self.purpose = Purpose(assignment.purpose)
-        self.delivered_steps = frozenset(assignment.delivered_steps)
+        self.delivered_steps = Ranges(assignment.delivered_steps)
 
     @property
     def simulation(self) -> int:
@@ -241,74 +79,60 @@ class Session:
             time: physical time of the step, if the solver knows one.
 
         Raises:
-            SolverError: an undeclared field, a wrong dtype, a box outside the global shape, a step out of order.
+            SolverError: an undeclared field, a wrong dtype, a box outside the global shape, a step out of order; or
+                another rank failed.
             StudyStoppedError: the study ended while the send was blocked.
         """
-        problem: MelissaLikeError | None = None
+        self._require_open()
+        if not self._stream.started:
+            self._decide(step, attempt(lambda: self._stream.count_rows(fields)))
+        problem: BaseException | None = None
         try:
             parts = self._stream.prepare(fields)
             self._check_step(step)
-            if step in self.delivered_steps:
-                self._stream.pass_over()
-            else:
-                self._stream.send(step, parts, time)
-        except MelissaLikeError as error:
+            self._send_parts(int(step), parts, time)
+        except BaseException as error:  # not `attempt`: this runs at every step
             problem = error
-        status = _FINE if problem is None else _STOPPED if isinstance(problem, StudyStoppedError) else _BROKEN
-        worst = self._client.team.maximum(status)
-        if problem is not None:
-            self._report(problem)
-            raise problem
-        if worst == _STOPPED:
-            raise StudyStoppedError("another rank of this job was told to stop")
-        if worst == _BROKEN:
-            raise SolverError("another rank of this job failed; its own message says why")
-        if worst == _CLOSING:
-            problem = SolverError(
-                f"this rank sends time step {step} while another rank has sent its last one: every rank of the solver "
-                "sends the same number of steps, with an empty part where it has nothing"
-            )
-            self._report(problem)
-            raise problem
-        self._last_step = step
+        self._decide(step, problem)
+        self._last_step = int(step)
         self._num_steps += 1
 
     def close(self, num_steps: int | None = None) -> None:
-        """Say goodbye: so many steps were sent.
+        """Say goodbye: so many steps were sent. Nothing happens if the session is over already.
 
         Args:
             num_steps: how many the solver believes it has sent, compared with the number of `send`s.
 
         Raises:
-            SolverError: fewer or more were sent than said.
+            SolverError: fewer or more were sent than said; or another rank failed, or still sends.
         """
-        if num_steps is not None and num_steps != self._num_steps:
-            problem = SolverError(
-                f"goodbye after {num_steps} time steps but send was called {self._num_steps} times: call send once per "
-                "time step on every rank"
-            )
-            self._report(problem)
-            raise problem
+        if self._is_over:
+            return
         # Told in the collective that `send` calls: a rank that still sends must not meet another one of goodbye's.
-        self._client.team.maximum(_CLOSING)
-        self._stream.close()
-        self._client.say_goodbye(self._assignment, self._num_steps, self._stream.parts_sent)
-        if self._owns_client:
-            self._client.__exit__(None, None, None)
+        self._decide(None, attempt(lambda: self._finish_stream(num_steps)))
+        totals = self._team.total(self._stream.parts_sent)
+        self._decide(None, attempt(lambda: self._say_goodbye(totals)))
+        self._end(None)
 
     def fail(self, message: str, *, breaks_contract: bool = False) -> None:
         """Report that the solver cannot go on; the launcher starts another attempt, or gives the simulation up.
 
-        The first report of a session counts.
+        The first report of a session counts. Waits a moment for the answer.
         """
-        if not self._failed:
-            self._failed = True
-            self._client.say_failure(self._assignment, message, breaks_contract=breaks_contract)
-
-    def _report(self, problem: MelissaLikeError) -> None:
-        """Tell the launcher at once what a solver with its own main would only write into its log."""
-        if isinstance(problem, SolverError):
-            self.fail(str(problem), breaks_contract=True)
+        if self._has_failed:
+            return
+        self._has_failed = True
+        self._line.post(
+            Failure(
+                job=self._line.address.job,
+                rank=self._line.address.rank,
+                simulation=self._assignment.simulation,
+                attempt=self._assignment.attempt,
+                message=message,
+                breaks_contract=breaks_contract,
+            )
+        )
+        self._line.settle(_SETTLE_S)
 
     def __enter__(self) -> "Session":
         return self
@@ -318,10 +142,79 @@ class Session:
     ) -> None:
         if error is None:
             self.close()
+        else:
+            self._report(error)
+            self._end(error)
+
+    def _send_parts(self, step: int, parts: list[LocalPart], time: float) -> None:
+        if step in self.delivered_steps:
+            self._stream.pass_over()
+        else:
+            self._stream.send(step, parts, time)
+
+    def _finish_stream(self, num_steps: int | None) -> None:
+        if num_steps is not None and num_steps != self._num_steps:
+            raise SolverError(
+                f"goodbye after {num_steps} time steps but send was called {self._num_steps} times: call send once per "
+                "time step on every rank"
+            )
+        self._stream.close()
+
+    def _say_goodbye(self, parts_sent: list[int]) -> None:
+        if self._team.rank == 0:
+            self._line.post(
+                Goodbye(
+                    job=self._line.address.job,
+                    simulation=self._assignment.simulation,
+                    attempt=self._assignment.attempt,
+                    num_steps=self._num_steps,
+                    parts_sent=tuple(parts_sent),
+                )
+            )
+
+    def _decide(self, step: int | None, problem: BaseException | None) -> None:
+        """Go on together, or end together.
+
+        Args:
+            step: that this rank sends; None if it sends no more.
+            problem: what this rank would raise alone.
+        """
+        votes = vote(self._team, problem, closing=step is None)
+        problem = problem or _uneven(votes, step)
+        error = problem or votes.error()
+        if error is None and votes.closing in (0, self._team.size):
             return
-        self.fail(f"{type(error).__name__}: {error}", breaks_contract=isinstance(error, SolverError))
-        if self._owns_client:
-            self._client.__exit__(kind, error, trace)
+        try:
+            if problem is not None:
+                self._report(problem)
+        finally:
+            # Under `python -m mpi4py` the first rank that raises ends the job: not before the reason has been said.
+            self._team.total([0])
+        error = error or SolverError("another rank of this job still sends time steps; its own message says why")
+        self._has_failed = True  # the rank with the reason has reported it
+        self._end(error)
+        raise error
+
+    def _report(self, problem: BaseException) -> None:
+        """Tell the launcher at once what a solver with its own main would only write into its log."""
+        if not isinstance(problem, StudyStoppedError):
+            with suppress(Exception):  # the job ends with this problem all the same, and its log says so
+                self.fail(_story(problem), breaks_contract=isinstance(problem, SolverError))
+
+    def _end(self, error: BaseException | None) -> None:
+        """The session is over, and with it perhaps the job; once."""
+        if self._is_over:
+            return
+        self._is_over = True
+        if self._job is not None:
+            self._job.__exit__(None if error is None else type(error), error, None)
+
+    def _require_open(self) -> None:
+        if self._is_over:
+            raise SolverError(
+                f"the session of simulation {self.simulation} is over: send every time step before close, and nothing "
+                "after an error"
+            )
 
     def _check_step(self, step: int) -> None:
         if isinstance(step, bool) or not hasattr(step, "__index__") or int(step) <= self._last_step:
@@ -330,48 +223,17 @@ class Session:
             )
 
 
-def connect(
-    comm: Any = None,
-    *,
-    transport: Transport | None = None,
-    connection: Connection | None = None,
-    job: str | None = None,
-) -> Session:
-    """Connect a solver with its own main: one simulation, then the end of the program.
-
-    Every rank calls it, once. The session's `close` ends the connection as well. Arguments and errors as for `Client`.
-
-    Raises:
-        SolverError: it was called before; the launcher would take the second hello for a repetition of the first.
-        StudyStoppedError: no simulation is left.
-    """
-    client = Client(comm, transport=transport, connection=connection, job=job)
-    client.claim()
-    client.__enter__()
-    try:
-        session = client.next_session()
-        if session is None:
-            raise StudyStoppedError("no simulation is left for this job")
-    except BaseException as error:
-        client.__exit__(type(error), error, error.__traceback__)
-        raise
-    session._owns_client = True
-    return session
+def _uneven(votes: Votes, step: int | None) -> SolverError | None:
+    """What a rank did wrong that sends while another has ended."""
+    if step is None or not votes.closing or votes.error() is not None:
+        return None
+    return SolverError(
+        f"this rank sends time step {step} while another rank has sent its last one: every rank of the solver sends "
+        "the same number of steps, with an empty part where it has nothing"
+    )
 
 
-def _from_environment(variable: str) -> str:
-    try:
-        return os.environ[variable]
-    except KeyError:
-        raise ConfigurationError(
-            f"{variable} is not set: start the solver by `melissa-like run`, or try it alone with `melissa-like check`"
-        ) from None
-
-
-def _connection_from_environment() -> Connection:
-    return read_connection(Path(_from_environment(RUN_DIR_VARIABLE)))
-
-
-def _assert_not_none(transport: Transport | None) -> Transport:
-    assert transport is not None
-    return transport
+def _story(error: BaseException) -> str:
+    if isinstance(error, MelissaLikeError):
+        return str(error)
+    return "".join(traceback.format_exception(error)[-_TRACE_ENTRIES:]).strip()

@@ -53,9 +53,20 @@ class Pace:
 def layout_from(welcome: Welcome) -> Layout:
     """The layout that the launcher announced."""
     return Layout(
-        fields=tuple(FieldSpec(name=f.name, shape=f.shape, dtype=f.dtype) for f in welcome.fields),
+        fields=tuple(
+            FieldSpec(name=f.name, shape=f.shape, dtype=f.dtype, components=f.components) for f in welcome.fields
+        ),
         parameters=welcome.parameters,
     )
+
+
+def _mapping(fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    if not isinstance(fields, Mapping):
+        raise SolverError(
+            f"a step's fields are a {type(fields).__name__}: yield (step, {{name: array}}) or (step, {{name: array}}, "
+            "time)"
+        )
+    return fields
 
 
 class PartStream:
@@ -102,20 +113,31 @@ class PartStream:
             layout_id=welcome.layout_id,
         )
 
+    @property
+    def started(self) -> bool:
+        """Whether the ranks have settled together where the rows of each begin."""
+        return self._checker.started
+
+    def count_rows(self, fields: Mapping[str, Any]) -> None:
+        """What only one rank may raise at its first step comes here, before the ranks wait for one another.
+
+        Raises:
+            SolverError: they break the declaration.
+            Exception: whatever a mapping of the solver's own raises.
+        """
+        self._checker.count_rows(_mapping(fields))
+
     def prepare(self, fields: Mapping[str, Any]) -> list[LocalPart]:
         """Check a step's fields; the first time, all ranks do so together.
 
         Raises:
             SolverError: they break the declaration.
+            Exception: whatever a mapping of the solver's own raises.
         """
-        if not self._checker.started:  # together, before anything that only one rank might raise
-            self._checker.first_step(fields if isinstance(fields, Mapping) else {})
-        if not isinstance(fields, Mapping):
-            raise SolverError(
-                f"a step's fields are a {type(fields).__name__}: yield (step, {{name: array}}) or "
-                "(step, {name: array}, time)"
-            )
-        return self._checker.check(fields)
+        checked = _mapping(fields)
+        if not self._checker.started:
+            self._checker.first_step(checked)
+        return self._checker.check(checked)
 
     def send(self, step: int, parts: Sequence[LocalPart], physical_time: float) -> None:
         """Send a step's parts to the server rank that owns it; blocks while back-pressure holds it.

@@ -44,10 +44,6 @@ class Team(Protocol):
         """Rank 0's message on every rank; the others' argument is ignored."""
         ...
 
-    def maximum(self, value: int) -> int:
-        """The largest value of all ranks, on every rank."""
-        ...
-
     def total(self, values: Sequence[int]) -> list[int]:
         """The element-wise sum over the ranks, on every rank."""
         ...
@@ -66,10 +62,6 @@ class SoloTeam:
     def broadcast(self, message: bytes) -> bytes:
         """The message itself."""
         return message
-
-    def maximum(self, value: int) -> int:
-        """The value itself."""
-        return value
 
     def total(self, values: Sequence[int]) -> list[int]:
         """The values themselves."""
@@ -100,12 +92,6 @@ class MpiTeam:
             payload[:] = np.frombuffer(message, dtype=np.uint8)
         self._wait(self._comm.Ibcast(payload, root=0))
         return payload.tobytes()
-
-    def maximum(self, value: int) -> int:
-        """The largest value of all ranks."""
-        result = np.empty(1, dtype=np.int64)
-        self._wait(self._comm.Iallreduce(np.asarray([value], dtype=np.int64), result, op=self._mpi.MAX))
-        return int(result[0])
 
     def total(self, values: Sequence[int]) -> list[int]:
         """The element-wise sum over the ranks."""

@@ -104,11 +104,17 @@ class Blocked(_Message, frozen=True, kw_only=True):
 
 
 class WireField(msgspec.Struct, frozen=True, kw_only=True):
-    """A field of the layout."""
+    """A field of the layout.
+
+    Attributes:
+        shape: (*grid) of a field of one component, (components, *grid) of a field of several.
+        components: numbers per point of the grid.
+    """
 
     name: str
     shape: tuple[int, ...]
     dtype: str
+    components: int = 1
 
 
 class Welcome(_Message, frozen=True, kw_only=True):
@@ -133,13 +139,18 @@ class Refused(_Message, frozen=True, kw_only=True):
 
 
 class Assignment(_Message, frozen=True, kw_only=True):
-    """The next simulation of a job; steps that the server ranks hold already need not be sent again."""
+    """The next simulation of a job.
+
+    Attributes:
+        delivered_steps: steps that the server ranks hold already and that need not be sent again, as ranges: the first
+            and the one behind the last.
+    """
 
     simulation: int
     attempt: int
     purpose: int
     parameters: tuple[float, ...]
-    delivered_steps: tuple[int, ...]
+    delivered_steps: tuple[tuple[int, int], ...]
 
 
 class Finish(_Message, frozen=True, kw_only=True):

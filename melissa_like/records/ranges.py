@@ -28,8 +28,7 @@ class Ranges:
     def __len__(self) -> int:
         return self._size
 
-    def __contains__(self, number: object) -> bool:
-        assert isinstance(number, int)
+    def __contains__(self, number: int) -> bool:
         index = bisect_right(self._starts, number) - 1
         return index >= 0 and number < self._ends[index]
 

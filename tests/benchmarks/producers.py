@@ -54,7 +54,9 @@ def welcome_of(layout: Layout, endpoint: str) -> Welcome:
         launcher_incarnation=1,
         routing=int(Routing.SAMPLE),
         layout_id=layout.layout_id,
-        fields=tuple(WireField(name=f.name, shape=f.shape, dtype=f.dtype) for f in layout.fields),
+        fields=tuple(
+            WireField(name=f.name, shape=f.shape, dtype=f.dtype, components=f.components) for f in layout.fields
+        ),
         parameters=layout.parameters,
         num_steps=None,
         budget_bytes=BUDGET_BYTES,

@@ -172,7 +172,7 @@ def test_what_a_study_leaves_behind(tmp_path: Path) -> None:
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in (run_dir / "figures").iterdir())
     assert list((run_dir / "tensorboard").iterdir())
     assert {path.name for path in (run_dir / "logs").iterdir()} == {"server-0.log", "job-0001.log"}
-    assert (run_dir / "connection.json").stat().st_mode & 0o077 == 0
+    assert (run_dir / "connection.txt").stat().st_mode & 0o077 == 0
     assert "torch" in json.loads((run_dir / "versions.json").read_text())
     surrogate = load_surrogate(run_dir / "surrogate")
     parameters = dict.fromkeys(surrogate.layout.parameters, 300.0)

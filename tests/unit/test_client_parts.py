@@ -54,6 +54,8 @@ def test_a_part_says_where_it_is() -> None:
         ({"u": Part(np.ones((6, 2)), (0, 3))}, "not inside the declared shape"),
         ({"u": Part(np.ones((6, 2)), (0, -1))}, "not inside the declared shape"),
         ({"u": np.ones((5, 4))}, "5 rows together"),
+        ({"u": [[1.0, 2.0], [3.0]]}, "field 'u': rank 0 sent a list that is no array"),
+        ({"u": Part([[1.0, 2.0], [3.0]], (0, 0))}, "field 'u': rank 0 sent a list that is no array"),
     ],
 )
 def test_what_breaks_the_declaration_is_named(fields: dict[str, object], words: str) -> None:
@@ -122,3 +124,60 @@ def test_a_huge_box_travels_in_a_bounded_number_of_pieces() -> None:
     parts = made.check(fields)
     assert sum(part.shape.box.size for part in parts) == np.prod(shape)
     assert len(parts) < 600
+
+
+class OneOf(SoloTeam):
+    """One of several ranks that send so many rows each of every field."""
+
+    def __init__(self, rank: int, rows: list[list[int]]) -> None:
+        self.rank, self.size = rank, len(rows)
+        self._rows = np.array(rows)
+
+    def gather_rows(self, values: object) -> np.ndarray:
+        assert values == self._rows[self.rank].tolist()
+        return self._rows
+
+
+VECTOR = Layout(
+    fields=(FieldSpec(name="velocity", shape=(2, 7, 4), components=2), FieldSpec(name="p", shape=(7, 4))),
+    parameters=("a",),
+)
+
+
+@pytest.mark.parametrize("rows", [[7], [2, 2, 3], [0, 7], [3, 1, 3]])
+def test_ranks_share_the_rows_of_the_grid_of_a_field_with_components(rows: list[int]) -> None:
+    """One rank or several: the parts are those of the same field."""
+    whole = {"velocity": np.arange(56.0).reshape(2, 7, 4), "p": np.arange(28.0).reshape(7, 4)}
+    received = {name: np.full(values.shape, np.nan) for name, values in whole.items()}
+    for rank, number in enumerate(rows):
+        first = sum(rows[:rank])
+        mine = {
+            "velocity": whole["velocity"][:, first : first + number],
+            "p": whole["p"][first : first + number],
+        }
+        made = PartChecker(VECTOR, OneOf(rank, [[n, n] for n in rows]))
+        made.first_step(mine)
+        for part in made.check(mine):
+            received[VECTOR.fields[part.shape.field_id].name][part.shape.box.slices] = part.array
+    for name, values in whole.items():
+        np.testing.assert_array_equal(received[name], values)
+
+
+@pytest.mark.parametrize(
+    ("shape", "words"),
+    [
+        ((2, 6, 4), r"6 rows together \(6\).*send 7 rows in all along axis 1"),
+        ((7, 4), "the declared shape .* has 3 dimensions"),
+        ((7,), "the declared shape .* has 3 dimensions"),
+    ],
+)
+def test_a_field_with_components_that_is_cut_along_another_axis_is_named(shape: tuple[int, ...], words: str) -> None:
+    with pytest.raises(SolverError, match=words):
+        PartChecker(VECTOR, SoloTeam()).first_step({"velocity": np.ones(shape)})
+
+
+def test_the_components_come_first_also_where_the_rows_change() -> None:
+    made = PartChecker(VECTOR, SoloTeam())
+    made.first_step({"velocity": np.ones((2, 7, 4))})
+    with pytest.raises(SolverError, match="sent 3 rows along axis 1, at the first step it sent 7"):
+        made.check({"velocity": np.ones((2, 3, 4))})

@@ -1,0 +1,72 @@
+"""The connection file: lines of `key value`, for its user alone, that tell what is wrong with them."""
+
+from pathlib import Path
+
+import pytest
+
+from melissa_like.errors import ConfigurationError
+from melissa_like.protocol import Connection, read_connection, write_connection
+
+CONNECTION = Connection(
+    endpoint="tcp://127.0.0.1:4711", study=bytes(range(16)), secret=b"\xff" * 16, launcher_incarnation=3
+)
+LINES = (
+    "endpoint tcp://127.0.0.1:4711\n"
+    "study 000102030405060708090a0b0c0d0e0f\n"
+    "secret ffffffffffffffffffffffffffffffff\n"
+    "launcher_incarnation 3\n"
+)
+
+
+def test_the_file_is_lines_of_key_and_value_that_only_its_user_reads(tmp_path: Path) -> None:
+    write_connection(tmp_path, CONNECTION)
+    path = tmp_path / "connection.txt"
+    assert path.read_text() == LINES
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert list(tmp_path.iterdir()) == [path]
+    assert read_connection(tmp_path) == CONNECTION
+
+
+def test_a_launcher_that_was_started_again_replaces_it(tmp_path: Path) -> None:
+    (tmp_path / "connection.tmp").write_text("left behind by one that was killed")
+    (tmp_path / "connection.txt").write_text("old")
+    write_connection(tmp_path, CONNECTION)
+    assert read_connection(tmp_path) == CONNECTION
+
+
+def test_unknown_keys_blank_lines_and_any_order_are_read(tmp_path: Path) -> None:
+    lines = "\n".join(reversed(LINES.splitlines()))
+    (tmp_path / "connection.txt").write_text(f"curve_key abc def\n\n{lines}\nlonely\n")
+    assert read_connection(tmp_path) == CONNECTION
+
+
+@pytest.mark.parametrize("key", ["endpoint", "study", "secret", "launcher_incarnation"])
+def test_a_missing_key_is_named(tmp_path: Path, key: str) -> None:
+    kept = [line for line in LINES.splitlines() if not line.startswith(key)]
+    (tmp_path / "connection.txt").write_text("\n".join(kept))
+    with pytest.raises(ConfigurationError, match=f"no line `{key}"):
+        read_connection(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("secret ff", "value of secret is not of 32 hexadecimal digits"),
+        ("study 000102030405060708090a0b0c0d0e0g", "value of study is not of 32 hexadecimal digits"),
+        ("launcher_incarnation -1", "value of launcher_incarnation is not a number"),
+        ("endpoint", "value of endpoint is not a ZeroMQ address"),
+    ],
+)
+def test_a_damaged_value_is_named_and_not_quoted(tmp_path: Path, line: str, words: str) -> None:
+    (tmp_path / "connection.txt").write_text(f"{LINES}{line}\n")
+    with pytest.raises(ConfigurationError, match=words) as raised:
+        read_connection(tmp_path)
+    assert "ff" not in str(raised.value).replace(str(tmp_path), "")
+
+
+def test_no_file_or_no_text_says_how_a_solver_is_started(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="must be started by `melissa-like run`"):
+        read_connection(tmp_path)
+    (tmp_path / "connection.txt").write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        read_connection(tmp_path)
