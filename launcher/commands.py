@@ -6,11 +6,10 @@ of processes that talk over sockets.
 
 import os
 import shutil
-import socket
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,6 +21,7 @@ from melissa_like.errors import ConfigurationError, StudyStoppedError
 from melissa_like.launcher.executors import JobSpec, launch_command, search_path
 from melissa_like.launcher.rundir import log_path
 from melissa_like.protocol import read_connection
+from melissa_like.records import ServerRank
 from melissa_like.transport import Transport
 
 __all__ = ["Commands", "ProcessCommands", "ThreadCommands", "check_commands", "commands_for"]
@@ -32,8 +32,8 @@ _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THR
 class Commands(Protocol):
     """What a study starts."""
 
-    def server_spec(self, rank: int) -> JobSpec:
-        """A server rank."""
+    def server_spec(self, address: ServerRank) -> JobSpec:
+        """A server rank, named by its address."""
         ...
 
     def solver_spec(self, job: str) -> JobSpec:
@@ -41,16 +41,22 @@ class Commands(Protocol):
         ...
 
 
-def commands_for(config: Config, run_dir: Path, *, in_process: bool, transport: Transport) -> Commands:
-    """What a study starts: functions of this process, which talk over `transport`, or processes, which do not."""
+def commands_for(
+    config: Config, run_dir: Path, *, in_process: bool, transport: Transport, checks: bool = False
+) -> Commands:
+    """What a study starts: functions of this process, which talk over `transport`, or processes, which do not.
+
+    Args:
+        config: of the study.
+        run_dir: of the study.
+        in_process: jobs are threads of this process.
+        transport: by which these talk.
+        checks: the server rank only checks the solver.
+    """
     if in_process:
-        return ThreadCommands(run_dir=run_dir, transport=transport)
+        return ThreadCommands(run_dir=run_dir, transport=transport, checks=checks)
     return ProcessCommands(
-        run_dir=run_dir,
-        solver=config.solver,
-        host=config.transport.host,
-        num_server_ranks=config.launcher.num_server_ranks,
-        num_threads=config.training.num_threads,
+        run_dir=run_dir, solver=config.solver, num_threads=config.training.num_threads, checks=checks
     )
 
 
@@ -73,39 +79,28 @@ def check_commands(solver: SolverConfig, num_server_ranks: int, *, in_process: b
         )
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessCommands:
     """Processes that find the launcher by the connection file in the run directory.
 
     Attributes:
-        host: where server ranks meet one another.
         num_threads: torch threads per server rank.
+        checks: the server rank only checks the solver.
     """
 
     run_dir: Path
     solver: SolverConfig
-    host: str
-    num_server_ranks: int
     num_threads: int
-    _rendezvous_port: int | None = field(default=None, init=False)
+    checks: bool = False
 
-    def server_spec(self, rank: int) -> JobSpec:
-        """One process per server rank, which find one another by the env:// rendezvous on a fresh port."""
-        if self._rendezvous_port is None:
-            self._rendezvous_port = _free_port(self.host)
+    def server_spec(self, address: ServerRank) -> JobSpec:
+        """One process per server rank."""
+        options = ("--check",) if self.checks else ()
         return JobSpec(
-            name=f"server-{rank}",
-            command=(sys.executable, "-m", "melissa_like.server", str(self.run_dir)),
-            environment={
-                **_paths(),
-                "OMP_NUM_THREADS": str(self.num_threads),
-                "RANK": str(rank),
-                "LOCAL_RANK": str(rank),
-                "WORLD_SIZE": str(self.num_server_ranks),
-                "MASTER_ADDR": self.host,
-                "MASTER_PORT": str(self._rendezvous_port),
-            },
-            log=log_path(self.run_dir, f"server-{rank}"),
+            name=str(address),
+            command=(sys.executable, "-m", "melissa_like.server", str(self.run_dir), str(address), *options),
+            environment={**_paths(), "OMP_NUM_THREADS": str(self.num_threads)},
+            log=log_path(self.run_dir, str(address)),
             working_directory=Path.cwd(),
             num_ranks=0,
         )
@@ -135,16 +130,21 @@ class ThreadCommands:
 
     run_dir: Path
     transport: Transport
+    checks: bool = False
 
-    def server_spec(self, rank: int) -> JobSpec:
-        """The server rank; torch is imported when it starts."""
+    def server_spec(self, address: ServerRank) -> JobSpec:
+        """The server rank; torch is imported when it starts to train."""
 
         def serve(canceled: threading.Event) -> int:
+            if self.checks:
+                from melissa_like.server.checking import run_checking_rank
+
+                return run_checking_rank(self.run_dir, address, self.transport)
             from melissa_like.server.rank import run_server_rank
 
-            return run_server_rank(self.run_dir, rank=rank, transport=self.transport)
+            return run_server_rank(self.run_dir, address, self.transport)
 
-        return self._spec(f"server-{rank}", serve, num_ranks=0)
+        return self._spec(str(address), serve, num_ranks=0)
 
     def solver_spec(self, job: str) -> JobSpec:
         """The plug-in's runner."""
@@ -209,9 +209,3 @@ def _require_program(program: str, key: str) -> None:
             f"{key} starts {program!r}, which is neither on PATH nor an executable file: install it, or write the full "
             "path"
         )
-
-
-def _free_port(host: str) -> int:
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])

@@ -1,38 +1,34 @@
 """The report and the status of a study: plain dictionaries from the state and from what the server ranks said."""
 
 from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from melissa_like.config import Config, capacity_per_rank
+import msgspec
+
 from melissa_like.launcher.shell import Observations
 from melissa_like.monitoring import StudySnapshot
-from melissa_like.study import StudyState
-from melissa_like.study.simulations import SimulationState
+from melissa_like.protocol.reports import Summary
+from melissa_like.study import SimulationState, StudyState
 
 __all__ = ["make_report", "make_snapshot"]
 
 
-def make_report(config: Config, state: StudyState, seen: Observations, elapsed_s: float) -> dict[str, Any]:
+def make_report(state: StudyState, seen: Observations, elapsed_s: float) -> dict[str, Any]:
     """The content of `report.json` (DESIGN §5); what no server rank reported is null."""
-    ledger = state.simulations
-    expected = ledger.samples_expected(config.solver.num_steps)
-    delivered, given_up = ledger.samples_delivered, ledger.samples_given_up
+    ledger = state.ledger
+    expected, delivered, given_up = state.samples_expected, ledger.samples_delivered, ledger.samples_given_up
     ranks = [seen.summaries[rank] for rank in sorted(seen.summaries)]
-    first = ranks[0] if ranks else {}
-    seconds = _largest(ranks, "ingest", "seconds")
-    num_bytes = _sum(ranks, "ingest", "bytes")
-    training = dict(first.get("training", {}))
-    if training:
-        training["samples"] = _sum(ranks, "training", "samples")
-        training["samples_per_second"] = _sum(ranks, "training", "samples_per_second")
-    waited_data = _largest(ranks, "stalls", "trainer_waited_seconds")
-    waited_buffer = _largest(ranks, "stalls", "solvers_waited_seconds")
+    refused = _refused(ranks)
+    num_bytes, seconds = _sum(ranks, lambda rank: rank.ingest_bytes), _most(ranks, lambda rank: rank.ingest_seconds)
+    waited_data = _most(ranks, lambda rank: rank.trainer_waited_seconds)
+    waited_buffer = _most(ranks, lambda rank: rank.solvers_waited_seconds)
     return {
         "outcome": state.outcome,
         "reason": state.reason,
         "seconds": elapsed_s,
         "simulations": {
-            "requested": len(ledger),
+            "requested": state.num_simulations + state.num_validation_simulations,
             "completed": ledger.num_complete,
             "failed": ledger.num_given_up,
             "restarted": ledger.num_restarts,
@@ -40,16 +36,16 @@ def make_report(config: Config, state: StudyState, seen: Observations, elapsed_s
         "samples": {
             "expected": expected,
             "delivered": delivered,
-            "duplicates_dropped": _sum(ranks, "samples", "duplicates_dropped"),
-            "rejected": _sum(ranks, "samples", "rejected"),
+            "duplicates_dropped": _sum(ranks, lambda rank: rank.duplicates_dropped),
+            "rejected": sum(refused.values()),
             "given_up": given_up,
-            "trained_on": _sum(ranks, "samples", "trained_on"),
+            "trained_on": _sum(ranks, lambda rank: rank.trained_on),
             "lost": expected - delivered - given_up,
         },
-        "refused": _refused(ranks),
+        "refused": refused,
         "refused_control_messages": dict(seen.refused),
-        "training": training or None,
-        "validation": {**first["validation"], "history": list(seen.history)} if first.get("validation") else None,
+        "training": _training(ranks),
+        "validation": _validation(ranks, seen),
         "ingest": {
             "bytes": num_bytes,
             "seconds": seconds,
@@ -63,20 +59,44 @@ def make_report(config: Config, state: StudyState, seen: Observations, elapsed_s
     }
 
 
-def _refused(ranks: list[dict[str, dict[str, Any]]]) -> dict[str, int]:
+def _training(ranks: Sequence[Summary]) -> dict[str, Any] | None:
+    """Figures of rank 0; samples are of all ranks."""
+    trained = [rank.training for rank in ranks if rank.training is not None]
+    if not trained:
+        return None
+    return {
+        **msgspec.structs.asdict(trained[0]),
+        "samples": sum(figures.samples for figures in trained),
+        "samples_per_second": sum(figures.samples_per_second for figures in trained),
+    }
+
+
+def _validation(ranks: Sequence[Summary], seen: Observations) -> dict[str, Any] | None:
+    last = ranks[0].validation if ranks else None
+    if last is None:
+        return None
+    return {
+        "loss": last.loss,
+        "relative_l2": last.relative_l2,
+        "num_samples": last.num_samples,
+        "history": [msgspec.structs.asdict(figures) for figures in seen.history],
+    }
+
+
+def _refused(ranks: Sequence[Summary]) -> dict[str, int]:
     """Parts that were not taken, by reason; `samples.rejected` is their sum."""
     total: Counter[str] = Counter()
     for rank in ranks:
-        total.update(rank.get("refused", {}))
+        total.update(rank.refused)
     return dict(total)
 
 
-def _sum(ranks: list[dict[str, dict[str, Any]]], group: str, name: str) -> int | float:
-    return sum(rank.get(group, {}).get(name) or 0 for rank in ranks)
+def _sum(ranks: Sequence[Summary], figure: Callable[[Summary], int]) -> int:
+    return sum(figure(rank) for rank in ranks)
 
 
-def _largest(ranks: list[dict[str, dict[str, Any]]], group: str, name: str) -> float:
-    return max((rank.get(group, {}).get(name) or 0.0 for rank in ranks), default=0.0)
+def _most(ranks: Sequence[Summary], figure: Callable[[Summary], float]) -> float:
+    return max((figure(rank) for rank in ranks), default=0.0)
 
 
 def _bottleneck(trainer_waited_s: float, solvers_waited_s: float) -> str:
@@ -86,36 +106,42 @@ def _bottleneck(trainer_waited_s: float, solvers_waited_s: float) -> str:
 
 
 def make_snapshot(
-    config: Config, state: StudyState, seen: Observations, *, jobs_alive: int, elapsed_s: float
+    name: str, capacity: int, state: StudyState, seen: Observations, *, elapsed_s: float
 ) -> StudySnapshot:
-    """What the live view shows now."""
-    ledger = state.simulations
+    """What the live view shows now.
+
+    Args:
+        name: of the study.
+        capacity: of the buffers of all server ranks.
+        state: of the study.
+        seen: what the server ranks told.
+        elapsed_s: since the start.
+    """
+    ledger = state.ledger
     ranks = list(seen.metrics.values())
-    first = seen.metrics.get(0, {})
-    expected = ledger.samples_expected(config.solver.num_steps)
-    arrived = sum(rank.get("samples_received", 0.0) for rank in ranks)
-    rate = arrived / elapsed_s if elapsed_s > 0 else 0.0
+    first = seen.metrics.get(0)
+    total = state.num_simulations + state.num_validation_simulations
     over = ledger.num_complete + ledger.num_given_up
-    running = sum(s.state is SimulationState.RUNNING for s in ledger.in_progress.values())
+    running = sum(ledger.state_of(number) is SimulationState.RUNNING for number in ledger.in_progress)
     return StudySnapshot(
-        name=config.study.name,
+        name=name,
         elapsed_s=elapsed_s,
-        remaining_s=elapsed_s * (len(ledger) - over) / over if over and not state.reception_over else None,
-        num_simulations=len(ledger),
+        remaining_s=elapsed_s * (total - over) / over if over and not state.reception_over else None,
+        num_simulations=total,
         complete=ledger.num_complete,
         running=running,
         given_up=ledger.num_given_up,
-        jobs=jobs_alive,
-        samples_expected=expected,
+        jobs=len(state.jobs.alive),
+        samples_expected=state.samples_expected,
         samples_delivered=ledger.samples_delivered,
-        samples_in_per_s=rate,
-        samples_out_per_s=sum(rank.get("samples_per_second", 0.0) for rank in ranks),
-        capacity=capacity_per_rank(config) * config.launcher.num_server_ranks,
-        seen=int(sum(rank.get("seen", 0) for rank in ranks)),
-        unseen=int(sum(rank.get("unseen", 0) for rank in ranks)),
-        batches=int(first.get("batches", 0)),
-        training_loss=first.get("training_loss"),
-        validation_relative_l2=first.get("validation_relative_l2"),
+        samples_in_per_s=sum(rank.samples_received for rank in ranks) / elapsed_s if elapsed_s > 0 else 0.0,
+        samples_out_per_s=sum(rank.samples_per_second for rank in ranks),
+        capacity=capacity,
+        seen=sum(rank.seen for rank in ranks),
+        unseen=sum(rank.unseen for rank in ranks),
+        batches=first.batches if first else 0,
+        training_loss=first.training_loss if first else None,
+        validation_relative_l2=first.validation_relative_l2 if first else None,
         phase=_phase(state),
     )
 

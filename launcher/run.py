@@ -17,67 +17,58 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from melissa_like.config import Config, LauncherConfig, as_config, check
-from melissa_like.errors import ConfigurationError, StudyFailedError
-from melissa_like.launcher.commands import Commands, check_commands, commands_for
+from melissa_like.config import Config, as_config, capacity_per_rank, check
+from melissa_like.errors import StudyFailedError
+from melissa_like.launcher.commands import check_commands, commands_for
+from melissa_like.launcher.drawing import Drawing
 from melissa_like.launcher.executors import Executor
+from melissa_like.launcher.parts import make_executor, make_samplers, settings_of
 from melissa_like.launcher.peers import Peers
 from melissa_like.launcher.report import make_report, make_snapshot
 from melissa_like.launcher.rundir import REPORT_FILE, STATUS_FILE, create_run_dir, log_path, solver_call_of, write_json
 from melissa_like.launcher.shell import Shell
 from melissa_like.monitoring import view_for
-from melissa_like.plugins import accepted_settings, factory_of, make
 from melissa_like.protocol import Connection, write_connection
-from melissa_like.sampling import ParameterSource, parameter_source
-from melissa_like.study import Journal, StudySettings, StudyState
+from melissa_like.protocol.reports import Findings
+from melissa_like.records import ServerRank
+from melissa_like.sampling import StudySamplers
+from melissa_like.study import Journal, StudyState
 from melissa_like.transport import Transport
 from melissa_like.transport.in_memory import MemoryTransport
 from melissa_like.transport.zmq_transport import ZmqTransport
 
-__all__ = ["Launch", "initial_state", "make_executor", "plan_study", "prepare", "run_study"]
+__all__ = ["Launch", "plan_study", "prepare", "run_study"]
 
 _STATUS_EVERY_S = 1.0
 _CLOSE_S = 5.0
+#: For the findings of a check whose solver broke its contract.
+_FINDINGS_S = 2.0
 _CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
-def prepare(composed: DictConfig) -> tuple[Config, ParameterSource]:
+def prepare(composed: DictConfig) -> tuple[Config, StudySamplers]:
     """Check a configuration as far as is possible without starting anything.
 
     Raises:
         ConfigurationError: what was received, what was expected, what to write instead.
     """
     config = as_config(composed)
-    check(config)
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())  # plug-ins of the folder where the launcher was started
+    check(config)
     trial = make_executor(config.launcher, lambda: None)
     check_commands(config.solver, config.launcher.num_server_ranks, in_process=trial.in_process)
     call = solver_call_of(config)
     if call is not None:
         call.resolve()
-    return config, _source(config)
-
-
-def make_executor(launcher: LauncherConfig, on_change: Callable[[], None]) -> Executor:
-    """What the configuration names under `launcher.executor`, not opened.
-
-    Raises:
-        ConfigurationError: no such import path, or it does not take these arguments.
-    """
-    taken = accepted_settings(factory_of(launcher.executor, "launcher.executor"))
-    told: dict[str, Any] = {"on_change": on_change}
-    if "grace_s" not in launcher.executor and (taken is None or "grace_s" in taken):
-        told["grace_s"] = launcher.grace_s
-    executor: Executor = make(launcher.executor, "launcher.executor", **told)
-    return executor
+    return config, make_samplers(config)
 
 
 def plan_study(config: Config, run_dir: Path) -> list[str]:
     """The command lines that the study would start: `--dry-run`."""
     in_process = make_executor(config.launcher, lambda: None).in_process
     commands = commands_for(config, run_dir, in_process=in_process, transport=MemoryTransport())
-    servers = [commands.server_spec(rank) for rank in range(config.launcher.num_server_ranks)]
+    servers = [commands.server_spec(ServerRank(rank)) for rank in range(config.launcher.num_server_ranks)]
     num_simulations = config.study.num_simulations + config.study.num_validation_simulations
     num_jobs = min(config.launcher.max_jobs, num_simulations)
     jobs = [commands.solver_spec(f"job-{number + 1:04d}") for number in range(num_jobs)]
@@ -88,30 +79,32 @@ class Launch:
     """One study, opened top to bottom and closed in reverse; `run` blocks until its verdict.
 
     Args:
-        executor: makes what starts jobs; called with the function that wakes the loop.
-        commands: gives what is started; called with whether jobs are threads of this process, and with the transport
-            by which these talk.
+        checks: its server rank only checks the solver.
+        executor: makes what starts jobs, instead of what the configuration names; called with the function that wakes
+            the loop.
     """
 
     def __init__(
         self,
         *,
         config: Config,
-        source: ParameterSource,
+        samplers: StudySamplers,
         composed: DictConfig,
         run_dir: Path,
-        executor: Callable[[Callable[[], None]], Executor],
-        commands: Callable[[bool, Transport], Commands],
+        checks: bool = False,
+        executor: Callable[[Callable[[], None]], Executor] | None = None,
     ) -> None:
         self._config = config
+        self._samplers = samplers
         self._composed = composed
         self._run_dir = run_dir
-        self._make_executor = executor
-        self._make_commands = commands
+        self._checks = checks
+        self._make_executor = executor or (lambda on_change: make_executor(config.launcher, on_change))
         self._stack = ExitStack()
         self._started_at = time.monotonic()
         self._status_at = 0.0
-        self.state = initial_state(config, source)
+        self._capacity = capacity_per_rank(config) * config.launcher.num_server_ranks
+        self.state = StudyState(settings_of(config, wants_losses=samplers.observes))
 
     def __enter__(self) -> "Launch":
         with ExitStack() as stack:
@@ -129,7 +122,9 @@ class Launch:
         executor = self._make_executor(lambda: socket.wake())  # not opened before the socket is
         transport: Transport = MemoryTransport() if executor.in_process else ZmqTransport(host=config.transport.host)
         stack.enter_context(closing(transport))
-        commands = self._make_commands(executor.in_process, transport)
+        commands = commands_for(
+            config, run_dir, in_process=executor.in_process, transport=transport, checks=self._checks
+        )
         port = config.transport.port
         socket = transport.control_server(f"tcp://{config.transport.host}:{port}" if port else None)
         stack.callback(socket.close, 1.0)
@@ -143,18 +138,21 @@ class Launch:
         write_connection(run_dir, connection)
         journal = stack.enter_context(Journal(run_dir))
         self._executor = stack.enter_context(executor)
+        drawing = stack.enter_context(Drawing(self._samplers, socket.wake))
         self._view = stack.enter_context(closing(view_for(sys.stderr)))
         self._shell = Shell(
-            config=config,
             state=self.state,
             journal=journal,
             peers=Peers(socket, connection.identity()),
             executor=self._executor,
             study=connection.study.hex(),
-            solver_spec=commands.solver_spec,
-            server_spec=commands.server_spec,
+            commands=commands,
+            drawing=drawing,
             log=lambda name: log_path(run_dir, name),
             look=self._look,
+            server_timeout_s=config.launcher.server_timeout_s,
+            grace_s=config.launcher.grace_s,
+            failure_grace_s=_FINDINGS_S if self._checks else 0.0,
         )
 
     def run(self) -> None:
@@ -168,16 +166,21 @@ class Launch:
             self._executor.close(self._config.launcher.grace_s + _CLOSE_S)
         self._look()
 
+    @property
+    def findings(self) -> Findings | None:
+        """What a server rank that only checks a solver has found."""
+        return self._shell.observations.findings
+
     def report(self) -> dict[str, Any]:
         """What is known of the study now."""
         elapsed = time.monotonic() - self._started_at
-        return make_report(self._config, self.state, self._shell.observations, elapsed)
+        return make_report(self.state, self._shell.observations, elapsed)
 
     def _look(self) -> None:
         """Show the present state, and leave it in the run directory for `melissa-like status`."""
         elapsed = time.monotonic() - self._started_at
         snapshot = make_snapshot(
-            self._config, self.state, self._shell.observations, jobs_alive=len(self.state.jobs.alive), elapsed_s=elapsed
+            self._config.study.name, self._capacity, self.state, self._shell.observations, elapsed_s=elapsed
         )
         self._view.show(snapshot)
         if elapsed - self._status_at >= _STATUS_EVERY_S or self.state.outcome is not None:
@@ -205,17 +208,8 @@ def run_study(composed: DictConfig, run_dir: Path) -> dict[str, Any]:
 
 
 def _run_study(composed: DictConfig, run_dir: Path) -> dict[str, Any]:
-    config, source = prepare(composed)
-    with Launch(
-        config=config,
-        source=source,
-        composed=composed,
-        run_dir=run_dir,
-        executor=lambda on_change: make_executor(config.launcher, on_change),
-        commands=lambda in_process, transport: commands_for(
-            config, run_dir, in_process=in_process, transport=transport
-        ),
-    ) as launch:
+    config, samplers = prepare(composed)
+    with Launch(config=config, samplers=samplers, composed=composed, run_dir=run_dir) as launch:
         try:
             launch.run()
         finally:
@@ -223,41 +217,6 @@ def _run_study(composed: DictConfig, run_dir: Path) -> dict[str, Any]:
             if launch.state.outcome is not None:  # what cannot be ended must not take the verdict with it
                 write_json(run_dir / REPORT_FILE, report)
     return report
-
-
-def _source(config: Config) -> ParameterSource:
-    distributions = {name: make(spec, f"solver.parameters.{name}") for name, spec in config.solver.parameters.items()}
-    design = make(config.sampling.design, "sampling.design")
-    try:
-        return parameter_source(
-            distributions=distributions,
-            design_factory=design,
-            num_simulations=config.study.num_simulations,
-            num_validation_simulations=config.study.num_validation_simulations,
-            seed=config.study.seed,
-        )
-    except (TypeError, ValueError) as error:
-        raise ConfigurationError(f"sampling.design: {error}") from error
-
-
-def initial_state(config: Config, source: ParameterSource) -> StudyState:
-    """A study in which nothing has happened; the events of its journal, handled in order, bring it to its end."""
-    total = config.study.num_simulations + config.study.num_validation_simulations
-    settings = StudySettings(
-        purposes=tuple(source.purpose(simulation) for simulation in range(total)),
-        parameters=tuple(config.solver.parameters),
-        num_steps=config.solver.num_steps,
-        num_ranks=config.solver.num_ranks,
-        num_server_ranks=config.launcher.num_server_ranks,
-        max_jobs=config.launcher.max_jobs,
-        max_attempts=config.launcher.max_attempts,
-        max_failed_starts=config.launcher.max_failed_starts,
-        max_failed_fraction=config.launcher.max_failed_fraction,
-        step_timeout_s=config.launcher.step_timeout_s,
-        delivery_timeout_s=config.launcher.delivery_timeout_s,
-        start_timeout_s=config.launcher.start_timeout_s,
-    )
-    return StudyState(settings, source.draw)
 
 
 @contextmanager

@@ -1,21 +1,28 @@
 """The launcher's loop: the thin shell around `StudyState`.
 
-One thread. It waits on the control socket; the executor's watcher and the signal handler only wake it. Each message and
-each end of a process becomes an event; the event is journaled, then handled, then its commands are carried out.
+One thread. It waits on the control socket; the executor, the sampler's thread and the signal handler only wake it. Each
+message and each end of a process becomes an event; the event is journaled, then handled, then its commands are carried
+out.
+
+Two clocks run here, because they are about this process and not about the study: how long a server rank has been
+silent, and how long the end of a process is held back until what it had said last must have arrived.
 """
 
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from melissa_like.config import Config, layout_of, routing_of
+from melissa_like.errors import MelissaLikeError
+from melissa_like.launcher.commands import Commands
+from melissa_like.launcher.drawing import Drawing
 from melissa_like.launcher.executors import Executor, JobSpec, JobState, JobUpdate, log_tail
 from melissa_like.launcher.peers import Peers
-from melissa_like.launcher.vetting import fault_of
+from melissa_like.launcher.steady_clock import SteadyClock
 from melissa_like.protocol import control as say
-from melissa_like.records import Ranges
+from melissa_like.protocol.reports import Findings, Summary, ValidationFigures
+from melissa_like.records import Address, ServerRank, parse_address
 from melissa_like.study import Entry, Journal, StudyState
 from melissa_like.study import commands as do
 from melissa_like.study import events as ev
@@ -24,6 +31,9 @@ __all__ = ["Observations", "Shell"]
 
 _LONGEST_WAIT_S = 0.25
 _LOG_LINES = 15
+#: What a process had said before its end may still be on its way from the kernel to the socket's queue.
+_BELIEVED_AFTER_S = 0.02
+_MOST_MESSAGES_PER_TURN = 1000
 
 
 @dataclass(slots=True, kw_only=True)
@@ -34,12 +44,14 @@ class Observations:
         metrics: the last ones, by server rank.
         summaries: of the training, by server rank.
         history: all validations, oldest first.
+        findings: of a server rank that only checks a solver.
         refused: control messages that were not for this study, by reason.
     """
 
-    metrics: dict[int, dict[str, float]] = field(default_factory=dict)
-    summaries: dict[int, dict[str, dict[str, Any]]] = field(default_factory=dict)
-    history: tuple[dict[str, float], ...] = ()
+    metrics: dict[int, say.Metrics] = field(default_factory=dict)
+    summaries: dict[int, Summary] = field(default_factory=dict)
+    history: tuple[ValidationFigures, ...] = ()
+    findings: Findings | None = None
     refused: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -48,44 +60,51 @@ class Shell:
 
     Args:
         study: the tag of its jobs.
-        solver_spec: what the executor starts as a solver job, by its name.
-        server_spec: what it starts as a server rank, by its number.
+        commands: what is started.
+        drawing: the sampler's thread.
         log: where the output of a job or server rank goes, by its name.
         look: called about four times a second, for the view and the status file.
+        server_timeout_s: a server rank that reports nothing for so long has failed.
+        grace_s: for the processes to end by themselves after the verdict.
+        failure_grace_s: the same if the study has failed.
     """
 
     def __init__(
         self,
         *,
-        config: Config,
         state: StudyState,
         journal: Journal,
         peers: Peers,
         executor: Executor,
         study: str,
-        solver_spec: Callable[[str], JobSpec],
-        server_spec: Callable[[int], JobSpec],
+        commands: Commands,
+        drawing: Drawing,
         log: Callable[[str], Path],
         look: Callable[[], None],
+        server_timeout_s: float,
+        grace_s: float,
+        failure_grace_s: float = 0.0,
     ) -> None:
-        self._config = config
         self._state = state
         self._journal = journal
         self._peers = peers
         self._executor = executor
         self._study = study
-        self._solver_spec = solver_spec
-        self._server_spec = server_spec
+        self._specs = commands
+        self._drawing = drawing
         self._log = log
         self._look = look
+        self._server_timeout_s = server_timeout_s
+        self._grace_s = grace_s
+        self._failure_grace_s = failure_grace_s
+        self._clock = SteadyClock()
         self._looked_at = 0.0
-        self._layout = layout_of(config.solver)
-        self._endpoints: dict[int, str] = {}
-        self._alive: set[str] = set()
-        self._handles: dict[str, str] = {}
-        self._heard_at: dict[str, float] = {}
         self._turned_at = 0.0
+        self._handles: dict[str, str] = {}  # of what was submitted and has not ended, by name
+        self._ended: deque[tuple[float, JobUpdate]] = deque()  # with when it was noticed, not believed yet
+        self._heard_at: dict[ServerRank, float] = {}
         self._interruption: str | None = None
+        self._happening: deque[ev.Event] = deque()
         self.observations = Observations(refused=peers.refused)
 
     # -- from outside -------------------------------------------------------------------------------------------------
@@ -100,9 +119,9 @@ class Shell:
         self._happen(ev.StudyStarted())
         while self._state.outcome is None:
             self._turn()
-        grace_s = 0.0 if self._state.outcome == "failed" else self._config.launcher.grace_s
+        grace_s = self._failure_grace_s if self._state.outcome == "failed" else self._grace_s
         deadline = time.monotonic() + grace_s
-        while self._alive and time.monotonic() < deadline:
+        while self._handles and time.monotonic() < deadline:
             self._turn()
 
     # -- the loop -----------------------------------------------------------------------------------------------------
@@ -111,219 +130,159 @@ class Shell:
         if self._interruption is not None:
             reason, self._interruption = self._interruption, None
             self._happen(ev.Interrupted(reason=reason))
-        received = self._peers.receive(self._patience())
-        if received is not None and received[1] is not None:
-            self._vet(received[0], received[1])
-        for update in self._executor.poll():
-            self._notice(update)
-        self._peers.repeat()
+        all_read = self._read_messages()
+        for event in self._drawing.take():
+            self._happen(event)
+        self._peers.acknowledge()
         now = time.monotonic()
+        for update in self._executor.poll():
+            self._notice(update, now)
+        if all_read:
+            self._believe_ends(now)
+        self._peers.repeat()
         self._miss_silent_servers(now)
         due = self._state.next_deadline()
-        if due is not None and now >= due:
+        if due is not None and self._clock.now() >= due:
             self._happen(ev.Tick())
         if now - self._looked_at >= _LONGEST_WAIT_S:
             self._looked_at = now
             self._look()
 
+    def _read_messages(self) -> bool:
+        """Wait for a message, then read all that wait; False if there are more than one turn should take."""
+        patience = self._patience()
+        for _ in range(_MOST_MESSAGES_PER_TURN):
+            received = self._peers.receive(patience)
+            if received is None:
+                return True
+            address, message = received
+            if message is not None:
+                self._hear(address, message)
+            patience = 0.0
+        return False
+
+    def _patience(self) -> float:
+        wait = _LONGEST_WAIT_S
+        due = self._state.next_deadline()
+        if due is not None:
+            wait = min(wait, due - self._clock.now())
+        if self._ended:
+            wait = min(wait, _BELIEVED_AFTER_S)
+        return max(wait, 0.0)
+
+    def _believe_ends(self, now: float) -> None:
+        """Processes that ended a moment ago: everything that waited in the socket has been read since."""
+        while self._ended and now - self._ended[0][0] >= _BELIEVED_AFTER_S:
+            _, update = self._ended.popleft()
+            self._end(update)
+
     def _miss_silent_servers(self, now: float) -> None:
         """A server rank that is stopped or hangs as a whole reports nothing, though its process is still there."""
-        limit = self._config.launcher.server_timeout_s
+        limit = self._server_timeout_s
         if now - self._turned_at > limit / 2:  # the launcher itself stood still (Ctrl-Z): their words are waiting
             self._heard_at = dict.fromkeys(self._heard_at, now)
         self._turned_at = now
-        for name, heard_at in self._heard_at.items():
-            if name in self._alive and now - heard_at > limit and self._state.outcome is None:
+        for address, heard_at in tuple(self._heard_at.items()):
+            if now - heard_at > limit and self._state.outcome is None:
+                del self._heard_at[address]
                 text = f"it has reported nothing for launcher.server_timeout_s = {limit:g} s"
-                self._happen(ev.ServerEnded(rank=int(name.removeprefix("server-")), message=text))
-
-    def _patience(self) -> float:
-        due = self._state.next_deadline()
-        wait = _LONGEST_WAIT_S if due is None else due - time.monotonic()
-        return min(max(wait, 0.0), _LONGEST_WAIT_S)
+                self._happen(ev.ServerEnded(address=address, message=text))
 
     def _happen(self, event: ev.Event) -> None:
-        """Handle an event: its line goes into the journal before any of its commands is carried out."""
-        now = time.monotonic()
-        commands = self._state.handle(event, now)
-        # Each tick too: one without commands may still have failed an attempt, and they come rarely.
-        drawn = {c.simulation: c.parameters for c in commands if isinstance(c, do.Assign)}
-        self._journal.append(Entry(at_s=now, event=event, parameters=drawn))
-        for command in commands:
-            self._carry_out(command)
+        """Journal an event, handle it, and carry out what it leads to; what that makes happen comes after it."""
+        self._happening.append(event)
+        if len(self._happening) > 1:  # a command of an event that is being handled
+            return
+        while self._happening:
+            event, now = self._happening[0], self._clock.now()
+            if ev.is_journaled(event):
+                self._journal.append(Entry(at_s=now, event=event))
+            for command in self._state.handle(event, now):
+                self._carry_out(command)
+            self._happening.popleft()
 
     # -- messages and process ends become events ----------------------------------------------------------------------
 
-    def _vet(self, peer: str, message: say.ControlMessage) -> None:
-        fault = fault_of(
-            peer,
-            message,
-            num_simulations=len(self._state.simulations),
-            num_server_ranks=self._config.launcher.num_server_ranks,
-        )
-        if fault is None:
-            self._hear(peer, message)
-        else:
-            self._happen(ev.ProtocolBroken(message=fault))
+    def _hear(self, address: Address, message: say.ControlMessage) -> None:
+        """What only the view, the report or the sampler look at is no event; all else is, examined or not."""
+        if isinstance(address, ServerRank):
+            self._heard_at[address] = time.monotonic()
+            match message:
+                case say.Metrics():
+                    self.observations.metrics[address.rank] = message
+                    return
+                case say.Losses():
+                    self._drawing.observe(message)
+                    return
+                case say.Checked(findings=findings):
+                    self.observations.findings = findings
+                    return
+                case say.ServerFinished(summary=summary, history=history):
+                    self.observations.summaries[address.rank] = summary
+                    self.observations.history = history or self.observations.history
+        if not isinstance(message, say.Acknowledge):
+            self._happen(ev.Said(address=address, message=message))
 
-    def _hear(self, peer: str, message: say.ControlMessage) -> None:
-        match message:
-            case say.Metrics(rank=rank, values=values):
-                self.observations.metrics[rank] = values
-                self._heard_at[peer] = time.monotonic()
-            case say.Progress(rank=rank, deliveries=deliveries):
-                for item in deliveries:
-                    self._happen(
-                        ev.Delivered(
-                            rank=rank,
-                            simulation=item.simulation,
-                            attempt=item.attempt,
-                            steps=item.steps,
-                            num_parts=item.num_parts,
-                        )
-                    )
-            case say.ServerHello(rank=rank, endpoint=endpoint):
-                self._endpoints[rank] = endpoint
-                self._happen(ev.ServerReady(rank=rank))
-            case say.ServerFinished(rank=rank, end=end, summary=summary, history=history):
-                self.observations.summaries[rank] = summary
-                self.observations.history = history or self.observations.history
-                self._happen(ev.ServerTrained(rank=rank, end=end))
-            case say.ServerFailed(rank=rank, message=text):
-                self._happen(ev.ServerEnded(rank=rank, message=text))
-            case say.Pressure(rank=rank, put_waits=put_waits):
-                self._happen(ev.PressureChanged(rank=rank, put_waits=put_waits))
-            case say.RejectedPart():
-                self._happen(
-                    ev.PartRejected(
-                        rank=message.rank,
-                        simulation=message.simulation,
-                        attempt=message.attempt,
-                        message=message.message,
-                        breaks_contract=message.breaks_contract,
-                    )
-                )
-            case say.Hello(job=job, num_ranks=num_ranks):
-                self._happen(ev.JobSaidHello(job=job, num_ranks=num_ranks))
-            case say.Request(job=job):
-                self._happen(ev.JobRequested(job=job))
-            case say.Blocked(job=job, rank=rank):
-                self._happen(ev.JobBlocked(job=job, rank=rank))
-            case say.Goodbye():
-                self._happen(
-                    ev.SimulationSent(
-                        job=message.job,
-                        simulation=message.simulation,
-                        attempt=message.attempt,
-                        num_steps=message.num_steps,
-                        parts_sent=message.parts_sent,
-                    )
-                )
-            case say.Failure():
-                self._happen(
-                    ev.SimulationFailed(
-                        job=message.job,
-                        simulation=message.simulation,
-                        attempt=message.attempt,
-                        message=message.message,
-                        breaks_contract=message.breaks_contract,
-                    )
-                )
-            case say.Acknowledge():
-                pass
-            case _:
-                raise AssertionError(f"{type(message).__name__} of {peer} should not have passed the vetting")
+    def _notice(self, update: JobUpdate, now: float) -> None:
+        if update.state.is_final:
+            self._ended.append((now, update))
+        elif update.state is JobState.ACTIVE and not isinstance(parse_address(update.name), ServerRank):
+            self._happen(ev.JobStarted(job=update.name))
 
-    def _notice(self, update: JobUpdate) -> None:
+    def _end(self, update: JobUpdate) -> None:
         name = update.name
-        if update.state is JobState.ACTIVE:
-            if not name.startswith("server-"):
-                self._happen(ev.JobStarted(job=name))
-            return
-        if update.state is JobState.QUEUED:
-            return
-        self._alive.discard(name)
         self._handles.pop(name, None)
         tail = log_tail(self._log(name), _LOG_LINES)
         quoted = f"last lines of {self._log(name)}:\n{tail}" if tail else f"its log {self._log(name)} is empty"
-        if name.startswith("server-"):
-            self._happen(ev.ServerEnded(rank=int(name.removeprefix("server-")), message=f"{update.message}\n{quoted}"))
+        address = parse_address(name)
+        if isinstance(address, ServerRank):
+            self._heard_at.pop(address, None)
+            self._happen(ev.ServerEnded(address=address, message=f"{update.message}\n{quoted}"))
+            self._peers.forget(address)
         else:
             failed = update.state is not JobState.COMPLETED
             self._happen(
                 ev.JobEnded(
-                    job=name, exit_code=update.exit_code, message=update.message, log_tail=quoted if failed else ""
+                    job=name,
+                    exit_code=update.exit_code,
+                    message=update.message,
+                    log_tail=quoted if failed else "",
+                    retry=update.retry,
                 )
             )
-        self._peers.forget(name)
+            self._peers.forget(name)
 
     # -- commands -----------------------------------------------------------------------------------------------------
 
     def _carry_out(self, command: do.Command) -> None:
         match command:
-            case do.StartServer():
-                self._submit(*(self._server_spec(rank) for rank in range(self._config.launcher.num_server_ranks)))
-            case do.SubmitJob(job=job):
-                self._submit(self._solver_spec(job))
+            case do.Tell(address=address, message=message):
+                self._peers.tell(address, message)
+            case do.SubmitJobs(jobs=jobs):
+                self._submit([self._specs.solver_spec(job) for job in jobs])
             case do.CancelJob(job=job):
                 if job in self._handles:  # else it was refused
                     self._executor.cancel(self._handles[job])
-            case do.WelcomeJob(job=job, rank=rank):
-                self._welcome(job, rank)
-            case do.RefuseJob(job=job, reason=reason):
-                self._peers.tell(f"{job}/0", say.Refused(reason=reason))
-            case do.Assign():
-                self._peers.tell(
-                    f"{command.job}/0",
-                    say.Assignment(
-                        simulation=command.simulation,
-                        attempt=command.attempt,
-                        purpose=int(command.purpose),
-                        parameters=command.parameters,
-                        delivered_steps=Ranges((step, step + 1) for step in command.delivered_steps).ranges,
-                    ),
-                )
-            case do.FinishJob(job=job):
-                self._peers.tell(f"{job}/0", say.Finish(reason="no simulation is left"))
-            case do.StopJob(job=job, reason=reason):
-                self._peers.tell(f"{job}/0", say.Stop(reason=reason))
-            case do.ReleaseRank(job=job, rank=rank, reason=reason):
-                self._peers.tell(f"{job}/{rank}", say.Stop(reason=reason))
-            case do.AnnounceSimulationOver(simulation=simulation, samples_given_up=given_up):
-                self._tell_servers(say.SimulationOver(simulation=simulation, samples_given_up=given_up))
-            case do.AnnounceReceptionOver(num_samples=num_samples):
-                self._tell_servers(say.ReceptionOver(num_samples=num_samples))
-            case do.EndStudy(outcome=outcome, reason=reason):
-                if outcome != "completed":
-                    self._tell_servers(say.Stop(reason=reason))
-            case _:
-                raise AssertionError(f"no way to carry out {type(command).__name__}")
+            case do.StartServers(incarnation=incarnation):
+                self._start_servers(incarnation)
+            case do.AskParameters():
+                self._drawing.ask(command)
+            case do.EndStudy():
+                pass  # the loop looks at the state's outcome
 
-    def _submit(self, *specs: JobSpec) -> None:
-        self._alive.update(spec.name for spec in specs)
-        self._handles.update(self._executor.submit(specs, self._study))
+    def _start_servers(self, incarnation: int) -> None:
+        for name, handle in self._handles.items():
+            if isinstance(parse_address(name), ServerRank):
+                self._executor.cancel(handle)
+        num_ranks = self._state.settings.num_server_ranks
+        self._submit([self._specs.server_spec(ServerRank(rank, incarnation)) for rank in range(num_ranks)])
 
-    def _tell_servers(self, message: say.ControlMessage) -> None:
-        for rank in range(self._config.launcher.num_server_ranks):
-            self._peers.tell(f"server-{rank}", message)
-
-    def _welcome(self, job: str, rank: int) -> None:
-        transport = self._config.transport
-        self._peers.tell(
-            f"{job}/{rank}",
-            say.Welcome(
-                server_endpoints=tuple(self._endpoints[rank] for rank in sorted(self._endpoints)),
-                server_incarnation=1,
-                launcher_incarnation=1,
-                routing=int(routing_of(transport)),
-                layout_id=self._layout.layout_id,
-                fields=tuple(
-                    say.WireField(name=f.name, shape=f.shape, dtype=f.dtype, components=f.components)
-                    for f in self._layout.fields
-                ),
-                parameters=self._layout.parameters,
-                num_steps=self._config.solver.num_steps,
-                budget_bytes=transport.budget_bytes,
-                heartbeat_s=transport.heartbeat_s,
-            ),
-        )
+    def _submit(self, specs: list[JobSpec]) -> None:
+        try:
+            handles = dict(self._executor.submit(specs, self._study))
+        except (MelissaLikeError, OSError) as error:  # of an executor that does not keep its contract
+            refused = (JobUpdate(name=s.name, state=JobState.FAILED, message=str(error)) for s in specs)
+            self._ended.extend((time.monotonic(), update) for update in refused)
+            return
+        self._handles.update(handles)
+        self._happen(ev.JobsSubmitted(handles=handles))

@@ -1,18 +1,18 @@
 """`Assembler`: places parts, completes samples, refuses what does not belong."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 import msgspec
 import numpy as np
 
 from melissa_like.assembly.consumers import Consumer
-from melissa_like.assembly.inspection import Inspection, refusal_of
+from melissa_like.assembly.inspection import Inspection
 from melissa_like.assembly.partial import BoxPlace, PartialSample, Placement
 from melissa_like.assembly.progress import CompletedSteps
-from melissa_like.assembly.refusals import Reason, Refusal
+from melissa_like.assembly.refusals import Reason, Refusal, refusal_of
+from melissa_like.assembly.simulations import OpenSimulation
 from melissa_like.protocol.wire import FIXED_NBYTES, Header, encode, split_moment
-from melissa_like.records import Box, FloatArray, Layout, Purpose, Routing, Sample, SampleKey, StudyIdentity
+from melissa_like.records import FloatArray, Layout, Purpose, Ranges, Routing, Sample, SampleKey, StudyIdentity
 
 __all__ = ["Assembler"]
 
@@ -20,25 +20,13 @@ __all__ = ["Assembler"]
 _REMEMBERED_PARTS = 10_000
 
 
-@dataclass(slots=True)
-class _Simulation:
-    """What is known of a simulation: how its newest attempt was opened, and what is complete of all attempts."""
-
-    purpose: Purpose
-    attempt: int
-    num_client_ranks: int
-    parameters: FloatArray
-    completed: CompletedSteps
-    partials: dict[int, PartialSample] = field(default_factory=dict)
-    is_over: bool = False
-
-
 class _AcceptedPart(msgspec.Struct, frozen=True, kw_only=True, eq=False):
-    """A part that was accepted at some step: at another one only what changes must be looked at."""
+    """A part that was accepted at some step: at another one only what changes must be looked at.
 
-    number: int
-    simulation: _Simulation
-    attempt: int
+    It is remembered as long as its attempt is the newest, and its simulation not over.
+    """
+
+    simulation: OpenSimulation
     place: BoxPlace
 
 
@@ -46,7 +34,8 @@ class Assembler:
     """Parts in, complete samples out, each exactly once, whatever the order of arrival.
 
     A newer attempt of a simulation discards what is incomplete of the older, and goes on in the same memory; what is
-    complete stays, and its parts are refused as duplicates when they come again.
+    complete stays, and its parts are refused as duplicates when they come again. Of a simulation that is over no more
+    is kept than its number, in one range with its neighbours.
 
     Args:
         layout: of the study.
@@ -75,17 +64,18 @@ class Assembler:
         self._inspection = Inspection(layout, identity, server_rank, num_server_ranks, routing)
         self._step_stride = num_server_ranks if routing is Routing.SAMPLE else 1
         self._consumers = consumers
-        self._simulations: dict[int, _Simulation] = {}
+        self._simulations: dict[int, OpenSimulation] = {}
+        self._over = Ranges()
         self._proven: frozenset[int] = frozenset()
         self._accepted: dict[bytes, _AcceptedPart] = {}
         self.duplicates_dropped = 0
 
     def refuse_open(self, header: Header) -> Refusal | None:
         """What speaks against an announcement before its parameters are looked at, and memory is taken for them."""
-        refusal = self._inspection.refuse_stranger(header)
-        num_parameters = len(self._layout.parameters)
+        refusal = self._inspection.refuse_stranger(header) or self._refuse_over(header)
         if refusal is not None:
             return refusal
+        num_parameters = len(self._layout.parameters)
         if header.box.shape != (num_parameters,):
             return refusal_of(
                 header,
@@ -110,15 +100,12 @@ class Assembler:
             return refusal
         known = self._simulations.get(header.simulation)
         if known is None:
-            known = self._simulations[header.simulation] = _Simulation(
-                header.purpose, header.attempt, header.num_client_ranks, parameters, CompletedSteps(self._step_stride)
-            )
-        if header.attempt < known.attempt or known.is_over:
-            return refusal_of(header, Reason.OLD_ATTEMPT, f"attempt {known.attempt} has taken its place")
+            known = self._simulations[header.simulation] = self._begun(header, parameters)
+        if header.attempt < known.attempt:
+            return known.refuse_old(header)
         if header.attempt > known.attempt:
-            known.partials.clear()
-            known.attempt, known.num_client_ranks = header.attempt, header.num_client_ranks
-            known.purpose, known.parameters = header.purpose, parameters
+            self._forget_accepted(known)
+            known = self._simulations[header.simulation] = self._begun(header, parameters, known.completed)
         elif not np.array_equal(known.parameters, parameters, equal_nan=True):
             return refusal_of(
                 header,
@@ -126,11 +113,11 @@ class Assembler:
                 f"its client ranks opened it with the parameters {parameters.tolist()} and "
                 f"{known.parameters.tolist()}: all must say the same",
             )
-        return self._refuse_contradiction(header, known)
+        return known.refuse_contradiction(header)
 
     def place(self, header: Header) -> Placement | Refusal:
         """Where the payload of a part goes; `add` or `drop` must follow before the next call."""
-        refusal = self._inspection.refuse_stranger(header)
+        refusal = self._inspection.refuse_stranger(header) or self._refuse_over(header)
         if refusal is not None:
             return refusal
         simulation = self._simulations.get(header.simulation)
@@ -144,23 +131,20 @@ class Assembler:
         refusal = (
             self._refuse_late(header, simulation)
             or self._inspection.refuse_misrouted(header)
-            or self._refuse_contradiction(header, simulation)
+            or simulation.refuse_contradiction(header)
         )
         if refusal is not None:
             return refusal
         place = self._inspection.place(header)
         if isinstance(place, Refusal):
             return place
-        partial = self._partial(header.simulation, simulation, header.step, header.time)
+        partial = self._partial(simulation, header.step, header.time)
         conflict = partial.conflict(place)
         if conflict is not None:
-            return self._refuse_conflict(header, conflict)
-        part = _AcceptedPart(number=header.simulation, simulation=simulation, attempt=header.attempt, place=place)
-        if len(self._accepted) >= _REMEMBERED_PARTS:
-            self._accepted.clear()
+            return self._inspection.refuse_conflict(header, conflict)
         common, step, _ = split_moment(encode(header))
-        self._accepted[common] = part
-        return self._placement(part, step, partial)
+        self._remember(common, simulation, place)
+        return _placement(simulation, step, partial, place)
 
     def place_again(self, encoded: bytes) -> Placement | None:
         """The same as `place` for a part that was accepted at another step; None if it must be looked at closely.
@@ -174,15 +158,10 @@ class Assembler:
         if part is None:
             return None
         simulation = part.simulation
-        if (
-            part.attempt != simulation.attempt
-            or simulation.is_over
-            or step in simulation.completed
-            or not self._inspection.owns(part.number, step)
-        ):
+        if step in simulation.completed or not self._inspection.owns(simulation.number, step):
             return None
-        partial = self._partial(part.number, simulation, step, time)
-        return None if partial.conflict(part.place) is not None else self._placement(part, step, partial)
+        partial = self._partial(simulation, step, time)
+        return None if partial.conflict(part.place) is not None else _placement(simulation, step, partial, part.place)
 
     def add(self, placement: Placement) -> Sample | None:
         """The payload is in place; the sample, if it was the last part."""
@@ -209,63 +188,63 @@ class Assembler:
             del self._simulations[placement.simulation].partials[placement.step]
 
     def forget(self, simulation: int) -> None:
-        """Nothing more comes of a simulation: give back the memory of what is incomplete."""
-        known = self._simulations.get(simulation)
+        """Nothing more comes of a simulation: what of it arrives late is refused, and its consumers are told."""
+        self._over.add(simulation)
+        known = self._simulations.pop(simulation, None)
         if known is not None:
-            known.is_over = True
-            known.partials.clear()
+            self._forget_accepted(known)
         for consumer in self._consumers.values():
             consumer.forget(simulation)
 
-    def _partial(self, number: int, simulation: _Simulation, step: int, time: float) -> PartialSample:
+    def _begun(self, header: Header, parameters: FloatArray, completed: CompletedSteps | None = None) -> OpenSimulation:
+        """An attempt as its first OPEN describes it."""
+        return OpenSimulation(
+            number=header.simulation,
+            attempt=header.attempt,
+            purpose=header.purpose,
+            consumer=self._consumers[header.purpose],
+            num_client_ranks=header.num_client_ranks,
+            parameters=parameters,
+            completed=CompletedSteps(self._step_stride) if completed is None else completed,
+        )
+
+    def _partial(self, simulation: OpenSimulation, step: int, time: float) -> PartialSample:
         """The sample of a step, begun if this is its first part."""
         partial = simulation.partials.get(step)
         if partial is None:
-            fields = self._consumers[simulation.purpose].reserve(number, simulation.attempt, step)
+            fields = simulation.consumer.reserve(simulation.number, simulation.attempt, step)
             partial = simulation.partials[step] = PartialSample(fields, self._sample_size, self._proven, time=time)
         return partial
 
-    def _placement(self, part: _AcceptedPart, step: int, partial: PartialSample) -> Placement:
-        return Placement(
-            target=partial.memory_of(part.place),
-            simulation=part.number,
-            attempt=part.attempt,
-            step=step,
-            partial=partial,
-            place=part.place,
-        )
+    def _remember(self, common: bytes, simulation: OpenSimulation, place: BoxPlace) -> None:
+        if len(self._accepted) >= _REMEMBERED_PARTS:
+            self._accepted.clear()
+            for one in self._simulations.values():
+                one.accepted.clear()
+        self._accepted[common] = _AcceptedPart(simulation=simulation, place=place)
+        simulation.accepted.append(common)
 
-    def _refuse_contradiction(self, header: Header, simulation: _Simulation) -> Refusal | None:
-        if header.purpose == simulation.purpose and header.num_client_ranks == simulation.num_client_ranks:
+    def _forget_accepted(self, simulation: OpenSimulation) -> None:
+        for common in simulation.accepted:
+            self._accepted.pop(common, None)
+
+    def _refuse_over(self, header: Header) -> Refusal | None:
+        if header.simulation not in self._over:
             return None
-        return refusal_of(
-            header,
-            Reason.CONTRADICTION,
-            f"it was opened for {simulation.purpose.name} by {simulation.num_client_ranks} client ranks, now it is for "
-            f"{header.purpose.name} by {header.num_client_ranks}: all ranks of a simulation must say the same",
-        )
+        return refusal_of(header, Reason.OVER, "the launcher said that it is over: nothing more of it is needed")
 
-    def _refuse_late(self, header: Header, simulation: _Simulation) -> Refusal | None:
-        if header.step in simulation.completed:
-            self.duplicates_dropped += 1
-            return refusal_of(header, Reason.DUPLICATE_SAMPLE, f"step {header.step} is complete already")
-        if header.attempt < simulation.attempt or simulation.is_over:
-            return refusal_of(header, Reason.OLD_ATTEMPT, f"attempt {simulation.attempt} has taken its place")
-        return None
+    def _refuse_late(self, header: Header, simulation: OpenSimulation) -> Refusal | None:
+        refusal = simulation.refuse_duplicate(header)
+        self.duplicates_dropped += refusal is not None
+        return refusal or simulation.refuse_old(header)
 
-    def _refuse_conflict(self, header: Header, conflict: Box) -> Refusal:
-        name = self._layout.fields[header.field_id].name
-        if conflict == header.box:
-            return refusal_of(
-                header,
-                Reason.SAME_BOX_TWICE,
-                f"the box of field {name!r} with offset {conflict.offset} and shape {conflict.shape} of step "
-                f"{header.step} was sent twice: send each box once per step",
-            )
-        return refusal_of(
-            header,
-            Reason.OVERLAP,
-            f"in step {header.step} the box of field {name!r} with offset {header.box.offset} and shape "
-            f"{header.box.shape} overlaps the one with offset {conflict.offset} and shape {conflict.shape}: send each "
-            "element once per step",
-        )
+
+def _placement(simulation: OpenSimulation, step: int, partial: PartialSample, place: BoxPlace) -> Placement:
+    return Placement(
+        target=partial.memory_of(place),
+        simulation=simulation.number,
+        attempt=simulation.attempt,
+        step=step,
+        partial=partial,
+        place=place,
+    )

@@ -1,12 +1,14 @@
 """What a header alone tells: whether it belongs to this study and rank, and whether its box fits the declaration."""
 
 from melissa_like.assembly.partial import BoxPlace, place_of
-from melissa_like.assembly.refusals import Reason, Refusal
+from melissa_like.assembly.refusals import Reason, Refusal, refusal_of
 from melissa_like.protocol.wire import Header
 from melissa_like.records import STORAGE_DTYPES, Box, Layout, Routing, StudyIdentity, owner_of
 
-__all__ = ["Inspection", "refusal_of"]
+__all__ = ["Inspection"]
 
+#: Labels of a sample are signed; a step of -1 that a client sends as unsigned is far beyond.
+_LAST_STEP = 2**63 - 1
 #: Places of a decomposition that are known to be sound; more than that are forgotten together.
 _REMEMBERED_PLACES = 10_000
 
@@ -35,8 +37,9 @@ class Inspection:
         self._num_places = 0
 
     def owns(self, simulation: int, step: int) -> bool:
-        """Whether a sample belongs to this server rank."""
-        return owner_of(simulation, step, self._num_server_ranks, self._routing) == self._server_rank
+        """Whether a sample can be, and belongs to this server rank."""
+        owner = owner_of(simulation, step, self._num_server_ranks, self._routing)
+        return owner == self._server_rank and step <= _LAST_STEP
 
     def place(self, header: Header) -> BoxPlace | Refusal:
         """Where the box of a part lies; a sound one is examined once."""
@@ -70,10 +73,22 @@ class Inspection:
                 f"its layout is {header.layout_id:#010x} but the study has {self._layout_id:#010x}: declare the fields "
                 "and parameters of the study's configuration, in its order",
             )
+        if header.attempt < 1:
+            return refusal_of(
+                header,
+                Reason.NO_ATTEMPT,
+                f"it names attempt {header.attempt} but attempts are numbered from 1: send the one Assignment gave",
+            )
         return None
 
     def refuse_misrouted(self, header: Header) -> Refusal | None:
-        """What another server rank owns."""
+        """What another server rank owns, or none can."""
+        if header.step > _LAST_STEP:
+            return refusal_of(
+                header,
+                Reason.NO_STEP,
+                f"it is of step {header.step}, the last one possible is {_LAST_STEP}: number the steps from 0",
+            )
         owner = owner_of(header.simulation, header.step, self._num_server_ranks, self._routing)
         if owner != self._server_rank:
             return refusal_of(
@@ -83,6 +98,24 @@ class Inspection:
                 "protocol/README.md says",
             )
         return None
+
+    def refuse_conflict(self, header: Header, conflict: Box) -> Refusal:
+        """What shares an element with a box that has arrived."""
+        name = self._layout.fields[header.field_id].name
+        if conflict == header.box:
+            return refusal_of(
+                header,
+                Reason.SAME_BOX_TWICE,
+                f"the box of field {name!r} with offset {conflict.offset} and shape {conflict.shape} of step "
+                f"{header.step} was sent twice: send each box once per step",
+            )
+        return refusal_of(
+            header,
+            Reason.OVERLAP,
+            f"in step {header.step} the box of field {name!r} with offset {header.box.offset} and shape "
+            f"{header.box.shape} overlaps the one with offset {conflict.offset} and shape {conflict.shape}: send each "
+            "element once per step",
+        )
 
     def _refuse_misfit(self, header: Header) -> Refusal | None:
         """What contradicts the declaration of the fields."""
@@ -109,14 +142,3 @@ class Inspection:
                 f"but the global shape is {spec.shape}: send boxes inside it, or declare another shape",
             )
         return None
-
-
-def refusal_of(header: Header, reason: Reason, detail: str) -> Refusal:
-    """A refusal that names whom it is about."""
-    return Refusal(
-        reason=reason,
-        message=f"client rank {header.client_rank} of simulation {header.simulation}: {detail}",
-        simulation=header.simulation,
-        attempt=header.attempt,
-        client_rank=header.client_rank,
-    )

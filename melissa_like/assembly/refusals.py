@@ -3,16 +3,21 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-__all__ = ["Reason", "Refusal"]
+from melissa_like.protocol.wire import Header
+
+__all__ = ["Reason", "Refusal", "refusal_of"]
 
 
 class Reason(StrEnum):
-    """Why a part was refused. The first four happen in a sound study, the others mostly are a solver's fault."""
+    """Why a part was refused. The first five happen in a sound study, the others mostly are a solver's fault."""
 
     OTHER_STUDY = "of another study"
     OTHER_INCARNATION = "of another incarnation of the launcher or the server"
     OLD_ATTEMPT = "of an older attempt"
+    OVER = "of a simulation that is over"
     DUPLICATE_SAMPLE = "of a sample that is already complete"
+    NO_ATTEMPT = "of attempt 0, which there is not"
+    NO_STEP = "of a time step that is out of range"
     WRONG_OWNER = "for another server rank"
     NOT_OPENED = "of a simulation that was not opened"
     NOT_WANTED = "of a purpose that nobody takes samples for"
@@ -56,4 +61,17 @@ class Refusal:
         return self.reason is Reason.DUPLICATE_SAMPLE
 
 
-_HARMLESS = frozenset({Reason.OTHER_STUDY, Reason.OTHER_INCARNATION, Reason.OLD_ATTEMPT, Reason.DUPLICATE_SAMPLE})
+_HARMLESS = frozenset(
+    {Reason.OTHER_STUDY, Reason.OTHER_INCARNATION, Reason.OLD_ATTEMPT, Reason.OVER, Reason.DUPLICATE_SAMPLE}
+)
+
+
+def refusal_of(header: Header, reason: Reason, detail: str) -> Refusal:
+    """A refusal that names whom it is about."""
+    return Refusal(
+        reason=reason,
+        message=f"client rank {header.client_rank} of simulation {header.simulation}: {detail}",
+        simulation=header.simulation,
+        attempt=header.attempt,
+        client_rank=header.client_rank,
+    )

@@ -19,13 +19,20 @@ A draw is provisional until `settle` says that its training step has ended: unti
 are not seen, and a `state_dict` counts it as not made.
 
 Any thread may call. Never imported here: zmq, hydra, the transport, the study.
+
+Names are imported when they are first used: the launcher asks a recipe which settings it takes, and needs no torch for
+that.
 """
 
-from melissa_like.buffer.batch_memory import BatchMemory
-from melissa_like.buffer.occupancy import Draw, Offer, Population
-from melissa_like.buffer.recipes import fifo, firo, reservoir
-from melissa_like.buffer.sample_buffer import BufferClosedError, SampleBuffer
-from melissa_like.buffer.storage import DeviceStorage, HostStorage, Storage
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from melissa_like.buffer.batch_memory import BatchMemory
+    from melissa_like.buffer.occupancy import Draw, Offer, Population
+    from melissa_like.buffer.recipes import fifo, firo, reservoir
+    from melissa_like.buffer.sample_buffer import BufferClosedError, SampleBuffer
+    from melissa_like.buffer.storage import DeviceStorage, HostStorage, Storage
 
 __all__ = [
     "BatchMemory",
@@ -41,3 +48,18 @@ __all__ = [
     "firo",
     "reservoir",
 ]
+
+_MODULES = {
+    "batch_memory": ("BatchMemory",),
+    "occupancy": ("Draw", "Offer", "Population"),
+    "recipes": ("fifo", "firo", "reservoir"),
+    "sample_buffer": ("BufferClosedError", "SampleBuffer"),
+    "storage": ("DeviceStorage", "HostStorage", "Storage"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

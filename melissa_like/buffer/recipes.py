@@ -1,9 +1,11 @@
 """`fifo`, `firo`, `reservoir`: three settings of the same `SampleBuffer`.
 
-A recipe of your own is a function with the same first arguments, named by its import path under `buffer._target_`.
+A recipe of your own is a function with the same first arguments, named by its import path under `buffer._target_`. The
+launcher looks at its signature to refuse a setting that it does not take; so nothing here imports torch until a buffer
+is made.
 """
 
-import torch
+from typing import TYPE_CHECKING
 
 from melissa_like.buffer.policies import (
     AlwaysOpen,
@@ -15,16 +17,20 @@ from melissa_like.buffer.policies import (
     UniformSeen,
     ViewsPerSample,
 )
-from melissa_like.buffer.sample_buffer import SampleBuffer
-from melissa_like.buffer.storage import DeviceStorage, HostStorage, Storage
 from melissa_like.records import Layout
+
+if TYPE_CHECKING:
+    import torch
+
+    from melissa_like.buffer.policies import Evictor, Gate, Selector
+    from melissa_like.buffer.sample_buffer import SampleBuffer
 
 __all__ = ["fifo", "firo", "reservoir"]
 
 
 def fifo(
-    layout: Layout, capacity: int, *, seed: int = 0, spare_slots: int = 4, device: str | torch.device = "cpu"
-) -> SampleBuffer:
+    layout: Layout, capacity: int, *, seed: int = 0, spare_slots: int = 4, device: "str | torch.device" = "cpu"
+) -> "SampleBuffer":
     """A queue: each sample is drawn once, in the order of arrival. Batches are as correlated as the stream is.
 
     Args:
@@ -38,9 +44,11 @@ def fifo(
         ValueError: a number that cannot work.
     """
     _check(capacity, spare_slots)
-    return SampleBuffer(
-        _storage(layout, capacity + spare_slots, device),
-        capacity=capacity,
+    return _buffer(
+        layout,
+        capacity,
+        spare_slots=spare_slots,
+        device=device,
         selector=Oldest(),
         evictor=Never(),
         gate=AlwaysOpen(),
@@ -57,8 +65,8 @@ def firo(
     pseudo_epochs: int = 1,
     seed: int = 0,
     spare_slots: int = 4,
-    device: str | torch.device = "cpu",
-) -> SampleBuffer:
+    device: "str | torch.device" = "cpu",
+) -> "SampleBuffer":
     """First in, random out: a shuffled queue that draws only what is above the watermark.
 
     Meyer et al., "High Throughput Training of Deep Surrogates from Large Ensemble Runs" (SC'23), section 3.
@@ -84,9 +92,11 @@ def firo(
         )
     if pseudo_epochs < 1:
         raise ValueError(f"pseudo_epochs is {pseudo_epochs}: give at least 1 draw per sample")
-    return SampleBuffer(
-        _storage(layout, capacity + spare_slots, device),
-        capacity=capacity,
+    return _buffer(
+        layout,
+        capacity,
+        spare_slots=spare_slots,
+        device=device,
         selector=Uniform(),
         evictor=Never(),
         gate=KeepAbove(watermark),
@@ -103,8 +113,8 @@ def reservoir(
     views_per_sample: int | None = None,
     seed: int = 0,
     spare_slots: int = 4,
-    device: str | torch.device = "cpu",
-) -> SampleBuffer:
+    device: "str | torch.device" = "cpu",
+) -> "SampleBuffer":
     """Draws at any time from all it holds, and evicts only what was trained on.
 
     Meyer et al., "High Throughput Training of Deep Surrogates from Large Ensemble Runs" (SC'23), algorithm 1; the gain
@@ -131,11 +141,12 @@ def reservoir(
         )
     if views_per_sample is not None and views_per_sample < 1:
         raise ValueError(f"views_per_sample is {views_per_sample}: give at least 1 draw per sample")
-    storage = _storage(layout, capacity + spare_slots, device)
     if views_per_sample is None:
-        return SampleBuffer(
-            storage,
-            capacity=capacity,
+        return _buffer(
+            layout,
+            capacity,
+            spare_slots=spare_slots,
+            device=device,
             selector=Uniform(),
             evictor=UniformSeen(),
             gate=FillTo(watermark),
@@ -143,9 +154,11 @@ def reservoir(
             seed=seed,
         )
     limiter = ViewsPerSample(views_per_sample, FillTo(watermark))
-    return SampleBuffer(
-        storage,
-        capacity=capacity,
+    return _buffer(
+        layout,
+        capacity,
+        spare_slots=spare_slots,
+        device=device,
         selector=limiter,
         evictor=UniformSeen(),
         gate=limiter,
@@ -155,9 +168,36 @@ def reservoir(
     )
 
 
-def _storage(layout: Layout, num_slots: int, device: str | torch.device) -> Storage:
-    device = torch.device(device)
-    return HostStorage(layout, num_slots) if device.type == "cpu" else DeviceStorage(layout, num_slots, device=device)
+def _buffer(
+    layout: Layout,
+    capacity: int,
+    *,
+    spare_slots: int,
+    device: "str | torch.device",
+    selector: "Selector",
+    evictor: "Evictor",
+    gate: "Gate",
+    draws_until_removed: int | None,
+    seed: int,
+    drain_removes: bool = True,
+) -> "SampleBuffer":
+    """A buffer over a storage where it is wanted."""
+    import torch
+
+    from melissa_like.buffer.sample_buffer import SampleBuffer
+    from melissa_like.buffer.storage import DeviceStorage, HostStorage
+
+    device, num_slots = torch.device(device), capacity + spare_slots
+    return SampleBuffer(
+        HostStorage(layout, num_slots) if device.type == "cpu" else DeviceStorage(layout, num_slots, device=device),
+        capacity=capacity,
+        selector=selector,
+        evictor=evictor,
+        gate=gate,
+        draws_until_removed=draws_until_removed,
+        drain_removes=drain_removes,
+        seed=seed,
+    )
 
 
 def _check(capacity: int, spare_slots: int) -> None:

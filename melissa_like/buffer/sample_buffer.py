@@ -25,7 +25,7 @@ class BufferClosedError(MelissaLikeError):
     """The buffer was closed; `__cause__` is the error that closed it, if one did."""
 
 
-class _Opened(msgspec.Struct, kw_only=True, eq=False):
+class _Opened(msgspec.Struct, eq=False):
     """Memory that one sample is assembled in.
 
     Attributes:
@@ -78,7 +78,7 @@ class SampleBuffer:
             drain_removes=drain_removes,
             seed=seed,
         )
-        self._reserved: dict[SampleKey, _Opened] = {}
+        self._reserved: dict[tuple[int, int], _Opened] = {}  # by simulation and step: cheaper to look up than a key
         self._kept: list[SampleFields] = []
         self._lock = threading.RLock()  # entered by itself: half the price of entering the condition
         self._changed = threading.Condition(self._lock)
@@ -92,11 +92,11 @@ class SampleBuffer:
 
         Asked again for the same step it gives the same: a newer attempt overwrites what was incomplete of the older.
         """
-        key = SampleKey(simulation, step)
-        opened = self._reserved.get(key)
+        opened = self._reserved.get((simulation, step))
         if opened is None:
-            opened = self._reserved[key] = self._open()
-        opened.is_written = False
+            opened = self._reserved[simulation, step] = self._open()
+        else:
+            opened.is_written = False
         return opened.fields
 
     def take(self, sample: Sample, timeout_s: float) -> tuple[SampleKey, ...] | None:
@@ -112,15 +112,16 @@ class SampleBuffer:
             KeyError: nothing was reserved for it.
         """
         key = sample.key
-        if not self._add(self._reserved[key], key, sample.time, sample.parameters, timeout_s):
+        where = (key.simulation, key.step)
+        if not self._add(self._reserved[where], key, sample.time, sample.parameters, timeout_s):
             return None
-        del self._reserved[key]
+        del self._reserved[where]
         return (key,)
 
     def forget(self, simulation: int) -> None:
         """Nothing more comes of a simulation: what is reserved for it is free again."""
-        for key in [key for key in self._reserved if key.simulation == simulation]:
-            self._give_back(self._reserved.pop(key))
+        for where in [where for where in self._reserved if where[0] == simulation]:
+            self._give_back(self._reserved.pop(where))
 
     def put(
         self,
@@ -154,7 +155,7 @@ class SampleBuffer:
         with self._lock:
             slot = self._occupancy.reserve()
             kept = self._kept.pop() if slot is None and self._kept else None
-        return _Opened(fields=self._storage.open(slot) if kept is None else kept, slot=slot)
+        return _Opened(self._storage.open(slot) if kept is None else kept, slot)
 
     def _give_back(self, opened: _Opened) -> None:
         with self._lock:
@@ -257,12 +258,12 @@ class SampleBuffer:
             self._occupancy.settle(draw)
             self._changed.notify_all()
 
-    def peek(self, n: int) -> Mapping[str, torch.Tensor]:
-        """Copies on the host of the fields of up to n samples, by name, [k, *shape]; no draw is counted."""
+    def peek(self, n: int) -> BatchMemory:
+        """Copies on the host of up to n samples; no draw is counted."""
         with self._lock:
             slots = self._occupancy.first_filled(n)
             hold = self._occupancy.hold(slots)
-        return self._read_held(slots, hold).fields
+        return self._read_held(slots, hold)
 
     @property
     def device(self) -> torch.device:

@@ -5,7 +5,7 @@ program runs under `python -m mpi4py`. So whatever only one rank may raise is ca
 next collective; then every rank raises, or none.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -19,7 +19,7 @@ from melissa_like.errors import (
     StudyStoppedError,
 )
 
-__all__ = ["Votes", "answer_of_rank_0", "attempt", "vote"]
+__all__ = ["Votes", "answer_of_rank_0", "attempt", "ballot", "counted"]
 
 _T = TypeVar("_T")
 
@@ -29,11 +29,19 @@ _KINDS: dict[str, type[MelissaLikeError]] = {
 
 
 class Votes(NamedTuple):
-    """How many ranks of a job were told to stop, failed otherwise, and send no more."""
+    """What has become of the ranks of a job.
+
+    Attributes:
+        stopped: ranks that were told to stop.
+        broken: ranks that failed otherwise.
+        closing: ranks that send no more.
+        sums: of what the ranks had to count besides.
+    """
 
     stopped: int
     broken: int
     closing: int
+    sums: tuple[int, ...] = ()
 
     def error(self) -> MelissaLikeError | None:
         """What a rank raises that has no error of its own; None if nobody has one."""
@@ -44,14 +52,20 @@ class Votes(NamedTuple):
         return None
 
 
-def vote(team: Team, problem: BaseException | None, *, closing: bool = False) -> Votes:
-    """What has become of all ranks; every rank calls it, at every step and at the end in the same way."""
+def ballot(problem: BaseException | None, *, closing: bool = False, counts: Sequence[int] = ()) -> list[int]:
+    """What one rank has to say: numbers to be added up over the ranks."""
     stopped = isinstance(problem, StudyStoppedError)
-    return Votes(*team.total([stopped, problem is not None and not stopped, closing]))
+    return [stopped, problem is not None and not stopped, closing, *counts]
+
+
+def counted(totals: Sequence[int]) -> Votes:
+    """The sum of all ballots."""
+    stopped, broken, closing, *sums = totals
+    return Votes(stopped, broken, closing, tuple(sums))
 
 
 def attempt(part: Callable[[], object]) -> BaseException | None:
-    """What this rank's own part of a common step raises, for the next `vote`."""
+    """What this rank's own part of a common step raises, for the next `ballot`."""
     try:
         part()
     except BaseException as error:  # a solver's own classes, a keyboard interrupt: the others wait all the same

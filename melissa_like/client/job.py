@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from melissa_like.client.agreement import answer_of_rank_0, attempt, vote
+from melissa_like.client.agreement import answer_of_rank_0, attempt, ballot, counted
 from melissa_like.client.control import ControlLine
 from melissa_like.client.environment import connection_from_environment, job_from_environment
 from melissa_like.client.session import Session
@@ -81,8 +81,9 @@ class Client:
         try:
             greeting = answer_of_rank_0(self.team, self._say_hello, _Greeting)
             problem = attempt(lambda: self._open(greeting))
-            votes = vote(self.team, problem)
-            if error := problem or votes.error():
+            votes = counted(self.team.total(ballot(problem)))
+            error = votes.error() if problem is None else problem
+            if error is not None:
                 raise error
         except BaseException as error:
             self.__exit__(type(error), error, error.__traceback__)
@@ -144,7 +145,7 @@ class Client:
         if self._single:
             _claim(connection.study, job)
         line = self._line_to(connection, job)
-        line.post(Hello(job=job, rank=0, num_ranks=self.team.size, host=socket.gethostname(), pid=os.getpid()))
+        line.post(Hello(num_ranks=self.team.size, host=socket.gethostname(), pid=os.getpid()))
         return _Greeting(connection=connection, job=job, welcome=line.expect(Welcome))
 
     def _open(self, greeting: _Greeting) -> None:
@@ -158,7 +159,7 @@ class Client:
 
     def _request(self) -> Assignment | Finish:
         line = self._open_line
-        line.post(Request(job=line.address.job))
+        line.post(Request())
         answer = line.expect(Assignment, Finish)
         assert isinstance(answer, Assignment | Finish)
         return answer
@@ -167,7 +168,7 @@ class Client:
         """A send has been blocked for a heartbeat: legitimate as long as the launcher says that the study lives."""
         assert self._welcome is not None
         line = self._open_line
-        line.post(Blocked(job=line.address.job, rank=line.address.rank, server_rank=server_rank))
+        line.post(Blocked(server_rank=server_rank))
         if line.expect(Welcome).server_incarnation != self._welcome.server_incarnation:
             raise StudyStoppedError("the server ranks were restarted: this attempt ends, a new one fills the holes")
 

@@ -73,7 +73,7 @@ class PartChecker:
         self._known: dict[tuple[Any, ...], tuple[PartShape, ...]] = {}
         self._num_known = 0
         self._first_rows: list[int] | None = None
-        self._bare_rows: list[int] | None = None
+        self.rows = [0] * len(layout.fields)
 
     def count_rows(self, fields: Mapping[str, Any]) -> None:
         """Count this rank's rows of each field, before its first step; the other ranks have no part in it.
@@ -81,19 +81,23 @@ class PartChecker:
         Raises:
             SolverError: a value that is no array, or has a wrong number of dimensions.
         """
-        self._bare_rows = [self._num_rows(spec, fields.get(spec.name)) for spec in self._layout.fields]
+        self.rows = [self._num_rows(spec, fields.get(spec.name)) for spec in self._layout.fields]
 
     def first_step(self, fields: Mapping[str, Any]) -> None:
-        """Settle where each rank's rows begin; every rank calls it at its first step.
+        """Count, gather and settle; every rank calls it at its first step.
 
         Raises:
-            SolverError: the ranks have together more or fewer rows than the field, on every rank; what `count_rows`
-                raises, on this rank alone, if that was not called before.
+            SolverError: of `count_rows`, on this rank alone; of `settle`, on every rank.
         """
-        if self._bare_rows is None:
-            self.count_rows(fields)
-        assert self._bare_rows is not None
-        rows = self._team.gather_rows(self._bare_rows)
+        self.count_rows(fields)
+        self.settle(self._team.gather_rows(self.rows))
+
+    def settle(self, rows: npt.NDArray[np.int64]) -> None:
+        """Settle where each rank's rows begin, from the rows of all ranks: [ranks, fields].
+
+        Raises:
+            SolverError: the ranks have together more or fewer rows than a field.
+        """
         self._first_rows = [int(n) for n in rows[: self._team.rank].sum(axis=0)]
         for spec, counted in zip(self._layout.fields, rows.T, strict=True):
             total, expected = int(counted.sum()), spec.shape[spec.row_axis]
@@ -107,7 +111,7 @@ class PartChecker:
 
     @property
     def started(self) -> bool:
-        """Whether `first_step` has been called."""
+        """Whether it is settled where each rank's rows begin."""
         return self._first_rows is not None
 
     def check(self, fields: Mapping[str, Any]) -> list[LocalPart]:
@@ -184,12 +188,11 @@ class PartChecker:
 
     def _row_offset(self, field_id: int, spec: FieldSpec, array: npt.NDArray[Any]) -> tuple[int, ...]:
         assert self._first_rows is not None, "first_step comes first"
-        assert self._bare_rows is not None
         num_rows = array.shape[spec.row_axis]
-        if num_rows != self._bare_rows[field_id]:
+        if num_rows != self.rows[field_id]:
             raise SolverError(
                 f"field {spec.name!r}: rank {self._team.rank} sent {num_rows} rows{_along(spec)}, at the first step it "
-                f"sent {self._bare_rows[field_id]}: for a decomposition that changes, send "
+                f"sent {self.rows[field_id]}: for a decomposition that changes, send "
                 "melissa_like.client.Part(array, offset)"
             )
         return tuple(self._first_rows[field_id] if axis == spec.row_axis else 0 for axis in range(array.ndim))

@@ -7,7 +7,10 @@ from contextlib import AbstractContextManager, suppress
 from types import TracebackType
 from typing import Any
 
-from melissa_like.client.agreement import Votes, attempt, vote
+import numpy as np
+import numpy.typing as npt
+
+from melissa_like.client.agreement import Votes, attempt, ballot, counted
 from melissa_like.client.control import ControlLine
 from melissa_like.client.parts import LocalPart
 from melissa_like.client.streaming import PartStream
@@ -84,16 +87,17 @@ class Session:
             StudyStoppedError: the study ended while the send was blocked.
         """
         self._require_open()
-        if not self._stream.started:
-            self._decide(step, attempt(lambda: self._stream.count_rows(fields)))
+        rows = None if self._stream.started else self._gather_rows(step, fields)
         problem: BaseException | None = None
         try:
+            if rows is not None:
+                self._stream.settle(rows)
             parts = self._stream.prepare(fields)
             self._check_step(step)
             self._send_parts(int(step), parts, time)
         except BaseException as error:  # not `attempt`: this runs at every step
             problem = error
-        self._decide(step, problem)
+        self._vote(step, problem)
         self._last_step = int(step)
         self._num_steps += 1
 
@@ -109,9 +113,8 @@ class Session:
         if self._is_over:
             return
         # Told in the collective that `send` calls: a rank that still sends must not meet another one of goodbye's.
-        self._decide(None, attempt(lambda: self._finish_stream(num_steps)))
-        totals = self._team.total(self._stream.parts_sent)
-        self._decide(None, attempt(lambda: self._say_goodbye(totals)))
+        votes = self._vote(None, attempt(lambda: self._finish_stream(num_steps)))
+        self._vote(None, attempt(lambda: self._say_goodbye(votes.sums)))
         self._end(None)
 
     def fail(self, message: str, *, breaks_contract: bool = False) -> None:
@@ -124,8 +127,6 @@ class Session:
         self._has_failed = True
         self._line.post(
             Failure(
-                job=self._line.address.job,
-                rank=self._line.address.rank,
                 simulation=self._assignment.simulation,
                 attempt=self._assignment.attempt,
                 message=message,
@@ -160,28 +161,49 @@ class Session:
             )
         self._stream.close()
 
-    def _say_goodbye(self, parts_sent: list[int]) -> None:
+    def _say_goodbye(self, parts_sent: tuple[int, ...]) -> None:
         if self._team.rank == 0:
             self._line.post(
                 Goodbye(
-                    job=self._line.address.job,
                     simulation=self._assignment.simulation,
                     attempt=self._assignment.attempt,
                     num_steps=self._num_steps,
-                    parts_sent=tuple(parts_sent),
+                    parts_sent=parts_sent,
                 )
             )
 
-    def _decide(self, step: int | None, problem: BaseException | None) -> None:
-        """Go on together, or end together.
+    def _gather_rows(self, step: int, fields: Mapping[str, Any]) -> npt.NDArray[np.int64]:
+        """The rows of all ranks at their first step; the first vote travels with them."""
+        problem = attempt(lambda: self._stream.count_rows(fields))
+        return self._first_vote(step, problem)[1]
+
+    def _first_vote(self, step: int | None, problem: BaseException | None) -> tuple[Votes, npt.NDArray[np.int64]]:
+        mine = self._ballot(step, problem)
+        gathered = self._team.gather_rows([*mine, *self._stream.rows])
+        votes = counted([int(n) for n in gathered[:, : len(mine)].sum(axis=0)])
+        self._decide(step, problem, votes)
+        return votes, gathered[:, len(mine) :]
+
+    def _vote(self, step: int | None, problem: BaseException | None) -> Votes:
+        """Go on together, or end together; a rank that has not sent yet meets the others at their first step.
 
         Args:
             step: that this rank sends; None if it sends no more.
             problem: what this rank would raise alone.
         """
-        votes = vote(self._team, problem, closing=step is None)
-        problem = problem or _uneven(votes, step)
-        error = problem or votes.error()
+        if not self._stream.started:
+            return self._first_vote(step, problem)[0]
+        votes = counted(self._team.total(self._ballot(step, problem)))
+        self._decide(step, problem, votes)
+        return votes
+
+    def _ballot(self, step: int | None, problem: BaseException | None) -> list[int]:
+        return ballot(problem, closing=step is None, counts=self._stream.parts_sent)
+
+    def _decide(self, step: int | None, problem: BaseException | None, votes: Votes) -> None:
+        if problem is None:
+            problem = _uneven(votes, step)
+        error = votes.error() if problem is None else problem
         if error is None and votes.closing in (0, self._team.size):
             return
         try:
@@ -190,7 +212,8 @@ class Session:
         finally:
             # Under `python -m mpi4py` the first rank that raises ends the job: not before the reason has been said.
             self._team.total([0])
-        error = error or SolverError("another rank of this job still sends time steps; its own message says why")
+        if error is None:
+            error = SolverError("another rank of this job still sends time steps; its own message says why")
         self._has_failed = True  # the rank with the reason has reported it
         self._end(error)
         raise error

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from melissa_like.client.parts import LocalPart, PartChecker, PartShape, fill_from
 from melissa_like.client.team import Team
@@ -118,6 +119,11 @@ class PartStream:
         """Whether the ranks have settled together where the rows of each begin."""
         return self._checker.started
 
+    @property
+    def rows(self) -> list[int]:
+        """Rows of this rank by field, once they are counted."""
+        return self._checker.rows
+
     def count_rows(self, fields: Mapping[str, Any]) -> None:
         """What only one rank may raise at its first step comes here, before the ranks wait for one another.
 
@@ -126,6 +132,14 @@ class PartStream:
             Exception: whatever a mapping of the solver's own raises.
         """
         self._checker.count_rows(_mapping(fields))
+
+    def settle(self, rows: npt.NDArray[np.int64]) -> None:
+        """Settle where the rows of each rank begin, from those of all ranks: [ranks, fields].
+
+        Raises:
+            SolverError: together they are not those of a field; on every rank.
+        """
+        self._checker.settle(rows)
 
     def prepare(self, fields: Mapping[str, Any]) -> list[LocalPart]:
         """Check a step's fields; the first time, all ranks do so together.

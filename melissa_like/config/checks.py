@@ -5,17 +5,11 @@ from collections.abc import Mapping
 from melissa_like.config.derived import capacity, capacity_per_rank, layout_of, routing_of
 from melissa_like.config.schema import BufferConfig, Config
 from melissa_like.errors import ConfigurationError
+from melissa_like.plugins import accepted_settings, factory_of
 
 __all__ = ["check"]
 
 _LAST_PORT = 65535
-
-#: Settings of the bundled recipes besides the capacity; a recipe of your own checks its settings itself.
-_RECIPE_SETTINGS = {
-    "melissa_like.buffer.fifo": (),
-    "melissa_like.buffer.firo": ("watermark", "pseudo_epochs"),
-    "melissa_like.buffer.reservoir": ("watermark", "views_per_sample"),
-}
 
 
 def _check_positive(config: Config) -> None:
@@ -96,14 +90,11 @@ def _check_choices(config: Config) -> None:
 
 
 def _check_recipe(buffer: BufferConfig) -> None:
-    settings = {
-        name: getattr(buffer, name)
-        for name in ("watermark", "pseudo_epochs", "views_per_sample")
-        if getattr(buffer, name) is not None
-    }
-    known = _RECIPE_SETTINGS.get(buffer._target_)
-    for name, value in settings.items():
-        if known is not None and name not in known:
+    """A recipe is asked which settings it takes."""
+    accepted = accepted_settings(factory_of({"_target_": buffer._target_}, "buffer"))
+    for name in ("watermark", "pseudo_epochs", "views_per_sample"):
+        value = getattr(buffer, name)
+        if value is not None and accepted is not None and name not in accepted:
             raise ConfigurationError(
                 f"buffer.{name} is {value} but the recipe {buffer._target_} has no {name}: set it to null, or choose "
                 "another recipe (buffer=reservoir)"

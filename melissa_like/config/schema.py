@@ -84,9 +84,15 @@ class SolverConfig:
 
 @dataclass(kw_only=True)
 class SamplingConfig:
-    """Which parameters: the import path of a design."""
+    """Which parameters the simulations get.
+
+    Attributes:
+        design: where the points lie, by import path.
+        sampler: by import path, what steers the study by what was learned; null walks along the design.
+    """
 
     design: dict[str, Any] = field(default_factory=dict)
+    sampler: dict[str, Any] | None = None
 
 
 @dataclass(kw_only=True)
@@ -140,8 +146,12 @@ class TrainingConfig:
         batch_size: samples per training step and server rank.
         max_batches: stop after so many training steps; null: until the buffer is drained.
         validation_interval: training steps between validations; 0: only at the end.
-        transform: the hook `batch -> (inputs, targets)`.
-        loss: `(predictions, targets) -> one value per sample`.
+        task: what is learned; called with the layout.
+        loop: what trains; called with the stream.
+        loss: `(prediction, target, per_sample) -> one value per sample`, of one field.
+        field_weights: how much each target field counts; empty: by its number of elements.
+        consumers: by a name of your choice, what looks at the training samples on their way into the buffer, the first
+            one first; called with `then` (the next one) and, as far as they take them, `layout`, `run_dir` and `rank`.
         optimizer: called with the parameters.
         schedule: learning-rate factor as a function of progress in [0, 1].
         schedule_on: what progress means: `samples` (fraction of the expected samples delivered; with
@@ -157,8 +167,11 @@ class TrainingConfig:
     batch_size: int = 64
     max_batches: int | None = None
     validation_interval: int = 500
-    transform: dict[str, Any] = field(default_factory=dict)
+    task: dict[str, Any] = field(default_factory=dict)
+    loop: dict[str, Any] = field(default_factory=dict)
     loss: dict[str, Any] = field(default_factory=dict)
+    field_weights: dict[str, float] = field(default_factory=dict)
+    consumers: dict[str, Any] = field(default_factory=dict)
     optimizer: dict[str, Any] = field(default_factory=dict)
     schedule: dict[str, Any] | None = None
     schedule_on: str = "samples"

@@ -4,7 +4,7 @@ A `Loader` belongs to one server rank and owns one thread. The thread offers wha
 the other ranks (`Collective`), computes the same `Plan` as they do, draws and gathers ahead into a ring of reused
 memory, and starts the copy to the device. The trainer's thread iterates: each `Turn` is one training step that all
 ranks make, with a `Batch` or, where nothing is left, without one. Asking for the next turn settles the last one's draw,
-so a checkpoint knows which draws became training steps. `OnlineDataset` is the same stream for other training loops.
+so a checkpoint knows which draws became training steps.
 
 Where two ranks could wait for each other for ever, and why they do not:
 
@@ -26,9 +26,8 @@ from melissa_like.loading.agreement import (
     Verdict,
     plan,
 )
-from melissa_like.loading.batch import Batch, Moments, Turn, moments_of
+from melissa_like.loading.batch import Batch, Measurement, Moments, Turn, moments_of
 from melissa_like.loading.collective import Collective, SoloCollective, ThreadCollective
-from melissa_like.loading.dataset import OnlineDataset
 from melissa_like.loading.loader import Loader, LoaderCounters
 from melissa_like.loading.preparation import LocalState
 
@@ -39,8 +38,8 @@ __all__ = [
     "Loader",
     "LoaderCounters",
     "LocalState",
+    "Measurement",
     "Moments",
-    "OnlineDataset",
     "Plan",
     "PlannedStep",
     "RankState",

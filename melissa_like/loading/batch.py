@@ -1,12 +1,12 @@
-"""What the trainer gets: batches, the turns that carry them, and moments of fields."""
+"""What the trainer gets: batches, the turns that carry them, and moments of what is measured in them."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
 
-__all__ = ["Batch", "Moments", "Turn", "moments_of"]
+__all__ = ["Batch", "Measurement", "Moments", "Turn", "moments_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,10 +32,22 @@ class Batch:
         """Number of samples B."""
         return self.simulations.shape[0]
 
+    def to(self, device: torch.device) -> "Batch":
+        """The same batch on a device; itself if it is there."""
+        if self.simulations.device == device:
+            return self
+        return Batch(
+            simulations=self.simulations.to(device),
+            steps=self.steps.to(device),
+            times=self.times.to(device),
+            parameters=self.parameters.to(device),
+            fields={name: values.to(device) for name, values in self.fields.items()},
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moments:
-    """Count, mean and population standard deviation of the values of one field.
+    """Count, mean and population standard deviation of the values of one component of a quantity.
 
     An empty set has count 0, mean 0 and std 0.
     """
@@ -63,17 +75,32 @@ class Moments:
         return Moments(count=count, mean=mean, std=math.sqrt(squares / count) if count else 0.0)
 
 
-def moments_of(samples: torch.Tensor) -> Moments:
-    """Moments of all values of a field, [n, *shape] of any numeric dtype.
+def moments_of(values: torch.Tensor) -> tuple[Moments, ...]:
+    """Moments of each component of a quantity, [n, C, ...] of any numeric dtype.
 
     Computed in float64 sample by sample, so that the conversion needs the memory of one sample only.
     """
-    return Moments.merge(_moments_of_one(sample) for sample in samples)
+    return tuple(Moments.merge(_moments_of_one(sample) for sample in component) for component in values.transpose(0, 1))
 
 
 def _moments_of_one(sample: torch.Tensor) -> Moments:
     std, mean = torch.std_mean(sample.to(torch.float64), correction=0)
     return Moments(count=sample.numel(), mean=float(mean), std=float(std))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """Statistics that are wanted before the first turn.
+
+    Attributes:
+        quantities: what is measured, by name, with its components.
+        measure: from a batch on the host to its quantities, [n, C, ...] each; called by the loader's thread.
+        num_samples: per rank, at most.
+    """
+
+    quantities: Mapping[str, int]
+    measure: Callable[[Batch], Mapping[str, torch.Tensor]]
+    num_samples: int = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,11 +112,12 @@ class Turn:
         num_samples_global: samples of this step over all ranks: divide the summed loss by it.
         progress: share of the study's samples delivered, 0 to 1, equal on all ranks: for schedules.
         validate: validate after this step; all ranks do.
-        statistics: moments per field over the samples of all ranks, equal on all ranks; in the first turn only.
+        statistics: moments of each component of each quantity over the samples of all ranks, equal on all ranks; in the
+            first turn only, if they are wanted.
     """
 
     batch: Batch | None
     num_samples_global: int
     progress: float
     validate: bool
-    statistics: Mapping[str, Moments] | None = None
+    statistics: Mapping[str, tuple[Moments, ...]] | None = None

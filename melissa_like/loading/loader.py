@@ -2,7 +2,6 @@
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
@@ -13,7 +12,7 @@ import torch
 from melissa_like.buffer import Draw, SampleBuffer
 from melissa_like.errors import DeadlineExceededError
 from melissa_like.loading.agreement import AgreementTerms, ServerRankFailedError
-from melissa_like.loading.batch import Turn
+from melissa_like.loading.batch import Measurement, Turn
 from melissa_like.loading.collective import Collective
 from melissa_like.loading.lane import Lane
 from melissa_like.loading.placement import Slot, make_slots
@@ -54,9 +53,7 @@ class Loader:
         collective: joins the ranks; used by the loader's thread alone, one exchange per agreement.
         device: where the batches lie, cpu or cuda.
         prefetch: turns prepared ahead.
-        turns_in_use: how many of the last turns keep their memory; 1 suits a loop that trains on a batch before it asks
-            for the next, a loop that looks one batch ahead needs 2. A draw is settled at the next turn in any case.
-        num_statistics_samples: samples per rank for the moments in the first turn; 0: none are needed.
+        measurement: statistics that are wanted in the first turn, equal on all ranks; None: none.
         batches_done: training steps before this loader, after a restart.
         close_deadline_s: how long `close` waits for the thread.
 
@@ -73,16 +70,13 @@ class Loader:
         collective: Collective,
         device: str | torch.device = "cpu",
         prefetch: int = 2,
-        turns_in_use: int = 1,
-        num_statistics_samples: int = 0,
+        measurement: Measurement | None = None,
         batches_done: int = 0,
         close_deadline_s: float = 10.0,
     ) -> None:
-        if prefetch < 1 or turns_in_use < 1:
-            raise ValueError(f"prefetch is {prefetch} and turns_in_use {turns_in_use}: give at least 1 each")
-        self.num_ranks = collective.size
-        self.turns_in_use = turns_in_use
-        slots = make_slots(buffer, terms.batch_size, prefetch + turns_in_use, torch.device(device))
+        if prefetch < 1:
+            raise ValueError(f"prefetch is {prefetch}: give at least 1")
+        slots = make_slots(buffer, terms.batch_size, prefetch + 1, torch.device(device))
         self._buffer = buffer
         self._lane = Lane(slots)
         self._preparation = Preparation(
@@ -91,13 +85,12 @@ class Loader:
             collective,
             state,
             self._lane,
-            field_names=tuple(slots[0].memory.fields),
-            num_statistics_samples=num_statistics_samples,
+            measurement=measurement,
             batches_done=batches_done,
         )
         self._thread = threading.Thread(target=self._preparation.run, name="loading", daemon=True)
         self._close_deadline_s = close_deadline_s
-        self._in_use: deque[Slot] = deque()
+        self._in_use: Slot | None = None
         self._unsettled: Draw | None = None
         self._wait_s = 0.0
         self._batches = 0
@@ -143,16 +136,16 @@ class Loader:
         if self._thread.ident is None:
             raise RuntimeError("the loader was not opened: write `with loader:` around the loop")
         self.settle()
-        while len(self._in_use) >= self.turns_in_use:
-            slot = self._in_use.popleft()
-            slot.give_back()
-            self._lane.recycle(slot)
+        if self._in_use is not None:
+            self._in_use.give_back()
+            self._lane.recycle(self._in_use)
+            self._in_use = None
         started = time.monotonic()
         prepared = self._lane.pop()
         self._wait_s += time.monotonic() - started
         if prepared is None:
             raise StopIteration
-        self._in_use.append(prepared.slot)
+        self._in_use = prepared.slot
         self._unsettled = prepared.draw
         self._batches += 1
         self._samples += 0 if prepared.turn.batch is None else prepared.turn.batch.size

@@ -14,7 +14,7 @@ import torch
 from melissa_like.buffer import BatchMemory, SampleBuffer
 from melissa_like.loading.batch import Batch
 
-__all__ = ["CudaSlot", "HostSlot", "ResidentSlot", "Slot", "make_slots"]
+__all__ = ["CudaSlot", "HostSlot", "ResidentSlot", "Slot", "batch_of", "make_slots"]
 
 
 class Slot(Protocol):
@@ -51,7 +51,7 @@ class HostSlot:
 
     def send(self, size: int) -> Batch:
         """Nothing to move."""
-        return _batch(self.memory, size)
+        return batch_of(self.memory, size)
 
     def take(self) -> None:
         """It is in its place."""
@@ -74,7 +74,7 @@ class ResidentSlot:
 
     def send(self, size: int) -> Batch:
         """Nothing to move: the gather had ended when it returned."""
-        return _batch(self.memory, size)
+        return batch_of(self.memory, size)
 
     def take(self) -> None:
         """It is in its place."""
@@ -108,7 +108,7 @@ class CudaSlot:
             for target, source in zip(self._on_device.tensors, self.memory.tensors, strict=True):
                 target[:size].copy_(source[:size], non_blocking=True)
             self._sent.record(self._stream)
-        return _batch(self._on_device, size)
+        return batch_of(self._on_device, size)
 
     def take(self) -> None:
         """Work launched from now on waits for the copy."""
@@ -145,8 +145,11 @@ def make_slots(buffer: SampleBuffer, batch_size: int, count: int, device: torch.
     return [ResidentSlot(memory, home) for memory in memories]
 
 
-def _batch(memory: BatchMemory, size: int) -> Batch:
-    """Views made afresh: whoever changes one, as by requiring its gradient, changes no other batch."""
+def batch_of(memory: BatchMemory, size: int) -> Batch:
+    """The first samples of a memory as a batch.
+
+    Views made afresh: whoever changes one, as by requiring its gradient, changes no other batch.
+    """
     return Batch(
         simulations=memory.simulations[:size],
         steps=memory.steps[:size],

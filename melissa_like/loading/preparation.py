@@ -3,6 +3,8 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import islice
+from typing import TypeAlias
 
 import numpy as np
 
@@ -16,12 +18,16 @@ from melissa_like.loading.agreement import (
     Verdict,
     plan,
 )
-from melissa_like.loading.batch import Moments, Turn, moments_of
+from melissa_like.loading.batch import Measurement, Moments, Turn, moments_of
 from melissa_like.loading.collective import Collective
 from melissa_like.loading.lane import Lane, PreparedTurn
+from melissa_like.loading.placement import batch_of
 from melissa_like.records import FloatArray
 
 __all__ = ["LocalState", "Preparation"]
+
+#: Moments of each component, by quantity.
+Statistics: TypeAlias = Mapping[str, tuple[Moments, ...]]
 
 #: Pauses between two agreements while there is nothing to draw: the first and the longest.
 _FIRST_PAUSE_S = 0.002
@@ -60,8 +66,7 @@ class Preparation:
         state: Callable[[], LocalState],
         lane: Lane,
         *,
-        field_names: tuple[str, ...],
-        num_statistics_samples: int,
+        measurement: Measurement | None,
         batches_done: int,
     ) -> None:
         self._buffer = buffer
@@ -69,11 +74,11 @@ class Preparation:
         self._collective = collective
         self._state = state
         self._lane = lane
-        self._field_names = field_names
-        self._num_statistics_samples = num_statistics_samples
+        self._measurement = measurement
         self._batches_done = batches_done
         # One width for every message: a rank that fails can say so whatever the others are exchanging.
-        self._width = max(RankState.WIDTH, 1 + 3 * len(field_names))
+        num_moments = 0 if measurement is None else sum(measurement.quantities.values())
+        self._width = max(RankState.WIDTH, 1 + 3 * num_moments)
         self._others_listen = collective.size > 1
         self._pause_s = _FIRST_PAUSE_S
         self._begun = False
@@ -150,7 +155,7 @@ class Preparation:
                 self.num_collectives += 1
                 self.collective_s += time.monotonic() - started
 
-    def _prepare(self, step: PlannedStep, agreed: Plan, statistics: Mapping[str, Moments] | None) -> bool:
+    def _prepare(self, step: PlannedStep, agreed: Plan, statistics: Statistics | None) -> bool:
         """Hand over one turn; False when the lane was closed."""
         slot = self._lane.open_slot()
         if slot is None:
@@ -180,29 +185,37 @@ class Preparation:
         )
         self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
 
-    def _statistics_once(self) -> Mapping[str, Moments] | None:
-        """Before the first turn, if asked for: moments per field over the samples of all ranks."""
+    def _statistics_once(self) -> Statistics | None:
+        """Before the first turn, if asked for: moments over the samples of all ranks."""
         self._pause_s = _FIRST_PAUSE_S
-        num_samples, self._num_statistics_samples = self._num_statistics_samples, 0
-        if num_samples == 0:
+        wanted, self._measurement = self._measurement, None
+        if wanted is None:
             return None
-        held = self._buffer.peek(num_samples)
+        held = self._buffer.peek(wanted.num_samples)
+        measured = wanted.measure(batch_of(held, len(held.labels)))
         values = [0.0]
-        for name in self._field_names:
-            local = moments_of(held[name])
-            values += [local.count, local.mean, local.std]
-        return self._merge(self._exchange(np.array(values, dtype=np.float64)))
+        for name, components in wanted.quantities.items():
+            moments = moments_of(measured[name])
+            if len(moments) != components:
+                raise ValueError(
+                    f"the task measured {name!r} with {len(moments)} components, expected {components}: let measure "
+                    "return [samples, components, ...]"
+                )
+            for local in moments:
+                values += [local.count, local.mean, local.std]
+        return self._merge(self._exchange(np.array(values, dtype=np.float64)), wanted.quantities)
 
-    def _merge(self, rows: FloatArray) -> Mapping[str, Moments]:
+    def _merge(self, rows: FloatArray, quantities: Mapping[str, int]) -> Statistics:
         failed = np.flatnonzero(rows[:, 0])
         if failed.size:
             self._others_listen = False
             raise ServerRankFailedError(_failure_message(int(failed[0]), self._collective.rank))
-        merged = {}
-        for index, name in enumerate(self._field_names):
-            parts = rows[:, 1 + 3 * index : 4 + 3 * index].tolist()
-            merged[name] = Moments.merge(Moments(count=int(count), mean=mean, std=std) for count, mean, std in parts)
-        return merged
+        merged = []
+        for first in range(1, 1 + 3 * sum(quantities.values()), 3):
+            parts = rows[:, first : first + 3].tolist()
+            merged.append(Moments.merge(Moments(count=int(count), mean=mean, std=std) for count, mean, std in parts))
+        following = iter(merged)
+        return {name: tuple(islice(following, components)) for name, components in quantities.items()}
 
 
 def _gist(offer: Offer, batch_size: int) -> tuple[bool, ...]:

@@ -1,10 +1,12 @@
 """The fully connected network of the SC'23 study."""
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import nn
+
+from melissa_like.models.problem import Problem
 
 __all__ = ["MLP"]
 
@@ -12,13 +14,15 @@ __all__ = ["MLP"]
 class MLP(nn.Module):
     """A multilayer perceptron: affine layers with an activation between them, none after the last.
 
+    Its layers see the input fields flattened, then the parameters, then the time, as one row per sample; their output
+    is cut into the target fields, in the order of the problem.
+
     6-256-256-N with ReLU is the direct surrogate of the heat equation in Meyer et al., "High Throughput Training of
-    Deep Surrogates from Large Ensemble Runs" (SC'23, arXiv 2309.16743): five temperatures and the step index in, the
+    Deep Surrogates from Large Ensemble Runs" (SC'23, arXiv 2309.16743): five temperatures and the time step in, the
     whole field out. Good values: two or three hidden layers of 128 to 512.
 
     Args:
-        num_inputs: features per sample I.
-        num_outputs: numbers per sample N.
+        problem: what it is given and what it returns.
         hidden: width of each hidden layer; empty makes one affine map.
         activation: called once per hidden layer, e.g. `torch.nn.GELU`.
 
@@ -28,21 +32,37 @@ class MLP(nn.Module):
 
     def __init__(
         self,
-        num_inputs: int,
-        num_outputs: int,
+        problem: Problem,
         hidden: Sequence[int] = (256, 256),
         activation: Callable[[], nn.Module] = nn.ReLU,
     ) -> None:
         super().__init__()
-        widths = [num_inputs, *hidden, num_outputs]
+        widths = [problem.num_inputs, *hidden, problem.num_outputs]
         if min(widths) < 1:
             raise ValueError(f"the layers of the MLP have the widths {widths}: give 1 or more for each")
         layers: list[nn.Module] = []
         for before, after in itertools.pairwise(widths):
             layers += [nn.Linear(before, after), activation()]
         self.layers = nn.Sequential(*layers[:-1])
+        self._shapes = {name: (shape.components, *shape.grid) for name, shape in problem.targets.items()}
+        self._sizes = [shape.size for shape in problem.targets.values()]
 
-    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """[B, num_inputs] to [B, num_outputs], both normalized."""
-        outputs: torch.Tensor = self.layers(inputs)
-        return outputs
+    def forward(
+        self,
+        *,
+        fields: Mapping[str, torch.Tensor] | None = None,
+        parameters: torch.Tensor | None = None,
+        time: torch.Tensor | None = None,
+    ) -> dict[str, torch.Tensor]:
+        """Normalized target fields, [B, C, *grid] each, from normalized inputs."""
+        inputs = [] if fields is None else [values.flatten(1) for values in fields.values()]
+        if parameters is not None:
+            inputs.append(parameters)
+        if time is not None:
+            inputs.append(time.unsqueeze(1))
+        flat = self.layers(torch.cat(inputs, dim=1))
+        # One field is not cut: the gradient of a cut is another pass over all of it.
+        parts = (flat,) if len(self._sizes) == 1 else torch.split(flat, self._sizes, dim=1)
+        return {
+            name: part.view(len(part), *shape) for (name, shape), part in zip(self._shapes.items(), parts, strict=True)
+        }

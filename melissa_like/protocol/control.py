@@ -1,7 +1,7 @@
 """The control messages: typed, versioned, msgpack by way of msgspec; never pickle.
 
-One class per thing said. An `Envelope` carries one message with the study's identity, a number and an
-acknowledgement (`melissa_like.protocol.link`).
+One class per thing said. Who says it is the peer's address on the socket, so no message repeats it. An `Envelope`
+carries one message with the study's identity, a number and an acknowledgement (`melissa_like.protocol.link`).
 """
 
 from typing import Literal, TypeAlias
@@ -9,19 +9,25 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from melissa_like.errors import ProtocolError
+from melissa_like.protocol.reports import Findings, Summary, ValidationFigures
+from melissa_like.records import Purpose, Window
 
 __all__ = [
     "CONTROL_VERSION",
     "Acknowledge",
     "Assignment",
     "Blocked",
+    "Checked",
     "ControlMessage",
     "Delivery",
     "Envelope",
     "Failure",
     "Finish",
     "Goodbye",
+    "HeldOutOver",
     "Hello",
+    "ListClosed",
+    "Losses",
     "Metrics",
     "Pressure",
     "Progress",
@@ -32,6 +38,7 @@ __all__ = [
     "ServerFailed",
     "ServerFinished",
     "ServerHello",
+    "ServerWelcome",
     "SimulationOver",
     "Stop",
     "TrainingEnd",
@@ -54,8 +61,6 @@ class _Message(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 class Hello(_Message, frozen=True, kw_only=True):
     """A solver job has started: said by rank 0, once. Another rank begins its own connection with `Blocked`."""
 
-    job: str
-    rank: int
     num_ranks: int
     host: str
     pid: int
@@ -64,13 +69,10 @@ class Hello(_Message, frozen=True, kw_only=True):
 class Request(_Message, frozen=True, kw_only=True):
     """Rank 0 is ready for a simulation."""
 
-    job: str
-
 
 class Goodbye(_Message, frozen=True, kw_only=True):
     """A simulation has sent all its steps: so many parts went to each server rank."""
 
-    job: str
     simulation: int
     attempt: int
     num_steps: int
@@ -84,8 +86,6 @@ class Failure(_Message, frozen=True, kw_only=True):
         breaks_contract: it sent what its declaration does not allow, so that another attempt would do the same.
     """
 
-    job: str
-    rank: int
     simulation: int
     attempt: int
     message: str
@@ -95,8 +95,6 @@ class Failure(_Message, frozen=True, kw_only=True):
 class Blocked(_Message, frozen=True, kw_only=True):
     """A rank's send has been blocked for a heartbeat: is the study alive, and the server the same?"""
 
-    job: str
-    rank: int
     server_rank: int
 
 
@@ -169,17 +167,28 @@ class Stop(_Message, frozen=True, kw_only=True):
 
 
 class ServerHello(_Message, frozen=True, kw_only=True):
-    """A server rank receives at this endpoint."""
+    """A server rank receives at this endpoint.
 
-    rank: int
+    Attributes:
+        rendezvous: where the other server ranks meet this one, opened by rank 0; empty of the others.
+        window: what its task needs of a simulation to make a sample; None: one step.
+    """
+
     endpoint: str
     host: str
     pid: int
     device: str
+    rendezvous: str = ""
+    window: Window | None = None
 
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
-    """What a server rank has received of one attempt since its last report."""
+    """What a server rank has received of one attempt since its last report.
+
+    Attributes:
+        steps: samples that are delivered now, each by its (first) step.
+        num_parts: parts received.
+    """
 
     simulation: int
     attempt: int
@@ -190,7 +199,6 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
 class Progress(_Message, frozen=True, kw_only=True):
     """Deliveries since the last report."""
 
-    rank: int
     deliveries: tuple[Delivery, ...]
 
 
@@ -201,7 +209,6 @@ class RejectedPart(_Message, frozen=True, kw_only=True):
         breaks_contract: another attempt would do the same; else something was lost on the way.
     """
 
-    rank: int
     simulation: int
     attempt: int
     reason: str
@@ -212,15 +219,57 @@ class RejectedPart(_Message, frozen=True, kw_only=True):
 class Pressure(_Message, frozen=True, kw_only=True):
     """Whether a put waits on this server rank: while one does, the progress clocks of simulations stand still."""
 
-    rank: int
     put_waits: bool
 
 
 class Metrics(_Message, frozen=True, kw_only=True):
-    """What the live view shows of a server rank: names as in `melissa_like.monitoring`."""
+    """What a server rank measures, several times a second: for the live view and the sinks.
 
-    rank: int
-    values: dict[str, float]
+    Attributes:
+        seen: samples in the buffer that were trained on.
+        unseen: samples in the buffer that were not.
+        samples_received: put into the buffer so far.
+        samples_per_second: trained on, since the last report.
+        input_wait_seconds: that the trainer has waited for batches.
+        more: what the training loop reports besides, by name.
+    """
+
+    seen: int = 0
+    unseen: int = 0
+    samples_received: int = 0
+    bytes_received: int = 0
+    batches: int = 0
+    samples_trained: int = 0
+    samples_per_second: float = 0.0
+    input_wait_seconds: float = 0.0
+    training_loss: float | None = None
+    learning_rate: float | None = None
+    validation_loss: float | None = None
+    validation_relative_l2: float | None = None
+    more: dict[str, float] = {}
+
+    def by_name(self) -> dict[str, float]:
+        """All that is known, as the sinks take it."""
+        known = {name: value for name, value in msgspec.structs.asdict(self).items() if name != "more"}
+        return {name: value for name, value in known.items() if value is not None} | self.more
+
+
+class Losses(_Message, frozen=True, kw_only=True):
+    """What samples cost when they were trained on, for a sampler that asks for it.
+
+    Attributes:
+        keys: (simulation, step) of each sample.
+        losses: per sample, normalized units.
+    """
+
+    keys: tuple[tuple[int, int], ...]
+    losses: tuple[float, ...]
+
+
+class Checked(_Message, frozen=True, kw_only=True):
+    """What a server rank that only checks a solver has found."""
+
+    findings: Findings
 
 
 #: Why the training of a server rank ended: nothing is left of a finished reception, enough batches, or told to.
@@ -230,31 +279,52 @@ TrainingEnd: TypeAlias = Literal["drained", "max_batches", "stopped"]
 class ServerFinished(_Message, frozen=True, kw_only=True):
     """The training of a server rank has ended; the summary goes into the report."""
 
-    rank: int
     end: TrainingEnd
-    summary: dict[str, dict[str, float | int | str | None]]
-    history: tuple[dict[str, float], ...] = ()
+    summary: Summary
+    history: tuple[ValidationFigures, ...] = ()
 
 
 class ServerFailed(_Message, frozen=True, kw_only=True):
     """A server rank ends because of an error."""
 
-    rank: int
     message: str
 
 
 # -- launcher to server rank ------------------------------------------------------------------------------------------
 
 
+class ServerWelcome(_Message, frozen=True, kw_only=True):
+    """The answer to `ServerHello`, once rank 0 has opened the rendezvous.
+
+    Attributes:
+        rendezvous: host:port where the server ranks meet; empty for a single one.
+        wants_losses: the sampler asks for the losses of samples.
+    """
+
+    rendezvous: str
+    wants_losses: bool
+
+
 class SimulationOver(_Message, frozen=True, kw_only=True):
-    """A simulation is complete or given up: nothing of it is kept but the delivered steps.
+    """A simulation is complete or given up: nothing more comes of it.
 
     Attributes:
         samples_given_up: training samples that will never come.
     """
 
     simulation: int
+    purpose: Purpose
     samples_given_up: int
+
+
+class HeldOutOver(_Message, frozen=True, kw_only=True):
+    """All held-out simulations are over: validation may begin."""
+
+
+class ListClosed(_Message, frozen=True, kw_only=True):
+    """The sampler gave fewer simulations than the study asked for: so many training simulations are all there are."""
+
+    num_simulations: int
 
 
 class ReceptionOver(_Message, frozen=True, kw_only=True):
@@ -286,9 +356,14 @@ ControlMessage: TypeAlias = (
     | RejectedPart
     | Pressure
     | Metrics
+    | Losses
+    | Checked
     | ServerFinished
     | ServerFailed
+    | ServerWelcome
     | SimulationOver
+    | HeldOutOver
+    | ListClosed
     | ReceptionOver
     | Acknowledge
 )

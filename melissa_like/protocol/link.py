@@ -1,11 +1,13 @@
 """One end of a control connection as a pure object: numbers, acknowledgements, repetition.
 
 ZeroMQ keeps order and delivers while a connection lives; a reconnect may lose what was queued. So each message is
-numbered and kept until the other side acknowledges it, and repeated after `REPEAT_AFTER_S`; the receiving side takes
-numbers in order and drops what it has seen. No socket and no clock inside: bytes and `now` are arguments.
+numbered and kept until the other side acknowledges it; what has not been for `REPEAT_AFTER_S` is repeated, the oldest
+first and more and more rarely, so that a peer that stands still is not flooded. The receiving side takes numbers in
+order and drops what it has seen. No socket and no clock inside: bytes and `now` are arguments.
 """
 
 from collections import deque
+from itertools import islice
 
 from melissa_like.errors import ProtocolError
 from melissa_like.protocol.control import (
@@ -21,6 +23,8 @@ from melissa_like.records import StudyIdentity
 __all__ = ["REPEAT_AFTER_S", "Link", "check_identity"]
 
 REPEAT_AFTER_S = 1.0
+_LONGEST_PAUSE_S = 16.0
+_MOST_REPEATED = 64
 
 
 def check_identity(envelope: Envelope, identity: StudyIdentity) -> None:
@@ -46,12 +50,16 @@ class Link:
         self._sent = 0
         self._received = 0
         self._owes_acknowledgement = False
-        self._unacknowledged: deque[tuple[int, ControlMessage, float]] = deque()
+        self._unacknowledged: deque[tuple[int, ControlMessage]] = deque()
+        self._waits_since: float | None = None  # since when nothing was acknowledged; None: to be set
+        self._pause_s = REPEAT_AFTER_S
 
     def post(self, message: ControlMessage, now: float) -> bytes:
         """The bytes to send now; the message is kept until acknowledged."""
         self._sent += 1
-        self._unacknowledged.append((self._sent, message, now))
+        if not self._unacknowledged:
+            self._waits_since = now
+        self._unacknowledged.append((self._sent, message))
         return self._envelope(self._sent, message)
 
     def post_unnumbered(self, message: ControlMessage) -> bytes:
@@ -68,6 +76,7 @@ class Link:
         check_identity(envelope, self._identity)
         while self._unacknowledged and self._unacknowledged[0][0] <= envelope.acknowledged:
             self._unacknowledged.popleft()
+            self._waits_since, self._pause_s = None, REPEAT_AFTER_S
         if envelope.number == 0:
             return None if isinstance(envelope.message, Acknowledge) else envelope.message
         self._owes_acknowledgement = True
@@ -78,12 +87,12 @@ class Link:
 
     def due(self, now: float) -> list[bytes]:
         """What must be sent now: overdue messages again, or a bare acknowledgement."""
-        overdue = [
-            (number, message) for number, message, sent_at in self._unacknowledged if now - sent_at >= REPEAT_AFTER_S
-        ]
-        if overdue:
-            self._unacknowledged = deque((number, message, now) for number, message, _ in self._unacknowledged)
-            return [self._envelope(number, message) for number, message in overdue]
+        if self._unacknowledged:
+            if self._waits_since is None:
+                self._waits_since = now
+            if now - self._waits_since >= self._pause_s:
+                self._waits_since, self._pause_s = now, min(2 * self._pause_s, _LONGEST_PAUSE_S)
+                return [self._envelope(*kept) for kept in islice(self._unacknowledged, _MOST_REPEATED)]
         if self._owes_acknowledgement:
             return [self._envelope(0, Acknowledge())]
         return []

@@ -8,7 +8,7 @@ from melissa_like.records.addresses import Address, ClientRank, ServerRank, pars
 from melissa_like.records.ids import Purpose, Routing, SampleKey, StudyIdentity, owner_of
 from melissa_like.records.layout import MAX_DIMENSIONS, STORAGE_DTYPES, Box, FieldSpec, FloatArray, Layout
 from melissa_like.records.ranges import Ranges
-from melissa_like.records.samples import Sample, Window, missing_steps, num_samples
+from melissa_like.records.samples import Sample, Window, missing_steps, num_samples, steps_not_needed
 
 __all__ = [
     "MAX_DIMENSIONS",
@@ -31,4 +31,5 @@ __all__ = [
     "num_samples",
     "owner_of",
     "parse_address",
+    "steps_not_needed",
 ]

@@ -1,7 +1,7 @@
 """Addresses on the control socket: a server rank, or a rank of a solver job.
 
-Inside the program an address is an object; its text is what a peer calls itself on the socket, and nothing else reads
-that text.
+Inside the program an address is an object; its text is what a peer calls itself on the socket, and what the executor
+calls the process of a server rank. Nothing else reads that text.
 """
 
 import re
@@ -11,17 +11,22 @@ import msgspec
 
 __all__ = ["Address", "ClientRank", "ServerRank", "parse_address"]
 
-_SERVER = re.compile(r"server-(0|[1-9]\d{0,8})")
+_SERVER = re.compile(r"server-(0|[1-9]\d{0,8})(?:\.([1-9]\d{0,8}))?")
 _CLIENT = re.compile(r"([A-Za-z0-9][\w.-]{0,63})/(0|[1-9]\d{0,8})")
 
 
 class ServerRank(msgspec.Struct, frozen=True, tag="server", order=True):
-    """One of the processes that train."""
+    """One of the processes that train.
+
+    Attributes:
+        incarnation: of the server ranks, from 1: one that was replaced is another address.
+    """
 
     rank: int
+    incarnation: int = 1
 
     def __str__(self) -> str:
-        return f"server-{self.rank}"
+        return f"server-{self.rank}" if self.incarnation == 1 else f"server-{self.rank}.{self.incarnation}"
 
 
 class ClientRank(msgspec.Struct, frozen=True, tag="client", order=True):
@@ -40,7 +45,7 @@ Address: TypeAlias = ServerRank | ClientRank
 def parse_address(text: str) -> Address | None:
     """The address that a text stands for: `server-0`, `job-0001/3`; None if it stands for none."""
     if found := _SERVER.fullmatch(text):
-        return ServerRank(int(found[1]))
+        return ServerRank(int(found[1]), int(found[2] or 1))
     if found := _CLIENT.fullmatch(text):
         return ClientRank(found[1], int(found[2]))
     return None

@@ -13,7 +13,7 @@ from melissa_like.records.ids import Purpose, SampleKey
 from melissa_like.records.layout import FloatArray
 from melissa_like.records.ranges import Ranges
 
-__all__ = ["Sample", "Window", "missing_steps", "num_samples"]
+__all__ = ["Sample", "Window", "missing_steps", "num_samples", "steps_not_needed"]
 
 
 class Window(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,6 +61,25 @@ def missing_steps(num_steps: int, delivered: Ranges, window: Window | None) -> R
             for step in range(first, first + length * stride, stride):
                 missing.add(step)
     return missing
+
+
+def steps_not_needed(num_steps: int | None, delivered: Ranges, window: Window | None) -> Ranges:
+    """The steps that a new attempt need not send, because no sample that is missing needs them.
+
+    Args:
+        num_steps: of the simulation; None if nobody knows yet: then a window might need any step.
+        delivered: the samples that are there, each by its first step.
+        window: what a sample needs; None: one step.
+    """
+    if window is None:
+        return delivered
+    if num_steps is None:
+        return Ranges()
+    gaps, behind = [], 0
+    for start, end in missing_steps(num_steps, delivered, window).ranges:
+        gaps.append((behind, start))
+        behind = end
+    return Ranges([*gaps, (behind, num_steps)])
 
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True, eq=False):

@@ -1,26 +1,28 @@
 """Which parameters a simulation gets.
 
-A `Distribution` says what values a parameter takes, a `Design` where in their product the simulations lie, a
-`ParameterSource` joins the designs of training and held-out simulations. Static designs depend on (seed, simulation)
-only. Used by the launcher's loop; never imports zmq, torch or hydra.
+A `Distribution` says what values a parameter takes, a `Design` where in their product the points lie, a `Sampler` gives
+the next simulations when it is asked: `DesignSampler` walks along a design, one of your own may look at losses. Used on
+one thread of the launcher; never imports zmq, torch or hydra.
 """
 
 from melissa_like.sampling.designs import Design, Halton, LatinHypercube, MonteCarlo, ParameterList, Sobol
 from melissa_like.sampling.distributions import Choice, Distribution, LogUniform, TruncatedNormal, Uniform
-from melissa_like.sampling.source import ParameterSource, parameter_source
+from melissa_like.sampling.samplers import DesignSampler, Sampler, StudySamplers, design_seeds
 
 __all__ = [
     "Choice",
     "Design",
+    "DesignSampler",
     "Distribution",
     "Halton",
     "LatinHypercube",
     "LogUniform",
     "MonteCarlo",
     "ParameterList",
-    "ParameterSource",
+    "Sampler",
     "Sobol",
+    "StudySamplers",
     "TruncatedNormal",
     "Uniform",
-    "parameter_source",
+    "design_seeds",
 ]

@@ -1,6 +1,7 @@
 """Which parameters a simulation gets: designs of experiments over scipy.stats.qmc.
 
-A design depends on (seed, index) only, so a simulation that is run again is the same simulation, whatever ran before.
+A design depends on (seed, number) only, so a simulation that is run again is the same simulation, whatever ran before.
+A design of a million points is an array.
 
 scipy is imported by the designs that need it, when they are made: server ranks read the distributions' bounds and would
 carry 50 MB for nothing.
@@ -24,18 +25,21 @@ __all__ = ["Design", "Halton", "LatinHypercube", "MonteCarlo", "ParameterList", 
 
 
 class Design(Protocol):
-    """Parameters by the number of the simulation."""
+    """Points by number: static, so that a simulation that is run again is the same simulation."""
 
-    def draw(self, index: int) -> dict[str, float]:
-        """The parameters of simulation `index`, by name."""
+    def draw(self, first: int, num: int) -> FloatArray:
+        """The parameters of the points `first`, `first` + 1, ...
+
+        Returns:
+            float64 [k, P], the columns in the order of the distributions; k < `num` where the design ends.
+        """
         ...
 
 
-def _values(distributions: Mapping[str, Distribution], u: FloatArray) -> dict[str, float]:
-    return {
-        name: float(distribution.ppf(u[column : column + 1])[0])
-        for column, (name, distribution) in enumerate(distributions.items())
-    }
+def _values(distributions: Mapping[str, Distribution], u: FloatArray) -> FloatArray:
+    """From cumulative probabilities [n, P] to values."""
+    columns = [distribution.ppf(u[:, column]) for column, distribution in enumerate(distributions.values())]
+    return np.stack(columns, axis=1) if columns else np.empty((len(u), 0))
 
 
 class MonteCarlo:
@@ -45,68 +49,84 @@ class MonteCarlo:
         self._distributions = dict(distributions)
         self._seed = seed
 
-    def draw(self, index: int) -> dict[str, float]:
-        """The parameters of simulation `index`."""
-        generator = np.random.default_rng(np.random.SeedSequence(self._seed, spawn_key=(index,)))
-        return _values(self._distributions, generator.random(len(self._distributions)))
+    def draw(self, first: int, num: int) -> FloatArray:
+        """See `Design.draw`; it has no end."""
+        u = np.empty((num, len(self._distributions)))
+        for row in range(num):
+            generator = np.random.default_rng(np.random.SeedSequence(self._seed, spawn_key=(first + row,)))
+            u[row] = generator.random(len(self._distributions))
+        return _values(self._distributions, u)
 
 
-class _Points:
-    """The points of a quasi-random sequence, computed in blocks of powers of two when first asked for."""
+class _Sequence:
+    """A quasi-random sequence, computed in blocks of powers of two when first asked for."""
 
-    def __init__(self, engine: "type[qmc.QMCEngine]", num_dimensions: int, seed: int) -> None:
-        self._engine = engine(num_dimensions, scramble=True, rng=np.random.default_rng(seed))
-        self._points = np.empty((0, num_dimensions))
+    def __init__(
+        self, engine: "type[qmc.QMCEngine]", distributions: Mapping[str, Distribution], num_simulations: int, seed: int
+    ) -> None:
+        self._distributions = dict(distributions)
+        self._engine = engine(len(self._distributions), scramble=True, rng=np.random.default_rng(seed))
+        self._expected = num_simulations
+        self._points = np.empty((0, len(self._distributions)))
 
-    def __getitem__(self, index: int) -> FloatArray:
-        while index >= len(self._points):
-            more = max(64, len(self._points))
+    def draw(self, first: int, num: int) -> FloatArray:
+        """See `Design.draw`; it has no end."""
+        while first + num > len(self._points):
+            # At once where many are expected: each block is copied to the others.
+            more = max(64, len(self._points), 1 << (self._expected - 1).bit_length() if not len(self._points) else 0)
             self._points = np.concatenate([self._points, self._engine.random(more)])
-        point: FloatArray = self._points[index]
-        return point
+        return _values(self._distributions, self._points[first : first + num])
 
 
-class Halton:
+class Halton(_Sequence):
     """The scrambled Halton sequence; a simulation's point does not depend on how many there are."""
 
     def __init__(self, distributions: Mapping[str, Distribution], *, num_simulations: int, seed: int) -> None:
         from scipy.stats import qmc
 
-        self._distributions = dict(distributions)
-        self._points = _Points(qmc.Halton, len(self._distributions), seed)
-
-    def draw(self, index: int) -> dict[str, float]:
-        """The parameters of simulation `index`."""
-        return _values(self._distributions, self._points[index])
+        super().__init__(qmc.Halton, distributions, num_simulations, seed)
 
 
-class Sobol:
+class Sobol(_Sequence):
     """The scrambled Sobol' sequence: best balanced where the number of simulations is a power of two."""
 
     def __init__(self, distributions: Mapping[str, Distribution], *, num_simulations: int, seed: int) -> None:
         from scipy.stats import qmc
 
-        self._distributions = dict(distributions)
-        self._points = _Points(qmc.Sobol, len(self._distributions), seed)
-
-    def draw(self, index: int) -> dict[str, float]:
-        """The parameters of simulation `index`."""
-        return _values(self._distributions, self._points[index])
+        super().__init__(qmc.Sobol, distributions, num_simulations, seed)
 
 
 class LatinHypercube:
-    """One simulation in each of `num_simulations` equal slices of every parameter: another number, another design."""
+    """One simulation in each of `num_simulations` equal slices of every parameter: another number, another design.
+
+    Simulations beyond that number are a second hypercube, and so on.
+    """
 
     def __init__(self, distributions: Mapping[str, Distribution], *, num_simulations: int, seed: int) -> None:
-        from scipy.stats import qmc
-
         self._distributions = dict(distributions)
-        engine = qmc.LatinHypercube(len(self._distributions), rng=np.random.default_rng(seed))
-        self._points = engine.random(num_simulations)
+        self._size = num_simulations
+        self._seed = seed
+        self._number = -1
+        self._points = np.empty((0, len(self._distributions)))
 
-    def draw(self, index: int) -> dict[str, float]:
-        """The parameters of simulation `index`."""
-        return _values(self._distributions, self._points[index])
+    def draw(self, first: int, num: int) -> FloatArray:
+        """See `Design.draw`; it has no end."""
+        number, start = divmod(first, self._size)
+        points = self._cube(number)[start : start + num]
+        while len(points) < num:
+            number += 1
+            points = np.concatenate([points, self._cube(number)[: num - len(points)]])
+        return _values(self._distributions, points)
+
+    def _cube(self, number: int) -> FloatArray:
+        """A hypercube by its number; the last one is kept."""
+        if number != self._number:
+            from scipy.stats import qmc
+
+            seed: int | tuple[int, int] = (self._seed, number) if number else self._seed
+            engine = qmc.LatinHypercube(len(self._distributions), rng=np.random.default_rng(seed))
+            self._points, self._number = engine.random(self._size), number
+        return self._points
 
 
 class ParameterList:
@@ -119,31 +139,32 @@ class ParameterList:
     def __init__(
         self, distributions: Mapping[str, Distribution], *, num_simulations: int, seed: int, path: str
     ) -> None:
-        self._rows = _read(Path(path), set(distributions))
+        self._rows = _read(Path(path), tuple(distributions))
         if len(self._rows) < num_simulations:
             raise ConfigurationError(
                 f"{path} has parameters for {len(self._rows)} simulations, study.num_simulations is {num_simulations}: "
                 "add lines or lower the number"
             )
 
-    def draw(self, index: int) -> dict[str, float]:
-        """The parameters of line `index`, the first after the header being 0."""
-        return dict(self._rows[index])
+    def draw(self, first: int, num: int) -> FloatArray:
+        """See `Design.draw`: the lines from `first`, the first after the header being 0, until the file ends."""
+        return self._rows[first : first + num].copy()
 
 
-def _read(path: Path, expected: set[str]) -> list[dict[str, float]]:
+def _read(path: Path, expected: tuple[str, ...]) -> FloatArray:
     try:
         with path.open(newline="", encoding="utf-8") as stream:
             lines = csv.DictReader(stream, skipinitialspace=True)
             names = set(lines.fieldnames or ())
-            if names != expected:
+            if names != set(expected):
                 raise ConfigurationError(
                     f"{path} has the columns {', '.join(sorted(names)) or '(none)'}, solver.parameters declares "
                     f"{', '.join(sorted(expected))}: the header must name exactly these"
                 )
-            return [_row(path, lines.line_num, line) for line in lines]
+            rows = [_row(path, lines.line_num, line) for line in lines]
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path} cannot be read ({error}): give the path of a CSV file") from None
+    return np.array([[row[name] for name in expected] for row in rows]).reshape(len(rows), len(expected))
 
 
 def _row(path: Path, number: int, line: Mapping[str, str | None]) -> dict[str, float]:

@@ -8,8 +8,12 @@
 | `control` | the DEALER socket, the sinks | a message of the launcher |
 
 The threads meet in the buffer, in the loader's lane and in the control thread's inbox, nowhere else. An exception on
-any of them closes the buffer; the trainer's next turn raises it. `rank` is the composition root; `reception` is the
-half that needs no torch, which `melissa-like check` uses as well.
+any of them closes the buffer; the trainer's next turn raises it.
+
+`rank` is the composition root of a rank that trains: it opens the stream, runs the loop that `training.loop` names, and
+closes in reverse. `checking` is a rank that only looks, for `melissa-like check`. `reception` is what both have in
+common, and needs no torch. Rank 0 of several opens the place where they meet and announces it in its hello; the
+launcher tells the others.
 """
 
 from melissa_like.server.reception import Reception

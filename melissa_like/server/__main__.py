@@ -1,23 +1,32 @@
-"""`python -m melissa_like.server RUN_DIR`: one server rank, its number in RANK; started by the launcher."""
+"""`python -m melissa_like.server RUN_DIR ADDRESS [--check]`: one server rank; started by the launcher."""
 
-import os
 import sys
 from contextlib import closing
 from pathlib import Path
 
 from melissa_like.config import load_config
 from melissa_like.errors import ConfigurationError
-from melissa_like.server.rank import run_server_rank
+from melissa_like.records import ServerRank, parse_address
 from melissa_like.transport.zmq_transport import ZmqTransport
+
+_CHECK = "--check"
 
 
 def main() -> int:
     """The exit code."""
-    run_dir = Path(sys.argv[1])
+    arguments = sys.argv[1:]
+    run_dir, address = Path(arguments[0]), parse_address(arguments[1])
+    assert isinstance(address, ServerRank), f"{arguments[1]} is no address of a server rank"
     try:
         told = load_config(run_dir).transport
         with closing(ZmqTransport(host=told.host, shares_memory=told.shared_memory)) as transport:
-            return run_server_rank(run_dir, rank=int(os.environ.get("RANK", "0")), transport=transport)
+            if _CHECK in arguments:
+                from melissa_like.server.checking import run_checking_rank
+
+                return run_checking_rank(run_dir, address, transport)
+            from melissa_like.server.rank import run_server_rank  # torch
+
+            return run_server_rank(run_dir, address, transport)
     except ConfigurationError as error:
         sys.stderr.write(f"{error}\n")  # the launcher quotes the last lines of the log
         return 2

@@ -1,50 +1,26 @@
 """From the configuration to the objects of a server rank; nothing here starts a thread or opens a socket."""
 
-import functools
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.utils import instantiate
 
+from melissa_like.assembly import Consumer
 from melissa_like.buffer import SampleBuffer
 from melissa_like.config import Config, capacity_per_rank, layout_of, watermark_per_rank
 from melissa_like.errors import ConfigurationError
-from melissa_like.loading import AgreementTerms, Collective
+from melissa_like.loading import AgreementTerms
 from melissa_like.monitoring import JsonLinesSink, Recorder, Sink, TensorBoardSink
-from melissa_like.training import (
-    Constant,
-    LearningRateFactory,
-    Loss,
-    Optimization,
-    Surrogate,
-    Trainer,
-    ValidationSet,
-    build_surrogate,
-    by_scheduler,
-    on_batches,
-    on_samples,
-)
+from melissa_like.plugins import accepted_settings, factory_of, make
+from melissa_like.records import Layout
 
-__all__ = ["make_buffer", "make_loss", "make_sinks", "make_surrogate", "make_terms", "make_trainer", "pick_device"]
-
-
-def _make(target: Mapping[str, Any], key: str, **arguments: Any) -> Any:
-    try:
-        made = instantiate(dict(target), _convert_="all", **arguments)
-    except Exception as error:
-        cause = error.__cause__ or error
-        raise ConfigurationError(f"{key} cannot be made from {target.get('_target_')!r}: {cause}") from error
-    if isinstance(made, functools.partial):
-        # Hydra's own kind examines its target again at every call, for half as long as a small training step takes.
-        return functools.partial(made.func, *made.args, **made.keywords)
-    return made
-
-
-def _factory(target: Mapping[str, Any], key: str) -> Any:
-    """What is called later with more arguments: `_partial_` need not be written."""
-    return _make({**target, "_partial_": True}, key)
+__all__ = [
+    "make_buffer",
+    "make_consumer",
+    "make_sinks",
+    "make_terms",
+    "pick_device",
+]
 
 
 def pick_device(config: Config, local_rank: int) -> torch.device:
@@ -85,7 +61,7 @@ def make_buffer(config: Config, rank: int, device: torch.device) -> SampleBuffer
     for name in ("pseudo_epochs", "views_per_sample"):
         if getattr(config.buffer, name) is not None:
             settings[name] = getattr(config.buffer, name)
-    recipe = _factory({"_target_": config.buffer._target_}, "buffer")
+    recipe = factory_of({"_target_": config.buffer._target_}, "buffer")
     try:
         buffer: SampleBuffer = recipe(
             layout_of(config.solver),
@@ -104,76 +80,25 @@ def make_buffer(config: Config, rank: int, device: torch.device) -> SampleBuffer
     return buffer
 
 
-def make_surrogate(config: Config, device: torch.device) -> Surrogate:
-    """The untrained surrogate, the same on every rank."""
-    torch.manual_seed(config.study.seed)
-    bounds = {name: _make(spec, f"solver.parameters.{name}").bounds for name, spec in config.solver.parameters.items()}
-    try:
-        surrogate = build_surrogate(
-            layout=layout_of(config.solver),
-            parameter_bounds=bounds,
-            num_steps=config.solver.num_steps,
-            model=_factory(config.model, "model"),
-            transform=_factory(config.training.transform, "training.transform"),
-        )
-    except (TypeError, ValueError) as error:
-        raise ConfigurationError(
-            f"the surrogate cannot be built from model._target_ {config.model.get('_target_')!r}: {error} (a model is "
-            "called with num_inputs, num_outputs and the other keys of its YAML group)"
-        ) from error
-    return surrogate.to(device)
-
-
-def make_loss(config: Config) -> Loss:
-    """The loss: one value per sample."""
-    loss: Loss = _make(config.training.loss, "training.loss")
-    return loss
-
-
-def _learning_rate(config: Config) -> LearningRateFactory:
-    training = config.training
-    if training.scheduler:
-        return by_scheduler(_factory(training.scheduler, "training.scheduler"))
-    schedule = Constant() if not training.schedule else _make(training.schedule, "training.schedule")
-    if training.schedule_on == "batches" and training.max_batches is not None:
-        return on_batches(schedule, training.max_batches)
-    return on_samples(schedule)
-
-
-def make_trainer(
-    config: Config,
-    *,
-    surrogate: Surrogate,
-    loss: Loss,
-    validation: ValidationSet,
-    collective: Collective,
-    on_step: Any,
-    on_validation: Any,
-) -> Trainer:
-    """The trainer of this rank.
+def make_consumer(config: Config, buffer: SampleBuffer, layout: Layout, run_dir: Path, rank: int) -> Consumer:
+    """What takes the training samples: the buffer, within whatever `training.consumers` puts around it.
 
     Raises:
-        ConfigurationError: the optimizer or the scheduler does not take its arguments.
+        ConfigurationError: one of them cannot be made.
     """
-    training = config.training
-    optimizer = _factory(training.optimizer, "training.optimizer")
-    learning_rate = _learning_rate(config)
-    try:
-        return Trainer(
-            surrogate,
-            loss=loss,
-            optimizer=optimizer,
-            learning_rate=learning_rate,
-            optimization=Optimization(
-                precision=training.precision, compile=training.compile, gradient_clip=training.gradient_clip
-            ),
-            validation=validation,
-            collective=collective,
-            on_step=on_step,
-            on_validation=on_validation,
-        )
-    except (TypeError, ValueError) as error:
-        raise ConfigurationError(f"training: the trainer cannot be built: {error}") from error
+    consumer: Consumer = buffer
+    for name, target in reversed(config.training.consumers.items()):
+        key = f"training.consumers.{name}"
+        told: dict[str, Any] = {"then": consumer, "layout": layout, "run_dir": run_dir, "rank": rank}
+        accepted = accepted_settings(factory_of(target, key))
+        consumer = make(target, key, **{n: value for n, value in told.items() if accepted is None or n in accepted})
+        missing = [n for n in ("reserve", "take", "forget", "close") if not callable(getattr(consumer, n, None))]
+        if missing:
+            raise ConfigurationError(
+                f"{key} is a {type(consumer).__name__}, which has no {', '.join(missing)}: see "
+                "melissa_like.assembly.Consumer"
+            )
+    return consumer
 
 
 def make_terms(config: Config, expected: int) -> AgreementTerms:

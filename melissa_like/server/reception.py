@@ -7,70 +7,100 @@ import os
 import socket as host_names
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 from melissa_like.assembly import Assembler, Consumer
 from melissa_like.config import Config, layout_of, routing_of
 from melissa_like.monitoring import Sink
 from melissa_like.protocol import read_connection
-from melissa_like.protocol.control import ControlMessage, ServerFailed, ServerFinished, ServerHello, TrainingEnd
-from melissa_like.records import Purpose
+from melissa_like.protocol.control import ControlMessage, Metrics, ServerFailed, ServerHello, SimulationOver
+from melissa_like.records import Layout, Purpose, Routing, ServerRank, StudyIdentity, Window
 from melissa_like.server.receiver import Receiver
 from melissa_like.server.reporter import Orders, Reporter
 from melissa_like.transport import Transport
 
-__all__ = ["Reception"]
+__all__ = ["Place", "Reception", "place_of"]
 
 _CLOSE_S = 10.0
 _QUEUED_MESSAGES = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Which server rank this is, of which study, and where its launcher is."""
+
+    address: ServerRank
+    num_server_ranks: int
+    layout: Layout
+    routing: Routing
+    identity: StudyIdentity
+    launcher: str
+
+
+def place_of(config: Config, run_dir: Path, address: ServerRank) -> Place:
+    """The place of a server rank of a study that runs.
+
+    Raises:
+        ConfigurationError: no study runs there.
+    """
+    connection = read_connection(run_dir)
+    return Place(
+        address=address,
+        num_server_ranks=config.launcher.num_server_ranks,
+        layout=layout_of(config.solver),
+        routing=routing_of(config.transport),
+        identity=connection.identity(address.incarnation),
+        launcher=connection.endpoint,
+    )
 
 
 class Reception:
     """Receives from when it is entered until it is left.
 
     Args:
+        place: of this rank.
+        transport: how messages travel.
         consumers: of the samples of each purpose. It closes none of them.
-        measure: present metrics, asked for on the control thread.
-        on_reception_over: nothing more comes; on the control thread.
-        on_stop: the launcher ends the study; on the control thread.
+        orders: what to do when the launcher speaks; on the control thread.
         on_error: one of the two threads died of this exception.
-        on_simulation_over: nothing more comes of a simulation, and so many training samples never will; on the control
-            thread.
+        measure: present metrics, asked for on the control thread.
+        sinks: of the metrics.
+        interval_s: between two reports of metrics.
+        device: that this rank trains on, for people.
+        rendezvous: where the other ranks meet this one, if it is rank 0 of several.
+        window: what a sample needs; None: one step.
     """
 
     def __init__(
         self,
+        place: Place,
         *,
-        config: Config,
-        run_dir: Path,
-        rank: int,
         transport: Transport,
         consumers: Mapping[Purpose, Consumer],
-        measure: Callable[[], Mapping[str, float]],
-        reporting_sinks: Sequence[Sink],
-        device: str,
-        on_reception_over: Callable[[], None],
-        on_stop: Callable[[str], None],
+        orders: Orders,
         on_error: Callable[[BaseException], None],
-        on_simulation_over: Callable[[int, int], None] = lambda simulation, given_up: None,
+        measure: Callable[[], Metrics] = Metrics,
+        sinks: Sequence[Sink] = (),
+        interval_s: float = 0.5,
+        device: str = "none",
+        rendezvous: str = "",
+        window: Window | None = None,
     ) -> None:
         self._stack = ExitStack()
-        self._rank = rank
         self._failed = False
-        connection = read_connection(run_dir)
-        layout = layout_of(config.solver)
+        layout = place.layout
         self._parts = transport.part_receiver(
             queue_length=_QUEUED_MESSAGES,
             max_nbytes=max(8 * len(layout.parameters), *(field.nbytes for field in layout.fields)),
         )
         self.assembler = Assembler(
             layout=layout,
-            identity=connection.identity(),
-            server_rank=rank,
-            num_server_ranks=config.launcher.num_server_ranks,
-            routing=routing_of(config.transport),
+            identity=place.identity,
+            server_rank=place.address.rank,
+            num_server_ranks=place.num_server_ranks,
+            routing=place.routing,
             consumers=consumers,
         )
         self.receiver = Receiver(
@@ -81,25 +111,26 @@ class Reception:
             on_error=on_error,
         )
 
-        def forget(simulation: int, given_up: int) -> None:
-            self.receiver.forget(simulation)
-            on_simulation_over(simulation, given_up)
+        def forget(message: SimulationOver) -> None:
+            self.receiver.forget(message.simulation)
+            orders.simulation_over(message)
 
         self.reporter = Reporter(
-            socket=transport.control_client(connection.endpoint, f"server-{rank}".encode()),
-            identity=connection.identity(),
+            socket=transport.control_client(place.launcher, str(place.address).encode()),
+            identity=place.identity,
             hello=ServerHello(
-                rank=rank,
                 endpoint=self._parts.endpoint,
                 host=host_names.gethostname(),
                 pid=os.getpid(),
                 device=device,
+                rendezvous=rendezvous,
+                window=window,
             ),
-            orders=Orders(simulation_over=forget, reception_over=on_reception_over, stop=on_stop),
+            orders=replace(orders, simulation_over=forget),
             measure=measure,
             put_waits=lambda: self.receiver.put_waits,
-            sinks=reporting_sinks,
-            interval_s=config.monitoring.interval_s,
+            sinks=sinks,
+            interval_s=interval_s,
             on_error=on_error,
         )
 
@@ -115,15 +146,12 @@ class Reception:
     ) -> None:
         self._stack.close()
 
-    def finish(self, end: TrainingEnd, summary: dict[str, dict[str, Any]], history: Sequence[dict[str, float]]) -> None:
-        """Tell the launcher that this rank has come to its end."""
-        self._tell(ServerFinished(rank=self._rank, end=end, summary=summary, history=tuple(history)))
+    def tell(self, message: ControlMessage) -> None:
+        """Say something to the launcher; from any thread, never blocks."""
+        self.reporter.tell(message)
 
     def fail(self, message: str) -> None:
         """Tell the launcher that this rank ends because of an error; the first one counts."""
         if not self._failed:
             self._failed = True
-            self._tell(ServerFailed(rank=self._rank, message=message))
-
-    def _tell(self, message: ControlMessage) -> None:
-        self.reporter.tell(message)
+            self.tell(ServerFailed(message=message))

@@ -7,7 +7,7 @@ touch the socket; so a receiver that waits for the buffer does not keep the laun
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from melissa_like.assembly import Reason
@@ -15,12 +15,15 @@ from melissa_like.monitoring import Sink
 from melissa_like.protocol.control import (
     ControlMessage,
     Delivery,
+    HeldOutOver,
+    ListClosed,
     Metrics,
     Pressure,
     Progress,
     ReceptionOver,
     RejectedPart,
     ServerHello,
+    ServerWelcome,
     SimulationOver,
     Stop,
 )
@@ -37,17 +40,23 @@ _REPORT_EVERY_S = 0.005
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Orders:
-    """What to do when the launcher speaks; called on the control thread, must not block.
+    """What to do when the launcher speaks, by default nothing; called on the control thread, must not block.
 
     Attributes:
-        simulation_over: nothing more comes of a simulation; so many training samples of it never will.
+        welcome: the server ranks may meet.
+        simulation_over: nothing more comes of a simulation.
+        held_out_over: nothing more comes of the held-out simulations.
+        list_closed: there are fewer simulations than the study asked for.
         reception_over: nothing more comes at all.
         stop: end at the next agreed training step, with the reason.
     """
 
-    simulation_over: Callable[[int, int], None]
-    reception_over: Callable[[], None]
-    stop: Callable[[str], None]
+    welcome: Callable[[ServerWelcome], None] = lambda message: None
+    simulation_over: Callable[[SimulationOver], None] = lambda message: None
+    held_out_over: Callable[[], None] = lambda: None
+    list_closed: Callable[[int], None] = lambda num_simulations: None
+    reception_over: Callable[[], None] = lambda: None
+    stop: Callable[[str], None] = lambda reason: None
 
 
 class Reporter:
@@ -55,7 +64,7 @@ class Reporter:
 
     Args:
         hello: the first message.
-        measure: the present metrics by name, for the live view and the sinks.
+        measure: the present metrics, for the live view and the sinks.
         put_waits: whether a complete sample waits for room right now.
         interval_s: between two reports of metrics.
     """
@@ -67,7 +76,7 @@ class Reporter:
         identity: StudyIdentity,
         hello: ServerHello,
         orders: Orders,
-        measure: Callable[[], Mapping[str, float]],
+        measure: Callable[[], Metrics],
         put_waits: Callable[[], bool],
         sinks: Sequence[Sink],
         interval_s: float,
@@ -76,7 +85,6 @@ class Reporter:
         self._socket = socket
         self._link = Link(identity)
         self._hello = hello
-        self._rank = hello.rank
         self._orders = orders
         self._measure = measure
         self._put_waits = put_waits
@@ -159,8 +167,14 @@ class Reporter:
 
     def _obey(self, message: ControlMessage) -> None:
         match message:
-            case SimulationOver(simulation=simulation, samples_given_up=given_up):
-                self._orders.simulation_over(simulation, given_up)
+            case ServerWelcome():
+                self._orders.welcome(message)
+            case SimulationOver():
+                self._orders.simulation_over(message)
+            case HeldOutOver():
+                self._orders.held_out_over()
+            case ListClosed(num_simulations=num_simulations):
+                self._orders.list_closed(num_simulations)
             case ReceptionOver():
                 self._orders.reception_over()
             case Stop(reason=reason):
@@ -181,7 +195,6 @@ class Reporter:
             elif isinstance(news, Rejection):
                 others.append(
                     RejectedPart(
-                        rank=self._rank,
                         simulation=news.simulation,
                         attempt=news.attempt,
                         reason=news.reason,
@@ -196,19 +209,20 @@ class Reporter:
                 Delivery(simulation=simulation, attempt=attempt, steps=tuple(steps), num_parts=count[0])
                 for (simulation, attempt), (steps, count) in arrivals.items()
             )
-            self._post(Progress(rank=self._rank, deliveries=deliveries))
+            self._post(Progress(deliveries=deliveries))
         for message in others:
             self._post(message)
         pressed = self._put_waits()
         if pressed != self._pressed:
             self._pressed = pressed
-            self._post(Pressure(rank=self._rank, put_waits=pressed))
+            self._post(Pressure(put_waits=pressed))
 
     def _report_metrics(self, now: float) -> None:
-        values = dict(self._measure())
+        metrics = self._measure()
+        values = metrics.by_name()
         for sink in self._sinks:
             sink.write(now, values)
-        self._socket.send(self._link.post_unnumbered(Metrics(rank=self._rank, values=values)))
+        self._socket.send(self._link.post_unnumbered(metrics))
 
     def _post(self, message: ControlMessage) -> None:
         self._socket.send(self._link.post(message, time.monotonic()))

@@ -3,38 +3,26 @@
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from melissa_like.records import Purpose
+from melissa_like.protocol.control import ControlMessage
+from melissa_like.records import Address, Purpose
 
-__all__ = [
-    "AnnounceReceptionOver",
-    "AnnounceSimulationOver",
-    "Assign",
-    "CancelJob",
-    "Command",
-    "EndStudy",
-    "FinishJob",
-    "Outcome",
-    "RefuseJob",
-    "ReleaseRank",
-    "StartServer",
-    "StopJob",
-    "SubmitJob",
-    "WelcomeJob",
-]
+__all__ = ["AskParameters", "CancelJob", "Command", "EndStudy", "Outcome", "StartServers", "SubmitJobs", "Tell"]
 
 Outcome: TypeAlias = Literal["completed", "stopped", "failed"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StartServer:
-    """Start all server ranks."""
+class StartServers:
+    """Start all server ranks; what runs of an earlier incarnation is ended first."""
+
+    incarnation: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SubmitJob:
-    """Submit a solver job under this name."""
+class SubmitJobs:
+    """Submit solver jobs under these names."""
 
-    job: str
+    jobs: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,70 +33,25 @@ class CancelJob:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WelcomeJob:
-    """Tell rank `rank` of a job where its fields go."""
+class Tell:
+    """Say something to a peer."""
 
-    job: str
-    rank: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RefuseJob:
-    """Tell a job that it is not part of the study."""
-
-    job: str
-    reason: str
+    address: Address
+    message: ControlMessage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Assign:
-    """Give a job its next simulation."""
+class AskParameters:
+    """Ask the sampler for the parameters of the next simulations; answered by `ParametersDrawn`.
 
-    job: str
-    simulation: int
-    attempt: int
+    Attributes:
+        first: number of the first of them.
+        num: how many.
+    """
+
     purpose: Purpose
-    parameters: tuple[float, ...]
-    delivered_steps: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FinishJob:
-    """Tell a job that no simulation is left for it."""
-
-    job: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StopJob:
-    """Tell a job to end at once."""
-
-    job: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReleaseRank:
-    """Tell one blocked rank of a job that it must end."""
-
-    job: str
-    rank: int
-    reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AnnounceSimulationOver:
-    """Tell the server ranks that nothing more comes of a simulation, and how many training samples that costs."""
-
-    simulation: int
-    samples_given_up: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AnnounceReceptionOver:
-    """Tell the server ranks to drain their buffers."""
-
-    num_samples: int
+    first: int
+    num: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,17 +62,4 @@ class EndStudy:
     reason: str
 
 
-Command: TypeAlias = (
-    StartServer
-    | SubmitJob
-    | CancelJob
-    | WelcomeJob
-    | RefuseJob
-    | Assign
-    | FinishJob
-    | StopJob
-    | ReleaseRank
-    | AnnounceSimulationOver
-    | AnnounceReceptionOver
-    | EndStudy
-)
+Command: TypeAlias = StartServers | SubmitJobs | CancelJob | Tell | AskParameters | EndStudy

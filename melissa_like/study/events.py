@@ -1,30 +1,28 @@
-"""What can happen to a study: the input of `StudyState.handle`, and the lines of the journal."""
+"""What can happen to a study: the input of `StudyState.handle`, and the lines of the journal.
+
+What a peer says is one event, `Said`, whatever it says; the others are about jobs, parameters, clocks and the user.
+"""
 
 from typing import TypeAlias
 
 import msgspec
 
-from melissa_like.protocol.control import TrainingEnd
+from melissa_like.protocol.control import Blocked, ControlMessage
+from melissa_like.records import Address, ClientRank, Purpose, ServerRank
 
 __all__ = [
-    "Delivered",
     "Event",
     "Interrupted",
-    "JobBlocked",
     "JobEnded",
-    "JobRequested",
-    "JobSaidHello",
     "JobStarted",
-    "PartRejected",
-    "PressureChanged",
-    "ProtocolBroken",
+    "JobsSubmitted",
+    "ParametersDrawn",
+    "Said",
+    "SamplingFailed",
     "ServerEnded",
-    "ServerReady",
-    "ServerTrained",
-    "SimulationFailed",
-    "SimulationSent",
     "StudyStarted",
     "Tick",
+    "is_journaled",
 ]
 
 
@@ -36,24 +34,17 @@ class StudyStarted(_Event, frozen=True, kw_only=True):
     """The launcher runs: server ranks and jobs may be started."""
 
 
-class ServerReady(_Event, frozen=True, kw_only=True):
-    """A server rank receives."""
+class Said(_Event, frozen=True, kw_only=True):
+    """A peer said something; not examined yet, it may come from anybody who has the study's secret."""
 
-    rank: int
-
-
-class ServerEnded(_Event, frozen=True, kw_only=True):
-    """A server rank failed, or its process ended before its training did."""
-
-    rank: int
-    message: str
+    address: Address
+    message: ControlMessage
 
 
-class ServerTrained(_Event, frozen=True, kw_only=True):
-    """The training of a server rank has come to its end."""
+class JobsSubmitted(_Event, frozen=True, kw_only=True):
+    """The scheduler has taken jobs and server ranks: its durable handles, by name."""
 
-    rank: int
-    end: TrainingEnd
+    handles: dict[str, str]
 
 
 class JobStarted(_Event, frozen=True, kw_only=True):
@@ -63,83 +54,35 @@ class JobStarted(_Event, frozen=True, kw_only=True):
 
 
 class JobEnded(_Event, frozen=True, kw_only=True):
-    """No process of the job is left."""
+    """No process of the job is left, or the scheduler refused it.
+
+    Attributes:
+        retry: False: the scheduler will refuse whatever is like it, too.
+    """
 
     job: str
     exit_code: int | None
     message: str
     log_tail: str = ""
+    retry: bool | None = None
 
 
-class JobSaidHello(_Event, frozen=True, kw_only=True):
-    """Rank 0 of a job has connected."""
+class ServerEnded(_Event, frozen=True, kw_only=True):
+    """The process of a server rank ended, or has been silent for too long."""
 
-    job: str
-    num_ranks: int
-
-
-class JobRequested(_Event, frozen=True, kw_only=True):
-    """A job is ready for a simulation."""
-
-    job: str
-
-
-class JobBlocked(_Event, frozen=True, kw_only=True):
-    """A rank of a job whose send is blocked asks whether the study lives."""
-
-    job: str
-    rank: int
-
-
-class SimulationSent(_Event, frozen=True, kw_only=True):
-    """Goodbye: all steps of a simulation were sent, so many parts to each server rank."""
-
-    job: str
-    simulation: int
-    attempt: int
-    num_steps: int
-    parts_sent: tuple[int, ...]
-
-
-class SimulationFailed(_Event, frozen=True, kw_only=True):
-    """The solver raised."""
-
-    job: str
-    simulation: int
-    attempt: int
+    address: ServerRank
     message: str
-    breaks_contract: bool = False
 
 
-class Delivered(_Event, frozen=True, kw_only=True):
-    """A server rank has received parts, and completed steps, of an attempt."""
+class ParametersDrawn(_Event, frozen=True, kw_only=True):
+    """The sampler's answer, one row per simulation; fewer than were asked for close the list."""
 
-    rank: int
-    simulation: int
-    attempt: int
-    steps: tuple[int, ...]
-    num_parts: int
+    purpose: Purpose
+    parameters: tuple[tuple[float, ...], ...]
 
 
-class PartRejected(_Event, frozen=True, kw_only=True):
-    """A server rank refused a part so that its attempt cannot complete."""
-
-    rank: int
-    simulation: int
-    attempt: int
-    message: str
-    breaks_contract: bool
-
-
-class PressureChanged(_Event, frozen=True, kw_only=True):
-    """A put waits, or no longer waits, on a server rank."""
-
-    rank: int
-    put_waits: bool
-
-
-class ProtocolBroken(_Event, frozen=True, kw_only=True):
-    """A client said what the protocol does not allow."""
+class SamplingFailed(_Event, frozen=True, kw_only=True):
+    """The sampler raised, or gave what are no parameters."""
 
     message: str
 
@@ -156,20 +99,24 @@ class Tick(_Event, frozen=True, kw_only=True):
 
 Event: TypeAlias = (
     StudyStarted
-    | ServerReady
-    | ServerEnded
-    | ServerTrained
+    | Said
+    | JobsSubmitted
     | JobStarted
     | JobEnded
-    | JobSaidHello
-    | JobRequested
-    | JobBlocked
-    | SimulationSent
-    | SimulationFailed
-    | Delivered
-    | PartRejected
-    | PressureChanged
-    | ProtocolBroken
+    | ServerEnded
+    | ParametersDrawn
+    | SamplingFailed
     | Interrupted
     | Tick
 )
+
+
+def is_journaled(event: Event) -> bool:
+    """Whether an event can change the state: the question of a blocked rank is only answered.
+
+    A thousand ranks under legitimate back-pressure ask five hundred times a second.
+    """
+    is_question = (
+        isinstance(event, Said) and isinstance(event.address, ClientRank) and isinstance(event.message, Blocked)
+    )
+    return not is_question

@@ -1,4 +1,4 @@
-"""The solver jobs of a study: what each is doing, and whether another should be submitted."""
+"""The solver jobs of a study that are alive: what each is doing, and whether another should be submitted."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -16,7 +16,6 @@ class JobPhase(StrEnum):
     FINISHING = "finishing"  #: no simulation is left for it; what it sent may still be on its way out of it
     FAILING = "failing"  #: said that its simulation failed, and ends by itself
     ENDING = "ending"  #: told to stop, or canceled
-    ENDED = "ended"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -25,6 +24,7 @@ class Job:
 
     Attributes:
         since: when it came to its phase.
+        handle: the scheduler's name for it, good after a restart of the launcher too; empty before it has one.
         simulation: the one it works on, or the last one.
         welcomed: its hello was answered; before all server ranks receive it is not.
         requests: it asked for a simulation and has no answer yet.
@@ -33,40 +33,48 @@ class Job:
     name: str
     phase: JobPhase = JobPhase.SUBMITTED
     since: float = 0.0
+    handle: str = ""
     simulation: int | None = None
     welcomed: bool = False
     requests: bool = False
 
+    @property
+    def was_useless(self) -> bool:
+        """Whether its end now would be a failed start: it was never given a simulation."""
+        early = (JobPhase.SUBMITTED, JobPhase.STARTING)
+        return self.phase in early or (self.phase is JobPhase.GREETED and self.simulation is None)
+
 
 class Jobs:
-    """All jobs, and counts of the living ones that never need a scan."""
+    """The living jobs, by name; those that have ended are forgotten."""
 
     def __init__(self) -> None:
-        self._all: dict[str, Job] = {}
         self.alive: dict[str, Job] = {}
-        self.failed_starts = 0
-
-    def __len__(self) -> int:
-        return len(self._all)
+        self._num_submitted = 0
 
     def get(self, name: str) -> Job | None:
-        """A job by its name, dead or alive."""
-        return self._all.get(name)
+        """A living job."""
+        return self.alive.get(name)
 
     def submit(self, now: float) -> Job:
         """A new job."""
-        job = Job(name=f"job-{len(self._all) + 1:04d}", since=now)
-        self._all[job.name] = self.alive[job.name] = job
+        self._num_submitted += 1
+        job = Job(name=f"job-{self._num_submitted:04d}", since=now)
+        self.alive[job.name] = job
         return job
 
-    def end(self, job: Job, now: float) -> None:
+    def end(self, job: Job) -> None:
         """The job's processes are gone."""
-        job.phase, job.since = JobPhase.ENDED, now
-        self.alive.pop(job.name, None)
+        del self.alive[job.name]
+
+    @property
+    def starting(self) -> list[Job]:
+        """Jobs that run and have not said hello."""
+        return [job for job in self.alive.values() if job.phase is JobPhase.STARTING]
 
     @property
     def idle(self) -> list[Job]:
-        """Living jobs that owe a word or their end, and whose simulation nobody times."""
+        """Jobs that owe a word or their end, and whose simulation nobody times."""
         waits = (JobPhase.FINISHING, JobPhase.FAILING)
         return [
             job
@@ -76,7 +84,7 @@ class Jobs:
 
     @property
     def num_uncommitted(self) -> int:
-        """Living jobs that are free to take a waiting simulation.
+        """Jobs that are free to take a waiting simulation.
 
         A job that has had one and does not ask for another may be a solver with its own main, which never will.
         """

@@ -1,4 +1,4 @@
-"""The journal: one JSON line per event, written before its commands are carried out; replaying it gives the state."""
+"""The journal: one JSON line per event, written before the event is handled; replaying it gives the state."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,14 +19,13 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """One line.
 
     Attributes:
-        at_s: the launcher's monotonic clock, the `now` of `StudyState.handle`.
+        at_s: seconds since 1970, by a clock that never goes back while a launcher runs: the `now` of
+            `StudyState.handle`. It means the same on another host.
         event: what happened.
-        parameters: of the simulations that this event's commands assigned, by simulation: journaled when drawn.
     """
 
     at_s: float
     event: Event
-    parameters: dict[int, tuple[float, ...]] = {}
 
 
 class Journal:

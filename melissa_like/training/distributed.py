@@ -1,10 +1,10 @@
-"""Joining server ranks: process groups from env://, and collectives of a few numbers on groups of their own.
+"""Joining server ranks: where they meet, their gradients, and collectives of a few numbers on groups of their own.
 
-Collectives on one group must be called in the same order on every rank. The loader's thread agrees while the trainer's
-thread reduces gradients, in no common order; so each thread has its own group.
+Ranks meet at a store, which rank 0 opens on a free port and announces; nothing is probed and used later. Collectives on
+one group must be called in the same order on every rank. The loader's thread agrees while the trainer's thread reduces
+gradients, in no common order; so each thread has its own group.
 """
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,14 +12,17 @@ from datetime import timedelta
 
 import torch
 import torch.distributed as dist
+from torch import nn
+from torch.distributed import Store, TCPStore  # type: ignore[attr-defined]  # not in torch's own list of exports
+from torch.nn.parallel import DistributedDataParallel
 
 from melissa_like.errors import DeadlineExceededError
 from melissa_like.loading import Collective, SoloCollective
 from melissa_like.records import FloatArray
 
-__all__ = ["GlooCollective", "RankGroup", "join_ranks"]
+__all__ = ["GlooCollective", "RankGroup", "connect_rendezvous", "join_ranks", "joined", "open_rendezvous"]
 
-_VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+_DEADLINE_S = 300.0
 
 
 class GlooCollective:
@@ -67,6 +70,11 @@ class RankGroup:
     loading: Collective
     training: Collective
 
+    @classmethod
+    def of_one(cls) -> "RankGroup":
+        """The only rank."""
+        return cls(loading=SoloCollective(), training=SoloCollective())
+
     @property
     def rank(self) -> int:
         """This rank, from 0."""
@@ -78,46 +86,95 @@ class RankGroup:
         return self.training.size
 
 
-@contextmanager
-def join_ranks(device: torch.device, *, timeout_s: float = 300.0) -> Iterator[RankGroup]:
-    """Meet the other ranks that RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT tell of; leave them at the end.
+def open_rendezvous(host: str, num_ranks: int, *, timeout_s: float = _DEADLINE_S) -> tuple[Store, str]:
+    """Rank 0: open the place where the ranks meet, on a free port; does not wait for them.
 
-    With one rank (or none of the variables set) there is no process group at all. Otherwise gradients go over nccl for
-    a CUDA device and gloo for the CPU. Blocks until all ranks have come, `timeout_s` at most.
+    Args:
+        host: under which this process is reached.
+        num_ranks: that will meet.
+        timeout_s: deadline of whoever waits there.
+
+    Returns:
+        The store, and its address `host:port` for the others.
+    """
+    store = TCPStore(host, 0, num_ranks, True, timedelta(seconds=timeout_s), wait_for_workers=False)
+    return store, f"{host}:{store.port}"
+
+
+def connect_rendezvous(address: str, num_ranks: int, *, timeout_s: float = _DEADLINE_S) -> Store:
+    """Any other rank: the store under the address that rank 0 announced; blocks until it answers.
+
+    Raises:
+        ValueError: not an address.
+        DeadlineExceededError: nobody answered in time.
+    """
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal():
+        raise ValueError(f"the rendezvous is at {address!r}: give host:port, as server rank 0 announced it")
+    try:
+        return TCPStore(host, int(port), num_ranks, False, timedelta(seconds=timeout_s), wait_for_workers=False)
+    except dist.DistError as error:
+        raise DeadlineExceededError(
+            f"server rank 0 did not answer at {address} within {timeout_s:g} s: look for the first error in its log"
+        ) from error
+
+
+@contextmanager
+def join_ranks(
+    device: torch.device,
+    *,
+    rank: int = 0,
+    num_ranks: int = 1,
+    store: Store | None = None,
+    timeout_s: float = _DEADLINE_S,
+) -> Iterator[RankGroup]:
+    """Meet the other ranks at a store; leave them at the end.
+
+    With one rank there is no process group at all. Otherwise gradients go over nccl for a CUDA device and gloo for the
+    CPU. Blocks until all ranks have come, `timeout_s` at most.
 
     Args:
         device: of this rank.
+        rank: this one, from 0.
+        num_ranks: that meet.
+        store: from `open_rendezvous` or `connect_rendezvous`; None with one rank only.
         timeout_s: deadline of the meeting and of every collective.
 
     Raises:
-        ValueError: the variables are incomplete.
+        ValueError: several ranks without a store.
         DeadlineExceededError: the other ranks did not come in time.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        yield RankGroup(loading=SoloCollective(), training=SoloCollective())
+    if num_ranks == 1:
+        yield RankGroup.of_one()
         return
-    missing = [name for name in _VARIABLES if name not in os.environ]
-    if missing:
-        raise ValueError(f"WORLD_SIZE is {os.environ['WORLD_SIZE']} but {', '.join(missing)} are not set: set all four")
+    if store is None:
+        raise ValueError(f"{num_ranks} ranks but no store: rank 0 opens one with open_rendezvous, the others connect")
     try:
-        yield _meet(device, timeout_s)
+        yield _meet(device, rank, num_ranks, store, timeout_s)
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()
 
 
-def _meet(device: torch.device, timeout_s: float) -> RankGroup:
+def joined(module: nn.Module, device: torch.device) -> nn.Module:
+    """A module whose gradients are averaged over the ranks; all start from rank 0's weights."""
+    device_ids = [device] if device.type == "cuda" else None
+    return DistributedDataParallel(module, device_ids=device_ids, gradient_as_bucket_view=True)
+
+
+def _meet(device: torch.device, rank: int, num_ranks: int, store: Store, timeout_s: float) -> RankGroup:
     timeout = timedelta(seconds=timeout_s)
+    backend = "gloo"
     if device.type == "cuda":
         torch.cuda.set_device(device)
+        backend = "nccl"
     try:
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", init_method="env://", timeout=timeout)
+        dist.init_process_group(backend, store=store, rank=rank, world_size=num_ranks, timeout=timeout)
         groups = [dist.new_group(backend="gloo", timeout=timeout) for _ in range(2)]
     except dist.DistError as error:
         raise DeadlineExceededError(
-            f"server rank {os.environ['RANK']} of {os.environ['WORLD_SIZE']} did not meet the others at "
-            f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']} within {timeout_s:g} s: look for the first error "
-            f"in their logs"
+            f"server rank {rank} of {num_ranks} did not meet the others within {timeout_s:g} s: look for the first "
+            "error in their logs"
         ) from error
     loading, training = (GlooCollective(group, timeout_s) for group in groups)
     return RankGroup(loading=loading, training=training)

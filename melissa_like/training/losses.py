@@ -1,57 +1,102 @@
-"""Losses: `(predictions, targets) -> one value per sample`, both [B, N]; the trainer sums and weighs them.
+"""Losses: `loss(prediction, target, per_sample) -> [B]` for one field, both [B, C, *grid]; and their mean over fields.
 
 One value per sample, because ranks with uneven batches are weighed exactly only from sums, and because whatever steers
-the study (active sampling, audits) asks which sample was hard.
+the study (active sampling, audits) asks which sample was hard. How the values of one sample are reduced is not for the
+loss to know, so that it works on any grid: `per_sample` takes the mean of element values, [B, ...] to [B].
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 import torch
 from torch.nn import functional
 
-__all__ = ["Loss", "l1", "mse", "per_sample", "relative_l2"]
+from melissa_like.models import Problem
 
-Loss: TypeAlias = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+__all__ = ["FieldLosses", "Loss", "PerSample", "l1", "mse", "per_sample_mean", "relative_l2"]
 
-_SMALLEST_NORM = 1e-8
+#: From element values [B, ...] to their mean in each sample, [B].
+PerSample: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
+Loss: TypeAlias = Callable[[torch.Tensor, torch.Tensor, PerSample], torch.Tensor]
+
+_SMALLEST_SQUARE = 1e-16
 
 
-def mse(predictions: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+def mse(prediction: torch.Tensor, target: torch.Tensor, per_sample: PerSample) -> torch.Tensor:
     """Mean squared error of each sample, [B]."""
     # One fused pass forward and one backward: with a small network the loss is a tenth of the training step.
-    return functional.mse_loss(predictions, targets, reduction="none").mean(dim=1)
+    return per_sample(functional.mse_loss(prediction, target, reduction="none"))
 
 
-def l1(predictions: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+def l1(prediction: torch.Tensor, target: torch.Tensor, per_sample: PerSample) -> torch.Tensor:
     """Mean absolute error of each sample, [B]."""
-    return functional.l1_loss(predictions, targets, reduction="none").mean(dim=1)
+    return per_sample(functional.l1_loss(prediction, target, reduction="none"))
 
 
-def relative_l2(predictions: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """‖prediction − target‖ / ‖target‖ of each sample, [B]; the denominator is at least 1e-8."""
-    error = torch.linalg.vector_norm(predictions - targets, dim=1)
-    return torch.div(error, torch.linalg.vector_norm(targets, dim=1).clamp_min(_SMALLEST_NORM))
+def relative_l2(prediction: torch.Tensor, target: torch.Tensor, per_sample: PerSample) -> torch.Tensor:
+    """‖prediction − target‖ / ‖target‖ of each sample, [B]; either root mean square is taken as 1e-8 at least."""
+    error = per_sample(functional.mse_loss(prediction, target, reduction="none"))
+    # Not the root of zero: its slope is infinite.
+    return (error.clamp_min(_SMALLEST_SQUARE) / per_sample(target.square()).clamp_min(_SMALLEST_SQUARE)).sqrt()
 
 
-def per_sample(loss: Loss, predictions: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """The loss of each sample, [B], checked.
+def per_sample_mean(values: torch.Tensor) -> torch.Tensor:
+    """The mean of each sample on grids: [B, ...] to [B]."""
+    return values.flatten(1).mean(dim=1)
+
+
+class FieldLosses:
+    """One value per sample from all target fields: `(predictions, targets) -> [B]`, both by field.
+
+    Args:
+        loss: of one field.
+        problem: its target fields.
+        weights: of every target field, any scale; None: the fields count by their number of elements, so that the mean
+            squared error is that of all elements together.
 
     Raises:
-        TypeError: the loss did not return a tensor.
-        ValueError: it did not return one value per sample.
+        ValueError: a weight for a field that is none, a field without one, a negative one, or nothing but zeros.
     """
-    losses = loss(predictions, targets)
-    name = getattr(getattr(loss, "func", loss), "__name__", type(loss).__name__)
-    if not isinstance(losses, torch.Tensor):
-        raise TypeError(
-            f"the loss {name} returned a {type(losses).__name__}: return a tensor with one value per sample"
-        )
-    expected = (predictions.shape[0],)
-    if losses.shape != expected:
-        raise ValueError(
-            f"the loss {name} returned the shape {tuple(losses.shape)} for a batch of {expected[0]} samples, expected "
-            f"{expected}, one value per sample: reduce over all dimensions but the first (a torch.nn loss needs "
-            f"reduction='none' and a mean over dim=1)"
-        )
-    return losses
+
+    def __init__(self, loss: Loss, problem: Problem, weights: Mapping[str, float] | None = None) -> None:
+        given = {name: float(shape.size) for name, shape in problem.targets.items()} if weights is None else weights
+        if set(given) != set(problem.targets) or min(given.values()) < 0 or sum(given.values()) <= 0:
+            raise ValueError(
+                f"field_weights is {dict(given)} but the target fields are {', '.join(problem.targets)}: give each of "
+                "these a weight, 0 or more, and not only zeros"
+            )
+        total = sum(given.values())
+        self._loss = loss
+        self._weights = {name: given[name] / total for name in problem.targets if given[name] > 0}
+        self._checked = False
+
+    def __call__(self, predictions: Mapping[str, torch.Tensor], targets: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """The weighted mean of the fields' losses.
+
+        Raises:
+            TypeError: at the first call, the loss did not return a tensor.
+            ValueError: at the first call, it did not return one value per sample.
+        """
+        total: torch.Tensor | None = None
+        for name, weight in self._weights.items():
+            losses = self._loss(predictions[name].float(), targets[name], per_sample_mean)
+            if not self._checked:
+                self._check(losses, len(targets[name]))
+            weighted = losses if len(self._weights) == 1 else losses * weight
+            total = weighted if total is None else total + weighted
+        assert total is not None
+        self._checked = True
+        return total
+
+    def _check(self, losses: object, num_samples: int) -> None:
+        name = getattr(getattr(self._loss, "func", self._loss), "__name__", type(self._loss).__name__)
+        if not isinstance(losses, torch.Tensor):
+            raise TypeError(
+                f"the loss {name} returned a {type(losses).__name__}: return a tensor with one value per sample"
+            )
+        if losses.shape != (num_samples,):
+            raise ValueError(
+                f"the loss {name} returned the shape {tuple(losses.shape)} for a batch of {num_samples} samples, "
+                f"expected {(num_samples,)}, one value per sample: return per_sample(element values), which takes the "
+                "mean over all dimensions but the first"
+            )

@@ -1,8 +1,9 @@
-"""Evaluation mode for a while."""
+"""Evaluation for a while."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
 from torch import nn
 
 __all__ = ["evaluating"]
@@ -10,10 +11,11 @@ __all__ = ["evaluating"]
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """The module in evaluation mode, afterwards in the mode it had: dropout and batch statistics stand still."""
+    """Evaluation mode and no gradients, afterwards as before: dropout and batch statistics stand still."""
     was_training = module.training
     module.eval()
     try:
-        yield
+        with torch.no_grad():
+            yield
     finally:
         module.train(was_training)

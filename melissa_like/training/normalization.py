@@ -12,9 +12,14 @@ import torch
 from torch import nn
 
 from melissa_like.loading import Moments
-from melissa_like.records import FieldSpec, Layout
+from melissa_like.records import Layout
 
-__all__ = ["FieldNormalization", "InputNormalization"]
+__all__ = ["Normalization"]
+
+#: An adaptive solver does not say how many steps there will be; only the scale of one input depends on it.
+_ASSUMED_NUM_STEPS = 100
+#: Dimensions of values without a grid, [B, C].
+_ROWS = 2
 
 
 def _from_bounds(low: float, high: float) -> tuple[float, float]:
@@ -22,102 +27,126 @@ def _from_bounds(low: float, high: float) -> tuple[float, float]:
     return (low + high) / 2, (high - low) / 2 or 1.0
 
 
-class InputNormalization(nn.Module):
-    """Maps each input from its bounds to [-1, 1]; an input that is constant to 0.
-
-    Args:
-        num_inputs: features per sample I.
-    """
+class _Affine(nn.Module):
+    """One shift and scale per component of one quantity: buffers [C], NaN until they are set."""
 
     shift: torch.Tensor
     scale: torch.Tensor
 
-    def __init__(self, num_inputs: int) -> None:
+    def __init__(self, components: int) -> None:
         super().__init__()
-        self.register_buffer("shift", torch.full((num_inputs,), math.nan))
-        self.register_buffer("scale", torch.full((num_inputs,), math.nan))
+        self._components = components
+        self.register_buffer("shift", torch.full((components,), math.nan))
+        self.register_buffer("scale", torch.full((components,), math.nan))
 
-    def set_bounds(self, low: Sequence[float], high: Sequence[float]) -> None:
-        """Set the bounds, one number per input each.
+    @property
+    def is_set(self) -> bool:
+        return bool(self.scale.isfinite().all())
 
-        Raises:
-            ValueError: a bound that is not finite, or another number of inputs.
-        """
-        if not len(low) == len(high) == len(self.shift) or not all(map(math.isfinite, [*low, *high])):
-            raise ValueError(f"the inputs have the bounds {low} and {high}: give {len(self.shift)} finite numbers each")
-        affine = [_from_bounds(a, b) for a, b in zip(low, high, strict=True)]
+    def set(self, affine: Sequence[tuple[float, float]]) -> None:
+        """Set shift and scale of each component; one pair stands for all."""
         self.shift.copy_(torch.tensor([shift for shift, _ in affine]))
         self.scale.copy_(torch.tensor([scale for _, scale in affine]))
 
-    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Normalize raw inputs, [B, I]."""
-        return (inputs - self.shift) / self.scale
+    def normalize(self, values: torch.Tensor) -> torch.Tensor:
+        shift, scale = self._along(values)
+        return (values.float() - shift) / scale
+
+    def restore(self, normalized: torch.Tensor) -> torch.Tensor:
+        shift, scale = self._along(normalized)
+        return normalized.float() * scale + shift
+
+    def _along(self, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Shift and scale along axis 1 of values [B, C, ...]; a single number needs no axis."""
+        if self._components == 1 or values.ndim == _ROWS:
+            return self.shift, self.scale
+        shape = (self._components,) + (1,) * (values.ndim - _ROWS)
+        return self.shift.view(shape), self.scale.view(shape)
 
 
-class FieldNormalization(nn.Module):
-    """One shift and scale per field: from its declared bounds to [-1, 1], else to mean 0 and deviation 1.
+class Normalization(nn.Module):
+    """Of each quantity, component by component; of the parameters; and of the time.
 
-    Acts on all fields of a time step flattened and concatenated in the order of the layout, [B, N].
+    A quantity that bears the name of a field with declared bounds is mapped from these to [-1, 1], any other to mean 0
+    and deviation 1 by `freeze`. Parameters and step indices are mapped from their bounds to [-1, 1].
 
     Args:
-        layout: of the study; fields with bounds are set at once, the others by `freeze`.
+        quantities: what is normalized, by name, with its components.
+        layout: of the study.
     """
 
-    shift: torch.Tensor
-    scale: torch.Tensor
-
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, quantities: Mapping[str, int], layout: Layout) -> None:
         super().__init__()
-        self._fields = layout.fields
-        self._num_outputs = sum(field.size for field in layout.fields)
-        affine = [_from_bounds(*f.bounds) if f.bounds is not None else (math.nan, math.nan) for f in layout.fields]
-        self.register_buffer("shift", torch.tensor([shift for shift, _ in affine]))
-        self.register_buffer("scale", torch.tensor([scale for _, scale in affine]))
-        self.register_buffer("_sizes", torch.tensor([f.size for f in layout.fields]), persistent=False)
+        # Found by a dictionary of our own: a ModuleDict refuses names with a dot, and those of its methods.
+        self._by_name = {name: _Affine(components) for name, components in quantities.items()}
+        self._quantities = nn.ModuleList(self._by_name.values())
+        self._inputs = _Affine(len(layout.parameters))
+        self._steps = _Affine(1)
+        for field in layout.fields:
+            if field.bounds is not None and field.name in quantities:
+                self._by_name[field.name].set([_from_bounds(*field.bounds)])
 
     @property
     def unset(self) -> tuple[str, ...]:
-        """Names of the fields that still need statistics."""
-        is_set = self.scale.isfinite().tolist()
-        return tuple(field.name for field, known in zip(self._fields, is_set, strict=True) if not known)
+        """Names of the quantities that still need statistics."""
+        return tuple(name for name, affine in self._by_name.items() if not affine.is_set)
 
-    def freeze(self, statistics: Mapping[str, Moments] | None) -> None:
-        """Set what is still unset from the moments of the fields; what is set stays.
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self._steps.shift.device
+
+    def set_inputs(self, bounds: Sequence[tuple[float, float]], num_steps: int | None) -> None:
+        """Set what the parameters and the time are mapped from.
+
+        Args:
+            bounds: (low, high) of each parameter, in the order of the layout.
+            num_steps: time steps per simulation; None (an adaptive solver) assumes 100, which only sets a scale.
 
         Raises:
-            ValueError: no usable moments for a field that needs them.
+            ValueError: a bound that is not finite.
         """
-        unset = self.unset
-        for index, field in enumerate(self._fields):
-            if field.name in unset:
-                shift, scale = _from_moments(field, (statistics or {}).get(field.name))
-                self.shift[index], self.scale[index] = shift, scale
+        if not all(math.isfinite(bound) for pair in bounds for bound in pair):
+            raise ValueError(f"the parameters have the bounds {list(bounds)}: give two finite numbers each")
+        self._inputs.set([_from_bounds(low, high) for low, high in bounds])
+        self._steps.set([_from_bounds(0, (num_steps or _ASSUMED_NUM_STEPS) - 1)])
 
-    def forward(self, values: torch.Tensor) -> torch.Tensor:
-        """Normalize fields in original units, [B, N]."""
-        return (values - self._spread(self.shift)) / self._spread(self.scale)
+    def freeze(self, statistics: Mapping[str, Sequence[Moments]] | None) -> None:
+        """Set what is still unset from the moments of the quantities, one per component; what is set stays.
 
-    def restore(self, normalized: torch.Tensor) -> torch.Tensor:
-        """Fields in original units from normalized ones, [B, N]."""
-        return normalized * self._spread(self.scale) + self._spread(self.shift)
+        Raises:
+            ValueError: no usable moments for a quantity that needs them.
+        """
+        for name in self.unset:
+            self._by_name[name].set(_from_moments(name, (statistics or {}).get(name)))
 
-    def _spread(self, per_field: torch.Tensor) -> torch.Tensor:
-        """From one number per field to one per element; a single field broadcasts for nothing."""
-        if len(self._fields) == 1:
-            return per_field
-        sizes = self.get_buffer("_sizes")
-        return per_field.repeat_interleave(sizes, output_size=self._num_outputs)
+    def normalize(self, name: str, values: torch.Tensor) -> torch.Tensor:
+        """Normalize a quantity in original units, [B, C, *grid] of any dtype, to float32."""
+        return self._by_name[name].normalize(values)
+
+    def restore(self, name: str, normalized: torch.Tensor) -> torch.Tensor:
+        """A quantity in original units from a normalized one, [B, C, *grid], float32."""
+        return self._by_name[name].restore(normalized)
+
+    def normalize_parameters(self, parameters: torch.Tensor) -> torch.Tensor:
+        """Normalize parameters, [B, P] of any dtype, to float32."""
+        return self._inputs.normalize(parameters)
+
+    def normalize_steps(self, steps: torch.Tensor) -> torch.Tensor:
+        """Normalize step indices, [B] of any dtype, to float32."""
+        return self._steps.normalize(steps)
 
 
-def _from_moments(field: FieldSpec, moments: Moments | None) -> tuple[float, float]:
-    if moments is None or moments.count == 0:
+def _from_moments(name: str, moments: Sequence[Moments] | None) -> list[tuple[float, float]]:
+    if not moments or not all(component.count for component in moments):
         raise ValueError(
-            f"field {field.name!r} has no bounds and no statistics came with the first turn: declare "
-            f"solver.fields.{field.name}.bounds, or let the loader compute statistics (num_statistics_samples)"
+            f"{name!r} has no bounds and no statistics came with the first turn: declare solver.fields.{name}.bounds, "
+            "or let the loader compute statistics"
         )
-    if not (math.isfinite(moments.mean) and math.isfinite(moments.std)):
-        raise ValueError(
-            f"the first samples of field {field.name!r} have the mean {moments.mean} and the deviation {moments.std}, "
-            f"so it cannot be normalized: the solver sends values that are not finite; run `melissa-like check`"
-        )
-    return moments.mean, moments.std or 1.0
+    for component in moments:
+        if not (math.isfinite(component.mean) and math.isfinite(component.std)):
+            raise ValueError(
+                f"the first samples of {name!r} have the mean {component.mean} and the deviation {component.std}, so "
+                "it cannot be normalized: the solver sends values that are not finite; run `melissa-like check`"
+            )
+    return [(component.mean, component.std or 1.0) for component in moments]

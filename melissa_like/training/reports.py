@@ -1,6 +1,7 @@
 """What a trainer says while and after it trains."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 __all__ = ["StepReport", "TrainingSummary", "ValidationReport"]
 
@@ -13,14 +14,16 @@ class StepReport:
         batch_index: training steps done.
         loss: mean per-sample loss of this rank since the last report, normalized units; the one before if this rank
             had no samples since, NaN if it never had any.
-        learning_rate: of the last training step, first parameter group.
+        learning_rate: of the last training step, first parameter group; NaN if the loop does not say it.
         num_samples: samples this rank has trained on.
+        more: what a loop reports besides, by name.
     """
 
     batch_index: int
     loss: float
     learning_rate: float
     num_samples: int
+    more: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,21 +5,17 @@ ranks with uneven batches step as one rank with the joined batch, and a rank wit
 over R ranks, so the summed loss of a rank is weighed by R / num_samples_global (DESIGN §3, rule 6).
 """
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
-from torch import nn
-from torch.nn.parallel import DistributedDataParallel
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from melissa_like.loading import Batch, Turn
-from melissa_like.training.losses import Loss, per_sample
-from melissa_like.training.modes import evaluating
-from melissa_like.training.surrogate import Surrogate
+from melissa_like.training.objective import PRECISIONS
 
 __all__ = ["Optimization", "TrainingStep"]
-
-_DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,69 +37,54 @@ class Optimization:
     gradient_clip: float | None = None
 
     def __post_init__(self) -> None:
-        if self.precision not in _DTYPES:
-            raise ValueError(f"precision is {self.precision!r}: write one of {', '.join(_DTYPES)}")
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"precision is {self.precision!r}: write one of {', '.join(PRECISIONS)}")
         if self.gradient_clip is not None and not self.gradient_clip > 0:
             raise ValueError(f"gradient_clip is {self.gradient_clip}: write a norm above 0, or null for none")
 
 
 class TrainingStep:
-    """Trains a surrogate's network by one turn at a time.
+    """Takes one training step per turn.
 
     Args:
-        surrogate: on the device of the batches.
-        loss: one value per sample, applied in normalized units.
-        optimizer: of the network's parameters.
-        num_ranks: with more than 1, the default process group must be up, on every rank.
-        optimization: how to compute.
+        objective: of all ranks, from a batch and the progress to the loss of each sample.
+        optimizer: of the weights.
+        weights: whose gradient is clipped.
+        num_ranks: that the objective joins.
+        gradient_clip: largest norm of the gradient; None: as it is.
+        observe: told the loss of each sample of this rank; None: nobody asks.
     """
 
     def __init__(
-        self, surrogate: Surrogate, loss: Loss, optimizer: Optimizer, *, num_ranks: int, optimization: Optimization
+        self,
+        objective: nn.Module,
+        optimizer: Optimizer,
+        *,
+        weights: Iterable[nn.Parameter],
+        num_ranks: int,
+        gradient_clip: float | None = None,
+        observe: Callable[[Batch, Tensor], None] | None = None,
     ) -> None:
-        self._surrogate = surrogate
-        self._loss = loss
+        self._objective = objective
         self._optimizer = optimizer
+        self._weights = list(weights)
         self._num_ranks = num_ranks
-        self._clip = optimization.gradient_clip
-        self._dtype = _DTYPES[optimization.precision]
-        if optimization.compile:
-            surrogate.network.compile()
-        self._network = _joined(surrogate.network, surrogate.device) if num_ranks > 1 else surrogate.network
+        self._clip = gradient_clip
+        self._observe = observe
 
-    def __call__(self, turn: Turn) -> torch.Tensor:
+    def __call__(self, turn: Turn) -> Tensor:
         """Take one training step; blocks in the all-reduce of the gradients until every rank has come.
 
         Returns:
             The summed loss of this rank's samples, a scalar on the device; zero without samples.
         """
         self._optimizer.zero_grad(set_to_none=True)
-        summed = self._nothing() if turn.batch is None else self._summed_loss(turn.batch)
+        losses = self._objective(turn.batch, turn.progress)
+        summed: Tensor = losses.sum()
         torch.autograd.backward(summed * (self._num_ranks / turn.num_samples_global))
         if self._clip is not None:
-            nn.utils.clip_grad_norm_(self._surrogate.network.parameters(), self._clip)
+            nn.utils.clip_grad_norm_(self._weights, self._clip)
         self._optimizer.step()
+        if self._observe is not None and turn.batch is not None:
+            self._observe(turn.batch, losses.detach())
         return summed.detach()
-
-    def _summed_loss(self, batch: Batch) -> torch.Tensor:
-        inputs, targets = self._surrogate.examples(batch)
-        predictions = self._predict(self._surrogate.input_normalization(inputs))
-        return per_sample(self._loss, predictions, self._surrogate.output_normalization(targets)).sum()
-
-    def _nothing(self) -> torch.Tensor:
-        """A zero that depends on every weight, so that DDP reduces all gradients; batch statistics stay untouched."""
-        with evaluating(self._network):
-            centre = torch.zeros_like(self._surrogate.input_normalization.shift).unsqueeze(0)
-            return self._predict(centre).sum() * 0.0
-
-    def _predict(self, normalized_inputs: torch.Tensor) -> torch.Tensor:
-        enabled = self._dtype != torch.float32
-        with torch.autocast(normalized_inputs.device.type, dtype=self._dtype, enabled=enabled):
-            predictions: torch.Tensor = self._network(normalized_inputs)
-        return predictions.float()
-
-
-def _joined(network: nn.Module, device: torch.device) -> nn.Module:
-    """The network with gradients averaged over the ranks; all start from rank 0's weights."""
-    device_ids = [device] if device.type == "cuda" else None
-    return DistributedDataParallel(network, device_ids=device_ids, gradient_as_bucket_view=True)

@@ -15,7 +15,7 @@ import torch
 
 from melissa_like.loading import Batch, Collective
 from melissa_like.records import FloatArray, Layout, Sample, SampleKey
-from melissa_like.training.losses import Loss, per_sample
+from melissa_like.training.losses import FieldLosses
 from melissa_like.training.modes import evaluating
 from melissa_like.training.reports import ValidationReport
 from melissa_like.training.surrogate import Surrogate
@@ -29,7 +29,7 @@ class HeldOutSimulation:
 
     Attributes:
         simulation: its number.
-        parameters: by name.
+        parameters: by name, in the order of the layout.
         steps: ascending.
         times: physical time of each step.
         fields: by name, [T, *shape] in the storage dtype.
@@ -40,6 +40,16 @@ class HeldOutSimulation:
     steps: tuple[int, ...]
     times: tuple[float, ...]
     fields: Mapping[str, npt.NDArray[Any]]
+
+    def batch(self, position: int) -> Batch:
+        """One of its time steps as a batch of one, on the CPU."""
+        return Batch(
+            simulations=torch.tensor([self.simulation]),
+            steps=torch.tensor([self.steps[position]]),
+            times=torch.tensor([self.times[position]], dtype=torch.float64),
+            parameters=torch.tensor([list(self.parameters.values())], dtype=torch.float64),
+            fields={name: torch.from_numpy(values[position : position + 1]) for name, values in self.fields.items()},
+        )
 
 
 class ValidationSet:
@@ -111,7 +121,7 @@ class ValidationSet:
         )
 
     def evaluate(
-        self, surrogate: Surrogate, loss: Loss, collective: Collective, *, batches: int
+        self, surrogate: Surrogate, losses: FieldLosses, collective: Collective, *, batches: int
     ) -> ValidationReport | None:
         """The error of a surrogate over the held-out samples of all ranks.
 
@@ -119,7 +129,7 @@ class ValidationSet:
 
         Args:
             surrogate: evaluated in original units, float32, without gradients.
-            loss: one value per sample.
+            losses: one value per sample, of all target fields.
             collective: joins the ranks; used by this thread alone.
             batches: training steps done, for the report.
 
@@ -127,9 +137,9 @@ class ValidationSet:
             The report, equal on all ranks; None if no rank holds a sample.
         """
         totals = np.zeros(4)
-        with torch.no_grad(), evaluating(surrogate):
+        with evaluating(surrogate):
             for batch in self._chunks(surrogate.device):
-                totals += _sums(surrogate, loss, batch)
+                totals += _sums(surrogate, losses, batch)
         summed_loss, num_samples, summed_ratios, num_ratios = collective.all_gather(totals).sum(axis=0).tolist()
         if num_samples == 0:
             return None
@@ -161,26 +171,29 @@ class ValidationSet:
             )
 
 
-def _sums(surrogate: Surrogate, loss: Loss, batch: Batch) -> FloatArray:
+def _sums(surrogate: Surrogate, losses: FieldLosses, batch: Batch) -> FloatArray:
     """Of one chunk: summed loss, number of samples, summed relative errors, number of relative errors."""
-    inputs, targets = surrogate.examples(batch)
-    predictions = surrogate(inputs)
-    sizes = [field.size for field in surrogate.layout.fields]
-    error = _norms(predictions - targets, sizes)
-    truth = _norms(targets, sizes)
-    some = truth > 0
-    losses = per_sample(loss, predictions, targets)
+    predictions, truth = surrogate(batch), surrogate.task.truth(batch)
+    error = _norms({name: predictions[name] - values for name, values in truth.items()})
+    size = _norms(truth)
+    some = size > 0
+    shapes = {name: (shape.components, *shape.grid) for name, shape in surrogate.task.problem.targets.items()}
+    per_sample = losses(
+        {name: predictions[name].view(-1, *shape) for name, shape in shapes.items()},
+        {name: truth[name].view(-1, *shape) for name, shape in shapes.items()},
+    )
     return np.array(
         [
-            losses.sum(dtype=torch.float64).item(),
+            per_sample.sum(dtype=torch.float64).item(),
             batch.size,
-            (error[some] / truth[some]).sum().item(),
+            (error[some] / size[some]).sum().item(),
             some.sum().item(),
         ]
     )
 
 
-def _norms(flat: torch.Tensor, sizes: list[int]) -> torch.Tensor:
+def _norms(fields: Mapping[str, torch.Tensor]) -> torch.Tensor:
     """Norm of each field of each sample, float64 [B, F]."""
-    parts = torch.split(flat, sizes, dim=1)
-    return torch.stack([torch.linalg.vector_norm(part, dim=1, dtype=torch.float64) for part in parts], dim=1)
+    return torch.stack(
+        [torch.linalg.vector_norm(values.flatten(1), dim=1, dtype=torch.float64) for values in fields.values()], dim=1
+    )

@@ -78,6 +78,7 @@ class _ZmqControlServer:
         self._socket = context.socket(zmq.ROUTER)
         set_options(self._socket)
         self._socket.setsockopt(zmq.MAXMSGSIZE, _MAX_CONTROL_NBYTES)
+        self._socket.setsockopt(zmq.SNDHWM, 0)  # a server rank hears of every simulation, thousands at a time
         self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
         self._socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
         self.endpoint = bind(self._socket, address)

@@ -33,6 +33,8 @@ def test_layers_and_forbidden_imports() -> None:
         ("melissa_like.training", ("zmq", "mpi4py")),
         ("melissa_like.loading", ("zmq",)),
         ("melissa_like.buffer", ("zmq",)),
+        ("melissa_like.buffer.recipes", ("torch",)),
+        ("melissa_like.server.checking", ("torch",)),
         ("melissa_like.models", ("zmq", "mpi4py")),
         ("melissa_like.launcher.cli", ("torch",)),
         ("melissa_like.launcher.run", ("torch",)),

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from melissa_like.client import connect
+from melissa_like.protocol.control import Goodbye, Hello
 from melissa_like.study import read_journal
-from melissa_like.study.events import JobSaidHello, SimulationSent
+from melissa_like.study.events import Said
 from tests.benchmarks.measure import Row, print_rows, shown
 from tests.benchmarks.streams import STUDY_DEADLINE_S, read_report, run
 
@@ -70,17 +71,18 @@ def finished(*overrides: str) -> tuple[float, list[tuple[float, Any]], list[dict
     """When the command was given, the journal and the metrics of a study."""
     with TemporaryDirectory() as folder:
         run_dir = Path(folder) / "run"
-        given_at = time.monotonic()
+        given_at = time.time()
         code = run(run_dir, *STUDY, *overrides).wait(STUDY_DEADLINE_S)
         read_report(run_dir, code)
         metrics = [json.loads(line) for line in (run_dir / "metrics-0.jsonl").read_text().splitlines()]
-        return given_at, [(entry.at_s, entry.event) for entry in read_journal(run_dir)], metrics
+        said = [(entry.at_s, entry.event.message) for entry in read_journal(run_dir) if isinstance(entry.event, Said)]
+        return given_at, said, metrics
 
 
 def overhead_ms(num_simulations: int, *overrides: str) -> float:
     """Time between two goodbyes less the work, over all simulations of a job after another."""
     _, journal, _ = finished(f"study.num_simulations={num_simulations}", "solver.num_steps=1", *overrides)
-    sent = [at for at, event in journal if isinstance(event, SimulationSent)]
+    sent = [at for at, message in journal if isinstance(message, Goodbye)]
     return 1000 * ((sent[-1] - sent[0]) / (len(sent) - 1) - WORK_S)
 
 
@@ -119,7 +121,7 @@ def start_up() -> None:
         given_at, journal, metrics = finished(
             "study.num_simulations=40", "solver.num_steps=10", "+solver.solve.num_steps=10", *PLUGIN, *TWO_RANKS
         )
-        hello = next(at for at, event in journal if isinstance(event, JobSaidHello))
+        hello = next(at for at, message in journal if isinstance(message, Hello))
         found["to the first hello"].append(hello - given_at)
         drawn, full = first_of(metrics, "batches", 1), first_of(metrics, "samples_received", WATERMARK)
         found["to the first draw"].append(drawn - full)

@@ -29,13 +29,13 @@ from torch.utils.data import DataLoader, Dataset
 from melissa_like.client.team import SerialCommunicator
 from melissa_like.config import Config, layout_of
 from melissa_like.launcher.run import prepare
-from melissa_like.loading import Batch, SoloCollective, Turn
-from melissa_like.records import SampleKey
-from melissa_like.sampling import ParameterSource
-from melissa_like.server.build import make_loss, make_surrogate, make_trainer
+from melissa_like.loading import Batch, Turn
+from melissa_like.records import Purpose, SampleKey
+from melissa_like.sampling import StudySamplers
+from melissa_like.server.build_training import make_loop, make_stream, make_surrogate
 from melissa_like.server.freed_memory import keep_freed_memory
 from melissa_like.solvers.heat2d import solve
-from melissa_like.training import ValidationReport, ValidationSet
+from melissa_like.training import ValidationReport, ValidationSet, run_loop
 from tests.benchmarks.measure import Row, print_rows
 from tests.benchmarks.streams import STUDY_DEADLINE_S, composed, read_report, run
 from tests.contract.consumers import assembled
@@ -146,11 +146,14 @@ def write_simulation(folder: str, options: Mapping[str, Any], task: tuple[int, M
             steps[step] = fields["temperature"]
 
 
-def write_all(folder: str, config: Config, source: ParameterSource) -> None:
+def write_all(folder: str, config: Config, samplers: StudySamplers) -> None:
     """All simulations, as many at once as the study has jobs."""
     options = {"grid_size": config.solver.solve["grid_size"], "num_steps": config.solver.num_steps}
-    total = config.study.num_simulations + config.study.num_validation_simulations
-    tasks = [(number, source.draw(number)) for number in range(total)]
+    num_training, num_held_out = config.study.num_simulations, config.study.num_validation_simulations
+    rows = samplers.next(Purpose.TRAINING, range(num_training))
+    rows += samplers.next(Purpose.VALIDATION, range(num_training, num_training + num_held_out))
+    names = tuple(config.solver.parameters)
+    tasks = [(number, dict(zip(names, row, strict=True))) for number, row in enumerate(rows)]
     with multiprocessing.get_context("spawn").Pool(config.launcher.max_jobs) as pool:
         pool.map_async(partial(write_simulation, folder, options), tasks, chunksize=1).get(STUDY_DEADLINE_S)
 
@@ -227,17 +230,16 @@ def train(
     def on_validation(report: ValidationReport) -> None:
         curve.add(time.time() - begun, report.batches, report.loss)
 
-    trainer = make_trainer(
+    interval = config.training.validation_interval if validate else 0
+    training = make_stream(
         config,
+        turns(loader, num_batches, interval, len(files)),
         surrogate=make_surrogate(config, torch.device("cpu")),
-        loss=make_loss(config),
-        validation=validation,
-        collective=SoloCollective(),
-        on_step=lambda report: None,
+        held_out=validation,
         on_validation=on_validation,
     )
-    interval = config.training.validation_interval if validate else 0
-    summary = trainer.train(turns(loader, num_batches, interval, len(files)))
+    run_loop(make_loop(config), training)
+    summary = training.summary()
     curve.samples_per_s, curve.wait_fraction = summary.samples_per_second, summary.input_wait_fraction
     curve.unique, curve.num_batches = min(len(files), summary.samples), summary.batches
     return curve
@@ -267,12 +269,12 @@ def laptop_offline(figures: Path) -> None:
     Online runs once more afterwards: the machine's speed may have changed meanwhile.
     """
     ours = Curve.load(figures / "laptop_online.json")
-    config, _, source = prepare(composed(*LAPTOP))
+    config, samplers = prepare(composed(*LAPTOP))
     torch.set_num_threads(2)
     keep_freed_memory()  # as a server rank does
     begun = time.time()
     with TemporaryDirectory() as folder:
-        write_all(folder, config, source)
+        write_all(folder, config, samplers)
         produced_s = time.time() - begun
         written = sum(path.stat().st_size for path in Path(folder).iterdir())
         probes = {}

@@ -28,8 +28,9 @@ from melissa_like.launcher.peers import Peers
 from melissa_like.launcher.rundir import create_run_dir
 from melissa_like.protocol import Connection, read_connection, write_connection
 from melissa_like.protocol.control import Assignment, ServerHello
-from melissa_like.records import Layout, Purpose, Sample, SampleKey
-from melissa_like.server.reception import Reception
+from melissa_like.records import Layout, Purpose, Sample, SampleKey, ServerRank
+from melissa_like.server.reception import Reception, place_of
+from melissa_like.server.reporter import Orders
 from melissa_like.transport.zmq_transport import ZmqTransport
 from tests.benchmarks.producers import BUDGET_BYTES, welcome_of
 
@@ -144,16 +145,10 @@ def reception(study: Study, consumer: Consumer) -> Iterator[str]:
     with (
         closing(ZmqTransport()) as transport,
         Reception(
-            config=load_config(study.run_dir),
-            run_dir=study.run_dir,
-            rank=0,
+            place_of(load_config(study.run_dir), study.run_dir, ServerRank(0)),
             transport=transport,
             consumers={Purpose.TRAINING: consumer},
-            measure=dict,
-            reporting_sinks=(),
-            device="cpu",
-            on_reception_over=lambda: None,
-            on_stop=lambda reason: None,
+            orders=Orders(),
             on_error=errors.append,
         ),
     ):
@@ -192,6 +187,7 @@ def listen(run_dir: Path) -> None:
             heard = peers.receive(0.25)
             if heard is not None and isinstance(heard[1], ServerHello):
                 _say(heard[1].endpoint)
+            peers.acknowledge()
             peers.repeat()
 
 

@@ -15,9 +15,10 @@ from melissa_like.buffer import SampleBuffer
 from melissa_like.config import Config, as_config, layout_of
 from melissa_like.loading import Loader, LocalState, SoloCollective
 from melissa_like.records import SampleKey
-from melissa_like.server.build import make_buffer, make_loss, make_surrogate, make_terms, make_trainer
+from melissa_like.server.build import make_buffer, make_terms
+from melissa_like.server.build_training import make_loop, make_stream, make_surrogate
 from melissa_like.server.freed_memory import keep_freed_memory
-from melissa_like.training import TrainingSummary, ValidationSet
+from melissa_like.training import TrainingSummary, run_loop
 from tests.benchmarks.measure import Row, interleave, print_rows, ratio, shown
 from tests.benchmarks.producers import DEADLINE_S
 from tests.benchmarks.streams import Discard, composed, producers, reception, some_fields, study
@@ -56,15 +57,7 @@ def streamed(setting: Any, rate: float, summaries: list[TrainingSummary]) -> flo
         collective=SoloCollective(),
         batches_done=0,
     )
-    trainer = make_trainer(
-        config,
-        surrogate=surrogate,
-        loss=make_loss(config),
-        validation=ValidationSet(layout_of(config.solver)),
-        collective=SoloCollective(),
-        on_step=lambda report: None,
-        on_validation=lambda report: None,
-    )
+    training = make_stream(config, loader, surrogate=surrogate)
     puts = buffer.population().puts
     with (
         study(setting) as run,
@@ -72,7 +65,8 @@ def streamed(setting: Any, rate: float, summaries: list[TrainingSummary]) -> flo
         producers(run, endpoint, count=NUM_PRODUCERS, rate=rate),
     ):
         with loader:
-            summary = trainer.train(loader)
+            run_loop(make_loop(config), training)
+        summary = training.summary()
         arrived = buffer.population().puts - puts
     check_rate(arrived, summary.seconds, rate)
     summaries.append(summary)
@@ -84,15 +78,16 @@ def by_index(setting: Any, rate: float) -> float:
     config = as_config(setting)
     layout = layout_of(config.solver)
     surrogate = make_surrogate(config, CPU)
-    network, batch_size = surrogate.network, config.training.batch_size
+    network, scale, batch_size = surrogate.network, surrogate.normalization, config.training.batch_size
     optimizer = torch.optim.Adam(
         network.parameters(),
         lr=config.training.optimizer["lr"],
         weight_decay=config.training.optimizer["weight_decay"],
     )
-    fields = torch.from_numpy(np.concatenate([values.ravel() for values in some_fields(layout, 0).values()])).float()
-    targets = fields.repeat(config.buffer.capacity, 1)
-    inputs = torch.full((config.buffer.capacity, len(layout.parameters) + 1), 300.0)
+    ((name, values),) = some_fields(layout, 0).items()
+    targets = torch.from_numpy(values).float().repeat(config.buffer.capacity, 1, 1, 1)
+    parameters = torch.full((config.buffer.capacity, len(layout.parameters)), 300.0)
+    steps = torch.full((config.buffer.capacity,), 30.0)
     consumer = Discard(layout)
     assert config.training.max_batches is not None
     with (
@@ -104,8 +99,10 @@ def by_index(setting: Any, rate: float) -> float:
         for _ in range(config.training.max_batches):
             index = torch.randint(len(targets), (batch_size,))
             optimizer.zero_grad(set_to_none=True)
-            predictions = network(surrogate.input_normalization(inputs[index]))
-            loss = torch.nn.functional.mse_loss(predictions, surrogate.output_normalization(targets[index]))
+            predictions = network(
+                parameters=scale.normalize_parameters(parameters[index]), time=scale.normalize_steps(steps[index])
+            )
+            loss = torch.nn.functional.mse_loss(predictions[name], scale.normalize(name, targets[index]))
             loss.backward()
             optimizer.step()
         seconds = time.monotonic() - started

@@ -11,10 +11,11 @@ import torch
 from melissa_like.assembly import Consumer
 from melissa_like.buffer import BufferClosedError, DeviceStorage, SampleBuffer, fifo, reservoir
 from melissa_like.buffer.policies import AlwaysOpen, Never, Oldest
-from melissa_like.launcher.check import CheckingConsumer
 from melissa_like.records import FieldSpec, Layout, SampleKey
+from melissa_like.server.checking import CheckingConsumer
 from melissa_like.training import ValidationSet
 from tests.contract.consumers import assembled
+from tests.plugins.means import Means
 
 LAYOUT = Layout(
     fields=(FieldSpec(name="u", shape=(3, 2)), FieldSpec(name="flag", shape=(1,), dtype="uint8")), parameters=("a",)
@@ -34,8 +35,9 @@ MAKE: dict[str, Callable[[], Consumer]] = {
         gate=AlwaysOpen(),
         draws_until_removed=1,
     ),
+    "means, then a queue": lambda: Means(then=fifo(LAYOUT, NUM_STEPS, spare_slots=2)),
     "held-out": lambda: ValidationSet(LAYOUT),
-    "check": lambda: CheckingConsumer(LAYOUT.fields),
+    "check": lambda: CheckingConsumer(LAYOUT),
 }
 
 

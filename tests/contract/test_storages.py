@@ -11,7 +11,7 @@ import torch
 
 from melissa_like.buffer import DeviceStorage, HostStorage, SampleBuffer, Storage
 from melissa_like.buffer.policies import AlwaysOpen, FillTo, Never, Oldest, Uniform, UniformSeen
-from melissa_like.loading import AgreementTerms, Loader, LocalState, SoloCollective
+from melissa_like.loading import AgreementTerms, Loader, LocalState, Measurement, SoloCollective
 from melissa_like.records import FieldSpec, Layout, SampleKey
 from tests.contract.consumers import assembled
 
@@ -209,7 +209,9 @@ def test_a_loader_trains_on_the_stream_from_any_storage(make: Make) -> None:
         state=lambda: LocalState(delivered=0),
         collective=SoloCollective(),
         device=buffer.device,
-        num_statistics_samples=4,
+        measurement=Measurement(
+            quantities={"half": 1}, measure=lambda batch: {"half": batch.fields["half"].unsqueeze(1)}
+        ),
     )
     number, trained = 8, set()
     with loader:

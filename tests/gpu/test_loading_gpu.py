@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from melissa_like.buffer import reservoir
-from melissa_like.loading import AgreementTerms, Loader, LocalState, SoloCollective
+from melissa_like.loading import AgreementTerms, Loader, LocalState, Measurement, SoloCollective
 from melissa_like.records import FieldSpec, Layout, SampleKey
 
 pytestmark = [
@@ -29,7 +29,7 @@ def test_batches_on_the_device_are_what_was_put(home: str) -> None:
         state=lambda: LocalState(delivered=200),
         collective=SoloCollective(),
         device="cuda",
-        num_statistics_samples=8,
+        measurement=Measurement(quantities={"u": 1}, measure=lambda batch: {"u": batch.fields["u"].unsqueeze(1)}),
     )
     drawn = 0
     with loader:

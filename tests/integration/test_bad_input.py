@@ -27,7 +27,7 @@ from tests.integration.studies import COMMAND, environment, marked, melissa_like
             ["temperature.shpe", "shape, dtype, components"],
         ),
         (["solver.fields.temperature.shape=[null,3]"], ["'temperature'", "null", "not supported yet"]),
-        (["solver.fields.temperature.components=2"], ["'temperature'", "2 components", "[2, 64, 64]"]),
+        (["+solver.fields.temperature.components=2"], ["'temperature'", "2 components", "[2, 64, 64]"]),
         (["+solver.solve.gridsize=5"], ["gridsize", "grid_size"]),
         (["solver.command=[./mine]"], ["exactly one of solver.solve", "solver.command"]),
         (["solver.launch='no-such-mpiexec -n {num_ranks}'"], ["no-such-mpiexec"]),
@@ -60,11 +60,14 @@ def test_a_program_that_does_not_exist(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
-        (["model._target_=nowhere.Net"], "model cannot be made from 'nowhere.Net'"),
+        (["model._target_=nowhere.Net"], "model is 'nowhere.Net', which cannot be imported"),
         (["+model.wide=3"], "unexpected keyword argument 'wide'"),
-        (["training.loss._target_=nowhere.loss"], "training.loss cannot be made from 'nowhere.loss'"),
+        (["training.loss._target_=nowhere.loss"], "training.loss is 'nowhere.loss', which cannot be imported"),
+        (["+training.loss.wide=3"], "training.loss has the options wide"),
+        (["training.loop._target_=nowhere.loop"], "training.loop is 'nowhere.loop', which cannot be imported"),
+        (["training.task._target_=nowhere.Task"], "training.task is 'nowhere.Task', which cannot be imported"),
         (["+training.optimizer.momentum=3"], "unexpected keyword argument 'momentum'"),
-        (["training.optimizer._target_=torch.optim.Nope"], "training.optimizer cannot be made from 'torch.optim.Nope'"),
+        (["training.optimizer._target_=torch.optim.Nope"], "torch.optim has no 'Nope'"),
     ],
 )
 def test_what_only_a_server_rank_can_build(tmp_path: Path, overrides: list[str], words: str) -> None:
@@ -113,6 +116,17 @@ def test_a_solver_that_always_dies_is_stopped_in_a_study_of_the_default_size(tmp
     assert ran.code == 1
     assert "no licence for this solver" in ran.err
     assert len(list((tmp_path / "study" / "logs").glob("job-*.log"))) == 3
+
+
+def test_a_program_that_disappears_in_mid_study_ends_it_with_a_report(tmp_path: Path) -> None:
+    program = tmp_path / "once.sh"
+    program.write_text('#!/bin/sh\nrm -- "$0"\nexit 7\n')
+    program.chmod(0o755)
+    overrides = [override for override in marked() if "solver.solve" not in override]
+    ran = melissa_like(tmp_path / "study", *overrides, "solver.launch=''", f"solver.command=[{program}]", timeout_s=60)
+    assert ran.code == 1
+    assert ran.report["outcome"] == "failed"
+    assert f"starts the command '{program}', which is not an executable file" in ran.err
 
 
 @pytest.mark.mpi

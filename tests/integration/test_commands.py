@@ -40,7 +40,7 @@ def test_a_dry_run_prints_the_jobs_and_starts_nothing(tmp_path: Path) -> None:
     lines = ran.out.splitlines()
     assert [line.split(":")[0] for line in lines] == ["server-0", "server-1", "job-0001", "job-0002", "job-0003"]
     assert "mpiexec -n 2" in lines[2]
-    assert lines[0].endswith(f"'{tmp_path}/my study'")
+    assert lines[0].endswith(f"'{tmp_path}/my study' server-0")
     assert not (tmp_path / "my study").exists()
 
 
@@ -65,6 +65,17 @@ def test_check_shows_what_a_solver_sends(tmp_path: Path) -> None:
     assert "time steps: 6, numbered 0 to 5" in ran.out
     assert "keeps its contract" in ran.out
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize("ranks", [1, 3])
+def test_check_of_a_field_with_components_does_not_depend_on_the_decomposition(tmp_path: Path, ranks: int) -> None:
+    shape = ["solver.fields.mark.shape=[2,7,4]", "+solver.fields.mark.components=2"]
+    ran = melissa_like(tmp_path / "none", *marked("vector", ranks=ranks), *shape, command="check")
+    assert ran.code == 0, ran.err
+    row = next(line.split() for line in ran.out.splitlines() if "2×7×4" in line)
+    assert row[1::2] == ["mark", "2×7×4", "float32", "0", "1635", "none"]
+    assert "every step covered once" in ran.out
 
 
 @pytest.mark.mpi
@@ -132,7 +143,7 @@ def _started(run_dir: Path, *overrides: str) -> subprocess.Popen[str]:
     )
     deadline = time.monotonic() + 60
     journal = run_dir / "journal.jsonl"
-    while not (journal.exists() and '"Delivered"' in journal.read_text()):
+    while not (journal.exists() and '"Progress"' in journal.read_text()):
         assert launcher.poll() is None, launcher.communicate()[1]
         assert time.monotonic() < deadline
         time.sleep(0.05)

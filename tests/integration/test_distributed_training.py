@@ -1,15 +1,15 @@
 """Two processes over gloo train as one: uneven batches, empty ranks, collectives from two threads, a missing peer.
 
-This file is also the program of each rank.
+This file is also the program of each rank. Rank 0 opens the rendezvous and says where; the other is told.
 """
 
 import os
-import socket
+import re
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -17,136 +17,228 @@ import msgspec
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from melissa_like.errors import DeadlineExceededError
-from melissa_like.loading import Batch, Turn
+from melissa_like.loading import Batch, Moments, Turn
 from melissa_like.models import MLP
 from melissa_like.records import FieldSpec, Layout, Purpose, Sample, SampleKey
 from melissa_like.training import (
     Optimization,
+    RankGroup,
     Surrogate,
-    Trainer,
+    TrainingRecipe,
+    TrainingStream,
     ValidationReport,
     ValidationSet,
     build_surrogate,
+    connect_rendezvous,
     join_ranks,
     load_surrogate,
+    open_rendezvous,
+    run_loop,
+    save_surrogate,
+    train,
 )
+from tests.plugins.networks import GridNetwork
 
+ROOT = Path(__file__).parents[2]
+NUM_RANKS = 2
 LAYOUT = Layout(fields=(FieldSpec(name="u", shape=(8,), bounds=(-1.0, 1.0)),), parameters=("a", "b"))
+FLOW = Layout(
+    fields=(FieldSpec(name="velocity", shape=(2, 6, 5), components=2), FieldSpec(name="pressure", shape=(6, 5))),
+    parameters=("a", "b"),
+)
+FLOW_STATISTICS = {
+    "velocity": (Moments(count=9, mean=0.5, std=0.4), Moments(count=9, mean=-2.0, std=1.5)),
+    "pressure": (Moments(count=9, mean=100.0, std=20.0),),
+}
 #: Samples of each rank in each training step: even, uneven, one rank empty, the other empty.
 SIZES = [(4, 4), (5, 2), (3, 0), (0, 6), (1, 4), (4, 0), (2, 3)]
 DEADLINE_S = 60.0
 
 
-def batch(sizes: tuple[int, int], step: int, ranks: range) -> Batch | None:
+def solution(parameters: torch.Tensor, steps: torch.Tensor) -> dict[str, torch.Tensor]:
+    """One field on a line, and a velocity and a pressure on a grid, of very different sizes."""
+    a, b = parameters[:, :1], parameters[:, 1:]
+    phase = (a * torch.arange(8) + steps[:, None] * b).float()
+    x, y = torch.meshgrid(torch.linspace(0, 3, 6), torch.linspace(0, 2, 5), indexing="ij")
+    wave = torch.sin(x + 2 * a.float()[:, :, None]) * torch.cos(y + steps[:, None, None] / 10)
+    return {
+        "u": torch.sin(phase),
+        "velocity": torch.stack([0.5 + 0.5 * wave, -2 + 2 * b.float()[:, :, None] * wave], dim=1),
+        "pressure": 100 + 25 * wave**2,
+    }
+
+
+def batch(layout: Layout, sizes: tuple[int, int], step: int, ranks: range) -> Batch | None:
     """The samples of some ranks in a training step; those of rank 0 come first in the joined batch."""
     generator = torch.Generator().manual_seed(step)
     parameters = torch.rand(sum(sizes), 2, generator=generator, dtype=torch.float64)
     steps = torch.randint(0, 10, (sum(sizes),), generator=generator)
-    u = torch.sin(parameters[:, :1] * torch.arange(8) + steps[:, None] * parameters[:, 1:]).float()
     mine = slice(sum(sizes[: ranks.start]), sum(sizes[: ranks.stop]))
     if mine.start == mine.stop:
         return None
+    fields = solution(parameters, steps)
     return Batch(
         simulations=torch.arange(sum(sizes))[mine],
         steps=steps[mine],
         times=steps[mine].double(),
         parameters=parameters[mine],
-        fields={"u": u[mine]},
+        fields={field.name: fields[field.name][mine] for field in layout.fields},
     )
 
 
-def turns(ranks: range) -> Iterator[Turn]:
-    for index, sizes in enumerate(SIZES):
+def turns(layout: Layout, ranks: range, *, rounds: int = 1) -> Iterator[Turn]:
+    for index, sizes in enumerate(rounds * SIZES):
         yield Turn(
-            batch=batch(sizes, index, ranks),
+            batch=batch(layout, sizes, index, ranks),
             num_samples_global=sum(sizes),
-            progress=index / len(SIZES),
+            progress=index / (rounds * len(SIZES)),
             validate=index == 3,
+            statistics=FLOW_STATISTICS if index == 0 else None,
         )
 
 
-def surrogate(seed: int) -> Surrogate:
+def surrogate(seed: int, layout: Layout = LAYOUT) -> Surrogate:
     torch.manual_seed(seed)
     bounds = {"a": (0.0, 1.0), "b": (0.0, 1.0)}
-    return build_surrogate(layout=LAYOUT, parameter_bounds=bounds, num_steps=10, model=partial(MLP, hidden=(16, 16)))
+    model: Callable[..., nn.Module] = partial(MLP, hidden=(16, 16)) if layout is LAYOUT else GridNetwork
+    return build_surrogate(layout=layout, parameter_bounds=bounds, num_steps=10, model=model)
 
 
-def held_out() -> ValidationSet:
-    validation = ValidationSet(LAYOUT)
-    (field,) = fields = validation.reserve(50, 1, 4)
-    field[...] = np.linspace(-1, 1, 8)
-    parameters = np.array([0.2, 0.7])
-    validation.take(
-        Sample(
-            key=SampleKey(50, 4), attempt=1, purpose=Purpose.VALIDATION, time=4.0, parameters=parameters, fields=fields
-        ),
-        0.0,
-    )
+def held_out(layout: Layout = LAYOUT) -> ValidationSet:
+    """Four samples, or none."""
+    validation = ValidationSet(layout)
+    given = batch(layout, (4, 0), 999, range(1))
+    assert given is not None
+    for number in range(given.size):
+        key = SampleKey(50 + number, int(given.steps[number]))
+        fields = validation.reserve(key.simulation, 1, key.step)
+        for target, values in zip(fields, given.fields.values(), strict=True):
+            target[...] = values[number].numpy()
+        sample = Sample(
+            key=key,
+            attempt=1,
+            purpose=Purpose.VALIDATION,
+            time=0.0,
+            parameters=given.parameters[number].numpy(),
+            fields=fields,
+        )
+        validation.take(sample, 0.0)
     return validation
 
 
-def trainer(built: Surrogate, validation: ValidationSet, **options: object) -> Trainer:
+def stream(
+    given: Iterator[Turn], built: Surrogate, validation: ValidationSet | None, **options: object
+) -> TrainingStream:
     sgd = partial(torch.optim.SGD, lr=0.2, momentum=0.9)
-    return Trainer(built, optimizer=sgd, optimization=Optimization(gradient_clip=0.3), validation=validation, **options)
+    recipe = TrainingRecipe(optimizer=sgd, optimization=Optimization(gradient_clip=0.3))
+    return TrainingStream(given, surrogate=built, held_out=validation, recipe=recipe, **options)
 
 
-def train(folder: Path) -> None:
-    """One rank: trains, while another thread exchanges numbers on the loader's collective."""
-    with join_ranks(torch.device("cpu"), timeout_s=DEADLINE_S) as ranks:
-        built = surrogate(seed=ranks.rank)  # DDP makes all start from rank 0's weights
-        validation = held_out() if ranks.rank == 1 else ValidationSet(LAYOUT)
+def readme_loop() -> Callable[[TrainingStream], nn.Module]:
+    """The loop that the README shows."""
+    (text,) = re.findall(
+        r"```python\n(import torch\n\n\ndef loop\(stream\).*?)```", (ROOT / "README.md").read_text(), re.S
+    )
+    names: dict[str, Callable[[TrainingStream], nn.Module]] = {}
+    exec(text, names)
+    return names["loop"]
+
+
+# -- what a rank does -------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def joined(rank: int, address: str, *, timeout_s: float = DEADLINE_S) -> Iterator[RankGroup]:
+    if rank == 0:
+        store, address = open_rendezvous("127.0.0.1", NUM_RANKS)
+        sys.stdout.write(f"{address}\n")
+        sys.stdout.flush()
+    else:
+        store = connect_rendezvous(address, NUM_RANKS)
+    with join_ranks(torch.device("cpu"), rank=rank, num_ranks=NUM_RANKS, store=store, timeout_s=timeout_s) as ranks:
+        yield ranks
+
+
+def train_one_field(folder: Path, rank: int, address: str) -> None:
+    """Trains, while another thread exchanges numbers on the loader's collective."""
+    with joined(rank, address) as ranks:
+        assert (ranks.rank, ranks.size) == (rank, NUM_RANKS)
+        built = surrogate(seed=rank)  # DDP makes all start from rank 0's weights
         validations: list[ValidationReport] = []
         tables = []
 
         def exchange() -> None:
             for number in range(200):
-                tables.append(ranks.loading.all_gather(np.array([ranks.rank, number, 2.0**53])))
+                tables.append(ranks.loading.all_gather(np.array([rank, number, 2.0**53])))
 
         thread = threading.Thread(target=exchange)
         thread.start()
-        summary = trainer(built, validation, collective=ranks.training, on_validation=validations.append).train(
-            turns(range(ranks.rank, ranks.rank + 1))
+        training = stream(
+            turns(LAYOUT, range(rank, rank + 1)),
+            built,
+            held_out() if rank == 1 else ValidationSet(LAYOUT),
+            group=ranks,
+            on_validation=validations.append,
         )
+        run_loop(train, training)
         thread.join(DEADLINE_S)
         assert len(tables) == 200
         for number, table in enumerate(tables):
             np.testing.assert_array_equal(table, [[0, number, 2.0**53], [1, number, 2.0**53]])
-        built.save(folder / f"surrogate-{ranks.rank}")
-        said = {"summary": summary, "validations": validations}
-        (folder / f"said-{ranks.rank}.json").write_bytes(msgspec.json.encode(said))
+        save_surrogate(built, folder / f"surrogate-{rank}")
+        said = {"summary": training.summary(), "validations": validations}
+        (folder / f"said-{rank}.json").write_bytes(msgspec.json.encode(said))
 
 
-def leave(folder: Path) -> None:
+def train_two_fields(folder: Path, rank: int, address: str) -> None:
+    with joined(rank, address) as ranks:
+        built = surrogate(rank, FLOW)
+        run_loop(train, stream(turns(FLOW, range(rank, rank + 1), rounds=20), built, None, group=ranks))
+        save_surrogate(built, folder / f"surrogate-{rank}")
+
+
+def train_by_hand(folder: Path, rank: int, address: str) -> None:
+    with joined(rank, address) as ranks:
+        built = surrogate(rank)
+        training = stream(turns(LAYOUT, range(rank, rank + 1), rounds=10), built, None, group=ranks)
+        assert run_loop(readme_loop(), training) is built
+        assert training.summary().batches == 10 * len(SIZES)
+        save_surrogate(built, folder / f"surrogate-{rank}")
+
+
+def leave(folder: Path, rank: int, address: str) -> None:
     """Rank 1 ends at once; rank 0 must not wait for it for ever."""
-    with join_ranks(torch.device("cpu"), timeout_s=5.0) as ranks:
-        if ranks.rank == 0:
+    with joined(rank, address, timeout_s=5.0) as ranks:
+        if rank == 0:
             with pytest.raises(DeadlineExceededError, match="server rank 0 of 2"):
                 ranks.training.all_gather(np.zeros(1))
 
 
-def meet_nobody(folder: Path) -> None:
+def meet_nobody(folder: Path, rank: int, address: str) -> None:
     """Alone where two are expected."""
     with (
-        pytest.raises(DeadlineExceededError, match="did not meet the others"),
-        join_ranks(torch.device("cpu"), timeout_s=1.0),
+        pytest.raises(DeadlineExceededError, match="server rank 0 of 2 did not meet the others"),
+        joined(rank, address, timeout_s=1.0),
     ):
         pass
 
 
-def run(scenario: str, folder: Path, *, num_started: int = 2) -> None:
+SCENARIOS = {
+    function.__name__: function for function in (train_one_field, train_two_fields, train_by_hand, leave, meet_nobody)
+}
+
+
+def run(scenario: Callable[[Path, int, str], None], folder: Path, *, num_started: int = NUM_RANKS) -> None:
     """Start the ranks of a scenario and demand that they end well, in time."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    common = os.environ | {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     with ExitStack() as stack:
-        processes = []
+        processes, address = [], "-"
         for rank in range(num_started):
             process = subprocess.Popen(
-                [sys.executable, __file__, scenario, str(folder)],
-                env=common | {"RANK": str(rank), "OMP_NUM_THREADS": "1"},
+                [sys.executable, __file__, scenario.__name__, str(folder), str(rank), address],
+                env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
@@ -154,41 +246,82 @@ def run(scenario: str, folder: Path, *, num_started: int = 2) -> None:
             stack.enter_context(process)
             stack.callback(process.kill)
             processes.append(process)
+            if rank == 0:
+                assert process.stdout is not None
+                address = process.stdout.readline().strip()
         for process in processes:
             output, _ = process.communicate(timeout=DEADLINE_S)
             assert process.returncode == 0, output
 
 
+# -- the tests --------------------------------------------------------------------------------------------------------
+
+
 def test_two_uneven_ranks_train_as_one_with_the_joined_batch(tmp_path: Path) -> None:
-    run("train", tmp_path)
+    run(train_one_field, tmp_path)
     alone = surrogate(seed=0)
     validations: list[ValidationReport] = []
-    trainer(alone, held_out(), on_validation=validations.append).train(turns(range(2)))
+    run_loop(train, stream(turns(LAYOUT, range(NUM_RANKS)), alone, held_out(), on_validation=validations.append))
     said = []
-    for rank in range(2):
+    for rank in range(NUM_RANKS):
         trained = load_surrogate(tmp_path / f"surrogate-{rank}")
         torch.testing.assert_close(trained.state_dict(), alone.state_dict(), rtol=0, atol=1e-6)
         said.append(msgspec.json.decode((tmp_path / f"said-{rank}.json").read_bytes()))
     untrained = surrogate(seed=0).state_dict()["network.layers.0.weight"]
     assert (alone.state_dict()["network.layers.0.weight"] - untrained).abs().max() > 1e-3
-    for rank in range(2):
+    for rank in range(NUM_RANKS):
         assert said[rank]["summary"]["batches"] == len(SIZES)
         assert said[rank]["summary"]["samples"] == sum(sizes[rank] for sizes in SIZES)
         assert [report["batches"] for report in said[rank]["validations"]] == [4, len(SIZES)]
         for report, expected in zip(said[rank]["validations"], validations, strict=True):
-            assert report["num_samples"] == 1
+            assert report["num_samples"] == 4
             assert report["loss"] == pytest.approx(expected.loss, rel=1e-4)
             assert report["relative_l2"] == pytest.approx(expected.relative_l2, rel=1e-4)
 
 
+def test_a_network_on_a_grid_learns_two_fields_of_different_components_on_two_ranks(tmp_path: Path) -> None:
+    run(train_two_fields, tmp_path)
+    alone = surrogate(0, FLOW)
+    validations: list[ValidationReport] = []
+    untrained = held_out(FLOW)
+    run_loop(
+        train,
+        stream(turns(FLOW, range(NUM_RANKS), rounds=20), alone, untrained, on_validation=validations.append),
+    )
+    # Of the error of predicting the mean everywhere, in normalized units, less than half is left in each component.
+    scale, task = alone.normalization, alone.task
+    joined_batch = batch(FLOW, (40, 24), 4321, range(NUM_RANKS))
+    assert joined_batch is not None
+    with torch.no_grad():
+        made, targets = task.advance(alone.network, scale, joined_batch, 1.0), task.targets(scale, joined_batch)
+    for name, target in targets.items():
+        error = (made[name] - target).square().mean(dim=(0, 2, 3)).sqrt()
+        spread = (target - target.mean(dim=(0, 2, 3), keepdim=True)).square().mean(dim=(0, 2, 3)).sqrt()
+        assert (error < 0.5 * spread).all(), (name, error, spread)
+    assert len(validations) == 2
+    assert validations[1].loss < 0.5 * validations[0].loss
+    for rank in range(NUM_RANKS):
+        trained = load_surrogate(tmp_path / f"surrogate-{rank}")
+        torch.testing.assert_close(trained.state_dict(), alone.state_dict(), rtol=0, atol=1e-3)
+
+
+def test_the_loop_of_the_readme_trains_on_two_uneven_ranks(tmp_path: Path) -> None:
+    run(train_by_hand, tmp_path)
+    alone = surrogate(seed=0)
+    run_loop(readme_loop(), stream(turns(LAYOUT, range(NUM_RANKS), rounds=10), alone, None))
+    for rank in range(NUM_RANKS):
+        trained = load_surrogate(tmp_path / f"surrogate-{rank}")
+        torch.testing.assert_close(trained.state_dict(), alone.state_dict(), rtol=0, atol=1e-4)
+
+
 def test_a_rank_that_left_is_noticed(tmp_path: Path) -> None:
-    run("leave", tmp_path)
+    run(leave, tmp_path)
 
 
 def test_a_rank_that_never_came_is_noticed(tmp_path: Path) -> None:
-    run("meet_nobody", tmp_path, num_started=1)
+    run(meet_nobody, tmp_path, num_started=1)
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    {"train": train, "leave": leave, "meet_nobody": meet_nobody}[sys.argv[1]](Path(sys.argv[2]))
+    SCENARIOS[sys.argv[1]](Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4])

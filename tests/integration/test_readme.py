@@ -65,24 +65,13 @@ def test_a_newcomers_own_main(folder: Path) -> None:
     assert trained.report["samples"]["delivered"] == 150
 
 
-NET = """
-from torch import nn
-
-class Net(nn.Sequential):
-    def __init__(self, num_inputs, num_outputs, width):
-        super().__init__(nn.Linear(num_inputs, width), nn.Tanh(), nn.Linear(width, num_outputs))
-
-def loss(predictions, targets):
-    return (predictions - targets).abs().mean(dim=1)
-"""
-
-
-def test_a_newcomers_model_loss_and_a_torch_scheduler(folder: Path) -> None:
-    (folder / "mine.py").write_text(NET)
+@pytest.mark.parametrize("pattern", [r"`(training\.schedule=null.*?)`", r"`(training\.loop\S+)`"])
+def test_a_newcomers_model_and_loss_with_a_torch_scheduler_or_a_loop(folder: Path, pattern: str) -> None:
+    (folder / "mine.py").write_text(block("python", "class Net") + block("python", "def loop(stream)"))
     (folder / "my_configs" / "model").mkdir()
     (folder / "my_configs" / "model" / "net.yaml").write_text(block("yaml", "mine.Net"))
     (loss,) = re.findall(r"`(training\.loss\S+)`", README)
-    (scheduler,) = re.findall(r"`(training\.schedule=null.*?)`", README, re.DOTALL)
+    (more,) = re.findall(pattern, README, re.DOTALL)
     trained = run(
         folder,
         *command("run"),
@@ -92,7 +81,7 @@ def test_a_newcomers_model_loss_and_a_torch_scheduler(folder: Path) -> None:
         "study.num_simulations=3",
         "model=net",
         loss,
-        *scheduler.split(),
+        *more.split(),
     )
     assert trained.code == 0, trained.err
     assert '"_target_":"mine.Net"' in (folder / "runs" / "mine" / "surrogate" / "surrogate.json").read_text().replace(

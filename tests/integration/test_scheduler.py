@@ -9,7 +9,12 @@ CONFIGS = ("--config-dir", str(ROOT / "tests/plugins/configs"))
 
 def test_a_study_runs_through_a_scheduler_of_ones_own(tmp_path: Path) -> None:
     spool = tmp_path / "spool"
-    overrides = [*marked("dies_once", folder=tmp_path), "solver.launch=''", "launcher=spool"]
+    overrides = [
+        *marked("dies_once", folder=tmp_path),
+        "solver.launch=''",
+        "launcher=spool",
+        "launcher.delivery_timeout_s=3",
+    ]
     ran = melissa_like(tmp_path / "study", *CONFIGS, *overrides, f"launcher.executor.spool={spool}")
     assert ran.code == 0, ran.err
     samples = ran.report["samples"]

@@ -1,1 +1,1 @@
-"""Solvers and losses that the tests plug in, as a user would: by import path."""
+"""Solvers, losses and consumers that the tests plug in, as a user would: by import path."""

@@ -2,15 +2,23 @@
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
 
-def recording_mse(predictions: torch.Tensor, targets: torch.Tensor, *, folder: str, scale: float) -> torch.Tensor:
-    """Mean squared error; every target row goes into a file per process, as exact numbers."""
+def recording_mse(
+    prediction: torch.Tensor,
+    target: torch.Tensor,
+    per_sample: Callable[[torch.Tensor], torch.Tensor],
+    *,
+    folder: str,
+    scale: float,
+) -> torch.Tensor:
+    """Mean squared error; every target goes into a file per process, flattened, as exact numbers."""
     path = Path(folder) / f"targets-{os.getpid()}.jsonl"
     with path.open("a", encoding="utf-8") as stream:
-        for row in targets.double().tolist():
+        for row in target.flatten(1).double().tolist():
             stream.write(json.dumps(row) + "\n")
-    return ((predictions - targets) / scale).square().mean(dim=1)
+    return per_sample(((prediction - target) / scale).square())

@@ -20,8 +20,8 @@ class Counting:
     """Simulation i gets the number i."""
 
     def __init__(self, distributions: Mapping[str, Any], *, num_simulations: int, seed: int) -> None:
-        self._names = tuple(distributions)
+        self._num_parameters = len(distributions)
 
-    def draw(self, index: int) -> dict[str, float]:
-        """The number itself."""
-        return {name: float(index) for name in self._names}
+    def draw(self, first: int, num: int) -> np.ndarray:
+        """The numbers themselves."""
+        return np.repeat(np.arange(first, first + num, dtype=float)[:, np.newaxis], self._num_parameters, axis=1)

@@ -23,9 +23,8 @@ from melissa_like.launcher.executors import FoundJob, JobSpec, JobState, JobUpda
 
 #: Leaves a process behind that is nobody's child, runs the job, ends all of its process group and writes how it ended.
 _ABOVE = """
-import json, os, signal, subprocess, sys
+import json, os, signal, subprocess, sys, time
 path, what = sys.argv[1], json.loads(sys.argv[2])
-job, asked = None, False
 def write(kind, text):
     with open(path + kind + ".new", "w") as file:
         file.write(text)
@@ -35,25 +34,27 @@ def send(number):
         os.killpg(job.pid, number)
     except ProcessLookupError:
         pass
-def end(*_):
-    global asked
-    asked = True
-    if job is not None:
-        send(signal.SIGTERM)
-        signal.setitimer(signal.ITIMER_REAL, what["grace_s"] or 0.001)
-signal.signal(signal.SIGTERM, end)
-signal.signal(signal.SIGALRM, lambda *_: send(signal.SIGKILL))
+signals = (signal.SIGTERM, signal.SIGCHLD)
+signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # none is missed between two waits
 if pid := os.fork():
     write(".job", sys.argv[2])
     write(".pid", str(pid))
     os._exit(0)
 os.setsid()
+def let_in():
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
 try:
-    job = subprocess.Popen(what["command"], start_new_session=True)
-    if asked:
-        end()
-    code = job.wait()
-    send(signal.SIGKILL)
+    job = subprocess.Popen(what["command"], start_new_session=True, preexec_fn=let_in)
+    kill_at = float("inf")
+    while (code := job.poll()) is None:
+        got = signal.sigtimedwait(signals, max(0.0, min(60.0, kill_at - time.monotonic())))
+        if time.monotonic() >= kill_at:
+            send(signal.SIGKILL)
+            kill_at = time.monotonic() + 0.1
+        elif got is not None and got.si_signo == signal.SIGTERM and kill_at == float("inf"):
+            send(signal.SIGTERM)
+            kill_at = time.monotonic() + what["grace_s"]
+    send(signal.SIGKILL)  # what its main process has left
 except OSError as error:
     print(error, file=sys.stderr, flush=True)
     code = 127

@@ -41,6 +41,14 @@ def uneven(parameters: Mapping[str, float], comm: Any, *, num_steps: int = 6) ->
         yield step, {"mark": Part(marks(parameters["number"], step, rows, cols), (0, first))}
 
 
+def vector(parameters: Mapping[str, float], comm: Any) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Two components of seven rows and four columns: each number occurs once in a step."""
+    first, last = _rows(comm, 7)
+    component, row, column = np.mgrid[0:2, first:last, 0:4]
+    for step in range(6):
+        yield step, {"mark": 1000.0 * component + 100.0 * row + 10.0 * column + step}
+
+
 def adaptive(parameters: Mapping[str, float], comm: Any) -> Iterator[tuple[int, dict[str, Any]]]:
     """A number of steps that only the solver knows."""
     yield from marked(parameters, comm, num_steps=2 + int(parameters["number"]) % 3)
@@ -162,3 +170,13 @@ def hangs_once(parameters: Mapping[str, float], comm: Any, *, folder: str) -> It
             mark.touch()
             time.sleep(3600)
         yield step, fields
+
+
+def swirl(parameters: Mapping[str, float], comm: Any) -> Iterator[tuple[int, dict[str, Any]]]:
+    """A vortex that turns with time and is tilted: a velocity of two components and a pressure on 8 x 8 points."""
+    y, x = np.mgrid[-1:1:8j, -1:1:8j]
+    for step in range(10):
+        angle = parameters["tilt"] + 0.1 * step
+        along = np.cos(angle) * x + np.sin(angle) * y
+        velocity = parameters["strength"] * np.stack([-y + 0.5 * along, x + 0.3 * step * along])
+        yield step, {"velocity": velocity, "pressure": along * parameters["tilt"]}

@@ -1,7 +1,9 @@
 """Whatever the order of arrival, each sample comes out once, whole, and of one attempt."""
 
+import gc
 import itertools
-from collections.abc import Iterator
+import tracemalloc
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from melissa_like.assembly import Assembler, Placement, Reason, Refusal, as_bytes
+from melissa_like.assembly import Assembler, Consumer, Placement, Reason, Refusal, as_bytes
 from melissa_like.protocol.wire import OPEN_FIELD, Header, Kind, encode
 from melissa_like.records import Box, FieldSpec, Layout, Purpose, Routing, Sample, SampleKey, StudyIdentity
 from melissa_like.transport.interface import copy_payload
@@ -44,7 +46,7 @@ class Memory:
         """Nobody waits."""
 
 
-def assembler(memory: Memory | None = None, *, rank: int = 0, num_ranks: int = 1) -> Assembler:
+def assembler(memory: Consumer | None = None, *, rank: int = 0, num_ranks: int = 1) -> Assembler:
     memory = memory or Memory()
     return Assembler(
         layout=LAYOUT,
@@ -187,7 +189,9 @@ def test_a_newer_attempt_replaces_what_is_incomplete_and_nothing_else(data: st.D
         ({"launcher_incarnation": 2}, Reason.OTHER_INCARNATION),
         ({"server_incarnation": 2}, Reason.OTHER_INCARNATION),
         ({"attempt": 2}, Reason.NOT_OPENED),
-        ({"attempt": 0}, Reason.OLD_ATTEMPT),
+        ({"attempt": 0}, Reason.NO_ATTEMPT),
+        ({"step": 2**63}, Reason.NO_STEP),
+        ({"step": 2**64 - 1}, Reason.NO_STEP),
         ({"simulation": 1}, Reason.NOT_OPENED),
         ({"layout_id": 1}, Reason.WRONG_LAYOUT),
         ({"field_id": 2}, Reason.UNDECLARED_FIELD),
@@ -290,9 +294,105 @@ def test_a_forgotten_simulation_gives_its_memory_back_and_refuses_latecomers() -
     made.forget(0)
     assert memory.num_forgotten == 1
     late, done = deliver(made, header(step=1)), deliver(made, header(step=0))
-    assert isinstance(late, Refusal)
-    assert isinstance(done, Refusal)
-    assert (late.reason, done.reason) == (Reason.OLD_ATTEMPT, Reason.DUPLICATE_SAMPLE)
+    again = made.open(open_message(attempt=2), np.array([1.0, 2.0]))
+    for refusal in (late, done, again):
+        assert isinstance(refusal, Refusal)
+        assert refusal.reason is Reason.OVER
+        assert not refusal.is_fault
+    assert memory.fields == {}
+
+
+def test_a_simulation_that_is_over_before_it_was_opened_stays_over() -> None:
+    made = assembler()
+    made.forget(0)
+    refusal = made.open(open_message(), np.array([1.0, 2.0]))
+    assert refusal is not None
+    assert refusal.reason is Reason.OVER
+    assert isinstance(refusal := made.place(header()), Refusal)
+    assert refusal.reason is Reason.OVER
+
+
+def test_attempts_are_numbered_from_one() -> None:
+    refusal = assembler().open(open_message(attempt=0), np.array([1.0, 2.0]))
+    assert refusal is not None
+    assert refusal.reason is Reason.NO_ATTEMPT
+    assert refusal.is_fault
+    assert "attempts are numbered from 1: send the one Assignment gave" in refusal.message
+
+
+def test_a_newer_attempt_goes_on_in_the_memory_of_the_older() -> None:
+    memory = Memory()
+    made = opened(memory)
+    top = header(box=Box((0, 0), (3, 5)))
+    first = made.place(top)
+    assert isinstance(first, Placement)
+    made.add(first)
+    made.open(open_message(attempt=2), np.array([1.0, 2.0]))
+    assert made.place_again(encode(top)) is None
+    second = made.place(replace(top, attempt=2))
+    assert isinstance(second, Placement)
+    assert second.partial.fields is first.partial.fields
+    assert second.partial.arrived == {}
+
+
+class Discard:
+    """A consumer that keeps nothing: what grows is the assembler's."""
+
+    def __init__(self) -> None:
+        self._fields = tuple(np.empty(field.shape, field.dtype) for field in LAYOUT.fields)
+
+    def reserve(self, simulation: int, attempt: int, step: int) -> tuple[np.ndarray, ...]:
+        return self._fields
+
+    def take(self, sample: Sample, timeout_s: float) -> tuple[SampleKey, ...]:
+        return (sample.key,)
+
+    def forget(self, simulation: int) -> None:
+        """Nothing is kept."""
+
+    def close(self) -> None:
+        """Nobody waits."""
+
+
+NUM_OVER = 3000
+
+
+def bytes_per_simulation(made: Assembler, run: Callable[[Assembler, int], None], numbers: Sequence[int]) -> float:
+    """What an assembler keeps of each of these simulations, all of them over."""
+    for number in range(NUM_OVER, NUM_OVER + 100):
+        run(made, number)
+    gc.collect()
+    tracemalloc.start()
+    try:
+        for number in numbers:
+            run(made, number)
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0] / len(numbers)
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_simulation_that_is_over_costs_next_to_nothing() -> None:
+    """Opened, one step complete and another begun, over, a part comes late: ten at once, out of order."""
+    made = assembler(Discard())
+    late: dict[int, bytes] = {}
+
+    def run(made: Assembler, number: int) -> None:
+        made.open(open_message(simulation=number), np.array([number, 1.0]))
+        for message in (*parts(number, 1, 0, [[], [], []]), header(simulation=number, step=1)):
+            made.add(made.place_again(encode(message)) or made.place(message))
+        late[number] = encode(header(simulation=number, step=2))
+        if len(late) == 10:
+            over = number if number % 2 else next(iter(late))
+            made.forget(over)
+            assert made.place_again(late.pop(over)) is None
+
+    assert bytes_per_simulation(made, run, range(NUM_OVER)) < 25
+
+
+def test_gaps_between_the_simulations_that_are_over_cost_little() -> None:
+    numbers = range(0, 2 * NUM_OVER, 2)
+    assert bytes_per_simulation(assembler(Discard()), Assembler.forget, numbers) < 100
 
 
 def test_a_part_accepted_once_is_accepted_again_at_other_steps_only() -> None:

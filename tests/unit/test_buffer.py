@@ -458,7 +458,9 @@ def test_peek_copies_and_counts_no_draw() -> None:
     buffer = fifo(LAYOUT, 4)
     put(buffer, 7)
     put(buffer, 8)
-    assert buffer.peek(10)["u"][:, 0].tolist() == [7.0, 8.0]
+    peeked = buffer.peek(10)
+    assert peeked.fields["u"][:, 0].tolist() == [7.0, 8.0]
+    assert peeked.simulations.tolist() == [7, 8]
     assert buffer.population().draws == 0
     assert drawn(buffer, 2) == [7, 8]
 

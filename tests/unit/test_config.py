@@ -1,6 +1,6 @@
 """Every file of configs/ composes, and what cannot work is refused with what to write instead."""
 
-import functools
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -8,10 +8,16 @@ import torch
 from hydra import compose, initialize_config_module
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig
+from torch import nn
+from torch.nn import functional
 
 from melissa_like.config import Config, as_config, capacity_per_rank, check, watermark_per_rank
 from melissa_like.errors import ConfigurationError
-from melissa_like.server.build import make_buffer, make_loss, make_surrogate
+from melissa_like.models import Problem
+from melissa_like.records import Window
+from melissa_like.server.build import make_buffer
+from melissa_like.server.build_training import make_loop, make_recipe, make_stream, make_surrogate
+from melissa_like.training import Direct, mse, train
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 GROUPS = [f"{file.parent.name}={file.stem}" for file in sorted(CONFIGS.glob("*/*.yaml"))]
@@ -102,6 +108,79 @@ def test_a_recipe_is_told_the_device_only_where_its_rows_shall_lie_there() -> No
 
 def test_what_every_training_step_calls_is_called_directly() -> None:
     """Hydra's partials examine their target at every call, which takes half as long as a small training step."""
-    assert type(make_loss(config())) is functools.partial
+    assert make_recipe(config()).loss is mse
+    assert make_loop(config()) is train
     surrogate = make_surrogate(config(), torch.device("cpu"))
     assert not any(type(part).__module__.startswith("hydra") for part in vars(surrogate).values())
+
+
+class Huber:
+    """A loss with a state of its own."""
+
+    def __init__(self, delta: float) -> None:
+        self.delta = delta
+
+    def __call__(
+        self, prediction: torch.Tensor, target: torch.Tensor, per_sample: Callable[[torch.Tensor], torch.Tensor]
+    ) -> torch.Tensor:
+        return per_sample(functional.huber_loss(prediction, target, reduction="none", delta=self.delta))
+
+
+def test_a_loss_may_be_a_class() -> None:
+    loss = make_recipe(config(f"training.loss._target_={__name__}.Huber", "+training.loss.delta=0.5")).loss
+    assert isinstance(loss, Huber)
+    assert loss.delta == 0.5
+
+
+def test_an_option_that_a_function_does_not_take_is_told_before_it_is_called() -> None:
+    with pytest.raises(ConfigurationError, match=r"training.loss has the options wide .* per_sample, prediction"):
+        make_recipe(config("+training.loss.wide=3"))
+    with pytest.raises(ConfigurationError, match=r"training.loop has the options fast"):
+        make_loop(config("+training.loop.fast=true"))
+
+
+class TwoSteps(Direct):
+    """A task that no server rank can feed yet."""
+
+    window = Window(length=2)
+
+
+class Flat(nn.Module):
+    """Returns what networks returned before they saw the grid."""
+
+    def __init__(self, problem: Problem, name: str = "temperature") -> None:
+        super().__init__()
+        self._layer = nn.Linear(len(problem.parameters), problem.num_outputs)
+        self._name = name
+
+    def forward(self, *, parameters: torch.Tensor, time: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {self._name: self._layer(parameters)}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["training.task._target_=nowhere.Task"], "training.task is 'nowhere.Task'"),
+        (["training.task._target_={here}.TwoSteps"], "training.task .* samples of 2 time steps, .*not supported yet"),
+        (["+training.task.inputs=[u]"], "training.task cannot be made .*unexpected keyword argument 'inputs'"),
+        (["training.task._target_=melissa_like.training.Operator"], "missing 1 required .*'inputs'"),
+        (
+            ["model._target_={here}.Flat", "~model.hidden"],
+            r"returned the shape \(2, 1024\) for the target 'temperature', expected \(2, 1, 32, 32\)",
+        ),
+        (
+            ["model._target_={here}.Flat", "~model.hidden", "+model.name=heat"],
+            "nothing for the target 'temperature', .*heat.*under that name",
+        ),
+        (["model._target_=torch.nn.Identity"], "unexpected keyword argument 'parameters'"),
+    ],
+)
+def test_a_task_or_a_network_that_cannot_work_is_refused(overrides: list[str], words: str) -> None:
+    with pytest.raises(ConfigurationError, match=words):
+        make_surrogate(config(*(override.format(here=__name__) for override in overrides)), torch.device("cpu"))
+
+
+def test_field_weights_must_name_the_targets() -> None:
+    given = config("+training.field_weights.temprature=1")
+    with pytest.raises(ConfigurationError, match=r"training.field_weights .*temprature.* fields are temperature"):
+        make_stream(given, [], surrogate=make_surrogate(given, torch.device("cpu")))

@@ -1,80 +1,303 @@
 """The launcher's loop over memory instead of sockets."""
 
 import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
+from types import SimpleNamespace
 
-from melissa_like.config import Config, FieldConfig, LauncherConfig, SolverConfig
-from melissa_like.launcher.executors import InlineExecutor, JobSpec
+import numpy as np
+import pytest
+
+from melissa_like.launcher.drawing import Drawing
+from melissa_like.launcher.executors import InlineExecutor, JobSpec, JobState, JobUpdate
 from melissa_like.launcher.peers import Peers
 from melissa_like.launcher.shell import Shell
 from melissa_like.protocol import control as say
 from melissa_like.protocol.link import Link
-from melissa_like.records import Purpose, StudyIdentity
+from melissa_like.records import ClientRank, Purpose, ServerRank, StudyIdentity
+from melissa_like.sampling import DesignSampler, MonteCarlo, StudySamplers, Uniform
 from melissa_like.study import Journal, SimulationState, StudySettings, StudyState, read_journal
+from melissa_like.study import commands as do
 from melissa_like.study import events as ev
 from melissa_like.transport.in_memory import MemoryTransport
+from tests.unit.test_study_state import WELCOME
 
 IDENTITY = StudyIdentity(study=b"s" * 16, secret=b"t" * 16)
-CONFIG = Config(
-    solver=SolverConfig(fields={"f": FieldConfig(shape=[4])}, parameters={"a": {}}),
-    launcher=LauncherConfig(grace_s=0.0),
-)
-SETTINGS = StudySettings(
-    purposes=(Purpose.TRAINING,), parameters=("a",), num_steps=2, num_ranks=1, delivery_timeout_s=0.05
-)
+DEADLINE_S = 10.0
+DISTRIBUTIONS = {"a": Uniform(low=0, high=1)}
 
 
-def until_canceled(canceled: threading.Event) -> int:
-    return 0 if canceled.wait(10.0) else 1
+def settings(**changes: object) -> StudySettings:
+    return StudySettings(**{"welcome": WELCOME, "num_simulations": 1, **changes})  # type: ignore[arg-type]
 
 
-def new_state() -> StudyState:
-    return StudyState(SETTINGS, lambda simulation: {"a": 0.0})
+class Commands:
+    """Jobs that run until they are canceled, or as long as they are told."""
+
+    def __init__(self, folder: Path, run: Callable[[threading.Event], int]) -> None:
+        self._folder = folder
+        self._run = run
+
+    def server_spec(self, address: ServerRank) -> JobSpec:
+        return self._spec(str(address))
+
+    def solver_spec(self, job: str) -> JobSpec:
+        return self._spec(job)
+
+    def _spec(self, name: str) -> JobSpec:
+        return JobSpec(name=name, call=self._run, log=self._folder / f"{name}.log", working_directory=self._folder)
+
+
+class World:
+    """A shell and what it speaks to: clients over memory, jobs as threads, a sampler."""
+
+    def __init__(self, folder: Path, **changes: object) -> None:
+        self.folder = folder
+        self.settings = settings(**changes)
+        self.state = StudyState(self.settings)
+        self.transport = MemoryTransport()
+        self.socket = self.transport.control_server(None)
+        self.look: Callable[[], None] = lambda: None
+        self.run_job: Callable[[threading.Event], int] = lambda canceled: 0 if canceled.wait(10.0) else 1
+        self.executor: object = InlineExecutor(on_change=self.socket.wake)
+        self.peers: list[threading.Thread] = []
+        self.over = threading.Event()
+        self.sampler: object = DesignSampler(MonteCarlo(DISTRIBUTIONS, num_simulations=1, seed=0))
+
+    def play(self, address: ServerRank | ClientRank, *first: say.ControlMessage, **answers: say.ControlMessage) -> None:
+        """A peer that says something first and then answers messages, by their type, until the study is over."""
+
+        def run() -> None:
+            client = self.transport.control_client(self.socket.endpoint, str(address).encode())
+            link = Link(IDENTITY)
+            while isinstance(address, ClientRank) and address.job not in self.state.jobs.alive:
+                if self.over.wait(0.005):  # a job speaks when it was started
+                    return
+            for message in first:
+                client.send(link.post(message, 0.0))
+            while not self.over.is_set():
+                received = client.receive(0.02)
+                heard = None if received is None else link.receive(received)
+                answer = answers.get(type(heard).__name__)
+                if answer is not None:
+                    client.send(link.post(answer, 0.0))
+
+        self.peers.append(threading.Thread(target=run, name=str(address)))
+
+    def run(self) -> Shell:
+        with closing(self.transport), ExitStack() as stack:
+            journal = stack.enter_context(Journal(self.folder))
+            executor = stack.enter_context(self.executor)  # type: ignore[arg-type]
+            samplers = StudySamplers(self.sampler, DISTRIBUTIONS, seed=0)  # type: ignore[arg-type]
+            shell = Shell(
+                state=self.state,
+                journal=journal,
+                peers=Peers(self.socket, IDENTITY),
+                executor=executor,
+                study="study",
+                commands=Commands(self.folder, lambda canceled: self.run_job(canceled)),
+                drawing=stack.enter_context(Drawing(samplers, self.socket.wake)),
+                log=lambda name: self.folder / f"{name}.log",
+                look=lambda: self.look(),
+                server_timeout_s=60.0,
+                grace_s=0.0,
+            )
+            self.shell = shell
+            for peer in self.peers:
+                peer.start()
+            try:
+                shell.run()
+            finally:
+                self.over.set()
+                for peer in self.peers:
+                    peer.join(DEADLINE_S)
+        return shell
+
+    def replayed(self) -> StudyState:
+        again = StudyState(self.settings)
+        for entry in read_journal(self.folder):
+            again.handle(entry.event, entry.at_s)
+        return again
+
+
+SERVER_HELLO = say.ServerHello(endpoint="e", host="h", pid=1, device="cpu")
+HELLO = say.Hello(num_ranks=1, host="h", pid=2)
+GOODBYE = say.Goodbye(simulation=0, attempt=1, num_steps=2, parts_sent=(2,))
 
 
 def test_a_clock_that_runs_out_without_a_command_is_in_the_journal(tmp_path: Path) -> None:
     """The parts of a simulation never arrive after its goodbye: the attempt has failed, nothing is to be done yet."""
-    state, transport = new_state(), MemoryTransport()
-    socket = transport.control_server(None)
-    server = transport.control_client(socket.endpoint, b"server-0")
-    server.send(Link(IDENTITY).post(say.ServerHello(rank=0, endpoint="e", host="h", pid=1, device="cpu"), 0.0))
-    client, link = transport.control_client(socket.endpoint, b"job-0001/0"), Link(IDENTITY)
-    for message in (
-        say.Hello(job="job-0001", rank=0, num_ranks=1, host="h", pid=2),
-        say.Request(job="job-0001"),
-        say.Goodbye(job="job-0001", simulation=0, attempt=1, num_steps=2, parts_sent=(2,)),
-    ):
-        client.send(link.post(message, 0.0))
-
-    def spec(name: str) -> JobSpec:
-        return JobSpec(name=name, call=until_canceled, log=tmp_path / f"{name}.log", working_directory=tmp_path)
+    world = World(tmp_path, delivery_timeout_s=0.05)
+    world.play(ServerRank(0), SERVER_HELLO)
+    world.play(ClientRank("job-0001"), HELLO, say.Request(), Assignment=GOODBYE)
 
     def look() -> None:
-        if state.simulations[0].attempt == 1 and state.simulations[0].state is SimulationState.WAITING:
-            shell.interrupt("seen enough")
+        ledger = world.state.ledger
+        if len(ledger) and ledger.attempts_of(0) == 1 and ledger.state_of(0) is SimulationState.WAITING:
+            world.shell.interrupt("seen enough")
 
-    with (
-        Journal(tmp_path) as journal,
-        InlineExecutor(on_change=socket.wake) as executor,
-    ):
-        shell = Shell(
-            config=CONFIG,
-            state=state,
-            journal=journal,
-            peers=Peers(socket, IDENTITY),
-            executor=executor,
-            study="study",
-            solver_spec=spec,
-            server_spec=lambda rank: spec(f"server-{rank}"),
-            log=lambda name: tmp_path / f"{name}.log",
-            look=look,
-        )
-        shell.run()
-    again = new_state()
-    entries = list(read_journal(tmp_path))
-    for entry in entries:
-        again.handle(entry.event, entry.at_s)
-    assert any(isinstance(entry.event, ev.Tick) for entry in entries)
-    assert (again.outcome, again.reason) == (state.outcome, state.reason) == ("stopped", "seen enough")
-    assert again.simulations[0].state is state.simulations[0].state is SimulationState.WAITING
-    assert again.simulations[0].told() == state.simulations[0].told()
+    world.look = look
+    world.run()
+    again, ledger = world.replayed(), world.state.ledger
+    assert any(isinstance(entry.event, ev.Tick) for entry in read_journal(tmp_path))
+    assert (again.outcome, again.reason) == (world.state.outcome, world.state.reason) == ("stopped", "seen enough")
+    assert again.ledger.state_of(0) is ledger.state_of(0) is SimulationState.WAITING
+    assert again.ledger.story_of(0) == ledger.story_of(0) != ""
+
+
+DELIVERED = say.Progress(deliveries=(say.Delivery(simulation=0, attempt=1, steps=(0, 1), num_parts=2),))
+FINISHED = say.ServerFinished(end="drained", summary=say.Summary())
+
+
+class Ending:
+    """An executor whose jobs have all ended by the time the launcher looks again, as after it stood still."""
+
+    in_process = True
+
+    def __init__(self, world: World, needs: Callable[[], bool]) -> None:
+        self._world = world
+        self._needs = needs
+        self._names: list[str] = []
+        self._told = False
+
+    def __enter__(self) -> "Ending":
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        """Nothing runs."""
+
+    def submit(self, specs: Sequence[JobSpec], study: str) -> Mapping[str, str]:
+        self._names += [spec.name for spec in specs]
+        return {spec.name: spec.name for spec in specs}
+
+    def poll(self) -> tuple[JobUpdate, ...]:
+        if self._told or not self._needs():
+            return ()
+        self._told = True
+        return tuple(JobUpdate(name=name, state=JobState.COMPLETED, message="exit code 0") for name in self._names)
+
+    def cancel(self, handle: str) -> None:
+        """Nothing runs."""
+
+
+def test_what_waits_is_read_before_the_ends_of_processes_are_believed(tmp_path: Path) -> None:
+    """The launcher stood still: the last words of job and server rank wait in the socket, and both are gone."""
+    world = World(tmp_path)
+    address, server_address = ClientRank("job-0001"), ServerRank(0)
+    server = world.transport.control_client(world.socket.endpoint, str(server_address).encode())
+    client = world.transport.control_client(world.socket.endpoint, str(address).encode())
+    server_link, client_link = Link(IDENTITY), Link(IDENTITY)
+    server.send(server_link.post(SERVER_HELLO, 0.0))
+    greeted: list[bool] = []
+
+    def assigned() -> bool:
+        """Once the simulation runs everybody says the rest and ends, between two looks of the launcher."""
+        if address.job in world.state.jobs.alive and not greeted:
+            greeted.append(True)
+            for message in (HELLO, say.Request()):
+                client.send(client_link.post(message, 0.0))
+        if not world.state.ledger.in_progress:
+            return False
+        client.send(client_link.post(GOODBYE, 0.0))
+        for message in (DELIVERED, FINISHED):
+            server.send(server_link.post(message, 0.0))
+        return True
+
+    world.executor = Ending(world, assigned)
+    world.run()
+    assert world.state.outcome == "completed", world.state.reason
+    assert world.state.ledger.num_restarts == 0
+
+
+def test_an_event_that_breaks_the_state_is_in_the_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(tmp_path)
+    handle = StudyState.handle
+
+    def break_at_hello(self: StudyState, event: ev.Event, now: float) -> object:
+        if isinstance(event, ev.Said):
+            raise ZeroDivisionError
+        return handle(self, event, now)
+
+    monkeypatch.setattr(StudyState, "handle", break_at_hello)
+    world.play(ServerRank(0), SERVER_HELLO)
+    with pytest.raises(ZeroDivisionError):
+        world.run()
+    assert [entry.event for entry in read_journal(tmp_path)][-1] == ev.Said(address=ServerRank(0), message=SERVER_HELLO)
+
+
+def test_the_question_of_a_blocked_rank_is_answered_and_not_journaled(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.play(ServerRank(0), SERVER_HELLO)
+    blocked = say.Blocked(server_rank=0)
+    world.play(ClientRank("job-0001"), HELLO, say.Request(), Assignment=blocked, Welcome=blocked)
+    asked: list[int] = []
+
+    def look() -> None:
+        asked.append(0)
+        if len(asked) > 3:
+            world.shell.interrupt("seen enough")
+
+    world.look = look
+    world.run()
+    said = [entry.event.message for entry in read_journal(tmp_path) if isinstance(entry.event, ev.Said)]
+    assert not any(isinstance(message, say.Blocked) for message in said)
+    assert any(isinstance(message, say.Request) for message in said)
+
+
+class Refusing(InlineExecutor):
+    """An executor that does not keep its contract: it raises what it should tell."""
+
+    def submit(self, specs: Sequence[JobSpec], study: str) -> Mapping[str, str]:
+        if any(spec.name.startswith("job-") for spec in specs):
+            raise OSError("the scheduler does not answer")
+        return super().submit(specs, study)
+
+
+def test_an_executor_that_raises_in_mid_study_leads_to_a_verdict(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.executor = Refusing(on_change=world.socket.wake)
+    world.play(ServerRank(0), SERVER_HELLO)
+    world.run()
+    assert world.state.outcome == "failed"
+    assert "the scheduler does not answer" in world.state.reason
+
+
+@pytest.mark.parametrize(
+    ("raised", "words"),
+    [
+        (ValueError("no such file"), "the sampler failed: no such file"),
+        (KeyError("a"), "KeyError"),
+        (SystemExit(3), "SystemExit"),
+    ],
+)
+def test_a_sampler_that_raises_leads_to_a_verdict(tmp_path: Path, raised: BaseException, words: str) -> None:
+    def give(simulations: range) -> object:
+        raise raised
+
+    world = World(tmp_path)
+    world.sampler = SimpleNamespace(next=give, observe=None)
+    world.run()
+    assert world.state.outcome == "failed"
+    assert words in world.state.reason
+
+
+def test_a_sampler_sees_the_losses_before_it_is_asked_again() -> None:
+    seen: list[tuple[list[list[int]], list[float]]] = []
+
+    class Curious:
+        def next(self, simulations: range) -> list[list[float]]:
+            return [[float(len(seen) + number)] for number in simulations]
+
+        def observe(self, keys: np.ndarray, losses: np.ndarray) -> None:
+            seen.append((keys.tolist(), losses.tolist()))
+
+    answered = threading.Event()
+    samplers = StudySamplers(Curious(), DISTRIBUTIONS, seed=0)  # type: ignore[arg-type]
+    with Drawing(samplers, answered.set) as drawing:
+        drawing.observe(say.Losses(keys=((0, 1), (0, 0)), losses=(0.5, 2.0)))
+        drawing.ask(do.AskParameters(purpose=Purpose.TRAINING, first=5, num=2))
+        assert answered.wait(DEADLINE_S)
+        (event,) = drawing.take()
+    assert seen == [([[0, 1], [0, 0]], [0.5, 2.0])]
+    assert event == ev.ParametersDrawn(purpose=Purpose.TRAINING, parameters=((6.0,), (7.0,)))

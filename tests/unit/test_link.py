@@ -8,8 +8,8 @@ from melissa_like.protocol.link import REPEAT_AFTER_S, Link
 from melissa_like.records import StudyIdentity
 
 IDENTITY = StudyIdentity(study=b"s" * 16, secret=b"k" * 16)
-HELLO = Hello(job="job-0001", rank=0, num_ranks=2, host="here", pid=1)
-REQUEST = Request(job="job-0001")
+HELLO = Hello(num_ranks=2, host="here", pid=1)
+REQUEST = Request()
 
 
 def test_a_message_is_taken_once_and_acknowledged() -> None:
@@ -30,8 +30,29 @@ def test_a_lost_message_is_repeated_and_order_is_kept() -> None:
     second = ours.post(REQUEST, now=0.1)
     assert theirs.receive(second) is None  # a gap: not yet
     assert ours.due(now=0.5) == []
-    repeated = ours.due(now=0.1 + REPEAT_AFTER_S)
+    repeated = ours.due(now=REPEAT_AFTER_S)
     assert [theirs.receive(encoded) for encoded in repeated] == [HELLO, REQUEST]
+
+
+def test_a_peer_that_stands_still_is_not_flooded() -> None:
+    ours, theirs = Link(IDENTITY), Link(IDENTITY)
+    for _ in range(1000):
+        ours.post(REQUEST, now=0.0)
+    times, repeated = [], []
+    for tenth in range(600):
+        if encoded := ours.due(now=tenth / 10):
+            times.append(tenth / 10)
+            repeated += encoded
+    assert times[:3] == [1.0, 3.0, 7.0]
+    assert len(repeated) < 500
+    taken = 0
+    for tenth in range(600, 1000):
+        for encoded in ours.due(now=tenth / 10):
+            taken += theirs.receive(encoded) is not None
+        for encoded in theirs.due(now=tenth / 10):
+            ours.receive(encoded)
+    assert taken == 1000
+    assert ours.settled
 
 
 def test_an_answer_carries_the_acknowledgement() -> None:
@@ -69,5 +90,5 @@ def test_garbage_is_refused() -> None:
 
 def test_numbers_survive_the_journey() -> None:
     ours, theirs = Link(IDENTITY), Link(IDENTITY)
-    goodbye = Goodbye(job="job-0001", simulation=3, attempt=2, num_steps=100, parts_sent=(50, 2**40))
+    goodbye = Goodbye(simulation=3, attempt=2, num_steps=100, parts_sent=(50, 2**40))
     assert theirs.receive(ours.post(goodbye, now=0.0)) == goodbye

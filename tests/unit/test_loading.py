@@ -2,7 +2,7 @@
 
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -13,10 +13,11 @@ import torch
 from melissa_like.buffer import BufferClosedError, SampleBuffer, fifo, firo, reservoir
 from melissa_like.loading import (
     AgreementTerms,
+    Batch,
     Loader,
     LocalState,
+    Measurement,
     Moments,
-    OnlineDataset,
     ServerRankFailedError,
     SoloCollective,
     ThreadCollective,
@@ -49,7 +50,7 @@ class Trained:
     totals: list[int] = field(default_factory=list)
     progress: list[float] = field(default_factory=list)
     validations: list[int] = field(default_factory=list)
-    statistics: Moments | None = None
+    statistics: Mapping[str, tuple[Moments, ...]] | None = None
 
     def take(self, turn: Turn) -> None:
         numbers = [] if turn.batch is None else turn.batch.simulations.tolist()
@@ -62,7 +63,8 @@ class Trained:
         if turn.validate:
             self.validations.append(len(self.sizes))
         if turn.statistics is not None:
-            self.statistics = turn.statistics["u"]
+            assert self.statistics is None
+            self.statistics = turn.statistics
 
 
 def run(
@@ -72,7 +74,7 @@ def run(
     batch_size: int = 4,
     on_turn: Callable[[int, Turn], None] = lambda rank, turn: None,
     max_batches: int | None = None,
-    num_statistics_samples: int = 0,
+    measurement: Measurement | None = None,
 ) -> list[Trained]:
     """Feed each buffer from a thread of its own and train on every rank until the agreed end."""
     terms = AgreementTerms(
@@ -91,7 +93,7 @@ def run(
             terms,
             state=lambda: LocalState(delivered=buffer.population().puts, validation_ready=True),
             collective=collectives[rank],
-            num_statistics_samples=num_statistics_samples,
+            measurement=measurement,
         )
         with loader:
             for turn in loader:
@@ -172,12 +174,29 @@ def test_max_batches_end_every_rank_at_the_same_step() -> None:
     assert len(results[0].sizes) == 7
 
 
+def measured(batch: Batch) -> dict[str, torch.Tensor]:
+    """The field as a quantity of two components, and one that only the labels tell."""
+    return {"u": batch.fields["u"] * torch.tensor([1.0, -2.0]), "number": batch.simulations.unsqueeze(1)}
+
+
 def test_statistics_are_those_of_all_ranks_and_come_once() -> None:
     buffers = [reservoir(LAYOUT, 100, watermark=10), reservoir(LAYOUT, 100, watermark=10)]
-    results = run(buffers, [range(30), range(30, 60)], num_statistics_samples=1000)
+    wanted = Measurement(quantities={"u": 2, "number": 1}, measure=measured, num_samples=1000)
+    results = run(buffers, [range(30), range(30, 60)], measurement=wanted)
     assert results[0].statistics == results[1].statistics
     assert results[0].statistics is not None
-    assert results[0].statistics.count >= 2 * 2 * 10
+    first, second = results[0].statistics["u"]
+    (number,) = results[0].statistics["number"]
+    assert first.count == second.count >= 2 * 10
+    assert second.mean == pytest.approx(-2 * first.mean)
+    assert second.std == pytest.approx(2 * first.std)
+    assert (number.count, number.mean, number.std) == (first.count, pytest.approx(first.mean), pytest.approx(first.std))
+
+
+def test_a_task_that_measures_other_components_than_it_says_is_told() -> None:
+    wanted = Measurement(quantities={"u": 1}, measure=measured)
+    with pytest.raises(ValueError, match=r"'u' with 2 components, expected 1"):
+        run([fifo(LAYOUT, 8)], [range(20)], measurement=wanted, max_batches=1)
 
 
 def test_the_receivers_error_ends_every_rank_with_its_cause() -> None:
@@ -259,18 +278,6 @@ def test_only_settled_draws_count_as_seen() -> None:
         assert buffer.population().unseen == 16
         loader.settle()
         assert buffer.population().unseen == 12
-
-
-def test_any_training_loop_can_iterate_the_stream() -> None:
-    buffer = reservoir(LAYOUT, 20, watermark=5)
-    terms = AgreementTerms(batch_size=4, expected_samples=30)
-    loader = Loader(buffer, terms, state=lambda: LocalState(delivered=0), collective=SoloCollective(), turns_in_use=2)
-    dataset = OnlineDataset(loader, lambda batch: batch.simulations.clone())
-    thread = threading.Thread(target=feed, args=(buffer, range(30)))
-    thread.start()
-    batches = list(torch.utils.data.DataLoader(dataset, batch_size=None))
-    thread.join(DEADLINE_S)
-    assert set(torch.cat(batches).tolist()) == set(range(30))
 
 
 class CountingCollective(SoloCollective):

@@ -1,4 +1,4 @@
-"""Moments of fields: merged over ranks they equal those of the union."""
+"""Moments of quantities: merged over ranks they equal those of the union."""
 
 import numpy as np
 import pytest
@@ -17,23 +17,28 @@ from melissa_like.records import FieldSpec, Layout
 )
 def test_merged_moments_equal_numpy_on_the_union(sizes: list[int], seed: int, scale: float) -> None:
     rng = np.random.default_rng(seed)
-    parts = [scale * rng.normal(rng.normal(), 1.0, (size, 3, 2)) for size in sizes]
-    merged = Moments.merge(moments_of(torch.from_numpy(part)) for part in parts)
+    parts = [scale * rng.normal(rng.normal(), 1.0, (size, 2, 3, 2)) for size in sizes]
+    of_parts = [moments_of(torch.from_numpy(part)) for part in parts]
     union = np.concatenate(parts)
-    assert merged.count == union.size
-    if union.size:
-        assert merged.mean == pytest.approx(union.mean(), rel=1e-10, abs=1e-12 * scale)
-        assert merged.std == pytest.approx(union.std(), rel=1e-10)
+    for component in range(2):
+        merged = Moments.merge(moments[component] for moments in of_parts)
+        values = union[:, component]
+        assert merged.count == values.size
+        if values.size:
+            assert merged.mean == pytest.approx(values.mean(), rel=1e-10, abs=1e-12 * scale)
+            assert merged.std == pytest.approx(values.std(), rel=1e-10)
 
 
 def test_moments_of_float32_far_from_zero_keep_their_digits() -> None:
-    samples = 300.0 + torch.arange(6000, dtype=torch.float32).reshape(6, 1000) / 6000
-    moments = moments_of(samples)
+    samples = 300.0 + torch.arange(6000, dtype=torch.float32).reshape(6, 1, 1000) / 6000
+    (moments,) = moments_of(samples)
     assert moments.std == pytest.approx(samples.to(torch.float64).numpy().std(), rel=1e-12)
 
 
 def test_nothing_has_moments_of_nothing() -> None:
-    assert Moments.merge([]) == moments_of(torch.empty(0, 4)) == Moments(count=0, mean=0.0, std=0.0)
+    nothing = Moments(count=0, mean=0.0, std=0.0)
+    assert Moments.merge([]) == nothing
+    assert moments_of(torch.empty(0, 2, 4)) == (nothing, nothing)
 
 
 def test_batches_are_placed_where_their_buffer_can_reach() -> None:

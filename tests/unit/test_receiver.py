@@ -5,18 +5,20 @@ from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from itertools import repeat
+from pathlib import Path
 from queue import SimpleQueue
 
 import numpy as np
 import pytest
 
 from melissa_like.assembly import Assembler, Consumer
-from melissa_like.buffer import fifo
+from melissa_like.buffer import BufferClosedError, fifo
 from melissa_like.protocol.wire import OPEN_FIELD, Header, Kind, encode
 from melissa_like.records import Box, FieldSpec, Layout, Purpose, Routing, Sample, SampleKey, StudyIdentity
 from melissa_like.server.receiver import Arrival, Receiver, Rejection
 from melissa_like.transport import PartSender
 from melissa_like.transport.in_memory import MemoryTransport
+from tests.plugins.means import Means
 
 DEADLINE_S = 20.0
 LAYOUT = Layout(fields=(FieldSpec(name="u", shape=(4,)),), parameters=("a",))
@@ -111,6 +113,8 @@ def test_a_sample_arrives(rig: Rig) -> None:
         (encode(replace(PART, secret=b"?" * 16)), b"123"),
         (encode(replace(PART, field_id=5)), b"x" * 16),
         (encode(replace(PART, box=Box((2**40,), (2**40,)))), b"123"),
+        (encode(replace(PART, attempt=0)), bytes(16)),
+        (encode(replace(OPEN, attempt=0)), bytes(8)),
     ],
 )
 def test_no_message_ends_it(rig: Rig, header: bytes, payload: bytes) -> None:
@@ -120,6 +124,19 @@ def test_no_message_ends_it(rig: Rig, header: bytes, payload: bytes) -> None:
         assert isinstance(told, Rejection)
     assert sum(rig.receiver.refused.values()) == 2
     rig.a_sample_arrives()
+
+
+def test_a_step_beyond_all_that_can_be_counted_does_not_end_it(rig: Rig) -> None:
+    """-1 as a C client sends it, first and after a part of the same box was accepted."""
+    rig.send(encode(OPEN), np.array([7.0]).tobytes())
+    rig.send(encode(replace(PART, step=2**64 - 1)), bytes(16))
+    assert isinstance(told := rig.news.get(timeout=DEADLINE_S), Rejection)
+    assert "number the steps from 0" in told.message
+    rig.a_sample_arrives()
+    rig.send(encode(replace(PART, step=2**64 - 1)), bytes(16))
+    assert isinstance(rig.news.get(timeout=DEADLINE_S), Rejection)
+    assert rig.receiver.refused == {"of a time step that is out of range": 2}
+    assert rig.errors == []
 
 
 def test_a_payload_of_the_wrong_size_counts_as_not_received(rig: Rig) -> None:
@@ -212,6 +229,38 @@ def test_the_wait_for_room_ends_with_the_thread_and_nothing_is_told() -> None:
     rig.close()
     assert rig.news.empty()
     assert rig.errors == []
+
+
+def test_a_consumer_of_yours_wraps_the_buffer_and_sees_each_sample_once(tmp_path: Path) -> None:
+    """Six samples in a queue of two, so that four are offered again and again; parts of two client ranks each."""
+    values = np.random.default_rng(5).normal(size=(6, 4)).astype(np.float32)
+    buffer = fifo(LAYOUT, 2, spare_slots=2)
+    means = Means(then=buffer, folder=str(tmp_path))
+    with closing(Rig(means)) as rig:
+        for rank in range(2):
+            rig.send(encode(replace(OPEN, client_rank=rank, num_client_ranks=2)), np.array([7.0]).tobytes())
+        delivered = []
+        for step in range(6):
+            for rank in range(2):
+                part = replace(PART, step=step, client_rank=rank, num_client_ranks=2, box=Box((2 * rank,), (2,)))
+                rig.send(encode(part), values[step, 2 * rank : 2 * rank + 2].tobytes())
+            if step >= 2:
+                while not buffer.offer().put_waits:
+                    continue
+                buffer.settle(buffer.draw(1))
+            told = [rig.news.get(timeout=DEADLINE_S) for _ in range(2)]
+            delivered += [step for news in told if isinstance(news, Arrival) for step in news.steps]
+        assert rig.errors == []
+    assert delivered == list(range(6))
+    assert means.count == 6
+    np.testing.assert_allclose(means.means[0], values.astype(np.float64).mean(axis=0), rtol=1e-12)
+    means.close()
+    (path,) = tmp_path.iterdir()
+    with np.load(path) as written:
+        assert written["count"] == 6
+        np.testing.assert_array_equal(written["field_0"], means.means[0])
+    with pytest.raises(BufferClosedError):
+        buffer.offer()
 
 
 def test_a_consumer_that_delivers_for_another_simulation_is_named() -> None:

@@ -14,6 +14,7 @@ from melissa_like.records import (
     missing_steps,
     num_samples,
     parse_address,
+    steps_not_needed,
 )
 
 PIECES = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 9)), max_size=30)
@@ -39,7 +40,7 @@ def test_a_copy_of_ranges_is_a_set_of_its_own() -> None:
     assert 7 not in ranges
 
 
-@pytest.mark.parametrize("address", [ServerRank(0), ServerRank(12), ClientRank("job-0001"), ClientRank("job-0001", 31)])
+@pytest.mark.parametrize("address", [ServerRank(0), ServerRank(12, 3), ClientRank("job-0001", 31)])
 def test_an_address_is_read_back_from_its_text(address: ServerRank | ClientRank) -> None:
     assert parse_address(str(address)) == address
 
@@ -74,6 +75,12 @@ def test_what_is_missing_is_what_the_missing_windows_need(
     needed = {first + i * stride for first in firsts if first not in there for i in range(length)}
     delivered = Ranges((first, first + 1) for first in there)
     assert set(missing_steps(num_steps, delivered, window)) == needed
+    assert set(steps_not_needed(num_steps, delivered, window)) == set(range(num_steps)) - needed
+
+
+def test_of_a_simulation_of_unknown_length_a_window_may_need_any_step() -> None:
+    assert not len(steps_not_needed(None, Ranges([(0, 3)]), Window(length=2)))
+    assert steps_not_needed(None, Ranges([(0, 3)]), None) == Ranges([(0, 3)])
 
 
 def test_without_a_window_what_is_missing_are_the_steps_not_delivered() -> None:

@@ -10,6 +10,7 @@ from melissa_like.errors import ConfigurationError
 from melissa_like.records import Purpose
 from melissa_like.sampling import (
     Choice,
+    DesignSampler,
     Distribution,
     Halton,
     LatinHypercube,
@@ -17,9 +18,9 @@ from melissa_like.sampling import (
     MonteCarlo,
     ParameterList,
     Sobol,
+    StudySamplers,
     TruncatedNormal,
     Uniform,
-    parameter_source,
 )
 
 DISTRIBUTIONS: dict[str, Distribution] = {"a": Uniform(low=-1, high=3), "b": LogUniform(low=0.01, high=100)}
@@ -29,26 +30,25 @@ DESIGNS = [MonteCarlo, LatinHypercube, Halton, Sobol]
 @pytest.mark.parametrize("design", DESIGNS)
 def test_a_draw_depends_on_seed_and_simulation_only(design: type) -> None:
     one = design(DISTRIBUTIONS, num_simulations=40, seed=3)
-    forwards = [one.draw(index) for index in range(40)]
+    together = one.draw(0, 40)
     other = design(DISTRIBUTIONS, num_simulations=40, seed=3)
-    assert [other.draw(index) for index in reversed(range(40))] == forwards[::-1]
-    assert design(DISTRIBUTIONS, num_simulations=40, seed=4).draw(0) != forwards[0]
-    assert len({tuple(values.values()) for values in forwards}) == 40
+    backwards = [other.draw(index, 1) for index in reversed(range(40))]
+    np.testing.assert_array_equal(np.concatenate(backwards)[::-1], together)
+    assert (design(DISTRIBUTIONS, num_simulations=40, seed=4).draw(0, 1) != together[0]).all()
+    assert len(np.unique(together, axis=0)) == 40
 
 
 @pytest.mark.parametrize("design", [MonteCarlo, Halton, Sobol])
 def test_a_longer_study_begins_with_the_shorter_one(design: type) -> None:
     short = design(DISTRIBUTIONS, num_simulations=10, seed=1)
     long = design(DISTRIBUTIONS, num_simulations=500, seed=1)
-    assert [short.draw(index) for index in range(10)] == [long.draw(index) for index in range(10)]
+    np.testing.assert_array_equal(short.draw(0, 10), long.draw(0, 10))
 
 
 @pytest.mark.parametrize("design", DESIGNS)
 def test_designs_cover_the_ranges_uniformly(design: type) -> None:
     made = design(DISTRIBUTIONS, num_simulations=512, seed=0)
-    draws = [made.draw(index) for index in range(512)]
-    a = np.array([draw["a"] for draw in draws])
-    b = np.array([draw["b"] for draw in draws])
+    a, b = made.draw(0, 512).T
     assert stats.kstest((a + 1) / 4, "uniform").pvalue > 1e-3
     assert stats.kstest((np.log10(b) + 2) / 4, "uniform").pvalue > 1e-3
     assert abs(np.corrcoef(a, np.log(b))[0, 1]) < 0.2
@@ -56,7 +56,15 @@ def test_designs_cover_the_ranges_uniformly(design: type) -> None:
 
 def test_a_latin_hypercube_has_one_simulation_in_each_slice() -> None:
     made = LatinHypercube({"a": Uniform(low=0, high=1)}, num_simulations=50, seed=0)
-    assert sorted(int(50 * made.draw(index)["a"]) for index in range(50)) == list(range(50))
+    assert sorted((50 * made.draw(0, 50)[:, 0]).astype(int)) == list(range(50))
+
+
+def test_simulations_beyond_a_latin_hypercube_are_a_second_one() -> None:
+    made = LatinHypercube({"a": Uniform(low=0, high=1)}, num_simulations=50, seed=0)
+    longer = made.draw(40, 70)[:, 0]
+    np.testing.assert_array_equal(longer[:10], made.draw(40, 10)[:, 0])
+    assert sorted((50 * longer[10:60]).astype(int)) == list(range(50))
+    assert not np.array_equal(longer[10:60], made.draw(0, 50)[:, 0])
 
 
 @pytest.mark.parametrize(
@@ -108,7 +116,7 @@ def write(path: Path, text: str) -> str:
 def test_a_list_gives_its_lines_in_order_whatever_the_columns_order(tmp_path: Path) -> None:
     path = write(tmp_path / "list.csv", "b, a\n1.5, 2\n3, 4e1\n")
     made = ParameterList(DISTRIBUTIONS, num_simulations=2, seed=0, path=path)
-    assert [made.draw(0), made.draw(1)] == [{"b": 1.5, "a": 2.0}, {"b": 3.0, "a": 40.0}]
+    assert made.draw(0, 5).tolist() == [[2.0, 1.5], [40.0, 3.0]]  # in the order of the distributions; then it ends
 
 
 @pytest.mark.parametrize(
@@ -125,17 +133,52 @@ def test_a_list_that_does_not_fit_is_refused(tmp_path: Path, text: str, words: s
         ParameterList(DISTRIBUTIONS, num_simulations=2, seed=0, path=write(tmp_path / "list.csv", text))
 
 
-def test_held_out_simulations_stay_the_same_when_the_study_changes() -> None:
-    def held_out(design: type, num_simulations: int) -> list[dict[str, float]]:
-        source = parameter_source(
-            distributions=DISTRIBUTIONS,
-            design_factory=design,
-            num_simulations=num_simulations,
-            num_validation_simulations=3,
-            seed=7,
-        )
-        assert source.purpose(num_simulations) is Purpose.VALIDATION
-        assert source.purpose(num_simulations - 1) is Purpose.TRAINING
-        return [source.draw(num_simulations + index) for index in range(3)]
+def study(training: object, seed: int = 7) -> StudySamplers:
+    return StudySamplers(training, DISTRIBUTIONS, seed=seed)  # type: ignore[arg-type]
 
-    assert held_out(MonteCarlo, 10) == held_out(Sobol, 100)
+
+def test_held_out_simulations_stay_the_same_when_the_study_changes() -> None:
+    one, other = (
+        study(DesignSampler(design(DISTRIBUTIONS, num_simulations=num, seed=7)))
+        for design, num in ((MonteCarlo, 10), (Sobol, 100))
+    )
+    first = one.next(Purpose.VALIDATION, range(3))
+    one.next(Purpose.TRAINING, range(3, 9))
+    assert len(first) == 3
+    assert [*other.next(Purpose.VALIDATION, range(2)), *other.next(Purpose.VALIDATION, range(2, 3))] == list(first)
+
+
+def test_a_sampler_along_a_design_goes_on_from_its_state() -> None:
+    one, other = (DesignSampler(Halton(DISTRIBUTIONS, num_simulations=9, seed=1)) for _ in range(2))
+    one.next(range(4))
+    other.load_state_dict(one.state_dict())
+    np.testing.assert_array_equal(one.next(range(4, 6)), other.next(range(4, 6)))
+
+
+class Fixed:
+    """A sampler that gives what it is told to give."""
+
+    def __init__(self, rows: object) -> None:
+        self.rows = rows
+
+    def next(self, simulations: range) -> object:
+        return self.rows
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ([[1.0]], "a row per simulation"),
+        ([1.0, 2.0], "a row per simulation"),
+        ([[1.0, 2.0]] * 3, "for 2 simulations"),
+        ([[1.0, float("nan")]], "not finite"),
+        ([["one", "two"]], "could not convert"),
+    ],
+)
+def test_what_are_no_parameters_is_refused(rows: object, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        study(Fixed(rows)).next(Purpose.TRAINING, range(2))
+
+
+def test_no_rows_end_the_list() -> None:
+    assert study(Fixed([])).next(Purpose.TRAINING, range(2)) == ()

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import pytest
 
 from melissa_like.assembly import Reason
-from melissa_like.protocol.control import ControlMessage, Progress, RejectedPart, ServerHello
+from melissa_like.protocol.control import ControlMessage, Metrics, Progress, RejectedPart, ServerHello
 from melissa_like.protocol.link import Link
 from melissa_like.records import StudyIdentity
 from melissa_like.server.receiver import Arrival, Rejection
@@ -49,11 +49,9 @@ def made(socket: Any) -> Reporter:
     return Reporter(
         socket=socket,
         identity=IDENTITY,
-        hello=ServerHello(rank=0, endpoint="memory://parts", host="here", pid=1, device="cpu"),
-        orders=Orders(
-            simulation_over=lambda simulation, given_up: None, reception_over=lambda: None, stop=lambda reason: None
-        ),
-        measure=dict,
+        hello=ServerHello(endpoint="memory://parts", host="here", pid=1, device="cpu"),
+        orders=Orders(),
+        measure=Metrics,
         put_waits=lambda: False,
         sinks=(),
         interval_s=60.0,

@@ -2,17 +2,31 @@
 
 from dataclasses import replace
 
+import msgspec
 import pytest
 
-from melissa_like.records import Purpose
-from melissa_like.study import Entry, Journal, StudySettings, StudyState, read_journal
+from melissa_like.protocol import control as say
+from melissa_like.records import ClientRank, Purpose, Ranges, ServerRank, Window
+from melissa_like.study import Entry, Journal, SimulationState, StudySettings, StudyState, read_journal
 from melissa_like.study import commands as do
 from melissa_like.study import events as ev
 
-SETTINGS = StudySettings(
-    purposes=(Purpose.TRAINING, Purpose.TRAINING, Purpose.VALIDATION),
+WELCOME = say.Welcome(
+    server_endpoints=(),
+    server_incarnation=0,
+    launcher_incarnation=1,
+    routing=0,
+    layout_id=7,
+    fields=(),
     parameters=("a",),
     num_steps=2,
+    budget_bytes=1,
+    heartbeat_s=2.0,
+)
+SETTINGS = StudySettings(
+    welcome=WELCOME,
+    num_simulations=2,
+    num_validation_simulations=1,
     num_ranks=2,
     max_jobs=1,
     max_attempts=2,
@@ -22,54 +36,103 @@ SETTINGS = StudySettings(
     delivery_timeout_s=10.0,
     start_timeout_s=50.0,
 )
+JOB = "job-0001"
+RANK_0 = ClientRank(JOB)
+SERVER = ServerRank(0)
 
 
-def draw(simulation: int) -> dict[str, float]:
-    return {"a": float(10 + simulation)}
+def only_training(num: int) -> dict[str, object]:
+    """Settings of a study without held-out simulations."""
+    return {"num_simulations": num, "num_validation_simulations": 0}
+
+
+def tell(job: str, message: say.ControlMessage, rank: int = 0) -> do.Tell:
+    return do.Tell(address=ClientRank(job, rank), message=message)
+
+
+def over(simulation: int, purpose: Purpose = Purpose.TRAINING, given_up: int = 0, rank: int = 0) -> do.Tell:
+    message = say.SimulationOver(simulation=simulation, purpose=purpose, samples_given_up=given_up)
+    return do.Tell(address=ServerRank(rank), message=message)
+
+
+FINISH = say.Finish(reason="no simulation is left")
+HELD_OUT_OVER = do.Tell(address=SERVER, message=say.HeldOutOver())
 
 
 class Study:
-    """A state and its clock, spoken to in short sentences."""
+    """A state and its clock, spoken to in short sentences. The sampler answers at once: simulation i gets 10 + i."""
 
-    def __init__(self, **changes: object) -> None:
-        self.state = StudyState(replace(SETTINGS, **changes), draw)
+    def __init__(self, *, answers: bool = True, num_steps: int | None = 2, **changes: object) -> None:
+        welcome = msgspec.structs.replace(WELCOME, num_steps=num_steps)
+        self.state = StudyState(replace(SETTINGS, welcome=welcome, **changes))
         self.now = 0.0
+        self.answers = answers
 
     def on(self, event: ev.Event, after: float = 0.0) -> tuple[do.Command, ...]:
         self.now += after
-        return self.state.handle(event, self.now)
+        commands = []
+        for command in self.state.handle(event, self.now):
+            if isinstance(command, do.AskParameters) and self.answers:
+                rows = tuple((float(10 + command.first + i),) for i in range(command.num))
+                commands += self.on(ev.ParametersDrawn(purpose=command.purpose, parameters=rows))
+            else:
+                commands.append(command)
+        return tuple(commands)
+
+    def hear(
+        self, message: say.ControlMessage, job: str = JOB, rank: int = 0, after: float = 0.0
+    ) -> tuple[do.Command, ...]:
+        return self.on(ev.Said(address=ClientRank(job, rank), message=message), after)
+
+    def server(self, message: say.ControlMessage, rank: int = 0, after: float = 0.0) -> tuple[do.Command, ...]:
+        address = ServerRank(rank, self.state.server_incarnation)
+        return self.on(ev.Said(address=address, message=message), after)
+
+    def ready(self, rank: int = 0) -> tuple[do.Command, ...]:
+        hello = say.ServerHello(
+            endpoint=f"tcp://s{rank}", host="h", pid=1, device="cpu", rendezvous="" if rank else "h:1"
+        )
+        return self.server(hello, rank)
 
     def started(self) -> "Study":
         self.on(ev.StudyStarted())
         for rank in range(self.state.settings.num_server_ranks):
-            self.on(ev.ServerReady(rank=rank))
+            self.ready(rank)
         return self
 
-    def greeted(self, job: str = "job-0001") -> "Study":
+    def greeted(self, job: str = JOB) -> "Study":
         self.on(ev.JobStarted(job=job))
-        self.on(ev.JobSaidHello(job=job, num_ranks=2))
+        self.hear(say.Hello(num_ranks=2, host="h", pid=1), job)
         return self
 
-    def assigned(self, job: str = "job-0001") -> do.Assign:
-        (command,) = self.on(ev.JobRequested(job=job))
-        assert isinstance(command, do.Assign)
-        return command
+    def requests(self, job: str = JOB) -> tuple[do.Command, ...]:
+        return self.hear(say.Request(), job)
 
-    def sent(self, given: do.Assign, parts: int = 4, num_steps: int = 2) -> tuple[do.Command, ...]:
-        return self.on(
-            ev.SimulationSent(
-                job=given.job,
-                simulation=given.simulation,
-                attempt=given.attempt,
-                num_steps=num_steps,
-                parts_sent=(parts,),
-            )
+    def assigned(self, job: str = JOB) -> say.Assignment:
+        (given,) = [command.message for command in self.requests(job) if isinstance(command, do.Tell)]
+        assert isinstance(given, say.Assignment)
+        return given
+
+    def sent(
+        self, given: say.Assignment, parts: int | tuple[int, ...] = 4, num_steps: int = 2, job: str = JOB
+    ) -> tuple[do.Command, ...]:
+        parts_sent = parts if isinstance(parts, tuple) else (parts,)
+        return self.hear(
+            say.Goodbye(simulation=given.simulation, attempt=given.attempt, num_steps=num_steps, parts_sent=parts_sent),
+            job,
         )
 
-    def delivered(self, given: do.Assign, steps: tuple[int, ...] = (0, 1), parts: int = 4) -> tuple[do.Command, ...]:
-        return self.on(
-            ev.Delivered(rank=0, simulation=given.simulation, attempt=given.attempt, steps=steps, num_parts=parts)
-        )
+    def delivered(
+        self, given: say.Assignment, steps: tuple[int, ...] = (0, 1), parts: int = 4, after: float = 0.0
+    ) -> tuple[do.Command, ...]:
+        delivery = say.Delivery(simulation=given.simulation, attempt=given.attempt, steps=steps, num_parts=parts)
+        return self.server(say.Progress(deliveries=(delivery,)), after=after)
+
+    def ended(self, job: str = JOB, message: str = "exit code 1", tail: str = "") -> tuple[do.Command, ...]:
+        return self.on(ev.JobEnded(job=job, exit_code=1, message=message, log_tail=tail))
+
+    def trained(self, end: say.TrainingEnd = "drained", rank: int = 0) -> tuple[do.Command, ...]:
+        return self.server(say.ServerFinished(end=end, summary=say.Summary()), rank)
 
 
 def kinds(commands: tuple[do.Command, ...]) -> list[str]:
@@ -78,16 +141,20 @@ def kinds(commands: tuple[do.Command, ...]) -> list[str]:
 
 def test_jobs_start_while_the_server_does_and_are_welcomed_when_it_is_ready() -> None:
     study = Study()
-    assert kinds(study.on(ev.StudyStarted())) == ["StartServer", "SubmitJob"]
+    assert kinds(study.on(ev.StudyStarted())) == ["StartServers", "SubmitJobs"]
     assert kinds(study.on(ev.JobStarted(job="job-0001"))) == []
-    assert kinds(study.on(ev.JobSaidHello(job="job-0001", num_ranks=2))) == []
-    assert kinds(study.on(ev.JobRequested(job="job-0001"))) == []
-    assert kinds(study.on(ev.ServerReady(rank=0))) == ["WelcomeJob", "Assign"]
+    assert kinds(study.hear(say.Hello(num_ranks=2, host="h", pid=1), "job-0001")) == []
+    assert kinds(study.requests("job-0001")) == []
+    greeting, welcome, given = study.ready()
+    assert greeting == do.Tell(address=SERVER, message=say.ServerWelcome(rendezvous="h:1", wants_losses=False))
+    endpoints = msgspec.structs.replace(WELCOME, server_endpoints=("tcp://s0",), server_incarnation=1)
+    assert welcome == tell(JOB, endpoints)
+    assert isinstance(given.message, say.Assignment)
 
 
 def test_held_out_simulations_run_first_with_their_own_parameters() -> None:
     given = Study().started().greeted().assigned()
-    assert (given.simulation, given.attempt, given.purpose, given.parameters) == (2, 1, Purpose.VALIDATION, (12.0,))
+    assert (given.simulation, given.attempt, given.purpose, given.parameters) == (0, 1, Purpose.VALIDATION, (10.0,))
 
 
 def test_a_send_is_not_a_delivery() -> None:
@@ -95,8 +162,8 @@ def test_a_send_is_not_a_delivery() -> None:
     given = study.assigned()
     assert study.delivered(given, steps=(0,), parts=2) == ()
     assert study.sent(given) == ()
-    assert study.state.simulations.num_complete == 0
-    assert study.delivered(given, steps=(1,), parts=2) == (do.AnnounceSimulationOver(simulation=2),)
+    assert study.state.ledger.num_complete == 0
+    assert study.delivered(given, steps=(1,), parts=2) == (over(0, Purpose.VALIDATION), HELD_OUT_OVER)
 
 
 def test_the_whole_study_completes_once_every_server_rank_has_trained() -> None:
@@ -105,10 +172,10 @@ def test_the_whole_study_completes_once_every_server_rank_has_trained() -> None:
         given = study.assigned()
         study.delivered(given)
         last = study.sent(given)
-    assert last[-1] == do.AnnounceReceptionOver(num_samples=4)
-    assert study.on(ev.JobRequested(job="job-0001")) == (do.FinishJob(job="job-0001"),)
-    assert study.on(ev.JobEnded(job="job-0001", exit_code=0, message="exit code 0")) == ()
-    assert kinds(study.on(ev.ServerTrained(rank=0, end="drained"))) == ["EndStudy"]
+    assert last[-1] == do.Tell(address=SERVER, message=say.ReceptionOver(num_samples=4))
+    assert study.requests("job-0001") == (tell("job-0001", FINISH),)
+    assert study.ended("job-0001", "exit code 0") == ()
+    assert kinds(study.trained("drained", 0)) == ["EndStudy"]
     assert study.state.outcome == "completed"
 
 
@@ -116,21 +183,21 @@ def test_a_dead_job_leads_to_another_attempt_with_the_same_parameters_and_withou
     study = Study().started().greeted()
     first = study.assigned()
     study.delivered(first, steps=(0,), parts=2)
-    commands = study.on(ev.JobEnded(job="job-0001", exit_code=9, message="killed by SIGKILL"))
-    assert commands == (do.SubmitJob(job="job-0002"),)
+    commands = study.ended("job-0001", "killed by SIGKILL")
+    assert commands == (do.SubmitJobs(jobs=("job-0002",)),)
     again = study.greeted("job-0002").assigned("job-0002")
     assert (again.simulation, again.attempt, again.parameters) == (first.simulation, 2, first.parameters)
-    assert again.delivered_steps == (0,)
+    assert again.delivered_steps == ((0, 1),)
 
 
 def test_reports_of_an_older_attempt_count_as_delivered_but_not_as_its_parts() -> None:
     study = Study().started().greeted()
     first = study.assigned()
-    study.on(ev.JobEnded(job="job-0001", exit_code=1, message="exit code 1"))
+    study.ended("job-0001", "exit code 1")
     again = study.greeted("job-0002").assigned("job-0002")
     study.delivered(first, steps=(0,), parts=2)
-    assert study.sent(again, parts=2) == ()
-    assert study.delivered(again, steps=(1,), parts=2) == (do.AnnounceSimulationOver(simulation=2),)
+    assert study.sent(again, parts=2, job="job-0002") == ()
+    assert study.delivered(again, steps=(1,), parts=2) == (over(0, Purpose.VALIDATION), HELD_OUT_OVER)
 
 
 def test_too_many_failures_end_the_study_with_the_story() -> None:
@@ -138,11 +205,10 @@ def test_too_many_failures_end_the_study_with_the_story() -> None:
     for number in (1, 2):
         job = f"job-{number:04d}"
         study.greeted(job).assigned(job)
-        ended = ev.JobEnded(job=job, exit_code=7, message="exit code 7", log_tail="boom")
-        commands = study.on(ended)
+        commands = study.ended(job, "exit code 7", "boom")
     assert isinstance(commands[-1], do.EndStudy)
     assert commands[-1].outcome == "failed"
-    for word in ("simulation 2", "exit code 7", "boom", "launcher.max_failed_fraction"):
+    for word in ("simulation 0", "exit code 7", "boom", "launcher.max_failed_fraction"):
         assert word in commands[-1].reason
 
 
@@ -153,14 +219,14 @@ def failing(study: Study, delivers: tuple[int, ...] = ()) -> int:
         given = study.greeted(job).assigned(job)
         if delivers:
             study.delivered(given, steps=delivers, parts=2)
-        study.on(ev.JobEnded(job=job, exit_code=7, message="exit code 7", log_tail="no licence"))
+        study.ended(job, "exit code 7", "no licence")
         if study.state.outcome is not None:
             return number
     raise AssertionError("the study has not ended")
 
 
 def test_a_solver_that_always_dies_is_stopped_after_a_few_jobs_in_a_study_of_any_size() -> None:
-    default = {"purposes": (Purpose.TRAINING,) * 105, "max_attempts": 3, "max_failed_fraction": 0.1}
+    default = {**only_training(105), "max_attempts": 3, "max_failed_fraction": 0.1}
     study = Study(**default, max_failed_starts=3).started()
     assert failing(study) == 3
     assert study.state.outcome == "failed"
@@ -170,48 +236,48 @@ def test_a_solver_that_always_dies_is_stopped_after_a_few_jobs_in_a_study_of_any
 
 
 def test_a_first_wave_of_jobs_that_is_killed_together_does_not_end_the_study() -> None:
-    study = Study(purposes=(Purpose.TRAINING,) * 8, max_jobs=4, max_attempts=3, max_failed_starts=3).started()
+    study = Study(**only_training(8), max_jobs=4, max_attempts=3, max_failed_starts=3).started()
     jobs = [f"job-{number:04d}" for number in range(1, 5)]
     for job in jobs:
         study.greeted(job).assigned(job)
     for job in jobs:
-        study.on(ev.JobEnded(job=job, exit_code=9, message="exit code 9"))
+        study.ended(job, "exit code 9")
     assert study.state.outcome is None
 
 
 def test_a_given_up_simulation_is_counted_and_the_study_goes_on() -> None:
-    study = Study(purposes=(Purpose.TRAINING,) * 3, max_attempts=1).started().greeted()
+    study = Study(**only_training(3), max_attempts=1).started().greeted()
     given = study.assigned()
     study.delivered(given, steps=(0,), parts=2)
-    commands = study.on(ev.JobEnded(job="job-0001", exit_code=1, message="exit code 1"))
-    assert kinds(commands) == ["AnnounceSimulationOver", "SubmitJob"]
-    assert commands[0] == do.AnnounceSimulationOver(simulation=0, samples_given_up=1)
-    ledger = study.state.simulations
+    commands = study.ended("job-0001", "exit code 1")
+    assert kinds(commands) == ["Tell", "SubmitJobs"]
+    assert commands[0] == over(0, given_up=1)
+    ledger = study.state.ledger
     assert (ledger.num_given_up, ledger.samples_given_up, ledger.samples_delivered) == (1, 1, 1)
     assert study.state.outcome is None
 
 
 def test_of_a_complete_simulation_only_the_count_is_kept_and_duplicates_do_not_change_it() -> None:
-    study = Study(purposes=(Purpose.TRAINING,) * 2).started().greeted()
+    study = Study(**only_training(2)).started().greeted()
     given = study.assigned()
     study.delivered(given)
     study.sent(given)
-    assert not study.state.simulations[0].delivered
+    assert not study.state.ledger.delivered_of(0)
     study.delivered(given)
-    ledger = study.state.simulations
-    assert (ledger.num_complete, ledger.samples_delivered, ledger.samples_expected(None)) == (1, 2, 2)
+    ledger = study.state.ledger
+    assert (ledger.num_complete, ledger.samples_delivered, study.state.samples_expected) == (1, 2, 4)
 
 
 def test_a_sample_that_is_completed_after_its_simulation_was_given_up_counts_as_delivered() -> None:
-    study = Study(purposes=(Purpose.TRAINING,) * 3, max_attempts=1).started().greeted()
+    study = Study(**only_training(3), max_attempts=1).started().greeted()
     given = study.assigned()
     study.delivered(given, steps=(0,), parts=2)
-    study.on(ev.JobEnded(job="job-0001", exit_code=1, message="exit code 1"))
+    study.ended("job-0001", "exit code 1")
     study.delivered(given, steps=(1,), parts=2)
     study.delivered(given, steps=(1,), parts=2)
-    ledger = study.state.simulations
+    ledger = study.state.ledger
     assert (ledger.num_given_up, ledger.samples_given_up, ledger.samples_delivered) == (1, 0, 2)
-    assert ledger.samples_expected(2) == 6
+    assert study.state.samples_expected == 6
 
 
 def test_a_study_without_a_single_sample_has_failed() -> None:
@@ -219,8 +285,8 @@ def test_a_study_without_a_single_sample_has_failed() -> None:
     for number in (1, 2, 3):
         job = f"job-{number:04d}"
         study.greeted(job).assigned(job)
-        last = study.on(ev.JobEnded(job=job, exit_code=1, message="exit code 1"))
-    assert kinds(last) == ["AnnounceSimulationOver", "EndStudy"]
+        last = study.ended(job, "exit code 1")
+    assert kinds(last)[-1] == "EndStudy"
     assert study.state.outcome == "failed"
     assert "none of the 3 simulations delivered a sample" in study.state.reason
 
@@ -228,22 +294,22 @@ def test_a_study_without_a_single_sample_has_failed() -> None:
 def test_the_verdict_of_a_completed_study_tells_of_simulations_given_up() -> None:
     study = Study(max_failed_fraction=1.0, max_attempts=1).started().greeted()
     study.assigned()
-    study.on(ev.JobEnded(job="job-0001", exit_code=1, message="exit code 1"))
+    study.ended("job-0001", "exit code 1")
     study.greeted("job-0002")
     for _ in range(2):
         given = study.assigned("job-0002")
         study.delivered(given)
-        study.sent(given)
-    study.on(ev.ServerTrained(rank=0, end="drained"))
+        study.sent(given, job="job-0002")
+    study.trained("drained", 0)
     assert study.state.outcome == "completed"
     assert study.state.reason == "every delivered sample was trained on; 1 of 3 simulations were given up"
 
 
 def test_jobs_that_end_before_hello_are_limited_whatever_their_exit_code() -> None:
     study = Study().started()
-    assert study.on(ev.JobEnded(job="job-0001", exit_code=0, message="exit code 0")) == (do.SubmitJob(job="job-0002"),)
-    commands = study.on(ev.JobEnded(job="job-0002", exit_code=0, message="exit code 0", log_tail="no licence"))
-    assert kinds(commands) == ["EndStudy"]
+    assert study.ended("job-0001", "exit code 0") == (do.SubmitJobs(jobs=("job-0002",)),)
+    commands = study.ended("job-0002", "exit code 0", "no licence")
+    assert kinds(commands)[-1] == "EndStudy"
     assert "no licence" in study.state.reason
 
 
@@ -265,17 +331,17 @@ def test_a_silent_simulation_is_failed_and_its_job_canceled() -> None:
     study.assigned()
     assert study.on(ev.Tick(), after=99.0) == ()
     assert study.on(ev.Tick(), after=2.0) == (do.CancelJob(job="job-0001"),)
-    assert study.on(ev.JobEnded(job="job-0001", exit_code=None, message="canceled")) == (do.SubmitJob(job="job-0002"),)
-    assert study.state.simulations[2].attempt == 1
+    assert study.ended("job-0001", "canceled") == (do.SubmitJobs(jobs=("job-0002",)),)
+    assert study.state.ledger.attempts_of(0) == 1
 
 
 def test_back_pressure_stops_the_clocks() -> None:
     study = Study().started().greeted()
     study.assigned()
-    study.on(ev.PressureChanged(rank=0, put_waits=True))
+    study.server(say.Pressure(put_waits=True))
     assert study.state.next_deadline() is None
     assert study.on(ev.Tick(), after=1e6) == ()
-    study.on(ev.PressureChanged(rank=0, put_waits=False))
+    study.server(say.Pressure(put_waits=False))
     assert study.state.next_deadline() == pytest.approx(study.now + 100.0)
 
 
@@ -286,7 +352,7 @@ def test_parts_that_never_arrive_after_goodbye_fail_the_attempt() -> None:
     study.sent(given)
     assert study.on(ev.Tick(), after=11.0) == ()
     again = study.assigned()
-    assert (again.simulation, again.attempt, again.delivered_steps) == (given.simulation, 2, (0,))
+    assert (again.simulation, again.attempt, again.delivered_steps) == (given.simulation, 2, ((0, 1),))
 
 
 def test_a_job_that_hangs_after_its_goodbye_gives_its_place_to_another() -> None:
@@ -298,53 +364,47 @@ def test_a_job_that_hangs_after_its_goodbye_gives_its_place_to_another() -> None
     assert study.state.next_deadline() == study.now + 1.0
     assert study.on(ev.Tick(), after=1.0) == (do.CancelJob(job="job-0001"),)
     assert study.state.next_deadline() is None
-    again = study.on(ev.JobEnded(job="job-0001", exit_code=None, message="canceled"))
-    assert again == (do.SubmitJob(job="job-0002"),)
-    assert study.state.simulations.num_restarts == 0
+    again = study.ended("job-0001", "canceled")
+    assert again == (do.SubmitJobs(jobs=("job-0002",)),)
+    assert study.state.ledger.num_restarts == 0
 
 
 def test_a_retry_does_not_wait_for_a_program_that_runs_one_simulation_only() -> None:
-    study = Study(purposes=(Purpose.TRAINING,) * 2, max_jobs=2).started().greeted().greeted("job-0002")
+    study = Study(**only_training(2), max_jobs=2).started().greeted().greeted("job-0002")
     study.sent(study.assigned())
     study.assigned("job-0002")
-    ended = study.on(ev.JobEnded(job="job-0002", exit_code=9, message="killed by SIGKILL"))
-    assert ended == (do.SubmitJob(job="job-0003"),)
+    ended = study.ended("job-0002", "killed by SIGKILL")
+    assert ended == (do.SubmitJobs(jobs=("job-0003",)),)
 
 
 def test_a_job_that_hangs_after_it_told_of_a_failure_gives_its_place_to_another() -> None:
     study = Study().started().greeted()
     given = study.assigned()
-    failure = ev.SimulationFailed(
-        job="job-0001",
-        simulation=given.simulation,
-        attempt=1,
-        message="it diverged",
-        breaks_contract=False,
-    )
-    assert study.on(failure) == ()
-    assert study.on(ev.JobBlocked(job="job-0001", rank=1))[0] == do.ReleaseRank(
-        job="job-0001", rank=1, reason="the study has given up this job"
+    failure = say.Failure(simulation=given.simulation, attempt=1, message="it diverged")
+    assert study.hear(failure) == ()
+    assert study.hear(say.Blocked(server_rank=0), rank=1) == (
+        tell(JOB, say.Stop(reason="the study has given up this job"), rank=1),
     )
     assert study.on(ev.Tick(), after=9.0) == ()
     assert study.on(ev.Tick(), after=1.0) == (do.CancelJob(job="job-0001"),)
     assert study.on(ev.Tick(), after=1.0) == ()
-    again = study.on(ev.JobEnded(job="job-0001", exit_code=None, message="canceled"))
-    assert again == (do.SubmitJob(job="job-0002"),)
+    again = study.ended("job-0001", "canceled")
+    assert again == (do.SubmitJobs(jobs=("job-0002",)),)
 
 
 def test_a_finished_job_that_hangs_does_not_keep_another_attempt_from_running() -> None:
-    study = Study(purposes=(Purpose.TRAINING,), delivery_timeout_s=10.0, step_timeout_s=20.0).started().greeted()
+    study = Study(**only_training(1), delivery_timeout_s=10.0, step_timeout_s=20.0).started().greeted()
     study.sent(study.assigned())
-    assert study.on(ev.JobRequested(job="job-0001")) == (do.FinishJob(job="job-0001"),)
+    assert study.requests("job-0001") == (tell("job-0001", FINISH),)
     assert study.on(ev.Tick(), after=10.0) == ()  # the parts never came: the simulation waits for a free place
     assert study.on(ev.Tick(), after=10.0) == (do.CancelJob(job="job-0001"),)
-    assert study.on(ev.JobEnded(job="job-0001", exit_code=None, message="canceled")) == (do.SubmitJob(job="job-0002"),)
+    assert study.ended("job-0001", "canceled") == (do.SubmitJobs(jobs=("job-0002",)),)
 
 
 def test_a_job_that_says_hello_and_nothing_more_is_a_failed_start() -> None:
     study = Study(max_failed_starts=1).started().greeted()
     commands = study.on(ev.Tick(), after=100.0)
-    assert kinds(commands) == ["CancelJob", "EndStudy"]
+    assert (kinds(commands)[0], kinds(commands)[-1]) == ("CancelJob", "EndStudy")
     assert "neither asked for a simulation nor ended for 100 s" in study.state.reason
 
 
@@ -352,9 +412,9 @@ def test_back_pressure_excuses_a_job_that_still_has_to_send() -> None:
     study = Study().started().greeted()
     given = study.assigned()
     study.sent(given)
-    study.on(ev.PressureChanged(rank=0, put_waits=True))
+    study.server(say.Pressure(put_waits=True))
     assert study.on(ev.Tick(), after=1000.0) == ()
-    study.on(ev.PressureChanged(rank=0, put_waits=False))
+    study.server(say.Pressure(put_waits=False))
     study.delivered(given)
     assert study.on(ev.Tick(), after=99.0) == ()
     assert study.on(ev.Tick(), after=1.0) == (do.CancelJob(job="job-0001"),)
@@ -380,47 +440,49 @@ def test_an_adaptive_solver_declares_its_steps_at_goodbye() -> None:
     study = Study(num_steps=None).started().greeted()
     given = study.assigned()
     study.delivered(given, steps=(0, 1, 2), parts=6)
-    assert study.sent(given, parts=6, num_steps=3) == (do.AnnounceSimulationOver(simulation=2),)
+    assert study.sent(given, parts=6, num_steps=3) == (over(0, Purpose.VALIDATION), HELD_OUT_OVER)
 
 
 def test_a_world_of_another_size_ends_the_study_with_the_reason() -> None:
     study = Study().started()
     study.on(ev.JobStarted(job="job-0001"))
-    study.on(ev.JobSaidHello(job="job-0001", num_ranks=1))
+    study.hear(say.Hello(num_ranks=1, host="h", pid=1), "job-0001")
     assert study.state.outcome == "failed"
     assert "world of 1 ranks" in study.state.reason
+
+
+PRESSURE = "field 'pressure' is not declared"
 
 
 def test_a_broken_contract_ends_the_study_with_the_solvers_mistake() -> None:
     study = Study().started().greeted()
     given = study.assigned()
-    study.on(
-        ev.PartRejected(
-            rank=0, simulation=given.simulation, attempt=1, message="field 'pressure' ...", breaks_contract=True
-        )
+    study.server(
+        say.RejectedPart(simulation=given.simulation, attempt=1, reason="", message=PRESSURE, breaks_contract=True)
     )
     assert study.state.outcome == "failed"
     assert "field 'pressure'" in study.state.reason
 
 
 def test_a_lost_message_fails_the_attempt_and_not_the_study() -> None:
-    study = Study(purposes=(Purpose.TRAINING,)).started().greeted()
+    study = Study(**only_training(1)).started().greeted()
     given = study.assigned()
-    lost = ev.PartRejected(rank=0, simulation=0, attempt=1, message="no OPEN came", breaks_contract=False)
-    assert study.on(lost) == (do.CancelJob(job="job-0001"),)
-    assert study.on(lost) == ()
-    assert study.on(ev.JobEnded(job="job-0001", exit_code=None, message="canceled")) == (do.SubmitJob(job="job-0002"),)
+    lost = say.RejectedPart(simulation=0, attempt=1, reason="", message="no OPEN came", breaks_contract=False)
+    assert study.server(lost) == (do.CancelJob(job="job-0001"),)
+    assert study.server(lost) == ()
+    assert study.ended("job-0001", "canceled") == (do.SubmitJobs(jobs=("job-0002",)),)
     again = study.greeted("job-0002").assigned("job-0002")
     assert (given.attempt, again.attempt) == (1, 2)
-    assert study.on(lost) == ()
-    assert "no OPEN came" in study.state.simulations[0].told()
+    assert study.server(lost) == ()
+    assert "no OPEN came" in study.state.ledger.story_of(0)
 
 
 def test_a_dead_server_rank_ends_the_study() -> None:
     study = Study().started().greeted()
     study.assigned()
-    commands = study.on(ev.ServerEnded(rank=0, message="killed by SIGKILL"))
-    assert kinds(commands) == ["StopJob", "EndStudy"]
+    commands = study.on(ev.ServerEnded(address=SERVER, message="killed by SIGKILL"))
+    assert [c.address for c in commands if isinstance(c, do.Tell)] == [RANK_0, SERVER]
+    assert kinds(commands)[-1] == "EndStudy"
     assert "killed by SIGKILL" in study.state.reason
 
 
@@ -434,20 +496,20 @@ def test_a_server_that_is_never_ready_ends_the_study() -> None:
 def test_training_that_ends_early_stops_the_jobs() -> None:
     study = Study().started().greeted()
     study.assigned()
-    assert kinds(study.on(ev.ServerTrained(rank=0, end="max_batches"))) == ["StopJob", "EndStudy"]
+    commands = study.trained("max_batches")
+    assert [c.address for c in commands if isinstance(c, do.Tell)] == [RANK_0, SERVER]
+    assert kinds(commands)[-1] == "EndStudy"
     assert study.state.outcome == "stopped"
     assert study.state.reason == "training.max_batches was reached before all simulations had run"
 
 
 def test_a_study_is_only_completed_if_every_server_rank_drained_its_buffer() -> None:
-    study = Study(purposes=(Purpose.TRAINING,), num_server_ranks=2).started().greeted()
+    study = Study(**only_training(1), num_server_ranks=2).started().greeted()
     given = study.assigned()
     study.delivered(given)
-    study.on(
-        ev.SimulationSent(job=given.job, simulation=0, attempt=1, num_steps=2, parts_sent=(4, 0)),
-    )
-    assert study.on(ev.ServerTrained(rank=0, end="drained")) == ()
-    study.on(ev.ServerTrained(rank=1, end="max_batches"))
+    study.sent(given, parts=(4, 0))
+    assert study.trained("drained", 0) == ()
+    study.trained("max_batches", 1)
     assert study.state.outcome == "stopped"
     assert study.state.reason == "training.max_batches was reached before every delivered sample was trained on"
 
@@ -455,60 +517,72 @@ def test_a_study_is_only_completed_if_every_server_rank_drained_its_buffer() -> 
 def test_a_blocked_rank_is_told_where_the_server_is_or_that_it_must_end() -> None:
     study = Study().started().greeted()
     study.assigned()
-    assert study.on(ev.JobBlocked(job="job-0001", rank=1)) == (do.WelcomeJob(job="job-0001", rank=1),)
-    (command,) = study.on(ev.JobBlocked(job="job-0099", rank=1))
-    assert isinstance(command, do.ReleaseRank)
+    (command,) = study.hear(say.Blocked(server_rank=0), rank=1)
+    assert command.address == ClientRank(JOB, 1)
+    assert command.message.server_endpoints == ("tcp://s0",)
+    (command,) = study.hear(say.Blocked(server_rank=0), "job-0099", rank=1)
+    assert isinstance(command.message, say.Stop)
 
 
 def test_a_job_that_is_told_to_finish_may_wait_until_everything_is_sent() -> None:
-    study = Study(purposes=(Purpose.TRAINING,)).started().greeted()
+    study = Study(**only_training(1)).started().greeted()
     study.sent(study.assigned())
-    assert kinds(study.on(ev.JobRequested(job="job-0001"))) == ["FinishJob"]
-    assert study.on(ev.JobBlocked(job="job-0001", rank=0)) == (do.WelcomeJob(job="job-0001", rank=0),)
+    assert study.requests() == (tell(JOB, FINISH),)
+    (command,) = study.hear(say.Blocked(server_rank=0))
+    assert isinstance(command.message, say.Welcome)
 
 
 def test_a_second_hello_of_a_job_that_has_a_simulation_is_ignored() -> None:
-    study = Study(purposes=(Purpose.TRAINING,)).started().greeted()
+    study = Study(**only_training(1)).started().greeted()
     study.assigned()
-    assert study.on(ev.JobSaidHello(job="job-0001", num_ranks=2)) == ()
-    assert study.on(ev.JobEnded(job="job-0001", exit_code=9, message="killed")) == (do.SubmitJob(job="job-0002"),)
+    assert study.hear(say.Hello(num_ranks=2, host="h", pid=1), "job-0001") == ()
+    assert study.ended("job-0001", "killed") == (do.SubmitJobs(jobs=("job-0002",)),)
     assert study.greeted("job-0002").assigned("job-0002").attempt == 2
 
 
 def test_an_unknown_job_is_refused() -> None:
-    (command,) = Study().started().on(ev.JobSaidHello(job="job-0099", num_ranks=2))
-    assert isinstance(command, do.RefuseJob)
+    (command,) = Study().started().hear(say.Hello(num_ranks=2, host="h", pid=1), "job-0099")
+    assert isinstance(command.message, say.Refused)
 
 
 def test_never_more_jobs_than_allowed_nor_than_there_is_work_for() -> None:
-    assert kinds(Study(max_jobs=2).on(ev.StudyStarted())).count("SubmitJob") == 2
-    assert kinds(Study(max_jobs=50).on(ev.StudyStarted())).count("SubmitJob") == 3
+    for max_jobs, expected in ((2, 2), (50, 3)):
+        submitted = [
+            name
+            for command in Study(max_jobs=max_jobs).on(ev.StudyStarted())
+            if isinstance(command, do.SubmitJobs)
+            for name in command.jobs
+        ]
+        assert len(submitted) == expected
 
 
 def test_after_the_verdict_nothing_more_is_wanted() -> None:
     study = Study().started().greeted()
     study.on(ev.Interrupted(reason="interrupted by SIGINT"))
     assert study.state.outcome == "stopped"
-    assert study.on(ev.JobRequested(job="job-0001")) == ()
+    assert study.requests("job-0001") == ()
     assert study.state.next_deadline() is None
 
 
 def test_replaying_the_journal_gives_the_same_state(tmp_path) -> None:
-    study = Study().started()
-    events: list[ev.Event] = [ev.StudyStarted(), ev.ServerReady(rank=0), ev.JobStarted(job="job-0001")]
-    events += [ev.JobSaidHello(job="job-0001", num_ranks=2), ev.JobRequested(job="job-0001")]
-    events += [ev.Delivered(rank=0, simulation=2, attempt=1, steps=(0,), num_parts=2)]
-    events += [ev.JobEnded(job="job-0001", exit_code=9, message="killed by SIGKILL")]
-    study = Study()
+    study, events = Study(answers=False), []
+    delivery = say.Delivery(simulation=0, attempt=1, steps=(0,), num_parts=2)
+    events += [ev.StudyStarted(), ev.ParametersDrawn(purpose=Purpose.VALIDATION, parameters=((0.5,),))]
+    events += [ev.Said(address=SERVER, message=say.ServerHello(endpoint="e", host="h", pid=1, device="cpu"))]
+    events += [ev.JobsSubmitted(handles={JOB: "42"}), ev.JobStarted(job=JOB)]
+    events += [ev.Said(address=RANK_0, message=say.Hello(num_ranks=2, host="h", pid=1))]
+    events += [ev.Said(address=RANK_0, message=say.Request())]
+    events += [ev.Said(address=SERVER, message=say.Progress(deliveries=(delivery,)))]
+    events += [ev.JobEnded(job=JOB, exit_code=9, message="killed by SIGKILL")]
     with Journal(tmp_path) as journal:
         for number, event in enumerate(events):
             study.on(event, after=1.0)
             journal.append(Entry(at_s=float(number + 1), event=event))
-    again = StudyState(SETTINGS, draw)
+    again = StudyState(SETTINGS)
     for entry in read_journal(tmp_path):
         again.handle(entry.event, entry.at_s)
-    assert again.simulations[2].delivered == study.state.simulations[2].delivered == {0}
-    assert list(again.simulations.waiting) == list(study.state.simulations.waiting)
+    assert again.ledger.delivered_of(0) == study.state.ledger.delivered_of(0) == Ranges([(0, 1)])
+    assert list(again.ledger.waiting) == list(study.state.ledger.waiting) == [0]
     assert again.next_deadline() == study.state.next_deadline()
 
 
@@ -523,7 +597,7 @@ def test_a_torn_last_line_of_the_journal_is_ignored(tmp_path) -> None:
 def test_a_clock_that_moved_on_is_looked_at_again_and_still_runs_out() -> None:
     study = Study().started().greeted()
     given = study.assigned()
-    study.on(ev.Delivered(rank=0, simulation=given.simulation, attempt=1, steps=(0,), num_parts=2), after=90.0)
+    study.delivered(given, steps=(0,), parts=2, after=90.0)
     assert study.on(ev.Tick(), after=10.0) == ()
     assert study.state.next_deadline() == pytest.approx(study.now + 90.0)
     assert do.CancelJob(job="job-0001") in study.on(ev.Tick(), after=90.0)
@@ -540,6 +614,121 @@ def test_jobs_that_asked_before_the_server_was_ready_are_answered_when_it_is() -
     study.on(ev.StudyStarted())
     for job in ("job-0001", "job-0002"):
         study.greeted(job)
-        assert study.on(ev.JobRequested(job=job)) == ()
-    commands = study.on(ev.ServerReady(rank=0))
-    assert [c.job for c in commands if isinstance(c, do.Assign)] == ["job-0001", "job-0002"]
+        assert study.requests(job) == ()
+    told = [c.address for c in study.ready() if isinstance(c, do.Tell) and isinstance(c.message, say.Assignment)]
+    assert told == [ClientRank("job-0001"), ClientRank("job-0002")]
+
+
+def test_the_list_grows_a_little_ahead_of_the_jobs_held_out_simulations_first() -> None:
+    study = Study(answers=False, num_simulations=20, num_validation_simulations=3, max_jobs=2)
+    (_, question) = study.on(ev.StudyStarted())
+    assert question == do.AskParameters(purpose=Purpose.VALIDATION, first=0, num=3)
+    rows = ((0.0,), (1.0,), (2.0,))
+    commands = study.on(ev.ParametersDrawn(purpose=Purpose.VALIDATION, parameters=rows))
+    assert commands == (do.SubmitJobs(jobs=("job-0001", "job-0002")),)
+    study.ready()
+    study.greeted()
+    _, question = study.requests()
+    assert question == do.AskParameters(purpose=Purpose.TRAINING, first=3, num=2)
+    study.greeted("job-0002")
+    assert kinds(study.requests("job-0002")) == ["Tell"]  # one question at a time
+    study.on(ev.ParametersDrawn(purpose=Purpose.TRAINING, parameters=((3.0,), (4.0,))))
+    assert len(study.state.ledger.waiting) == 3
+
+
+def test_a_job_waits_for_a_sampler_and_is_not_sent_away() -> None:
+    study = Study(answers=False, **only_training(4))
+    study.on(ev.StudyStarted())
+    study.on(ev.ParametersDrawn(purpose=Purpose.TRAINING, parameters=((0.0,), (1.0,))))
+    study.ready()
+    study.greeted()
+    for _ in range(2):
+        given = study.assigned()
+        study.delivered(given)
+        study.sent(given)
+    assert study.requests() == ()
+    answer = ev.ParametersDrawn(purpose=Purpose.TRAINING, parameters=((2.0,),))
+    (told,) = [c for c in study.on(answer) if isinstance(c, do.Tell)]
+    assert told.message.parameters == (2.0,)
+
+
+def test_a_sampler_that_gives_fewer_closes_the_list() -> None:
+    study = Study(answers=False, **only_training(4))
+    study.on(ev.StudyStarted())
+    study.on(ev.ParametersDrawn(purpose=Purpose.TRAINING, parameters=((0.0,),)))
+    study.greeted()
+    closed = do.Tell(address=SERVER, message=say.ListClosed(num_simulations=1))
+    assert closed in study.ready()
+    given = study.assigned()
+    study.delivered(given)
+    commands = study.sent(given)
+    assert commands[-1] == do.Tell(address=SERVER, message=say.ReceptionOver(num_samples=2))
+    assert (study.state.num_simulations, study.state.samples_expected) == (1, 2)
+    assert study.requests() == (tell(JOB, FINISH),)
+
+
+def test_a_sampler_that_fails_ends_the_study() -> None:
+    study = Study(answers=False)
+    study.on(ev.StudyStarted())
+    study.on(ev.SamplingFailed(message="no such file"))
+    assert study.state.outcome == "failed"
+    assert "no such file" in study.state.reason
+
+
+def test_all_ranks_are_told_the_rendezvous_when_rank_0_has_opened_it() -> None:
+    study = Study(num_server_ranks=3)
+    study.on(ev.StudyStarted())
+    assert study.ready(1) == ()
+    told = [command.address for command in study.ready(0)]
+    assert told == [ServerRank(1), ServerRank(0)]
+    assert [command.address for command in study.ready(2)] == [ServerRank(2)]
+
+
+def test_without_held_out_simulations_nothing_is_said_of_them() -> None:
+    assert HELD_OUT_OVER not in Study(**only_training(2)).started().on(ev.Tick())
+
+
+def test_the_books_count_windows_where_a_task_needs_them() -> None:
+    study = Study(num_steps=5, **only_training(2))
+    study.on(ev.StudyStarted())
+    study.server(say.ServerHello(endpoint="e", host="h", pid=1, device="cpu", window=Window(length=2)))
+    study.greeted()
+    given = study.assigned()
+    study.delivered(given, steps=(0, 1, 2))
+    assert study.state.samples_expected == 8
+    study.ended()
+    again = study.greeted("job-0002").assigned("job-0002")
+    assert again.delivered_steps == ((0, 3),)
+    study.delivered(again, steps=(3,))
+    study.sent(again, num_steps=5, job="job-0002")
+    assert study.state.ledger.num_complete == 1
+
+
+def test_a_server_that_may_be_restarted_is_and_what_it_held_is_due_again() -> None:
+    study = Study(max_server_restarts=1, **only_training(3)).started().greeted()
+    first = study.assigned()
+    study.delivered(first)
+    study.sent(first)
+    second = study.assigned()
+    study.delivered(second, steps=(0,), parts=2)
+    commands = study.on(ev.ServerEnded(address=SERVER, message="killed by SIGKILL"))
+    assert commands[:2] == (do.CancelJob(job=JOB), do.StartServers(incarnation=2))
+    ledger = study.state.ledger
+    assert (ledger.num_complete, ledger.samples_delivered) == (0, 0)
+    assert {ledger.state_of(i) for i in range(3)} == {SimulationState.WAITING}
+    stale = say.Delivery(simulation=0, attempt=1, steps=(0, 1), num_parts=4)
+    study.on(ev.Said(address=SERVER, message=say.Progress(deliveries=(stale,))))
+    assert ledger.samples_delivered == 0
+    study.ended(message="canceled")
+    study.ready()
+    given = study.greeted("job-0002").assigned("job-0002")
+    assert (given.delivered_steps, given.parameters) == ((), (10.0 + given.simulation,))
+    study.on(ev.ServerEnded(address=ServerRank(0, 2), message="killed by SIGKILL"))
+    assert study.state.outcome == "failed"
+
+
+def test_a_scheduler_that_will_never_take_a_job_ends_the_study_at_once() -> None:
+    study = Study(max_failed_starts=50).started()
+    study.on(ev.JobEnded(job=JOB, exit_code=None, message="no such partition", retry=False))
+    assert study.state.outcome == "failed"
+    assert "no such partition" in study.state.reason

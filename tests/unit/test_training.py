@@ -1,8 +1,8 @@
-"""The trainer: what a step computes, what is reported, and that it learns."""
+"""Our training loop: what a step computes, what is reported, and that it learns."""
 
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,34 +10,40 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 from torch.optim.lr_scheduler import StepLR
 
 from melissa_like.loading import Batch, Moments, Turn
-from melissa_like.models import MLP
+from melissa_like.models import MLP, FieldShape, Problem
 from melissa_like.records import FieldSpec, Layout, SampleKey
 from melissa_like.training import (
     Cosine,
+    FieldLosses,
     Linear,
     Optimization,
+    PerSample,
     StepReport,
     Surrogate,
-    Trainer,
+    TrainingRecipe,
+    TrainingStream,
+    TrainingSummary,
     ValidationReport,
     ValidationSet,
     build_surrogate,
     by_scheduler,
-    join_ranks,
     l1,
     mse,
     on_batches,
     on_samples,
+    per_sample_mean,
     relative_l2,
+    run_loop,
+    train,
 )
-from melissa_like.training.losses import per_sample
 from tests.contract.consumers import assembled
 
 LAYOUT = Layout(fields=(FieldSpec(name="u", shape=(2, 3)), FieldSpec(name="v", shape=(4,))), parameters=("a", "b"))
-STATISTICS = {"u": Moments(count=9, mean=1.0, std=2.0), "v": Moments(count=9, mean=0.0, std=0.5)}
+STATISTICS = {"u": (Moments(count=9, mean=1.0, std=2.0),), "v": (Moments(count=9, mean=0.0, std=0.5),)}
 NUM_STEPS = 10
 
 
@@ -95,6 +101,28 @@ def sgd(parameters: Iterator[torch.nn.Parameter]) -> torch.optim.Optimizer:
     return torch.optim.SGD(parameters, lr=0.1)
 
 
+def trained(
+    built: Surrogate,
+    given: Iterable[Turn],
+    *,
+    held_out: ValidationSet | None = None,
+    on_step: Callable[[StepReport], None] = lambda report: None,
+    on_validation: Callable[[ValidationReport], None] = lambda report: None,
+    **recipe: Any,
+) -> TrainingSummary:
+    """Train with our loop, as a server rank does."""
+    stream = TrainingStream(
+        given,
+        surrogate=built,
+        held_out=held_out,
+        recipe=TrainingRecipe(**recipe),
+        on_step=on_step,
+        on_validation=on_validation,
+    )
+    assert run_loop(train, stream) is built
+    return stream.summary()
+
+
 def held_out(num_simulations: int = 2) -> ValidationSet:
     validation = ValidationSet(LAYOUT, chunk_size=3)
     for simulation in range(num_simulations):
@@ -114,15 +142,15 @@ def test_the_loss_decreases_and_the_fields_are_learned() -> None:
         list[StepReport](),
         list[ValidationReport](),
     )
-    trainer = Trainer(
+    summary = trained(
         built,
+        turns(400, size=32),
         optimizer=partial(torch.optim.Adam, lr=3e-3),
         learning_rate=on_samples(Cosine()),
-        validation=validation,
+        held_out=validation,
         on_step=steps.append,
         on_validation=validations.append,
     )
-    summary = trainer.train(turns(400, size=32))
     assert summary.batches == 400
     assert summary.samples == 400 * 32
     assert summary.final_training_loss == steps[-1].loss < 0.05 * steps[0].loss
@@ -139,12 +167,15 @@ def test_the_loss_decreases_and_the_fields_are_learned() -> None:
 def test_a_step_is_the_mean_gradient_in_normalized_units() -> None:
     built = surrogate()
     reference = surrogate()
-    reference.output_normalization.freeze(STATISTICS)
+    scale = reference.normalization
+    scale.freeze(STATISTICS)
     given = batch(8, 0)
-    inputs, targets = reference.examples(given)
-    loss = mse(reference.normalized(inputs), reference.output_normalization(targets)).mean()
+    made = reference.network(parameters=2 * given.parameters.float() - 1, time=given.steps / 4.5 - 1)
+    truth = {"u": (given.fields["u"] - 1.0) / 2.0, "v": given.fields["v"] / 0.5}
+    # All elements count alike, six of u and four of v.
+    loss = torch.cat([(made[name] - truth[name].unsqueeze(1)).flatten(1) for name in truth], dim=1).square().mean()
     loss.backward()
-    summary = Trainer(built, optimizer=sgd).train(turns(1))
+    summary = trained(built, turns(1), optimizer=sgd)
     assert summary.final_training_loss == pytest.approx(loss.item(), rel=1e-6)
     for mine, theirs in zip(built.network.parameters(), reference.network.parameters(), strict=True):
         torch.testing.assert_close(mine, theirs - 0.1 * theirs.grad)
@@ -153,32 +184,32 @@ def test_a_step_is_the_mean_gradient_in_normalized_units() -> None:
 def test_a_turn_without_samples_changes_nothing_but_the_count() -> None:
     built = surrogate()
     before = {name: values.clone() for name, values in built.network.state_dict().items()}
-    summary = Trainer(built, optimizer=sgd).train(turns(3, batch=None, num_samples_global=5))
+    summary = trained(built, turns(3, batch=None, num_samples_global=5), optimizer=sgd)
     torch.testing.assert_close(built.network.state_dict(), before)
     assert (summary.batches, summary.samples, summary.final_training_loss) == (3, 0, None)
 
 
 def test_without_turns_there_is_an_empty_summary() -> None:
-    summary = Trainer(surrogate()).train([])
+    summary = trained(surrogate(), [])
     assert (summary.batches, summary.samples_per_second, summary.input_wait_fraction) == (0, 0.0, 0.0)
 
 
 @pytest.mark.parametrize("optimization", [Optimization(precision="bf16"), Optimization(gradient_clip=0.5)])
 def test_other_ways_to_compute_learn_too(optimization: Optimization) -> None:
     steps: list[StepReport] = []
-    trainer = Trainer(
+    trained(
         surrogate(),
+        turns(100),
         optimizer=partial(torch.optim.Adam, lr=1e-2),
         optimization=optimization,
         on_step=steps.append,
     )
-    trainer.train(turns(100))
     assert steps[-1].loss < 0.5 * steps[0].loss
 
 
 def test_the_gradient_is_clipped() -> None:
     built, before = surrogate(), surrogate()
-    Trainer(built, optimizer=sgd, optimization=Optimization(gradient_clip=1e-3)).train(turns(1))
+    trained(built, turns(1), optimizer=sgd, optimization=Optimization(gradient_clip=1e-3))
     moved = [a - b for a, b in zip(built.network.parameters(), before.network.parameters(), strict=True)]
     length = torch.linalg.vector_norm(torch.cat([values.flatten() for values in moved]))
     assert length.item() == pytest.approx(0.1 * 1e-3, rel=1e-2)
@@ -192,8 +223,8 @@ def test_settings_that_cannot_work_are_refused() -> None:
 
 
 def test_fields_without_bounds_need_statistics_in_the_first_turn() -> None:
-    with pytest.raises(ValueError, match="num_statistics_samples"):
-        Trainer(surrogate()).train(turns(1, statistics=None))
+    with pytest.raises(ValueError, match=r"solver.fields.u.bounds, or let the loader compute statistics"):
+        trained(surrogate(), turns(1, statistics=None))
 
 
 def test_what_the_turns_raise_is_raised() -> None:
@@ -202,19 +233,19 @@ def test_what_the_turns_raise_is_raised() -> None:
         raise ConnectionError("the stream broke")
 
     with pytest.raises(ConnectionError, match="the stream broke"):
-        Trainer(surrogate()).train(broken())
+        trained(surrogate(), broken())
 
 
 def test_the_learning_rate_follows_the_samples_delivered() -> None:
     steps: list[StepReport] = []
-    trainer = Trainer(
+    trained(
         surrogate(),
+        turns(4),
         optimizer=sgd,
         learning_rate=on_samples(Linear(floor=0.0)),
         on_step=steps.append,
         report_interval=1,
     )
-    trainer.train(turns(4))
     assert [report.learning_rate for report in steps] == pytest.approx([0.1, 0.075, 0.05, 0.025])
 
 
@@ -222,25 +253,28 @@ def test_the_learning_rate_follows_the_samples_delivered() -> None:
     "learning_rate",
     [on_batches(Cosine(), max_batches=40), by_scheduler(partial(StepLR, step_size=3, gamma=0.5))],
 )
-def test_a_restored_trainer_goes_on_as_if_it_had_not_stopped(tmp_path: Path, learning_rate: Any) -> None:
+def test_a_restored_training_goes_on_as_if_it_had_not_stopped(tmp_path: Path, learning_rate: Any) -> None:
     given = list(turns(12))
-    adam = partial(torch.optim.Adam, lr=1e-2)
+    recipe = TrainingRecipe(
+        optimizer=partial(torch.optim.Adam, lr=1e-2), learning_rate=learning_rate, report_interval=1
+    )
     straight_steps, resumed_steps = list[StepReport](), list[StepReport]()
     straight = surrogate()
-    Trainer(
-        straight, optimizer=adam, learning_rate=learning_rate, on_step=straight_steps.append, report_interval=1
-    ).train(given)
-    first = Trainer(surrogate(), optimizer=adam, learning_rate=learning_rate)
-    first.train(given[:7])
+    run_loop(train, TrainingStream(given, surrogate=straight, recipe=recipe, on_step=straight_steps.append))
+    first = TrainingStream(given[:7], surrogate=surrogate(), recipe=recipe)
+    run_loop(train, first)
     torch.save(first.state_dict(), tmp_path / "state")
     resumed = surrogate()
-    second = Trainer(
-        resumed, optimizer=adam, learning_rate=learning_rate, on_step=resumed_steps.append, report_interval=1
+    second = TrainingStream(
+        given[7:],
+        surrogate=resumed,
+        recipe=recipe,
+        on_step=resumed_steps.append,
+        restored=torch.load(tmp_path / "state", weights_only=True),
     )
-    second.load_state_dict(torch.load(tmp_path / "state", weights_only=True))
     with warnings.catch_warnings(action="error"):
-        summary = second.train(given[7:])
-    assert (summary.batches, summary.samples) == (12, 96)
+        run_loop(train, second)
+    assert (second.summary().batches, second.summary().samples) == (12, 96)
     assert resumed_steps == straight_steps[7:]
     torch.testing.assert_close(resumed.state_dict(), straight.state_dict(), rtol=0, atol=0)
 
@@ -253,41 +287,57 @@ def test_waiting_for_the_first_turn_is_told_apart_from_waiting_later() -> None:
             assert not gate.wait(0.05 if index == 0 else 0.02)
             yield turn
 
-    summary = Trainer(surrogate()).train(slow())
+    summary = trained(surrogate(), slow())
     assert summary.startup_seconds >= 0.05
     assert 0.04 / summary.seconds <= summary.input_wait_fraction <= 1
     assert summary.samples_per_second == pytest.approx(24 / summary.seconds)
 
 
 def test_losses_per_sample() -> None:
-    predictions, targets = torch.tensor([[1.0, 3.0], [0.0, 4.0]]), torch.tensor([[1.0, 1.0], [3.0, 4.0]])
-    torch.testing.assert_close(mse(predictions, targets), torch.tensor([2.0, 4.5]))
-    torch.testing.assert_close(l1(predictions, targets), torch.tensor([1.0, 1.5]))
-    torch.testing.assert_close(relative_l2(predictions, targets), torch.tensor([2**0.5, 0.6]))
-    assert torch.isfinite(relative_l2(predictions, torch.zeros(2, 2))).all()
+    prediction, target = torch.tensor([[[1.0, 3.0]], [[0.0, 4.0]]]), torch.tensor([[[1.0, 1.0]], [[3.0, 4.0]]])
+    torch.testing.assert_close(mse(prediction, target, per_sample_mean), torch.tensor([2.0, 4.5]))
+    torch.testing.assert_close(l1(prediction, target, per_sample_mean), torch.tensor([1.0, 1.5]))
+    torch.testing.assert_close(relative_l2(prediction, target, per_sample_mean), torch.tensor([2**0.5, 0.6]))
+    nothing = torch.zeros(2, 1, 2)
+    assert torch.isfinite(relative_l2(prediction, nothing, per_sample_mean)).all()
+    exact = target.clone().requires_grad_()
+    relative_l2(exact, target, per_sample_mean).sum().backward()
+    assert exact.grad is not None
+    assert torch.isfinite(exact.grad).all()
+
+
+def whole(prediction: torch.Tensor, target: torch.Tensor, per_sample: PerSample) -> torch.Tensor:
+    return functional.mse_loss(prediction, target)
+
+
+def elements(prediction: torch.Tensor, target: torch.Tensor, per_sample: PerSample) -> torch.Tensor:
+    return functional.mse_loss(prediction, target, reduction="none")
+
+
+def number(prediction: torch.Tensor, target: torch.Tensor, per_sample: PerSample) -> torch.Tensor:
+    return 1.0  # type: ignore[return-value]
 
 
 def test_a_loss_that_is_not_per_sample_is_told() -> None:
-    with pytest.raises(ValueError, match=r"mse_loss returned the shape \(\).*expected \(8,\)"):
-        Trainer(surrogate(), loss=torch.nn.functional.mse_loss).train(turns(1))
-    with pytest.raises(ValueError, match=r"shape \(8, 10\)"):
-        Trainer(surrogate(), loss=partial(torch.nn.functional.mse_loss, reduction="none")).train(turns(1))
-    with pytest.raises(TypeError, match="returned a float"):
-        per_sample(lambda predictions, targets: 1.0, torch.zeros(2, 2), torch.zeros(2, 2))  # type: ignore[arg-type,return-value]
+    with pytest.raises(ValueError, match=r"whole returned the shape \(\).*expected \(8,\)"):
+        trained(surrogate(), turns(1), loss=whole)
+    with pytest.raises(ValueError, match=r"elements returned the shape \(8, 1, 2, 3\).*return per_sample"):
+        trained(surrogate(), turns(1), loss=partial(elements))
+    with pytest.raises(TypeError, match="number returned a float"):
+        trained(surrogate(), turns(1), loss=number)
 
 
-def test_one_rank_needs_no_process_group(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("WORLD_SIZE", raising=False)
-    with join_ranks(torch.device("cpu")) as ranks:
-        assert (ranks.rank, ranks.size) == (0, 1)
-        assert not torch.distributed.is_initialized()
-        np.testing.assert_array_equal(ranks.training.all_gather(np.array([1.0, 2.0])), [[1.0, 2.0]])
-
-
-def test_incomplete_variables_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setenv("RANK", "0")
-    monkeypatch.delenv("MASTER_ADDR", raising=False)
-    monkeypatch.delenv("MASTER_PORT", raising=False)
-    with pytest.raises(ValueError, match="MASTER_ADDR, MASTER_PORT are not set"), join_ranks(torch.device("cpu")):
-        pass
+def test_fields_count_by_their_size_or_by_their_weights() -> None:
+    problem = Problem(targets={"u": FieldShape(2, (3,)), "v": FieldShape(1, (2,))})
+    predictions = {"u": torch.full((4, 2, 3), 2.0), "v": torch.full((4, 1, 2), 10.0)}
+    targets = {name: torch.zeros_like(values) for name, values in predictions.items()}
+    by_size = FieldLosses(l1, problem)(predictions, targets)
+    torch.testing.assert_close(by_size, torch.full((4,), (6 * 2.0 + 2 * 10.0) / 8))
+    weighed = FieldLosses(l1, problem, {"u": 3.0, "v": 1.0})(predictions, targets)
+    torch.testing.assert_close(weighed, torch.full((4,), (3 * 2.0 + 10.0) / 4))
+    torch.testing.assert_close(
+        FieldLosses(l1, problem, {"u": 1.0, "v": 0.0})(predictions, targets), torch.full((4,), 2.0)
+    )
+    for weights in ({"u": 1.0}, {"u": 1.0, "v": 1.0, "w": 1.0}, {"u": -1.0, "v": 2.0}, {"u": 0.0, "v": 0.0}):
+        with pytest.raises(ValueError, match=r"field_weights .*target fields are u, v"):
+            FieldLosses(l1, problem, weights)

@@ -10,7 +10,7 @@ import torch
 from melissa_like.loading import Moments, SoloCollective, ThreadCollective
 from melissa_like.models import MLP
 from melissa_like.records import FieldSpec, Layout, SampleKey
-from melissa_like.training import Surrogate, ValidationSet, build_surrogate, l1, mse
+from melissa_like.training import FieldLosses, Surrogate, ValidationSet, build_surrogate, l1, mse
 from tests.contract.consumers import assembled
 
 LAYOUT = Layout(
@@ -22,10 +22,15 @@ LAYOUT = Layout(
 def surrogate() -> Surrogate:
     torch.manual_seed(0)
     built = build_surrogate(layout=LAYOUT, parameter_bounds={"a": (0.0, 1.0)}, num_steps=5, model=MLP)
-    built.output_normalization.freeze(
-        {"u": Moments(count=1, mean=2.0, std=3.0), "p": Moments(count=1, mean=100.0, std=10.0)}
+    built.normalization.freeze(
+        {"u": (Moments(count=1, mean=2.0, std=3.0),), "p": (Moments(count=1, mean=100.0, std=10.0),)}
     )
     return built
+
+
+@pytest.fixture
+def losses(surrogate: Surrogate) -> FieldLosses:
+    return FieldLosses(mse, surrogate.task.problem)
 
 
 def add(validation: ValidationSet, simulation: int, step: int, *, scale: float = 1.0) -> list[np.ndarray]:
@@ -42,7 +47,7 @@ def errors(surrogate: Surrogate, truth: dict[tuple[int, int], list[np.ndarray]])
     """Loss and relative L2 from single predictions, by their definitions."""
     losses, ratios = [], []
     for (simulation, step), fields in truth.items():
-        predicted = list(surrogate.predict({"a": 0.1 * simulation}, step).values())
+        predicted = list(surrogate.predict({"a": 0.1 * simulation}, step=step).values())
         flat = np.concatenate([(p - t).ravel() for p, t in zip(predicted, fields, strict=True)])
         losses.append(np.mean(flat**2))
         ratios += [np.linalg.norm(p - t) / np.linalg.norm(t) for p, t in zip(predicted, fields, strict=True)]
@@ -50,10 +55,10 @@ def errors(surrogate: Surrogate, truth: dict[tuple[int, int], list[np.ndarray]])
 
 
 @pytest.mark.parametrize("chunk_size", [1, 4, 100])
-def test_an_evaluation_is_what_numpy_says(surrogate: Surrogate, chunk_size: int) -> None:
+def test_an_evaluation_is_what_numpy_says(surrogate: Surrogate, losses: FieldLosses, chunk_size: int) -> None:
     validation = ValidationSet(LAYOUT, chunk_size=chunk_size)
     truth = {(s, t): add(validation, s, t) for s in (8, 9) for t in range(5)}
-    report = validation.evaluate(surrogate, mse, SoloCollective(), batches=7)
+    report = validation.evaluate(surrogate, losses, SoloCollective(), batches=7)
     assert report is not None
     assert (report.batches, report.num_samples, validation.num_samples) == (7, 10, 10)
     loss, ratio = errors(surrogate, truth)
@@ -65,31 +70,31 @@ def test_an_evaluation_is_what_numpy_says(surrogate: Surrogate, chunk_size: int)
 def test_the_loss_of_the_report_is_the_one_configured(surrogate: Surrogate) -> None:
     validation = ValidationSet(LAYOUT)
     fields = add(validation, 3, 2)
-    report = validation.evaluate(surrogate, l1, SoloCollective(), batches=0)
-    predicted = surrogate.predict({"a": 0.1 * 3}, 2).values()
+    report = validation.evaluate(surrogate, FieldLosses(l1, surrogate.task.problem), SoloCollective(), batches=0)
+    predicted = surrogate.predict({"a": 0.1 * 3}, step=2).values()
     flat = np.concatenate([(p - t).ravel() for p, t in zip(predicted, fields, strict=True)])
     assert report is not None
     assert report.loss == pytest.approx(np.abs(flat).mean(), rel=1e-5)
 
 
-def test_a_field_of_zeros_has_no_relative_error(surrogate: Surrogate) -> None:
+def test_a_field_of_zeros_has_no_relative_error(surrogate: Surrogate, losses: FieldLosses) -> None:
     validation = ValidationSet(LAYOUT)
     truth = {(1, 1): add(validation, 1, 1)}
-    expected = validation.evaluate(surrogate, mse, SoloCollective(), batches=0)
+    expected = validation.evaluate(surrogate, losses, SoloCollective(), batches=0)
     add(validation, 1, 2, scale=0.0)
-    report = validation.evaluate(surrogate, mse, SoloCollective(), batches=0)
+    report = validation.evaluate(surrogate, losses, SoloCollective(), batches=0)
     assert report is not None
     assert expected is not None
     assert report.num_samples == 2
     assert report.relative_l2 == pytest.approx(errors(surrogate, truth)[1], rel=1e-5)
 
 
-def test_ranks_are_reduced_and_an_empty_one_takes_part(surrogate: Surrogate) -> None:
+def test_ranks_are_reduced_and_an_empty_one_takes_part(surrogate: Surrogate, losses: FieldLosses) -> None:
     whole, parts = ValidationSet(LAYOUT), [ValidationSet(LAYOUT) for _ in range(3)]
     for step in range(5):
         add(whole, 4, step)
         add(parts[step % 2], 4, step)
-    expected = whole.evaluate(surrogate, mse, SoloCollective(), batches=3)
+    expected = whole.evaluate(surrogate, losses, SoloCollective(), batches=3)
     assert expected is not None
     # One surrogate per rank: evaluation switches the mode of a module for a while.
     copies = [surrogate]
@@ -99,7 +104,7 @@ def test_ranks_are_reduced_and_an_empty_one_takes_part(surrogate: Surrogate) -> 
         copies.append(copy)
     with ThreadPoolExecutor(3) as pool:
         jobs = [
-            pool.submit(part.evaluate, copy, mse, collective, batches=3)
+            pool.submit(part.evaluate, copy, FieldLosses(mse, copy.task.problem), collective, batches=3)
             for part, copy, collective in zip(parts, copies, ThreadCollective.ranks(3), strict=True)
         ]
         reports = [job.result(timeout=20) for job in jobs]
@@ -110,8 +115,8 @@ def test_ranks_are_reduced_and_an_empty_one_takes_part(surrogate: Surrogate) -> 
         assert report.num_samples == 5
 
 
-def test_without_samples_on_any_rank_there_is_no_report(surrogate: Surrogate) -> None:
-    assert ValidationSet(LAYOUT).evaluate(surrogate, mse, SoloCollective(), batches=0) is None
+def test_without_samples_on_any_rank_there_is_no_report(surrogate: Surrogate, losses: FieldLosses) -> None:
+    assert ValidationSet(LAYOUT).evaluate(surrogate, losses, SoloCollective(), batches=0) is None
 
 
 def test_a_sample_that_stays_incomplete_is_not_held() -> None:
@@ -138,7 +143,7 @@ def test_one_simulation_is_the_one_with_most_steps_in_order() -> None:
     np.testing.assert_array_equal(simulation.fields["p"][2], truth[3][1])
 
 
-def test_samples_may_arrive_while_others_are_evaluated(surrogate: Surrogate) -> None:
+def test_samples_may_arrive_while_others_are_evaluated(surrogate: Surrogate, losses: FieldLosses) -> None:
     validation = ValidationSet(LAYOUT, chunk_size=2)
     add(validation, 0, 0)
     arrived = threading.Event()
@@ -152,7 +157,7 @@ def test_samples_may_arrive_while_others_are_evaluated(surrogate: Surrogate) -> 
     thread.start()
     seen = []
     while not arrived.is_set():
-        report = validation.evaluate(surrogate, mse, SoloCollective(), batches=0)
+        report = validation.evaluate(surrogate, losses, SoloCollective(), batches=0)
         assert report is not None
         seen.append(report.num_samples)
     thread.join(10)

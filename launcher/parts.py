@@ -1,0 +1,92 @@
+"""From the configuration to the parts of a launcher: executor, samplers, the study's state; nothing is opened here."""
+
+from collections.abc import Callable
+from typing import Any
+
+from melissa_like.config import Config, LauncherConfig, layout_of, routing_of
+from melissa_like.errors import ConfigurationError
+from melissa_like.launcher.executors import Executor
+from melissa_like.plugins import accepted_settings, factory_of, make
+from melissa_like.protocol.control import Welcome, WireField
+from melissa_like.sampling import DesignSampler, Sampler, StudySamplers, design_seeds
+from melissa_like.study import StudySettings
+
+__all__ = ["make_executor", "make_samplers", "settings_of"]
+
+
+def make_executor(launcher: LauncherConfig, on_change: Callable[[], None]) -> Executor:
+    """What the configuration names under `launcher.executor`, not opened.
+
+    Raises:
+        ConfigurationError: no such import path, or it does not take these arguments.
+    """
+    taken = accepted_settings(factory_of(launcher.executor, "launcher.executor"))
+    told: dict[str, Any] = {"on_change": on_change}
+    if "grace_s" not in launcher.executor and (taken is None or "grace_s" in taken):
+        told["grace_s"] = launcher.grace_s
+    executor: Executor = make(launcher.executor, "launcher.executor", **told)
+    return executor
+
+
+def make_samplers(config: Config) -> StudySamplers:
+    """The samplers of a study: one along `sampling.design`, unless `sampling.sampler` names another.
+
+    Raises:
+        ConfigurationError: a distribution, the design or the sampler cannot be made.
+    """
+    distributions = {name: make(spec, f"solver.parameters.{name}") for name, spec in config.solver.parameters.items()}
+    seed, _ = design_seeds(config.study.seed)
+    told = {"distributions": distributions, "num_simulations": config.study.num_simulations, "seed": seed}
+    # Called here, whatever `_partial_` says: a design is always made for a study.
+    design = make({**config.sampling.design, "_partial_": False}, "sampling.design", **told)
+    sampler: Sampler = DesignSampler(design)
+    if config.sampling.sampler is not None:
+        sampler = make({**config.sampling.sampler, "_partial_": False}, "sampling.sampler", design=design, **told)
+    for plugin, key, needed in (
+        (design, "sampling.design", ("draw",)),
+        (sampler, "sampling.sampler", ("next", "observe", "state_dict", "load_state_dict")),
+    ):
+        missing = [name for name in needed if not callable(getattr(plugin, name, None))]
+        if missing:
+            raise ConfigurationError(
+                f"{key} is a {type(plugin).__name__}, which has no {', '.join(missing)}: see melissa_like.sampling"
+            )
+    return StudySamplers(sampler, distributions, seed=config.study.seed)
+
+
+def settings_of(config: Config, *, wants_losses: bool = False) -> StudySettings:
+    """What the study's decisions depend on.
+
+    Args:
+        config: of the study, checked.
+        wants_losses: the sampler looks at the losses of samples.
+    """
+    layout, transport, launcher = layout_of(config.solver), config.transport, config.launcher
+    fields = [WireField(name=f.name, shape=f.shape, dtype=f.dtype, components=f.components) for f in layout.fields]
+    welcome = Welcome(
+        server_endpoints=(),
+        server_incarnation=0,
+        launcher_incarnation=1,
+        routing=int(routing_of(transport)),
+        layout_id=layout.layout_id,
+        fields=tuple(fields),
+        parameters=layout.parameters,
+        num_steps=config.solver.num_steps,
+        budget_bytes=transport.budget_bytes,
+        heartbeat_s=transport.heartbeat_s,
+    )
+    return StudySettings(
+        welcome=welcome,
+        num_simulations=config.study.num_simulations,
+        num_validation_simulations=config.study.num_validation_simulations,
+        num_ranks=config.solver.num_ranks,
+        num_server_ranks=launcher.num_server_ranks,
+        wants_losses=wants_losses,
+        max_jobs=launcher.max_jobs,
+        max_attempts=launcher.max_attempts,
+        max_failed_starts=launcher.max_failed_starts,
+        max_failed_fraction=launcher.max_failed_fraction,
+        step_timeout_s=launcher.step_timeout_s,
+        delivery_timeout_s=launcher.delivery_timeout_s,
+        start_timeout_s=launcher.start_timeout_s,
+    )

@@ -1,0 +1,57 @@
+"""A simulation that is not over, as its client ranks opened it."""
+
+from dataclasses import dataclass, field
+
+from melissa_like.assembly.consumers import Consumer
+from melissa_like.assembly.partial import PartialSample
+from melissa_like.assembly.progress import CompletedSteps
+from melissa_like.assembly.refusals import Reason, Refusal, refusal_of
+from melissa_like.protocol.wire import Header
+from melissa_like.records import FloatArray, Purpose
+
+__all__ = ["OpenSimulation"]
+
+
+@dataclass(slots=True)
+class OpenSimulation:
+    """How the newest attempt was opened, and what is complete of all attempts.
+
+    Attributes:
+        consumer: of its purpose.
+        completed: the steps of all attempts that are complete.
+        partials: what has arrived of the others, by step.
+        accepted: headers of its parts, as the assembler remembers them.
+    """
+
+    number: int
+    attempt: int
+    purpose: Purpose
+    consumer: Consumer
+    num_client_ranks: int
+    parameters: FloatArray
+    completed: CompletedSteps
+    partials: dict[int, PartialSample] = field(default_factory=dict)
+    accepted: list[bytes] = field(default_factory=list)
+
+    def refuse_contradiction(self, header: Header) -> Refusal | None:
+        """What says something else than the ranks that opened it."""
+        if header.purpose == self.purpose and header.num_client_ranks == self.num_client_ranks:
+            return None
+        return refusal_of(
+            header,
+            Reason.CONTRADICTION,
+            f"it was opened for {self.purpose.name} by {self.num_client_ranks} client ranks, now it is for "
+            f"{header.purpose.name} by {header.num_client_ranks}: all ranks of a simulation must say the same",
+        )
+
+    def refuse_old(self, header: Header) -> Refusal | None:
+        """What comes of an attempt before the newest."""
+        if header.attempt >= self.attempt:
+            return None
+        return refusal_of(header, Reason.OLD_ATTEMPT, f"attempt {self.attempt} has taken its place")
+
+    def refuse_duplicate(self, header: Header) -> Refusal | None:
+        """What comes of a step that is complete."""
+        if header.step not in self.completed:
+            return None
+        return refusal_of(header, Reason.DUPLICATE_SAMPLE, f"step {header.step} is complete already")

@@ -1,0 +1,86 @@
+"""What a server rank reports at its end, typed: figures of its training, and what a check of a solver has found."""
+
+import msgspec
+
+__all__ = ["FieldFindings", "Findings", "Summary", "TrainingFigures", "ValidationFigures"]
+
+
+class TrainingFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """One rank's training.
+
+    Attributes:
+        batches: training steps, the same on all ranks.
+        samples: trained on by this rank, each as often as it was drawn.
+        seconds: from the first batch to the end.
+        input_wait_fraction: share of `seconds` in which the loop waited for batches.
+        startup_seconds: before the first batch.
+        collectives: exchanges in which the ranks agreed.
+    """
+
+    batches: int
+    samples: int
+    seconds: float
+    samples_per_second: float
+    input_wait_fraction: float
+    startup_seconds: float
+    final_training_loss: float | None = None
+    collectives: int = 0
+    collective_seconds: float = 0.0
+
+
+class ValidationFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """The error on the held-out simulations after so many training steps, original units."""
+
+    batches: int
+    loss: float
+    relative_l2: float
+    num_samples: int
+
+
+class Summary(msgspec.Struct, frozen=True, kw_only=True):
+    """One rank's part of the report.
+
+    Attributes:
+        trained_on: samples that were trained on at least once.
+        refused: parts that were not taken, by reason; duplicates are counted apart.
+        training: None before there was a batch.
+    """
+
+    trained_on: int = 0
+    duplicates_dropped: int = 0
+    refused: dict[str, int] = {}
+    training: TrainingFigures | None = None
+    validation: ValidationFigures | None = None
+    ingest_bytes: int = 0
+    ingest_seconds: float = 0.0
+    trainer_waited_seconds: float = 0.0
+    solvers_waited_seconds: float = 0.0
+
+
+class FieldFindings(msgspec.Struct, frozen=True, kw_only=True):
+    """What a check saw of one field; lowest and highest are of the finite values, None if there are none."""
+
+    name: str
+    lowest: float | None
+    highest: float | None
+    not_finite: int
+    first_bad_step: int | None
+
+
+class Findings(msgspec.Struct, frozen=True, kw_only=True):
+    """What a check saw of one simulation.
+
+    Attributes:
+        parameters: in the order of the declaration; empty if no sample arrived.
+        steps: number, first and last of the time steps; None if none arrived.
+        times: first and last physical time; None if the solver gives none.
+        arrived_at: UNIX time of the first sample.
+        seconds_per_step: median; None with fewer than two samples.
+    """
+
+    fields: tuple[FieldFindings, ...]
+    parameters: tuple[float, ...] = ()
+    steps: tuple[int, int, int] | None = None
+    times: tuple[float, float] | None = None
+    arrived_at: float | None = None
+    seconds_per_step: float | None = None

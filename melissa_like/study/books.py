@@ -1,0 +1,173 @@
+"""What is known of a study, and what follows from a fact wherever it came from.
+
+The rules (`server_rules`, `job_rules`) turn events into calls of these methods; the commands that they lead to are
+collected here.
+"""
+
+from msgspec.structs import replace
+
+from melissa_like.protocol import control as say
+from melissa_like.records import ClientRank, Purpose
+from melissa_like.study.clocks import Clocks
+from melissa_like.study.commands import CancelJob, Command, EndStudy, Outcome, StartServers, Tell
+from melissa_like.study.failures import FailurePolicy
+from melissa_like.study.jobs import Job, JobPhase, Jobs
+from melissa_like.study.ledger import Attempt, Ledger
+from melissa_like.study.listing import Listing
+from melissa_like.study.server import ServerLife
+from melissa_like.study.settings import StudySettings
+
+__all__ = ["Books"]
+
+
+class Books:
+    """The parts of a study, and the time of the event that is being handled.
+
+    Attributes:
+        now: of the present event.
+        unserved: jobs that said hello or asked, and were not looked at yet, in that order.
+        hungry: jobs that asked for a simulation while none waited, though some may come.
+        reception_over: every simulation is over, and the server ranks know.
+    """
+
+    def __init__(self, settings: StudySettings) -> None:
+        self.settings = settings
+        self.ledger = Ledger(settings.num_parameters)
+        self.jobs = Jobs()
+        self.server = ServerLife(settings.num_server_ranks, settings.max_server_restarts)
+        wanted = {
+            Purpose.TRAINING: settings.num_simulations,
+            Purpose.VALIDATION: settings.num_validation_simulations,
+        }
+        self.listing = Listing(self.ledger, wanted, settings.max_jobs)
+        self.clocks = Clocks(settings, self.server, self.jobs, self.ledger)
+        self.failures = FailurePolicy(settings, self.ledger)
+        self.unserved: dict[str, Job] = {}
+        self.hungry: dict[str, Job] = {}
+        self.reception_over = False
+        self.outcome: Outcome | None = None
+        self.reason = ""
+        self.now = 0.0
+        self._commands: list[Command] = []
+        self._announced: set[str] = set()
+
+    def take_commands(self) -> tuple[Command, ...]:
+        """What has come together since the last call."""
+        commands, self._commands = tuple(self._commands), []
+        return commands
+
+    def want(self, command: Command) -> None:
+        """Have something done."""
+        self._commands.append(command)
+
+    def start_servers(self) -> None:
+        """The next incarnation of the server ranks; it was told nothing yet."""
+        self.server.start(self.now)
+        self.reception_over = False
+        self._announced.clear()
+        self.clocks.start(self.now, self.settings.start_timeout_s)
+        self.want(StartServers(incarnation=self.server.incarnation))
+
+    def tell_servers(self, message: say.ControlMessage) -> None:
+        """Say something to all server ranks."""
+        for address in self.server.ranks:
+            self.want(Tell(address=address, message=message))
+
+    def tell_servers_once(self, message: say.ControlMessage) -> None:
+        """Say something of which one word is enough for an incarnation of the server ranks."""
+        name = type(message).__name__
+        if name not in self._announced:
+            self._announced.add(name)
+            self.tell_servers(message)
+
+    def welcome(self) -> say.Welcome:
+        """What a client is told now."""
+        return replace(
+            self.settings.welcome,
+            server_endpoints=self.server.endpoints,
+            server_incarnation=self.server.incarnation,
+        )
+
+    def settle(self, attempt: Attempt) -> None:
+        """Complete a sent simulation once its samples are there; fail the attempt if they cannot come any more."""
+        if attempt.parts_sent is None:
+            return
+        missing = self.ledger.num_missing(attempt.simulation)
+        if missing <= 0:
+            self.ledger.complete(attempt.simulation)
+            self._announce_over(attempt, 0)
+        elif attempt.all_parts_arrived:
+            self.fail_attempt(
+                attempt,
+                f"{missing} samples of it are incomplete although every part arrived: a field is missing, or the boxes "
+                "of the ranks do not cover the field",
+            )
+
+    def _announce_over(self, attempt: Attempt, given_up: int) -> None:
+        self.tell_servers(
+            say.SimulationOver(simulation=attempt.simulation, purpose=attempt.purpose, samples_given_up=given_up)
+        )
+
+    def fail_attempt(self, attempt: Attempt, what: str, detail: str = "") -> None:
+        """Run the simulation again, or give it up, and the study if it was one too many.
+
+        Args:
+            attempt: in progress.
+            what: has happened, for the simulation's story.
+            detail: the last lines of a log or a traceback, for the verdict.
+        """
+        simulation = attempt.simulation
+        self.ledger.tell(simulation, what)
+        self.failures.attempt_failed()
+        if self.failures.may_try_again(simulation):
+            self.ledger.wait_again(simulation)
+            return
+        self._announce_over(attempt, self.ledger.give_up(simulation, self.settings.num_steps))
+        self._fail_for(self.failures.gave_up(simulation, detail))
+
+    def fail_start(self, what: str, detail: str = "", *, retry: bool | None = None) -> None:
+        """A job ended before it was given a simulation; see `FailurePolicy.start_failed`."""
+        self._fail_for(self.failures.start_failed(what, detail, retry=retry))
+
+    def _fail_for(self, reason: str | None) -> None:
+        if reason is not None:
+            self.end("failed", reason)
+
+    def rest(self, job: Job, phase: JobPhase) -> None:
+        """From now on a job owes a word or its end."""
+        job.phase, job.since = phase, self.now
+        self.clocks.start(self.now, self.clocks.leave(job))
+
+    def cancel(self, job: Job) -> None:
+        """End a job's processes."""
+        if job.phase is not JobPhase.ENDING:
+            job.phase = JobPhase.ENDING
+            self.want(CancelJob(job=job.name))
+
+    def break_off(self, attempt: Attempt, why: str) -> None:
+        """Fail an attempt and end the job that is still at it."""
+        job = self.jobs.get(attempt.job)
+        if job is not None and job.phase is JobPhase.BUSY and job.simulation == attempt.simulation:
+            self.cancel(job)
+        self.fail_attempt(attempt, why)
+
+    def attempt_at(self, job: Job, simulation: int | None = None, number: int | None = None) -> Attempt | None:
+        """The attempt in progress that this job works on, or worked on last."""
+        if job.simulation is None or simulation not in (None, job.simulation):
+            return None
+        attempt = self.ledger.in_progress.get(job.simulation)
+        if attempt is None or attempt.job != job.name or number not in (None, attempt.number):
+            return None
+        return attempt
+
+    def end(self, outcome: Outcome, reason: str) -> None:
+        """The verdict; the first one counts."""
+        if self.outcome is not None:
+            return
+        self.outcome, self.reason = outcome, reason
+        for job in self.jobs.alive.values():
+            if job.phase in (JobPhase.GREETED, JobPhase.BUSY):
+                self.want(Tell(address=ClientRank(job.name), message=say.Stop(reason=reason)))
+        if outcome != "completed" and self.server.incarnation:
+            self.tell_servers(say.Stop(reason=reason))
+        self.want(EndStudy(outcome=outcome, reason=reason))

@@ -1,0 +1,296 @@
+"""The ledger of simulations: which exist, their attempts, and which samples of them are delivered.
+
+It is made for a million simulations: what is kept of every one is a row of numbers in a few arrays, what is kept of
+those in progress is an `Attempt`, and of those waiting or complete nothing more. The unit of the books is the sample.
+
+A delivery is *reported* when a server rank has told of it, and *durable* when a checkpoint holds it. `cut` makes
+everything reported durable; `roll_back` takes back what is not, because the server ranks that held it are gone.
+"""
+
+from array import array
+from collections import deque
+from collections.abc import Iterable, Sequence
+from enum import IntEnum
+
+from melissa_like.records import Purpose, Ranges, Window, num_samples
+
+__all__ = ["Attempt", "Ledger", "SimulationState"]
+
+_STORY_LENGTH = 6
+_UNKNOWN = -1
+
+
+class SimulationState(IntEnum):
+    """Where a simulation stands."""
+
+    WAITING = 0
+    RUNNING = 1
+    SENT = 2  #: goodbye said, parts still on their way
+    COMPLETE = 3
+    GIVEN_UP = 4
+
+
+class Attempt:
+    """The present execution of a simulation.
+
+    Attributes:
+        parts_received: per server rank.
+        parts_sent: what its goodbye said, once it has; None before.
+        progressed_at: when something of it last arrived.
+    """
+
+    __slots__ = ("job", "number", "parts_received", "parts_sent", "progressed_at", "purpose", "simulation")
+
+    def __init__(self, simulation: int, number: int, purpose: Purpose, job: str, num_server_ranks: int, now: float):
+        self.simulation = simulation
+        self.number = number
+        self.purpose = purpose
+        self.job = job
+        self.parts_received = [0] * num_server_ranks
+        self.parts_sent: tuple[int, ...] | None = None
+        self.progressed_at = now
+
+    def receive(self, rank: int, num_parts: int, now: float) -> None:
+        """Take a server rank's report."""
+        self.parts_received[rank] += num_parts
+        self.progressed_at = now
+
+    @property
+    def all_parts_arrived(self) -> bool:
+        """Whether every part that the goodbye counted was received; False before the goodbye."""
+        sent = self.parts_sent
+        return sent is not None and all(r >= s for r, s in zip(self.parts_received, sent, strict=True))
+
+
+class Ledger:
+    """All simulations of a study, numbered from 0 in the order of their listing, and counts that never need a scan.
+
+    Args:
+        num_parameters: of each simulation.
+
+    Attributes:
+        window: what a sample needs; None: one time step. Known before the first delivery.
+        waiting: numbers of those that may be started, next first.
+        in_progress: the attempts that run, or have sent everything and are awaited, by simulation.
+    """
+
+    def __init__(self, num_parameters: int) -> None:
+        self.window: Window | None = None
+        self.waiting: deque[int] = deque()
+        self.in_progress: dict[int, Attempt] = {}
+        self.num_complete = 0
+        self.num_given_up = 0
+        self.num_restarts = 0
+        self.samples_given_up = 0
+        self.samples_delivered = 0
+        self.num_listed = dict.fromkeys(Purpose, 0)
+        self.num_over = dict.fromkeys(Purpose, 0)
+        self._num_parameters = num_parameters
+        self._purposes = bytearray()
+        self._states = bytearray()
+        self._attempts = array("H")
+        self._num_steps = array("i")
+        self._parameters = array("d")
+        self._stories: dict[int, deque[str]] = {}
+        # What is delivered, of the simulations that are not complete.
+        self._delivered: dict[int, Ranges] = {}
+        self._given_up: dict[int, int] = {}
+        # Since the last cut: which were completed, and what was durable then of those that were not complete.
+        self._completed_since = Ranges()
+        self._durable: dict[int, Ranges] = {}
+        self._known_samples = 0  # of training simulations that have said how many steps they have
+        self._uncounted_samples = 0  # delivered of those that have not
+
+    def __len__(self) -> int:
+        return len(self._states)
+
+    # -- reading ------------------------------------------------------------------------------------------------------
+
+    def state_of(self, simulation: int) -> SimulationState:
+        """Where a simulation stands."""
+        return SimulationState(self._states[simulation])
+
+    def purpose_of(self, simulation: int) -> Purpose:
+        """What a simulation is for."""
+        return Purpose(self._purposes[simulation])
+
+    def attempts_of(self, simulation: int) -> int:
+        """Executions of a simulation that were begun; also the number of the newest."""
+        return self._attempts[simulation]
+
+    def parameters_of(self, simulation: int) -> tuple[float, ...]:
+        """The parameters, in the order of the layout."""
+        first = simulation * self._num_parameters
+        return tuple(self._parameters[first : first + self._num_parameters])
+
+    def delivered_of(self, simulation: int) -> Ranges:
+        """The samples that are delivered of a simulation which is not complete, by their (first) step."""
+        return self._delivered.get(simulation, Ranges())
+
+    def story_of(self, simulation: int) -> str:
+        """The last events of a simulation that is not complete, for an error message."""
+        return "; ".join(self._stories.get(simulation, ()))
+
+    @property
+    def all_over(self) -> bool:
+        """Whether nothing more is expected of any listed simulation."""
+        return self.num_complete + self.num_given_up == len(self)
+
+    def samples_expected(self, num_simulations: int, num_steps: int | None) -> int:
+        """Training samples of the whole study; of an adaptive solver, those known by now.
+
+        Args:
+            num_simulations: training simulations of the study.
+            num_steps: time steps of each; None of an adaptive solver.
+        """
+        if num_steps is None:
+            return self._known_samples + self._uncounted_samples
+        return num_simulations * num_samples(num_steps, self.window)
+
+    # -- the life of a simulation -------------------------------------------------------------------------------------
+
+    def enlist(self, purpose: Purpose, parameters: Sequence[float]) -> int:
+        """Add a simulation to those that wait; its number."""
+        assert len(parameters) == self._num_parameters
+        simulation = len(self)
+        self._purposes.append(purpose)
+        self._states.append(SimulationState.WAITING)
+        self._attempts.append(0)
+        self._num_steps.append(_UNKNOWN)
+        self._parameters.extend(parameters)
+        self.num_listed[purpose] += 1
+        self.waiting.append(simulation)
+        return simulation
+
+    def start_next(self, job: str, num_server_ranks: int, now: float) -> Attempt | None:
+        """Begin the next attempt of the first waiting simulation."""
+        if not self.waiting:
+            return None
+        simulation = self.waiting.popleft()
+        self._states[simulation] = SimulationState.RUNNING
+        self._attempts[simulation] += 1
+        number = self._attempts[simulation]
+        self.num_restarts += number > 1
+        self.tell(simulation, f"attempt {number} given to {job}")
+        attempt = Attempt(simulation, number, self.purpose_of(simulation), job, num_server_ranks, now)
+        self.in_progress[simulation] = attempt
+        return attempt
+
+    def tell(self, simulation: int, what: str) -> None:
+        """Add to the story of a simulation."""
+        self._stories.setdefault(simulation, deque(maxlen=_STORY_LENGTH)).append(what)
+
+    def deliver(self, simulation: int, samples: Iterable[int]) -> int:
+        """Samples of a simulation are on a server rank, of whatever attempt; how many are new.
+
+        Of one that was given up too: a sample completed before the server ranks heard of that is trained on.
+        """
+        if self._states[simulation] == SimulationState.COMPLETE:
+            return 0
+        known = self._delivered.setdefault(simulation, Ranges())
+        new = sum(known.add(sample) for sample in samples)
+        if new and self._purposes[simulation] == Purpose.TRAINING:
+            self.samples_delivered += new
+            if self._num_steps[simulation] == _UNKNOWN:
+                self._uncounted_samples += new
+            # Never below zero: of an adaptive solver's simulation nobody knows what was given up.
+            found = min(new, self._given_up.get(simulation, 0))
+            if found:
+                self._given_up[simulation] -= found
+                self.samples_given_up -= found
+        return new
+
+    def send(self, simulation: int, num_steps: int, parts_sent: Sequence[int], now: float) -> None:
+        """Take the goodbye of the present attempt."""
+        attempt = self.in_progress[simulation]
+        attempt.parts_sent, attempt.progressed_at = tuple(parts_sent), now
+        self._states[simulation] = SimulationState.SENT
+        self._count_steps(simulation, num_steps)
+        self.tell(simulation, f"goodbye after {num_steps} time steps")
+
+    def num_missing(self, simulation: int) -> int:
+        """Samples that are not delivered of a simulation that has said goodbye."""
+        return num_samples(self._num_steps[simulation], self.window) - len(self.delivered_of(simulation))
+
+    def complete(self, simulation: int) -> None:
+        """Every sample is on a server rank."""
+        self._end(simulation, SimulationState.COMPLETE)
+        self.num_complete += 1
+        self._completed_since.add(simulation)
+        # Of a complete simulation nothing is asked any more, and there may be many.
+        self._delivered.pop(simulation, None)
+        self._stories.pop(simulation, None)
+
+    def wait_again(self, simulation: int) -> None:
+        """Another attempt is due, before any new simulation."""
+        del self.in_progress[simulation]
+        self._states[simulation] = SimulationState.WAITING
+        self.waiting.appendleft(simulation)
+
+    def give_up(self, simulation: int, expected_steps: int | None) -> int:
+        """No further attempt; how many training samples will never come."""
+        self._end(simulation, SimulationState.GIVEN_UP)
+        self.num_given_up += 1
+        if self._num_steps[simulation] == _UNKNOWN and expected_steps is not None:
+            self._count_steps(simulation, expected_steps)
+        if self._purposes[simulation] != Purpose.TRAINING or self._num_steps[simulation] == _UNKNOWN:
+            return 0
+        missing = max(0, self.num_missing(simulation))
+        self._given_up[simulation] = missing
+        self.samples_given_up += missing
+        return missing
+
+    def _end(self, simulation: int, state: SimulationState) -> None:
+        del self.in_progress[simulation]
+        self._states[simulation] = state
+        self.num_over[self.purpose_of(simulation)] += 1
+
+    def _count_steps(self, simulation: int, num_steps: int) -> None:
+        """Note how many steps a simulation has; the last attempt to say so counts."""
+        if self._purposes[simulation] == Purpose.TRAINING:
+            before = self._num_steps[simulation]
+            if before == _UNKNOWN:
+                self._uncounted_samples -= len(self.delivered_of(simulation))
+            else:
+                self._known_samples -= num_samples(before, self.window)
+            self._known_samples += num_samples(num_steps, self.window)
+        self._num_steps[simulation] = num_steps
+
+    # -- reported and durable -----------------------------------------------------------------------------------------
+
+    def cut(self) -> None:
+        """A checkpoint holds all that is reported: it is durable from now on."""
+        self._completed_since = Ranges()
+        self._durable = {simulation: samples.copy() for simulation, samples in self._delivered.items()}
+
+    def roll_back(self) -> None:
+        """The server ranks have lost what is not durable: whatever it belonged to is due again.
+
+        Attempts in progress are ended, because what they had sent is lost as well.
+        A simulation that was given up stays so, and what is lost of it is given up as well.
+        """
+        for simulation in tuple(self.in_progress):
+            self.wait_again(simulation)
+        for simulation in self._completed_since:
+            self._take_back(simulation, num_samples(self._num_steps[simulation], self.window))
+            self._states[simulation] = SimulationState.WAITING
+            self.num_complete -= 1
+            self.num_over[self.purpose_of(simulation)] -= 1
+            self.waiting.append(simulation)
+        for simulation, reported in tuple(self._delivered.items()):
+            if simulation not in self._completed_since:
+                self._take_back(simulation, len(reported))
+        self._delivered = {simulation: samples.copy() for simulation, samples in self._durable.items()}
+        self._completed_since = Ranges()
+
+    def _take_back(self, simulation: int, num_reported: int) -> None:
+        """Correct the counts by what is not durable of a simulation."""
+        lost = num_reported - len(self._durable.get(simulation, Ranges()))
+        if self._purposes[simulation] != Purpose.TRAINING:
+            return
+        self.samples_delivered -= lost
+        if self._num_steps[simulation] == _UNKNOWN:
+            self._uncounted_samples -= lost
+        if self._states[simulation] == SimulationState.GIVEN_UP:
+            self._given_up[simulation] = self._given_up.get(simulation, 0) + lost
+            self.samples_given_up += lost

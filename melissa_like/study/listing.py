@@ -1,0 +1,70 @@
+"""The list of simulations is open: it grows by what the sampler is asked for, a little ahead of the jobs.
+
+A sampler that steers the study by what was trained on must be asked late; a job must not wait for it. So at most two
+simulations per job wait at any time, and the held-out ones are listed first, so that validation can begin early.
+"""
+
+from melissa_like.records import Purpose
+from melissa_like.study.commands import AskParameters
+from melissa_like.study.ledger import Ledger
+
+__all__ = ["Listing"]
+
+_ORDER = (Purpose.VALIDATION, Purpose.TRAINING)
+
+
+class Listing:
+    """What has been asked of the sampler, and whether more will come.
+
+    Args:
+        ledger: that takes the simulations.
+        wanted: simulations of each purpose.
+        max_jobs: solver jobs alive at once.
+
+    Attributes:
+        asked: the question that has no answer yet.
+    """
+
+    def __init__(self, ledger: Ledger, wanted: dict[Purpose, int], max_jobs: int) -> None:
+        self._ledger = ledger
+        self._wanted = dict(wanted)
+        self._max_jobs = max_jobs
+        self.asked: AskParameters | None = None
+
+    def is_closed(self, purpose: Purpose) -> bool:
+        """Whether no further simulation of a purpose will be listed."""
+        return self._ledger.num_listed[purpose] >= self._wanted[purpose]
+
+    @property
+    def closed(self) -> bool:
+        """Whether no further simulation will be listed."""
+        return all(self.is_closed(purpose) for purpose in _ORDER)
+
+    def ask(self) -> AskParameters | None:
+        """The next question to the sampler, if one is due."""
+        num_waiting = len(self._ledger.waiting)
+        if self.asked is not None or num_waiting > self._max_jobs:
+            return None
+        for purpose in _ORDER:
+            left = self._wanted[purpose] - self._ledger.num_listed[purpose]
+            if left > 0:
+                num = min(left, 2 * self._max_jobs - num_waiting)
+                self.asked = AskParameters(purpose=purpose, first=len(self._ledger), num=num)
+                return self.asked
+        return None
+
+    def fault_of(self, purpose: Purpose, parameters: tuple[tuple[float, ...], ...]) -> str | None:
+        """Why an answer is none, or None for a sound one."""
+        asked = self.asked
+        if asked is None or asked.purpose is not purpose or len(parameters) > asked.num:
+            return f"{len(parameters)} simulations were drawn for {purpose.name.lower()}, but {asked} was asked"
+        return None
+
+    def answer(self, purpose: Purpose, parameters: tuple[tuple[float, ...], ...]) -> None:
+        """List what the sampler gave; fewer than were asked for close the list of that purpose."""
+        assert self.asked is not None
+        if len(parameters) < self.asked.num:
+            self._wanted[purpose] = self._ledger.num_listed[purpose] + len(parameters)
+        for row in parameters:
+            self._ledger.enlist(purpose, row)
+        self.asked = None

@@ -1,0 +1,104 @@
+"""Rules about the server ranks: they receive, deliver, refuse, wait, train, and end."""
+
+from melissa_like.protocol import control as say
+from melissa_like.records import ServerRank
+from melissa_like.study.books import Books
+from melissa_like.study.commands import Tell
+from melissa_like.study.jobs import JobPhase
+
+__all__ = ["hear_server", "server_ended"]
+
+
+def hear_server(books: Books, address: ServerRank, message: say.ControlMessage) -> None:
+    """Take what a server rank of the present incarnation said."""
+    match message:
+        case say.ServerHello():
+            _greet_server(books, address.rank, message)
+        case say.Progress(deliveries=deliveries):
+            for item in deliveries:
+                _deliver(books, address.rank, item)
+        case say.RejectedPart():
+            _reject(books, address.rank, message)
+        case say.Pressure(put_waits=put_waits):
+            _press(books, address.rank, put_waits)
+        case say.ServerFinished(end=end):
+            books.server.trained[address.rank] = end
+            if books.server.has_trained:
+                _judge(books)
+        case say.ServerFailed(message=what):
+            books.end("failed", f"server rank {address.rank} ended: {what}")
+
+
+def _greet_server(books: Books, rank: int, hello: say.ServerHello) -> None:
+    books.server.greet(rank, hello)
+    books.ledger.window = hello.window
+    if books.server.rendezvous is not None:
+        welcome = say.ServerWelcome(rendezvous=books.server.rendezvous, wants_losses=books.settings.wants_losses)
+        for other in books.server.greeted if rank == 0 else (rank,):
+            books.want(Tell(address=ServerRank(other, books.server.incarnation), message=welcome))
+    books.clocks.look_again()
+
+
+def server_ended(books: Books, address: ServerRank, what: str) -> None:
+    """The process of a server rank is gone: all of them are started again, if that is still allowed."""
+    if not books.server.is_present(address) or address.rank in books.server.trained:
+        return
+    if not books.server.may_restart:
+        books.end("failed", f"server rank {address.rank} ended: {what}")
+        return
+    books.ledger.roll_back()
+    for job in books.jobs.alive.values():
+        # They send to ranks that are gone; and what they had sent is due again.
+        if job.phase not in (JobPhase.SUBMITTED, JobPhase.STARTING):
+            books.cancel(job)
+    books.start_servers()
+
+
+def _deliver(books: Books, rank: int, item: say.Delivery) -> None:
+    if books.ledger.deliver(item.simulation, item.steps):
+        books.failures.anything_delivered = True
+    attempt = books.ledger.in_progress.get(item.simulation)
+    if attempt is not None and attempt.number == item.attempt:
+        attempt.receive(rank, item.num_parts, books.now)
+        books.settle(attempt)
+
+
+def _reject(books: Books, rank: int, message: say.RejectedPart) -> None:
+    if message.breaks_contract:
+        books.end(
+            "failed",
+            f"the solver broke its contract in simulation {message.simulation}, attempt {message.attempt}: "
+            f"{message.message}",
+        )
+        return
+    attempt = books.ledger.in_progress.get(message.simulation)
+    if attempt is not None and attempt.number == message.attempt:
+        books.break_off(attempt, f"server rank {rank} refused a part: {message.message}")
+
+
+def _press(books: Books, rank: int, put_waits: bool) -> None:
+    if put_waits:
+        books.server.pressed.add(rank)
+        books.clocks.look_again()
+    else:
+        books.server.pressed.discard(rank)
+        if not books.server.pressed:
+            books.clocks.forgive(books.now)
+
+
+def _judge(books: Books) -> None:
+    """Every server rank has come to its end."""
+    ends = set(books.server.trained.values())
+    if books.reception_over and ends == {"drained"}:
+        books.ledger.cut()
+        given_up, total = books.ledger.num_given_up, len(books.ledger)
+        books.end(
+            "completed",
+            f"every delivered sample was trained on; {given_up} of {total} simulations were given up"
+            if given_up
+            else "every sample was delivered and trained on",
+        )
+    else:
+        why = "training.max_batches was reached" if "max_batches" in ends else "the server ranks stopped training"
+        what = "every delivered sample was trained on" if books.reception_over else "all simulations had run"
+        books.end("stopped", f"{why} before {what}")

@@ -1,0 +1,67 @@
+"""What is minimized, as one module: the network's way through a task, and the loss of each sample."""
+
+from contextlib import nullcontext
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from melissa_like.loading import Batch
+from melissa_like.training.losses import FieldLosses
+from melissa_like.training.surrogate import Surrogate
+from melissa_like.training.trial import check_outputs
+
+__all__ = ["PRECISIONS", "Objective"]
+
+#: Of the network's forward and backward pass, by name.
+PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16}
+
+
+class Objective(nn.Module):
+    """A batch to one loss per sample, in normalized units; this is what is wrapped for several ranks.
+
+    Args:
+        surrogate: on the device of the batches; its network is trained.
+        losses: of all target fields.
+        precision: of the network's pass; weights and loss stay float32.
+    """
+
+    def __init__(self, surrogate: Surrogate, losses: FieldLosses, *, precision: str = "float32") -> None:
+        super().__init__()
+        self.network = surrogate.network
+        # Bound, not submodules: whoever joins the ranks sends the buffers of submodules around at every step.
+        self._advance = partial(surrogate.task.advance, surrogate.network, surrogate.normalization)
+        self._targets = partial(surrogate.task.targets, surrogate.normalization)
+        self._losses = losses
+        dtype = PRECISIONS[precision]
+        self._computing = (
+            nullcontext if dtype == torch.float32 else partial(torch.autocast, surrogate.device.type, dtype=dtype)
+        )
+        self._checked = False
+
+    def forward(self, batch: Batch | None, progress: float) -> Tensor:
+        """The loss of each sample, [B]; without a batch a zero that depends on every weight.
+
+        Args:
+            batch: None where this rank has nothing to draw.
+            progress: share of the study's samples delivered, 0 to 1.
+
+        Raises:
+            TypeError: at the first batch, the network did not return a mapping of tensors, or the loss no tensor.
+            ValueError: at the first batch, a target is missing or has another shape, or there is not one loss a sample.
+        """
+        if batch is None:
+            return _nothing(self.network)
+        with self._computing():
+            predictions = self._advance(batch, progress)
+        targets = self._targets(batch)
+        if not self._checked:
+            check_outputs(predictions, targets)
+            self._checked = True
+        return self._losses(predictions, targets)
+
+
+def _nothing(network: nn.Module) -> Tensor:
+    """A zero with a gradient of zero for every weight; batch statistics stay untouched."""
+    zeros = [weights.sum() * 0.0 for weights in network.parameters() if weights.requires_grad]
+    return torch.stack(zeros).sum()

@@ -1,0 +1,42 @@
+"""An error on one rank, without `python -m mpi4py`, ends the job in seconds and with its reason.
+
+MPI itself would leave the other ranks waiting for ever.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from tests.integration.studies import ROOT, marked, melissa_like
+
+pytestmark = pytest.mark.mpi
+
+PROGRAM = ROOT / "tests" / "plugins" / "faulty_main.py"
+
+
+@pytest.mark.parametrize(
+    ("mistake", "words"),
+    [
+        ("ragged", ["field 'mark'", "rank 1 sent a list that is no array", "inhomogeneous"]),
+        ("ragged_at_first", ["field 'mark'", "rank 1 sent a list that is no array", "inhomogeneous"]),
+        ("objects", ["field 'mark'", "dtype object"]),
+        ("unreadable", ["MemoryError: no memory for the copy from the device"]),
+        ("unreadable_at_first", ["MemoryError: no memory for the copy from the device"]),
+        ("no_mapping_at_first", ["a step's fields are a list"]),
+        ("sends_nothing", ["sends time step 0 while another rank has sent its last one"]),
+        ("ends_early", ["sends time step 5 while another rank has sent its last one"]),
+        ("miscounts", ["goodbye after 7 time steps but send was called 6 times"]),
+        ("refused", ["stranger-", "is not a living job of this study"]),
+        ("not_connected", ["/nowhere/connection.txt cannot be read"]),
+        ("cannot_open", ["OSError: too many open files on this node"]),
+        ("survives", ["field 'mark'", "dimensions"]),
+    ],
+)
+def test_the_study_ends_with_the_reason(tmp_path: Path, mistake: str, words: list[str]) -> None:
+    overrides = [override for override in marked(ranks=2) if "solver.solve" not in override]
+    ran = melissa_like(tmp_path / "study", *overrides, f"solver.command=[python,{PROGRAM},{mistake}]", timeout_s=60)
+    assert ran.code == 1
+    assert ran.report["outcome"] == "failed"
+    for word in words:
+        assert word in ran.report["reason"]
+    assert "another rank of this job failed" not in ran.report["reason"].splitlines()[0]

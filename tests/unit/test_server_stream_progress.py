@@ -1,0 +1,118 @@
+"""How a server rank says that its training ended."""
+
+import numpy as np
+import pytest
+
+from melissa_like.buffer import SampleBuffer, fifo, reservoir
+from melissa_like.errors import DeadlineExceededError, StudyStoppedError
+from melissa_like.protocol.control import ServerWelcome, SimulationOver
+from melissa_like.records import FieldSpec, Layout, Purpose, SampleKey
+from melissa_like.server.stream_progress import StreamProgress
+
+LAYOUT = Layout(fields=(FieldSpec(name="u", shape=(4,)),), parameters=("a",))
+
+
+def progress(
+    buffer: SampleBuffer, rank: int = 0, *, num_server_ranks: int = 1, **changes: int | None
+) -> StreamProgress:
+    """Of a study of two simulations of three samples."""
+    settings = {"num_simulations": 2, "samples_per_simulation": 3, "views_per_sample": None, **changes}
+    return StreamProgress(buffer, rank=rank, num_server_ranks=1, **settings)  # type: ignore[arg-type]
+
+
+def over(given_up: int = 0, purpose: Purpose = Purpose.TRAINING) -> SimulationOver:
+    return SimulationOver(simulation=0, purpose=purpose, samples_given_up=given_up)
+
+
+def put(buffer: SampleBuffer, num_samples: int) -> None:
+    for step in range(num_samples):
+        assert buffer.put(SampleKey(0, step), [np.zeros(4)], time=0.0, parameters=np.zeros(1), timeout_s=0.0)
+
+
+@pytest.mark.parametrize(
+    ("num_samples", "over", "stop", "end"),
+    [
+        (0, True, None, "drained"),
+        (2, True, None, "max_batches"),
+        (0, False, None, "max_batches"),
+        (0, True, "told to", "stopped"),
+    ],
+)
+def test_only_an_empty_buffer_after_the_reception_is_drained(
+    num_samples: int, over: bool, stop: str | None, end: str
+) -> None:
+    buffer = fifo(LAYOUT, capacity=10, seed=0, spare_slots=2)
+    put(buffer, num_samples)
+    stream = progress(buffer)
+    if over:
+        buffer.end_reception()
+    if stop is not None:
+        stream.stop(stop)
+    assert stream.end == end
+
+
+def test_a_sample_that_had_all_its_views_is_not_left_over() -> None:
+    buffer = reservoir(LAYOUT, capacity=10, watermark=1, views_per_sample=2, seed=0, spare_slots=2)
+    put(buffer, 3)
+    buffer.end_reception()
+    assert buffer.offer().held == 6
+    stream = progress(buffer)
+    buffer.settle(buffer.draw(5))
+    assert stream.end == "max_batches"
+    buffer.settle(buffer.draw(1))
+    assert stream.end == "drained"
+
+
+@pytest.mark.parametrize("views", [None, 2])
+def test_samples_that_were_given_up_do_not_hold_the_schedule_back(views: int | None) -> None:
+    """Two simulations of three steps on two ranks; one gives up two samples, so four arrive, two on each rank."""
+    delivered = 0
+    for rank in range(2):
+        buffer = reservoir(LAYOUT, capacity=10, watermark=1, views_per_sample=views, seed=0, spare_slots=2)
+        stream = progress(buffer, rank, views_per_sample=views)
+        put(buffer, 2)
+        if views is not None:
+            buffer.settle(buffer.draw(2 * views, gate_lifted=True))
+        stream.simulation_over(over())
+        stream.simulation_over(over(2))
+        delivered += stream.local_state().delivered
+    assert delivered == stream.expected == 6
+
+
+def test_an_adaptive_solver_counts_simulations_whether_given_up_or_not() -> None:
+    stream = progress(fifo(LAYOUT, capacity=10, seed=0, spare_slots=2), samples_per_simulation=None)
+    stream.simulation_over(over())
+    stream.simulation_over(over(5))
+    assert stream.local_state().delivered == stream.expected == 2
+
+
+def empty() -> SampleBuffer:
+    return fifo(LAYOUT, capacity=10, seed=0, spare_slots=2)
+
+
+@pytest.mark.parametrize("samples", [3, None])
+def test_simulations_that_were_never_listed_count_as_come(samples: int | None) -> None:
+    stream = progress(empty(), num_simulations=4, samples_per_simulation=samples)
+    stream.list_closed(1)
+    assert stream.local_state().delivered == stream.expected - (1 if samples is None else samples)
+    assert progress(empty(), rank=1, num_simulations=4).local_state().delivered == 0
+
+
+def test_validation_waits_for_the_held_out_simulations() -> None:
+    stream = progress(empty())
+    stream.simulation_over(over(purpose=Purpose.VALIDATION))
+    assert not stream.local_state().validation_ready
+    stream.held_out_over()
+    state = stream.local_state()
+    assert (state.validation_ready, state.delivered) == (True, 0)
+
+
+def test_a_rank_waits_for_its_welcome_or_the_end_of_the_study() -> None:
+    stream, welcome = progress(empty(), rank=1), ServerWelcome(rendezvous="h:1", wants_losses=True)
+    with pytest.raises(DeadlineExceededError, match="server rank 1 was not welcomed"):
+        stream.await_welcome(0.01)
+    stream.welcome(welcome)
+    assert stream.await_welcome(0.01) == welcome
+    stream.stop("interrupted")
+    with pytest.raises(StudyStoppedError, match="interrupted"):
+        stream.await_welcome(0.01)

@@ -1,0 +1,90 @@
+"""The ledger: what a rollback takes back, and what a million simulations cost."""
+
+import tracemalloc
+
+from melissa_like.records import Purpose
+from melissa_like.study import Ledger, SimulationState
+
+
+def run(ledger: Ledger, steps: tuple[int, ...], *, complete: bool = False) -> int:
+    """The next waiting simulation, so far; its number."""
+    attempt = ledger.start_next("job", 1, 0.0)
+    assert attempt is not None
+    ledger.deliver(attempt.simulation, steps)
+    if complete:
+        ledger.send(attempt.simulation, len(steps), (len(steps),), 0.0)
+        ledger.complete(attempt.simulation)
+    return attempt.simulation
+
+
+def of(num: int) -> Ledger:
+    ledger = Ledger(1)
+    for number in range(num):
+        ledger.enlist(Purpose.TRAINING, (float(number),))
+    return ledger
+
+
+def test_a_rollback_keeps_what_was_durable() -> None:
+    ledger = of(4)
+    run(ledger, (0, 1, 2), complete=True)
+    half = run(ledger, (0,))
+    ledger.cut()
+    ledger.deliver(half, (1, 2))
+    ledger.send(half, 3, (3,), 0.0)
+    ledger.complete(half)
+    run(ledger, (0, 1, 2), complete=True)
+    started = run(ledger, (2,))
+    assert (ledger.num_complete, ledger.samples_delivered) == (3, 10)
+    ledger.roll_back()
+    assert (ledger.num_complete, ledger.samples_delivered) == (1, 4)
+    assert ledger.state_of(0) is SimulationState.COMPLETE
+    assert sorted(ledger.waiting) == [half, 2, started]
+    assert ledger.delivered_of(half).ranges == ((0, 1),)
+    assert not len(ledger.delivered_of(2))
+    assert ledger.parameters_of(2) == (2.0,)
+
+
+def test_a_second_rollback_takes_nothing_more() -> None:
+    ledger = of(2)
+    run(ledger, (0,))
+    ledger.cut()
+    ledger.roll_back()
+    ledger.roll_back()
+    assert ledger.samples_delivered == 1
+    assert ledger.delivered_of(0).ranges == ((0, 1),)
+
+
+def test_what_is_lost_of_a_simulation_given_up_is_given_up_as_well() -> None:
+    ledger = of(1)
+    simulation = run(ledger, (0, 1))
+    assert ledger.give_up(simulation, 3) == 1
+    ledger.roll_back()
+    assert (ledger.samples_delivered, ledger.samples_given_up) == (0, 3)
+    assert ledger.state_of(0) is SimulationState.GIVEN_UP
+    assert ledger.samples_expected(1, 3) == 3
+
+
+def test_of_an_adaptive_solver_what_is_known_is_expected() -> None:
+    ledger = of(3)
+    run(ledger, (0, 1, 2), complete=True)
+    run(ledger, (0, 1))
+    assert ledger.samples_expected(3, None) == 5
+    ledger.roll_back()
+    assert ledger.samples_expected(3, None) == 3  # how many steps the first one has is still known
+    assert ledger.samples_delivered == 0
+
+
+def test_waiting_and_complete_simulations_cost_no_object() -> None:
+    num = 20_000
+    tracemalloc.start()
+    try:
+        ledger = of(num)
+        listed, _ = tracemalloc.get_traced_memory()
+        for _ in range(num):
+            run(ledger, (0, 1, 2), complete=True)
+        complete, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert ledger.num_complete == num
+    assert listed / num < 120  # most of it the deque of those that wait, which a study keeps short
+    assert complete / num < 40

@@ -1,0 +1,273 @@
+"""The state machine through random orders of events, sound and foreign; what must always hold is looked at after each.
+
+The world around it is played: jobs that start, speak, die; a sampler that answers late or with too little; server ranks
+that report in any order, and peers that say whatever the types allow.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from melissa_like.protocol import control as say
+from melissa_like.records import Address, ClientRank, Purpose, ServerRank
+from melissa_like.study import SimulationState, StudyState
+from melissa_like.study import commands as do
+from melissa_like.study import events as ev
+from tests.unit.test_study_state import SETTINGS
+
+NUM_STEPS = 2
+SMALL = st.integers(-1, 4)
+TEXT = st.text(max_size=3)
+MESSAGES: st.SearchStrategy[say.ControlMessage] = st.one_of(
+    st.builds(say.Hello, num_ranks=SMALL, host=TEXT, pid=SMALL),
+    st.builds(say.Request),
+    st.builds(say.Goodbye, simulation=SMALL, attempt=SMALL, num_steps=SMALL, parts_sent=st.lists(SMALL).map(tuple)),
+    st.builds(say.Failure, simulation=SMALL, attempt=SMALL, message=TEXT, breaks_contract=st.booleans()),
+    st.builds(say.Blocked, server_rank=SMALL),
+    st.builds(say.Acknowledge),
+    st.builds(say.Stop, reason=TEXT),
+    st.builds(say.Finish, reason=TEXT),
+    st.builds(say.ServerHello, endpoint=TEXT, host=TEXT, pid=SMALL, device=TEXT),
+    st.builds(
+        say.Progress,
+        deliveries=st.lists(
+            st.builds(say.Delivery, simulation=SMALL, attempt=SMALL, steps=st.lists(SMALL).map(tuple), num_parts=SMALL),
+            max_size=3,
+        ).map(tuple),
+    ),
+    st.builds(
+        say.RejectedPart,
+        simulation=SMALL,
+        attempt=SMALL,
+        reason=TEXT,
+        message=TEXT,
+        breaks_contract=st.booleans(),
+    ),
+    st.builds(say.Pressure, put_waits=st.booleans()),
+    st.builds(
+        say.ServerFinished, end=st.sampled_from(["drained", "max_batches", "stopped"]), summary=st.just(say.Summary())
+    ),
+    st.builds(say.ServerFailed, message=TEXT),
+)
+ADDRESSES: st.SearchStrategy[Address] = st.one_of(
+    st.builds(ClientRank, st.sampled_from(["job-0001", "job-0002", "job-0077", "x"]), st.integers(0, 2)),
+    st.builds(ServerRank, st.integers(0, 3), st.integers(1, 2)),
+)
+
+
+def snapshot(state: StudyState) -> tuple[Any, ...]:
+    """Everything about a study that a user could see."""
+    ledger = state.ledger
+    rows = [
+        (ledger.state_of(i), ledger.attempts_of(i), ledger.parameters_of(i), ledger.delivered_of(i).ranges)
+        for i in range(len(ledger))
+    ]
+    jobs = [(job.name, job.phase, job.simulation, job.handle) for job in state.jobs.alive.values()]
+    counts = (ledger.samples_delivered, ledger.samples_given_up, state.samples_expected, ledger.num_restarts)
+    return rows, list(ledger.waiting), jobs, counts, state.outcome, state.reason, state.next_deadline()
+
+
+class World(RuleBasedStateMachine):
+    """A study and everything that can happen to it."""
+
+    @initialize(restarts=st.integers(0, 1), adaptive=st.booleans(), calm=st.booleans())
+    def begin(self, restarts: int, adaptive: bool, calm: bool) -> None:
+        self.calm = calm  # no foreigner, no dead server rank: so that a study comes to its end as well
+        welcome = SETTINGS.welcome
+        if adaptive:
+            welcome = say.Welcome(
+                **{name: getattr(welcome, name) for name in welcome.__struct_fields__} | {"num_steps": None}
+            )
+        self.settings = replace(
+            SETTINGS,
+            welcome=welcome,
+            num_simulations=4,
+            num_server_ranks=2,
+            max_jobs=2,
+            max_server_restarts=restarts,
+            max_failed_starts=4,
+        )
+        self.state = StudyState(self.settings)
+        self.now = 0.0
+        self.journal: list[tuple[ev.Event, float]] = []
+        self.asked: do.AskParameters | None = None
+        self.jobs: list[str] = []
+        self.given: dict[str, say.Assignment] = {}
+        self.happen(ev.StudyStarted())
+        if calm:
+            self.server_hello(0)
+            self.server_hello(1)
+
+    def happen(self, event: ev.Event, after: float = 0.0) -> None:
+        self.now += after
+        if ev.is_journaled(event):
+            self.journal.append((event, self.now))
+        before = None if ev.is_journaled(event) else snapshot(self.state)
+        decided = self.state.outcome
+        for command in self.state.handle(event, self.now):
+            assert decided is None, f"{command} after the verdict"
+            match command:
+                case do.AskParameters():
+                    assert self.asked is None
+                    self.asked = command
+                case do.SubmitJobs(jobs=jobs):
+                    self.jobs += jobs
+                case do.Tell(address=ClientRank(job=job), message=say.Assignment() as given):
+                    self.given[job] = given
+        assert before is None or before == snapshot(self.state)
+
+    @precondition(lambda self: self.asked is not None)
+    @rule(fewer=st.integers(0, 3))
+    def answer(self, fewer: int) -> None:
+        asked, self.asked = self.asked, None
+        num = asked.num - 1 if fewer == 3 and not self.calm else asked.num
+        rows = tuple((float(asked.first + i),) for i in range(num))
+        self.happen(ev.ParametersDrawn(purpose=asked.purpose, parameters=rows))
+
+    @rule(rank=st.integers(0, 1))
+    def server_hello(self, rank: int) -> None:
+        address = ServerRank(rank, self.state.server_incarnation)
+        self.happen(
+            ev.Said(address=address, message=say.ServerHello(endpoint=f"e{rank}", host="h", pid=1, device="cpu"))
+        )
+
+    @precondition(lambda self: self.jobs)
+    @rule(data=st.data())
+    def job_speaks(self, data: st.DataObject) -> None:
+        job = data.draw(st.sampled_from(self.jobs))
+        kinds = ["start", "hello", "request", "goodbye", "blocked"] + ([] if self.calm else ["failure", "end"])
+        kind = data.draw(st.sampled_from(kinds))
+        given = self.given.get(job)
+        message: say.ControlMessage | None = None
+        match kind:
+            case "start":
+                self.happen(ev.JobStarted(job=job))
+            case "end":
+                self.happen(ev.JobEnded(job=job, exit_code=1, message="exit code 1"))
+            case "hello":
+                message = say.Hello(num_ranks=self.settings.num_ranks, host="h", pid=1)
+            case "request":
+                message = say.Request()
+            case "blocked":
+                message = say.Blocked(server_rank=0)
+            case "goodbye" if given is not None:
+                message = say.Goodbye(
+                    simulation=given.simulation, attempt=given.attempt, num_steps=NUM_STEPS, parts_sent=(1, 1)
+                )
+            case "failure" if given is not None:
+                message = say.Failure(simulation=given.simulation, attempt=given.attempt, message="it diverged")
+        if message is not None:
+            self.happen(ev.Said(address=ClientRank(job), message=message))
+
+    @precondition(lambda self: self.given)
+    @rule(data=st.data(), rank=st.integers(0, 1), steps=st.sets(st.integers(0, NUM_STEPS - 1)))
+    def report(self, data: st.DataObject, rank: int, steps: set[int]) -> None:
+        given = self.given[data.draw(st.sampled_from(sorted(self.given)))]
+        delivery = say.Delivery(
+            simulation=given.simulation, attempt=given.attempt, steps=tuple(steps), num_parts=len(steps)
+        )
+        address = ServerRank(rank, self.state.server_incarnation)
+        self.happen(ev.Said(address=address, message=say.Progress(deliveries=(delivery,))))
+
+    @precondition(lambda self: self.jobs)
+    @rule(data=st.data())
+    def a_job_runs_a_simulation(self, data: st.DataObject) -> None:
+        """What a sound job does, from wherever it stands; everything else may come in between."""
+        job = data.draw(st.sampled_from(self.jobs))
+        address = ClientRank(job)
+        self.happen(ev.JobStarted(job=job))
+        self.happen(ev.Said(address=address, message=say.Hello(num_ranks=self.settings.num_ranks, host="h", pid=1)))
+        self.happen(ev.Said(address=address, message=say.Request()))
+        given = self.given.get(job)
+        if given is not None and self.state.outcome is None:
+            for rank in (0, 1):
+                delivery = say.Delivery(simulation=given.simulation, attempt=given.attempt, steps=(rank,), num_parts=1)
+                server = ServerRank(rank, self.state.server_incarnation)
+                self.happen(ev.Said(address=server, message=say.Progress(deliveries=(delivery,))))
+            goodbye = say.Goodbye(
+                simulation=given.simulation, attempt=given.attempt, num_steps=NUM_STEPS, parts_sent=(1, 1)
+            )
+            self.happen(ev.Said(address=address, message=goodbye))
+
+    @rule(rank=st.integers(0, 1), put_waits=st.booleans())
+    def pressure(self, rank: int, put_waits: bool) -> None:
+        address = ServerRank(rank, self.state.server_incarnation)
+        self.happen(ev.Said(address=address, message=say.Pressure(put_waits=put_waits)))
+
+    @rule(after=st.sampled_from([0.1, 5.0, 11.0, 60.0, 101.0]))
+    def time_passes(self, after: float) -> None:
+        self.happen(ev.Tick(), 0.1 if self.calm else after)
+
+    @precondition(lambda self: self.state.reception_over)
+    @rule(rank=st.integers(0, 1))
+    def trained(self, rank: int) -> None:
+        address = ServerRank(rank, self.state.server_incarnation)
+        self.happen(ev.Said(address=address, message=say.ServerFinished(end="drained", summary=say.Summary())))
+
+    @precondition(lambda self: not self.calm)
+    @rule(rank=st.integers(0, 1), incarnation=st.integers(1, 2))
+    def server_dies(self, rank: int, incarnation: int) -> None:
+        self.happen(ev.ServerEnded(address=ServerRank(rank, incarnation), message="killed by SIGKILL"))
+        if self.state.outcome is None:
+            self.given.clear()
+
+    @precondition(lambda self: not self.calm)
+    @rule(address=ADDRESSES, message=MESSAGES)
+    def anybody_says_anything(self, address: Address, message: say.ControlMessage) -> None:
+        self.happen(ev.Said(address=address, message=message))
+
+    @precondition(lambda self: not self.calm)
+    @rule(purpose=st.sampled_from(Purpose), rows=st.lists(st.just((0.5,)), max_size=6).map(tuple))
+    def a_sampler_that_was_not_asked(self, purpose: Purpose, rows: tuple[tuple[float, ...], ...]) -> None:
+        if self.asked is None:
+            self.happen(ev.ParametersDrawn(purpose=purpose, parameters=rows))
+
+    @invariant()
+    def the_books_add_up(self) -> None:
+        ledger = self.state.ledger
+        states = [ledger.state_of(i) for i in range(len(ledger))]
+        over = (SimulationState.COMPLETE, SimulationState.GIVEN_UP)
+        assert len(set(ledger.waiting)) == len(ledger.waiting)
+        assert {i for i, s in enumerate(states) if s is SimulationState.WAITING} == set(ledger.waiting)
+        assert {i for i, s in enumerate(states) if s not in (*over, SimulationState.WAITING)} == set(ledger.in_progress)
+        assert states.count(SimulationState.COMPLETE) == ledger.num_complete
+        assert states.count(SimulationState.GIVEN_UP) == ledger.num_given_up
+        assert sum(ledger.num_over.values()) == ledger.num_complete + ledger.num_given_up
+        assert ledger.samples_delivered >= 0
+        assert ledger.samples_given_up >= 0
+        assert all(
+            ledger.attempts_of(i) <= self.settings.max_attempts + self.settings.max_server_restarts * 2
+            for i in range(len(ledger))
+        )
+
+    @invariant()
+    def nothing_is_lost(self) -> None:
+        if self.state.outcome == "completed" and self.settings.num_steps is not None:
+            ledger = self.state.ledger
+            assert self.state.samples_expected == ledger.samples_delivered + ledger.samples_given_up
+
+    @invariant()
+    def no_more_jobs_than_allowed(self) -> None:
+        assert len(self.state.jobs.alive) <= self.settings.max_jobs
+
+    @invariant()
+    def a_verdict_has_a_reason(self) -> None:
+        assert (self.state.outcome is None) == (self.state.reason == "")
+
+    def teardown(self) -> None:
+        """The journal gives the same state again."""
+        if not hasattr(self, "state"):
+            return
+        again = StudyState(self.settings)
+        for event, now in self.journal:
+            again.handle(event, now)
+        assert snapshot(again) == snapshot(self.state)
+
+
+World.TestCase.settings = settings(
+    max_examples=120, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
+)
+test_random_orders_of_events = World.TestCase
