@@ -11,6 +11,7 @@ import resource
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,13 +24,13 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig
 
 from melissa_like.config import Config
-from melissa_like.launcher.commands import commands_for
 from melissa_like.launcher.executors import FoundJob, JobSpec, JobState, JobUpdate
 from melissa_like.launcher.run import Launch, prepare
 from melissa_like.protocol import control as say
 from melissa_like.protocol import read_connection
 from melissa_like.protocol.link import Link
-from melissa_like.records import Purpose
+from melissa_like.protocol.reports import Summary
+from melissa_like.records import ClientRank, Purpose, ServerRank
 from melissa_like.study import Entry, Journal, StudySettings, StudyState, read_journal
 from melissa_like.study import events as ev
 from tests.benchmarks.measure import Row, print_rows, shown
@@ -39,6 +40,10 @@ NUM_SIMULATIONS = 10_000
 NUM_CLIENTS = 1000
 NUM_EVENTS = 1_000_000
 STEPS_PER_SIMULATION = 100
+NUM_JOBS = 16
+MANY_SIMULATIONS = 1_000_000
+MANY_CLIENTS = 100
+UNIFORM = "{_target_:melissa_like.sampling.Uniform,low:0,high:1}"
 
 
 def empty(parameters: object, comm: object) -> Iterator[tuple[int, dict[str, object]]]:
@@ -81,8 +86,9 @@ class CrowdExecutor:
 
     in_process = False
 
-    def __init__(self, run_dir: Path) -> None:
+    def __init__(self, run_dir: Path, num_clients: int) -> None:
         self._run_dir = run_dir
+        self._num_clients = num_clients
         self._updates: list[JobUpdate] = []
         self._crowd: subprocess.Popen[bytes] | None = None
 
@@ -96,9 +102,8 @@ class CrowdExecutor:
         """The crowd knows the jobs' names; it starts with the first."""
         self._updates += [JobUpdate(name=spec.name, state=JobState.ACTIVE) for spec in specs]
         if self._crowd is None:
-            self._crowd = subprocess.Popen(
-                [sys.executable, "-m", "tests.benchmarks.control_plane", "crowd", str(self._run_dir)]
-            )
+            crowd = ["tests.benchmarks.control_plane", "crowd", str(self._run_dir), str(self._num_clients)]
+            self._crowd = subprocess.Popen([sys.executable, "-m", *crowd])
         return {spec.name: spec.name for spec in specs}
 
     def find(self, study: str) -> tuple[FoundJob, ...]:
@@ -119,37 +124,72 @@ class CrowdExecutor:
             self._crowd.wait(timeout_s)
 
 
-def launcher(run_dir: Path) -> None:
+def launcher(run_dir: Path, *more: str) -> None:
     """The launcher of the socket case; prints what it measured."""
-    config, source = prepare(
-        study := composed(run_dir, "solver.num_steps=1", f"launcher.max_jobs={NUM_CLIENTS}", "launcher.grace_s=0")
-    )
+    num_simulations = int(more[0]) if more else NUM_SIMULATIONS
+    num_clients = int(more[1]) if more else NUM_CLIENTS
+    overrides = [
+        "solver.num_steps=1",
+        f"launcher.max_jobs={num_clients}",
+        "launcher.grace_s=0",
+        f"study.num_simulations={num_simulations}",
+    ]
+    if more:
+        overrides += ["sampling=latin_hypercube"]
+        overrides += [f"+solver.parameters.{name}={UNIFORM}" for name in "bcde"]
+    composed_at = time.monotonic()
+    config, samplers = prepare(study := composed(run_dir, *overrides))
     started_s = time.process_time()
     with Launch(
         config=config,
-        source=source,
+        samplers=samplers,
         composed=study,
         run_dir=run_dir,
-        executor=lambda on_change: CrowdExecutor(run_dir),
-        commands=lambda in_process, transport: commands_for(
-            config, run_dir, in_process=in_process, transport=transport
-        ),
+        executor=lambda on_change: CrowdExecutor(run_dir, num_clients),
     ) as launch:
+        watch = FirstAssignment(launch)
         launch.run()
         report = launch.report()
     busy_s = time.process_time() - started_s
     assert report["outcome"] == "completed", report
-    requested = [entry.at_s for entry in read_journal(run_dir) if isinstance(entry.event, ev.JobRequested)]
-    delivered = [entry.at_s for entry in read_journal(run_dir) if isinstance(entry.event, ev.Delivered)]
+    said = [
+        (entry.at_s, type(entry.event.message)) for entry in read_journal(run_dir) if isinstance(entry.event, ev.Said)
+    ]
+    requested = next(at_s for at_s, kind in said if kind is say.Request)
+    delivered = max(at_s for at_s, kind in said if kind is say.Progress)
     sys.stdout.write(
         json.dumps(
             {
-                "rate": NUM_SIMULATIONS / (delivered[-1] - requested[0]),
-                "launcher_rate": NUM_SIMULATIONS / busy_s,
+                "rate": num_simulations / (delivered - requested),
+                "launcher_rate": num_simulations / busy_s,
                 "rss": 1024.0 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+                "rss_at_start": watch.rss,
+                "rss_at_end": resident_bytes(),
+                "first_assignment_s": watch.at_s - composed_at,
             }
         )
     )
+
+
+def resident_bytes() -> float:
+    """Memory that this process has now."""
+    return float(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+class FirstAssignment:
+    """Looks, on a thread of its own, when the first simulation is assigned, and how much memory there is then."""
+
+    def __init__(self, launch: Launch) -> None:
+        self.at_s = self.rss = 0.0
+        self._launch = launch
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def _watch(self) -> None:
+        while not self._launch.state.ledger.in_progress:
+            time.sleep(0.002)
+        self.at_s = time.monotonic()
+        time.sleep(0.5)  # what a start frees is given back by then
+        self.rss = resident_bytes()
 
 
 class Peer:
@@ -187,11 +227,12 @@ class Peer:
             self.socket.send(encoded)
 
 
-def crowd(run_dir: Path) -> None:
-    """A thousand solver jobs and the server rank, until the launcher says that the reception is over."""
+def crowd(run_dir: Path, *more: str) -> None:
+    """Many solver jobs and the server rank, until the launcher says that the reception is over."""
+    num_clients = int(more[0])
     connection = read_connection(run_dir)
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    context.set(zmq.MAX_SOCKETS, NUM_CLIENTS + 100)
+    context.set(zmq.MAX_SOCKETS, num_clients + 100)
     poller = zmq.Poller()
 
     def peer(name: str) -> Peer:
@@ -200,10 +241,10 @@ def crowd(run_dir: Path) -> None:
         return made
 
     server = peer("server-0")
-    server.post(say.ServerHello(rank=0, endpoint="tcp://127.0.0.1:1", host="here", pid=1, device="cpu"))
-    jobs = {made.socket: made for made in (peer(f"job-{number + 1:04d}/0") for number in range(NUM_CLIENTS))}
+    server.post(say.ServerHello(endpoint="tcp://127.0.0.1:1", host="here", pid=1, device="cpu"))
+    jobs = {made.socket: made for made in (peer(f"job-{number + 1:04d}/0") for number in range(num_clients))}
     for job in jobs.values():
-        job.post(say.Hello(job=job.name, rank=0, num_ranks=1, host="here", pid=1))
+        job.post(say.Hello(num_ranks=1, host="here", pid=1))
     over, launcher_pid = False, os.getppid()
     while not over and os.getppid() == launcher_pid:
         deliveries = []
@@ -215,29 +256,37 @@ def crowd(run_dir: Path) -> None:
             job = jobs[socket]
             for message in job.hear():
                 if isinstance(message, say.Welcome):
-                    job.post(say.Request(job=job.name))
+                    job.post(say.Request())
                 elif isinstance(message, say.Assignment):
                     mine = {"simulation": message.simulation, "attempt": message.attempt}
-                    job.post(say.Goodbye(job=job.name, num_steps=1, parts_sent=(1,), **mine), say.Request(job=job.name))
+                    job.post(say.Goodbye(num_steps=1, parts_sent=(1,), **mine), say.Request())
                     deliveries.append(say.Delivery(steps=(0,), num_parts=1, **mine))
             job.acknowledge()
         if deliveries:
-            server.post(say.Progress(rank=0, deliveries=tuple(deliveries)))
-    server.post(say.ServerFinished(rank=0, end="drained", summary={}))
+            server.post(say.Progress(deliveries=tuple(deliveries)))
+    server.post(say.ServerFinished(end="drained", summary=Summary()))
+    while not server.link.settled and os.getppid() == launcher_pid:  # as a server rank waits: closing loses messages
+        if server.socket.poll(100):
+            server.hear()
+        server.acknowledge()
     context.destroy(linger=2000)
 
 
 # -- everything in one process ----------------------------------------------------------------------------------------
 
 
-def inline(run_dir: Path) -> None:
+def inline(run_dir: Path, *more: str) -> None:
     """10,000 empty simulations in one process; prints what it measured."""
     from melissa_like.launcher.run import run_study
 
     report = run_study(composed(run_dir, "launcher=inline"), run_dir)
     # The outcome is "failed": an empty solver gives nothing to train on, and the study says so.
     assert report["simulations"]["completed"] == NUM_SIMULATIONS, report
-    requested = [entry.at_s for entry in read_journal(run_dir) if isinstance(entry.event, ev.JobRequested)]
+    requested = [
+        entry.at_s
+        for entry in read_journal(run_dir)
+        if isinstance(entry.event, ev.Said) and isinstance(entry.event.message, say.Request)
+    ]
     rss = 1024.0 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     sys.stdout.write(json.dumps({"rate": NUM_SIMULATIONS / (requested[-1] - requested[0]), "rss": rss}))
 
@@ -247,43 +296,56 @@ def inline(run_dir: Path) -> None:
 
 def events() -> Iterator[ev.Event]:
     """The life of a study of many simulations, each step reported by itself, on sixteen jobs."""
+    server = ServerRank(0)
     yield ev.StudyStarted()
-    yield ev.ServerReady(rank=0)
-    jobs = [f"job-{number + 1:04d}" for number in range(16)]
-    for job in jobs:
-        yield ev.JobStarted(job=job)
-        yield ev.JobSaidHello(job=job, num_ranks=1)
-    for simulation in range(NUM_EVENTS // (STEPS_PER_SIMULATION + 2)):
-        job, mine = jobs[simulation % 16], {"simulation": simulation, "attempt": 1}
-        yield ev.JobRequested(job=job)
+    yield ev.Said(address=server, message=say.ServerHello(endpoint="e", host="h", pid=1, device="cpu"))
+    jobs = [ClientRank(f"job-{number + 1:04d}") for number in range(NUM_JOBS)]
+    num_simulations = NUM_EVENTS // (STEPS_PER_SIMULATION + 2)
+    listed = 0
+    for simulation in range(num_simulations):
+        if listed - simulation <= NUM_JOBS:  # as the launcher asks: up to two simulations a job ahead
+            more = min(2 * NUM_JOBS - (listed - simulation), num_simulations - listed)
+            if more:
+                listed += more
+                yield ev.ParametersDrawn(purpose=Purpose.TRAINING, parameters=((0.5,),) * more)
+        job, mine = jobs[simulation % NUM_JOBS], {"simulation": simulation, "attempt": 1}
+        if simulation < NUM_JOBS:
+            yield ev.JobStarted(job=job.job)
+            yield ev.Said(address=job, message=say.Hello(num_ranks=1, host="h", pid=1))
+        yield ev.Said(address=job, message=say.Request())
         for step in range(STEPS_PER_SIMULATION):
-            yield ev.Delivered(rank=0, steps=(step,), num_parts=1, **mine)
-        yield ev.SimulationSent(job=job, num_steps=STEPS_PER_SIMULATION, parts_sent=(STEPS_PER_SIMULATION,), **mine)
+            delivery = say.Delivery(steps=(step,), num_parts=1, **mine)
+            yield ev.Said(address=server, message=say.Progress(deliveries=(delivery,)))
+        goodbye = say.Goodbye(num_steps=STEPS_PER_SIMULATION, parts_sent=(STEPS_PER_SIMULATION,), **mine)
+        yield ev.Said(address=job, message=goodbye)
 
 
-def replay(run_dir: Path) -> None:
+def replay(run_dir: Path, *more: str) -> None:
     """Write a journal, read it back into a new state; prints what it measured."""
     run_dir.mkdir()
     num_simulations = NUM_EVENTS // (STEPS_PER_SIMULATION + 2)
     with Journal(run_dir) as journal:
         for number, event in enumerate(events()):
             journal.append(Entry(at_s=0.001 * number, event=event))
-    state = StudyState(
-        StudySettings(
-            purposes=(Purpose.TRAINING,) * num_simulations,
-            parameters=("a",),
-            num_steps=STEPS_PER_SIMULATION,
-            num_ranks=1,
-            max_jobs=16,
-        ),
-        lambda simulation: {"a": 0.5},
+    welcome = say.Welcome(
+        server_endpoints=(),
+        server_incarnation=0,
+        launcher_incarnation=1,
+        routing=0,
+        layout_id=0,
+        fields=(),
+        parameters=("a",),
+        num_steps=STEPS_PER_SIMULATION,
+        budget_bytes=1,
+        heartbeat_s=1.0,
     )
+    state = StudyState(StudySettings(welcome=welcome, num_simulations=num_simulations, max_jobs=NUM_JOBS))
     before, started, count = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter(), 0
     for entry in read_journal(run_dir):
         state.handle(entry.event, entry.at_s)
         count += 1
     seconds = time.perf_counter() - started
-    assert state.reception_over
+    assert state.reception_over, (state.reason, state.ledger.num_complete)
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     sys.stdout.write(
         json.dumps(
@@ -292,11 +354,12 @@ def replay(run_dir: Path) -> None:
     )
 
 
-def _alone(role: str) -> Counter[str]:
+def _alone(role: str, *more: object, timeout_s: float = 200.0) -> Counter[str]:
     """Run a role in a process of its own and return what it printed."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "tests.benchmarks.control_plane", role, str(Path(folder) / "study")]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+        command += map(str, more)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
     if done.returncode:
         raise RuntimeError(f"the benchmark's process {role} failed:\n{done.stderr[-3000:]}")
     return Counter(json.loads(done.stdout.splitlines()[-1]))
@@ -304,6 +367,21 @@ def _alone(role: str) -> Counter[str]:
 
 def _row(case: str, values: list[float], scale: float, unit: str, target: str) -> Row:
     return Row({"case": case, "median (spread)": shown(values, scale), "unit": unit, "target": target})
+
+
+def _million() -> list[Row]:
+    """10^6 simulations against 100, one run each."""
+    few = _alone("launcher", 100, MANY_CLIENTS)
+    many = _alone("launcher", MANY_SIMULATIONS, MANY_CLIENTS, timeout_s=1500.0)
+    later = many["first_assignment_s"] - few["first_assignment_s"]
+    return [
+        _row("10^6 simulations of 5 parameters: memory at the start", [many["rss_at_start"]], 1e6, "MB", "180"),
+        _row("  memory when all have completed", [many["rss_at_end"]], 1e6, "MB", "250"),
+        _row("  peak memory", [many["rss"]], 1e6, "MB", ""),
+        _row("  memory of a study of 100", [few["rss_at_start"]], 1e6, "MB", ""),
+        _row("  first assignment later than in a study of 100", [later], 1, "s", "1"),
+        _row("  rate", [many["rate"]], 1, "simulations/s", ""),
+    ]
 
 
 def main() -> None:
@@ -321,11 +399,12 @@ def main() -> None:
         _row("  the launcher's peak memory", [f["rss"] for f in sockets], 1e6, "MB", "200"),
         _row("10^6 events replayed", [NUM_EVENTS / f["rate"] for f in replays], 1, "s", "10"),
         _row("  peak memory", [f["rss"] for f in replays], 1e6, "MB", "200"),
+        *_million(),
     ]
     print_rows(f"control plane, {NUM_SIMULATIONS} simulations", rows)
 
 
-_ROLES: dict[str, Callable[[Path], None]] = {"launcher": launcher, "crowd": crowd, "inline": inline, "replay": replay}
+_ROLES: dict[str, Callable[..., None]] = {"launcher": launcher, "crowd": crowd, "inline": inline, "replay": replay}
 
 if __name__ == "__main__":
-    _ROLES[sys.argv[1]](Path(sys.argv[2]))
+    _ROLES[sys.argv[1]](Path(sys.argv[2]), *sys.argv[3:])
