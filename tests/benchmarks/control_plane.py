@@ -99,9 +99,9 @@ class CrowdExecutor:
         self.close(10.0)
 
     def submit(self, specs: Sequence[JobSpec], study: str) -> Mapping[str, str]:
-        """The crowd knows the jobs' names; it starts with the first."""
+        """The crowd knows the jobs' names; it starts with the first, and plays the server rank as well."""
         self._updates += [JobUpdate(name=spec.name, state=JobState.ACTIVE) for spec in specs]
-        if self._crowd is None:
+        if self._crowd is None and any(spec.name.startswith("job-") for spec in specs):
             crowd = ["tests.benchmarks.control_plane", "crowd", str(self._run_dir), str(self._num_clients)]
             self._crowd = subprocess.Popen([sys.executable, "-m", *crowd])
         return {spec.name: spec.name for spec in specs}
