@@ -149,14 +149,17 @@ def launcher(run_dir: Path, *more: str) -> None:
     ) as launch:
         watch = FirstAssignment(launch)
         launch.run()
+        at_end = resident_bytes()
         report = launch.report()
     busy_s = time.process_time() - started_s
     assert report["outcome"] == "completed", report
-    said = [
-        (entry.at_s, type(entry.event.message)) for entry in read_journal(run_dir) if isinstance(entry.event, ev.Said)
-    ]
-    requested = next(at_s for at_s, kind in said if kind is say.Request)
-    delivered = max(at_s for at_s, kind in said if kind is say.Progress)
+    requested = delivered = 0.0
+    for entry in read_journal(run_dir):
+        if isinstance(entry.event, ev.Said):
+            if isinstance(entry.event.message, say.Request):
+                requested = requested or entry.at_s
+            elif isinstance(entry.event.message, say.Progress):
+                delivered = entry.at_s
     sys.stdout.write(
         json.dumps(
             {
@@ -164,7 +167,7 @@ def launcher(run_dir: Path, *more: str) -> None:
                 "launcher_rate": num_simulations / busy_s,
                 "rss": 1024.0 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
                 "rss_at_start": watch.rss,
-                "rss_at_end": resident_bytes(),
+                "rss_at_end": at_end,
                 "first_assignment_s": watch.at_s - composed_at,
             }
         )
@@ -378,7 +381,7 @@ def _million() -> list[Row]:
         _row("10^6 simulations of 5 parameters: memory at the start", [many["rss_at_start"]], 1e6, "MB", "180"),
         _row("  memory when all have completed", [many["rss_at_end"]], 1e6, "MB", "250"),
         _row("  peak memory", [many["rss"]], 1e6, "MB", ""),
-        _row("  memory of a study of 100", [few["rss_at_start"]], 1e6, "MB", ""),
+        _row("  memory of a study of 100", [few["rss_at_end"]], 1e6, "MB", ""),
         _row("  first assignment later than in a study of 100", [later], 1, "s", "1"),
         _row("  rate", [many["rate"]], 1, "simulations/s", ""),
     ]
