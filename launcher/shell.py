@@ -30,7 +30,8 @@ from melissa_like.study import events as ev
 __all__ = ["Observations", "Shell"]
 
 _LONGEST_WAIT_S = 0.25
-_LOG_LINES = 15
+#: The tracebacks of two ranks: which of them wrote last is chance, and one says only that another has failed.
+_LOG_LINES = 50
 #: What a process had said before its end may still be on its way from the kernel to the socket's queue.
 _BELIEVED_AFTER_S = 0.02
 _MOST_MESSAGES_PER_TURN = 1000
