@@ -28,6 +28,7 @@ class Books:
         unserved: jobs that said hello or asked, and were not looked at yet, in that order.
         hungry: jobs that asked for a simulation while none waited, though some may come.
         reception_over: every simulation is over, and the server ranks know.
+        settled: the present event has completed or failed an attempt.
     """
 
     def __init__(self, settings: StudySettings) -> None:
@@ -45,6 +46,7 @@ class Books:
         self.unserved: dict[str, Job] = {}
         self.hungry: dict[str, Job] = {}
         self.reception_over = False
+        self.settled = False
         self.outcome: Outcome | None = None
         self.reason = ""
         self.now = 0.0
@@ -93,6 +95,7 @@ class Books:
         if attempt.parts_sent is None:
             return
         missing = self.ledger.num_missing(attempt.simulation)
+        self.settled = self.settled or missing <= 0 or attempt.all_parts_arrived
         if missing <= 0:
             self.ledger.complete(attempt.simulation)
             self._announce_over(attempt, 0)

@@ -13,7 +13,7 @@ What it knows lives in parts, joined in `Books`: `Ledger` (simulations), `Listin
 `job_rules`; here is the order of things.
 """
 
-from melissa_like.protocol.control import ControlMessage, HeldOutOver, ListClosed, ReceptionOver
+from melissa_like.protocol.control import ControlMessage, HeldOutOver, ListClosed, Progress, ReceptionOver
 from melissa_like.records import Address, ClientRank, Purpose
 from melissa_like.study import events as ev
 from melissa_like.study.books import Books
@@ -45,14 +45,16 @@ class StudyState:
         """
         books = self._books
         if books.outcome is None:
-            books.now = now
+            books.now, books.settled = now, False
             self._take(event)
         if not ev.is_journaled(event):
             return books.take_commands()
-        if books.outcome is None and books.clocks.are_due(now):
+        due = books.outcome is None and books.clocks.are_due(now)
+        if due:
             self._run_out()
             books.clocks.look_again()
-        if books.outcome is None:
+        # Most events are deliveries in the middle of a simulation, and nothing becomes possible by them.
+        if books.outcome is None and (due or books.settled or not _only_delivers(event)):
             self._proceed()
         return books.take_commands()
 
@@ -229,3 +231,7 @@ class StudyState:
             return
         books.reception_over = True
         books.tell_servers(ReceptionOver(num_samples=ledger.samples_delivered))
+
+
+def _only_delivers(event: ev.Event) -> bool:
+    return isinstance(event, ev.Said) and isinstance(event.message, Progress)
