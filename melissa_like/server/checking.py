@@ -127,6 +127,7 @@ def run_checking_rank(run_dir: Path, address: ServerRank, transport: Transport) 
         on_error=fail,
         interval_s=config.monitoring.interval_s,
     ) as reception:
+        reception.say_hello()
         # No deadline: a solver may take hours to its first step. The launcher ends this process, or is watched.
         while not over.wait(_LOOK_AGAIN_S):
             continue

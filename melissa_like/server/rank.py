@@ -111,6 +111,7 @@ class _Rank:
     def train(self) -> None:
         """Meet the other ranks, run the loop, and say how it went."""
         with self._told():
+            self._reception.say_hello()
             welcome = self._progress.await_welcome(self._config.launcher.start_timeout_s)
             group = self._meet(welcome)
             surrogate = make_surrogate(self._config, self._device)

@@ -57,7 +57,7 @@ def place_of(config: Config, run_dir: Path, address: ServerRank) -> Place:
 
 
 class Reception:
-    """Receives from when it is entered until it is left.
+    """Receives from when it is entered until it is left; the launcher sends nobody before `say_hello`.
 
     Args:
         place: of this rank.
@@ -115,17 +115,17 @@ class Reception:
             self.receiver.forget(message.simulation)
             orders.simulation_over(message)
 
+        self._hello = ServerHello(
+            endpoint=self._parts.endpoint,
+            host=host_names.gethostname(),
+            pid=os.getpid(),
+            device=device,
+            rendezvous=rendezvous,
+            window=window,
+        )
         self.reporter = Reporter(
             socket=transport.control_client(place.launcher, str(place.address).encode()),
             identity=place.identity,
-            hello=ServerHello(
-                endpoint=self._parts.endpoint,
-                host=host_names.gethostname(),
-                pid=os.getpid(),
-                device=device,
-                rendezvous=rendezvous,
-                window=window,
-            ),
             orders=replace(orders, simulation_over=forget),
             measure=measure,
             put_waits=lambda: self.receiver.put_waits,
@@ -145,6 +145,10 @@ class Reception:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stack.close()
+
+    def say_hello(self) -> None:
+        """Announce this rank: the launcher may send it solvers, and if it is rank 0, start them."""
+        self.tell(self._hello)
 
     def tell(self, message: ControlMessage) -> None:
         """Say something to the launcher; from any thread, never blocks."""

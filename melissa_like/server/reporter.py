@@ -22,7 +22,6 @@ from melissa_like.protocol.control import (
     Progress,
     ReceptionOver,
     RejectedPart,
-    ServerHello,
     ServerWelcome,
     SimulationOver,
     Stop,
@@ -63,7 +62,6 @@ class Reporter:
     """Owns the control socket of a server rank, on a thread of its own.
 
     Args:
-        hello: the first message.
         measure: the present metrics, for the live view and the sinks.
         put_waits: whether a complete sample waits for room right now.
         interval_s: between two reports of metrics.
@@ -74,7 +72,6 @@ class Reporter:
         *,
         socket: ControlClient,
         identity: StudyIdentity,
-        hello: ServerHello,
         orders: Orders,
         measure: Callable[[], Metrics],
         put_waits: Callable[[], bool],
@@ -84,7 +81,6 @@ class Reporter:
     ) -> None:
         self._socket = socket
         self._link = Link(identity)
-        self._hello = hello
         self._orders = orders
         self._measure = measure
         self._put_waits = put_waits
@@ -100,7 +96,7 @@ class Reporter:
         self._thread = threading.Thread(target=self._run, name="control", daemon=True)
 
     def start(self) -> None:
-        """Say hello and begin to listen."""
+        """Begin to listen."""
         self._thread.start()
 
     def tell(self, news: Arrival | Rejection | ControlMessage) -> None:
@@ -125,7 +121,6 @@ class Reporter:
 
     def _run(self) -> None:
         try:
-            self._post(self._hello)
             while not self._closing.is_set():
                 self._turn()
             self._say_the_rest(time.monotonic() + 3.0)

@@ -61,6 +61,11 @@ class ServerLife:
         return tuple(self._hellos)
 
     @property
+    def has_tried(self) -> bool:
+        """Whether rank 0 has tried the training and found that it works: only then it says hello."""
+        return 0 in self._hellos
+
+    @property
     def ready(self) -> bool:
         """Whether every rank receives."""
         return len(self._hellos) == self.num_ranks

@@ -196,8 +196,8 @@ class StudyState:
         question = books.listing.ask()
         if question is not None:
             books.want(question)
-        # Jobs start while the server ranks do: both spend seconds on imports.
-        free_places = self.settings.max_jobs - len(books.jobs.alive)
+        # Not before server rank 0 has tried the training: what it refuses must not cost a job.
+        free_places = self.settings.max_jobs - len(books.jobs.alive) if books.server.has_tried else 0
         if free_places > 0 and books.ledger.waiting:
             wanted = min(free_places, len(books.ledger.waiting) - books.jobs.num_uncommitted)
             names = tuple(books.jobs.submit(books.now).name for _ in range(wanted))

@@ -43,6 +43,7 @@ STEPS_PER_SIMULATION = 100
 NUM_JOBS = 16
 MANY_SIMULATIONS = 1_000_000
 MANY_CLIENTS = 100
+_JOBS_MAY_SPEAK = "jobs-may-speak"
 UNIFORM = "{_target_:melissa_like.sampling.Uniform,low:0,high:1}"
 
 
@@ -99,9 +100,11 @@ class CrowdExecutor:
         self.close(10.0)
 
     def submit(self, specs: Sequence[JobSpec], study: str) -> Mapping[str, str]:
-        """The crowd knows the jobs' names; it starts with the first, and plays the server rank as well."""
+        """The crowd plays the server rank as well, and knows the jobs' names; it is told when the first may speak."""
         self._updates += [JobUpdate(name=spec.name, state=JobState.ACTIVE) for spec in specs]
-        if self._crowd is None and any(spec.name.startswith("job-") for spec in specs):
+        if any(spec.name.startswith("job-") for spec in specs):
+            (self._run_dir / _JOBS_MAY_SPEAK).touch()
+        if self._crowd is None:
             crowd = ["tests.benchmarks.control_plane", "crowd", str(self._run_dir), str(self._num_clients)]
             self._crowd = subprocess.Popen([sys.executable, "-m", *crowd])
         return {spec.name: spec.name for spec in specs}
@@ -245,6 +248,8 @@ def crowd(run_dir: Path, *more: str) -> None:
 
     server = peer("server-0")
     server.post(say.ServerHello(endpoint="tcp://127.0.0.1:1", host="here", pid=1, device="cpu"))
+    while not (run_dir / _JOBS_MAY_SPEAK).exists():  # a job that speaks before it was submitted is refused
+        time.sleep(0.001)
     jobs = {made.socket: made for made in (peer(f"job-{number + 1:04d}/0") for number in range(num_clients))}
     for job in jobs.values():
         job.post(say.Hello(num_ranks=1, host="here", pid=1))

@@ -15,7 +15,7 @@ import zmq
 
 from melissa_like.assembly import Assembler
 from melissa_like.buffer import SampleBuffer, fifo
-from melissa_like.protocol.control import Metrics, ServerHello
+from melissa_like.protocol.control import Metrics
 from melissa_like.records import Layout, Purpose, Routing, SampleKey
 from melissa_like.server.receiver import Receiver
 from melissa_like.server.reporter import Orders, Reporter
@@ -56,7 +56,6 @@ def ours(nbytes: int, buffer: SampleBuffer, split: str, *, shares_memory: bool) 
         reporter = Reporter(
             socket=memory.control_client(launcher.endpoint, b"server-0"),
             identity=IDENTITY,
-            hello=ServerHello(endpoint=parts.endpoint, host="", pid=0, device="cpu"),
             orders=Orders(),
             measure=Metrics,
             put_waits=lambda: receiver.put_waits,

@@ -150,8 +150,9 @@ def reception(study: Study, consumer: Consumer) -> Iterator[str]:
             consumers={Purpose.TRAINING: consumer},
             orders=Orders(),
             on_error=errors.append,
-        ),
+        ) as opened,
     ):
+        opened.say_hello()
         yield study.hear()
     if errors:
         raise errors[0]

@@ -17,6 +17,7 @@ from melissa_like.server.reporter import Orders, Reporter
 from melissa_like.transport.in_memory import MemoryTransport
 
 IDENTITY = StudyIdentity(study=b"s" * 16, secret=b"x" * 16)
+HELLO = ServerHello(endpoint="memory://parts", host="here", pid=1, device="cpu")
 DEADLINE_S = 10.0
 
 _Said = TypeVar("_Said", bound=ControlMessage)
@@ -49,7 +50,6 @@ def made(socket: Any) -> Reporter:
     return Reporter(
         socket=socket,
         identity=IDENTITY,
-        hello=ServerHello(endpoint="memory://parts", host="here", pid=1, device="cpu"),
         orders=Orders(),
         measure=Metrics,
         put_waits=lambda: False,
@@ -65,6 +65,7 @@ def reporting(transport: MemoryTransport, launcher: Launcher) -> Iterator[Report
     reporter = made(transport.control_client(launcher.socket.endpoint, b"server-0"))
     reporter.start()
     try:
+        reporter.tell(HELLO)
         launcher.hear(ServerHello)
         yield reporter
     finally:

@@ -139,17 +139,29 @@ def kinds(commands: tuple[do.Command, ...]) -> list[str]:
     return [type(command).__name__ for command in commands]
 
 
-def test_jobs_start_while_the_server_does_and_are_welcomed_when_it_is_ready() -> None:
-    study = Study()
-    assert kinds(study.on(ev.StudyStarted())) == ["StartServers", "SubmitJobs"]
-    assert kinds(study.on(ev.JobStarted(job="job-0001"))) == []
-    assert kinds(study.hear(say.Hello(num_ranks=2, host="h", pid=1), "job-0001")) == []
-    assert kinds(study.requests("job-0001")) == []
-    greeting, welcome, given = study.ready()
+def test_jobs_start_when_rank_0_has_tried_the_training_and_are_welcomed_when_all_ranks_receive() -> None:
+    study = Study(num_server_ranks=2)
+    assert kinds(study.on(ev.StudyStarted())) == ["StartServers"]
+    greeting, submission = study.ready(0)
     assert greeting == do.Tell(address=SERVER, message=say.ServerWelcome(rendezvous="h:1", wants_losses=False))
-    endpoints = msgspec.structs.replace(WELCOME, server_endpoints=("tcp://s0",), server_incarnation=1)
+    assert submission == do.SubmitJobs(jobs=(JOB,))
+    assert kinds(study.on(ev.JobStarted(job=JOB))) == []
+    assert kinds(study.hear(say.Hello(num_ranks=2, host="h", pid=1))) == []
+    assert kinds(study.requests()) == []
+    _, welcome, given = study.ready(1)
+    endpoints = msgspec.structs.replace(WELCOME, server_endpoints=("tcp://s0", "tcp://s1"), server_incarnation=1)
     assert welcome == tell(JOB, endpoints)
     assert isinstance(given.message, say.Assignment)
+
+
+def test_no_job_starts_for_the_other_server_ranks_nor_for_a_training_that_is_refused() -> None:
+    study = Study(num_server_ranks=2)
+    study.on(ev.StudyStarted())
+    assert study.ready(1) == ()
+    commands = study.server(say.ServerFailed(message="model: it returned the wrong shape"))
+    assert "SubmitJobs" not in kinds(commands)
+    assert study.state.outcome == "failed"
+    assert "model: it returned the wrong shape" in study.state.reason
 
 
 def test_held_out_simulations_run_first_with_their_own_parameters() -> None:
@@ -545,13 +557,16 @@ def test_an_unknown_job_is_refused() -> None:
     assert isinstance(command.message, say.Refused)
 
 
+def submitting(max_jobs: int) -> tuple[do.Command, ...]:
+    study = Study(max_jobs=max_jobs)
+    study.on(ev.StudyStarted())
+    return study.ready()
+
+
 def test_never_more_jobs_than_allowed_nor_than_there_is_work_for() -> None:
     for max_jobs, expected in ((2, 2), (50, 3)):
         submitted = [
-            name
-            for command in Study(max_jobs=max_jobs).on(ev.StudyStarted())
-            if isinstance(command, do.SubmitJobs)
-            for name in command.jobs
+            name for command in submitting(max_jobs) if isinstance(command, do.SubmitJobs) for name in command.jobs
         ]
         assert len(submitted) == expected
 
@@ -610,12 +625,13 @@ def test_a_goodbye_shortens_the_clock_of_a_simulation() -> None:
 
 
 def test_jobs_that_asked_before_the_server_was_ready_are_answered_when_it_is() -> None:
-    study = Study(max_jobs=2)
+    study = Study(max_jobs=2, num_server_ranks=2)
     study.on(ev.StudyStarted())
+    study.ready(0)
     for job in ("job-0001", "job-0002"):
         study.greeted(job)
         assert study.requests(job) == ()
-    told = [c.address for c in study.ready() if isinstance(c, do.Tell) and isinstance(c.message, say.Assignment)]
+    told = [c.address for c in study.ready(1) if isinstance(c, do.Tell) and isinstance(c.message, say.Assignment)]
     assert told == [ClientRank("job-0001"), ClientRank("job-0002")]
 
 
@@ -624,9 +640,8 @@ def test_the_list_grows_a_little_ahead_of_the_jobs_held_out_simulations_first() 
     (_, question) = study.on(ev.StudyStarted())
     assert question == do.AskParameters(purpose=Purpose.VALIDATION, first=0, num=3)
     rows = ((0.0,), (1.0,), (2.0,))
-    commands = study.on(ev.ParametersDrawn(purpose=Purpose.VALIDATION, parameters=rows))
-    assert commands == (do.SubmitJobs(jobs=("job-0001", "job-0002")),)
-    study.ready()
+    assert study.on(ev.ParametersDrawn(purpose=Purpose.VALIDATION, parameters=rows)) == ()
+    assert study.ready()[-1] == do.SubmitJobs(jobs=("job-0001", "job-0002"))
     study.greeted()
     _, question = study.requests()
     assert question == do.AskParameters(purpose=Purpose.TRAINING, first=3, num=2)
@@ -656,9 +671,9 @@ def test_a_sampler_that_gives_fewer_closes_the_list() -> None:
     study = Study(answers=False, **only_training(4))
     study.on(ev.StudyStarted())
     study.on(ev.ParametersDrawn(purpose=Purpose.TRAINING, parameters=((0.0,),)))
-    study.greeted()
     closed = do.Tell(address=SERVER, message=say.ListClosed(num_simulations=1))
     assert closed in study.ready()
+    study.greeted()
     given = study.assigned()
     study.delivered(given)
     commands = study.sent(given)
@@ -679,7 +694,7 @@ def test_all_ranks_are_told_the_rendezvous_when_rank_0_has_opened_it() -> None:
     study = Study(num_server_ranks=3)
     study.on(ev.StudyStarted())
     assert study.ready(1) == ()
-    told = [command.address for command in study.ready(0)]
+    told = [command.address for command in study.ready(0) if isinstance(command, do.Tell)]
     assert told == [ServerRank(1), ServerRank(0)]
     assert [command.address for command in study.ready(2)] == [ServerRank(2)]
 
