@@ -9,12 +9,13 @@ trained can be built anew; nothing is pickled. A client uses this too: only the 
 import functools
 import importlib
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+import pkgutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from melissa_like.errors import ConfigurationError
 
-__all__ = ["accepted_settings", "factory_of", "locate", "make", "recipe_of"]
+__all__ = ["accepted_settings", "factory_of", "locate", "make", "nearest", "recipe_of"]
 
 _TARGET, _PARTIAL = "_target_", "_partial_"
 
@@ -50,6 +51,7 @@ def locate(path: str, key: str) -> Any:
             if not hasattr(found, name):
                 raise ConfigurationError(
                     f"{key} is {path!r}, which cannot be imported: {'.'.join(names[:position])} has no {name!r}"
+                    f"{nearest(name, _names_in(found))}"
                 )
             found = getattr(found, name)
         return found
@@ -60,7 +62,8 @@ def factory_of(target: Any, key: str) -> Callable[..., Any]:
     """What a mapping with `_target_` stands for, its other keys bound as keyword arguments; nothing is called yet.
 
     Raises:
-        ConfigurationError: not such a mapping, or an import path that leads nowhere or to something that is not called.
+        ConfigurationError: not such a mapping, an import path that leads nowhere or to something that is not called, or
+            an argument that it does not take.
     """
     if not isinstance(target, Mapping) or not isinstance(target.get(_TARGET), str):
         raise ConfigurationError(f"{key} is {target!r}: write a mapping with an import path under {_TARGET}")
@@ -69,11 +72,9 @@ def factory_of(target: Any, key: str) -> Callable[..., Any]:
         raise ConfigurationError(
             f"{key} is {target[_TARGET]!r}, which is a {type(function).__name__}: name a function or a class"
         )
-    options = {
-        str(name): _argument(value, f"{key}.{name}")
-        for name, value in target.items()
-        if name not in (_TARGET, _PARTIAL)
-    }
+    given = {str(name): value for name, value in target.items() if name not in (_TARGET, _PARTIAL)}
+    _refuse_unknown(given, function, target[_TARGET], key)
+    options = {name: _argument(value, f"{key}.{name}") for name, value in given.items()}
     return functools.partial(function, **options) if options else function
 
 
@@ -107,6 +108,14 @@ def accepted_settings(function: Callable[..., Any]) -> frozenset[str] | None:
     return frozenset(p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD))
 
 
+def nearest(name: str, known: Iterable[str]) -> str:
+    """What may have been meant, as the end of a sentence; empty if nothing is near."""
+    import difflib  # not for whoever makes no mistake
+
+    found = difflib.get_close_matches(name, sorted(known), n=3)
+    return f" (the nearest: {', '.join(found)})" if found else ""
+
+
 def recipe_of(target: Callable[..., Any]) -> dict[str, Any]:
     """The mapping of a function, a class, or a `functools.partial` of one with keyword arguments.
 
@@ -134,6 +143,22 @@ def _found(path: str) -> Any:
         return locate(path, "it")
     except ConfigurationError:
         return None
+
+
+def _refuse_unknown(given: Iterable[str], function: Callable[..., Any], path: str, key: str) -> None:
+    accepted = accepted_settings(function)
+    unknown = [] if accepted is None else [name for name in given if name not in accepted]
+    if accepted is not None and unknown:
+        raise ConfigurationError(
+            f"{key} has the options {', '.join(unknown)} but {path} takes none of that name: it takes "
+            f"{', '.join(sorted(accepted)) or 'no options'}{nearest(unknown[0], accepted)}"
+        )
+
+
+def _names_in(found: Any) -> set[str]:
+    """Public attributes of an object; of a package its modules too, imported or not."""
+    names = {name for name in dir(found) if not name.startswith("_")}
+    return names | {module.name for module in pkgutil.iter_modules(getattr(found, "__path__", ()))}
 
 
 def _argument(value: Any, key: str) -> Any:

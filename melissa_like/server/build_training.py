@@ -9,7 +9,7 @@ import torch
 from melissa_like.config import Config, layout_of
 from melissa_like.errors import ConfigurationError
 from melissa_like.loading import Batch, Turn
-from melissa_like.plugins import accepted_settings, factory_of, make
+from melissa_like.plugins import factory_of, make
 from melissa_like.training import (
     Constant,
     LearningRateFactory,
@@ -128,17 +128,9 @@ def make_loop(config: Config) -> Loop:
 def _function(target: Mapping[str, Any], key: str) -> Callable[..., Any]:
     """A function with its options bound; a class is called with them, and what it makes is the function."""
     bound = factory_of(target, key)
-    function, options = (bound.func, bound.keywords) if isinstance(bound, functools.partial) else (bound, {})
-    if isinstance(function, type):
+    if isinstance(bound.func if isinstance(bound, functools.partial) else bound, type):
         made: Callable[..., Any] = make(target, key)
         return made
-    accepted = accepted_settings(function)
-    unknown = sorted(set(options) - accepted) if accepted is not None else []
-    if unknown:
-        raise ConfigurationError(
-            f"{key} has the options {', '.join(unknown)} but {target['_target_']} takes none of that name: it takes "
-            f"{', '.join(sorted(accepted or ()))}"
-        )
     return bound
 
 

@@ -61,8 +61,38 @@ def test_nested_plug_ins_are_made_first_or_only_bound() -> None:
 
 
 def test_a_call_that_raises_names_the_key_and_the_reason() -> None:
-    with pytest.raises(ConfigurationError, match=r"model cannot be made from .*pair.*: TypeError: .*'wide'"):
-        make({"_target_": PAIR, "first": 1, "wide": 2}, "model")
+    with pytest.raises(ConfigurationError, match=r"model cannot be made from .*pair.*: TypeError: .*'first'"):
+        make({"_target_": PAIR}, "model")
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        ({"_target_": PAIR, "frist": 1}, r"key has the options frist .* it takes first, second \(the nearest: first\)"),
+        ({"_target_": f"{__name__}.Outer", "wide": 1}, "key has the options wide .* it takes no options$"),
+        ({"_target_": PAIR, "first": {"_target_": PAIR, "x": 1}}, "key.first has the options x"),
+        ({"_target_": PAIR, "second": [{"_target_": PAIR, "x": 1}]}, r"key.second\[0\] has the options x"),
+    ],
+)
+def test_an_option_that_is_not_taken_is_told_before_anything_is_called(target: object, words: str) -> None:
+    with pytest.raises(ConfigurationError, match=words):
+        factory_of(target, "key")
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("json.lods", "json has no 'lods' (the nearest: loads, load, "),
+        ("json.decoder.JSONDecodr", "json.decoder has no 'JSONDecodr' (the nearest: JSONDecoder"),
+        ("json.JSONDecoder.decod", "json.JSONDecoder has no 'decod' (the nearest: decode"),
+        ("json.decodr.JSONDecoder", "json has no 'decodr' (the nearest: decoder"),
+        ("json.qqqq", "json has no 'qqqq'"),
+    ],
+)
+def test_a_misspelt_path_is_told_what_is_near(path: str, words: str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        locate(path, "model")
+    assert words in str(refused.value)
 
 
 def test_which_settings_a_plug_in_takes() -> None:
