@@ -8,10 +8,18 @@ from melissa_like.errors import ConfigurationError
 from melissa_like.launcher.executors import Executor
 from melissa_like.plugins import accepted_settings, factory_of, make
 from melissa_like.protocol.control import Welcome, WireField
-from melissa_like.sampling import DesignSampler, Sampler, StudySamplers, design_seeds
+from melissa_like.sampling import (
+    DesignSampler,
+    Sampler,
+    StudySamplers,
+    design_seeds,
+    make_distributions,
+    try_distributions,
+    try_samplers,
+)
 from melissa_like.study import StudySettings
 
-__all__ = ["make_executor", "make_samplers", "settings_of"]
+__all__ = ["make_executor", "make_samplers", "settings_of", "try_sampling"]
 
 
 def make_executor(launcher: LauncherConfig, on_change: Callable[[], None]) -> Executor:
@@ -34,7 +42,7 @@ def make_samplers(config: Config) -> StudySamplers:
     Raises:
         ConfigurationError: a distribution, the design or the sampler cannot be made.
     """
-    distributions = {name: make(spec, f"solver.parameters.{name}") for name, spec in config.solver.parameters.items()}
+    distributions = make_distributions(config.solver.parameters)
     seed, _ = design_seeds(config.study.seed)
     told = {"distributions": distributions, "num_simulations": config.study.num_simulations, "seed": seed}
     # Called here, whatever `_partial_` says: a design is always made for a study.
@@ -52,6 +60,16 @@ def make_samplers(config: Config) -> StudySamplers:
                 f"{key} is a {type(plugin).__name__}, which has no {', '.join(missing)}: see melissa_like.sampling"
             )
     return StudySamplers(sampler, distributions, seed=config.study.seed)
+
+
+def try_sampling(config: Config) -> None:
+    """Draw once, from samplers that nobody else draws from.
+
+    Raises:
+        ConfigurationError: a distribution, the design or the sampler cannot be made, or does not give parameters.
+    """
+    try_distributions(make_distributions(config.solver.parameters))
+    try_samplers(make_samplers(config), with_sampler=config.sampling.sampler is not None)
 
 
 def settings_of(config: Config, *, wants_losses: bool = False) -> StudySettings:

@@ -7,6 +7,7 @@ one thread of the launcher; never imports zmq, torch or hydra.
 
 from melissa_like.sampling.designs import Design, Halton, LatinHypercube, MonteCarlo, ParameterList, Sobol
 from melissa_like.sampling.distributions import Choice, Distribution, LogUniform, TruncatedNormal, Uniform
+from melissa_like.sampling.making import make_distributions, try_distributions, try_samplers
 from melissa_like.sampling.samplers import DesignSampler, Sampler, StudySamplers, design_seeds
 
 __all__ = [
@@ -25,4 +26,7 @@ __all__ = [
     "TruncatedNormal",
     "Uniform",
     "design_seeds",
+    "make_distributions",
+    "try_distributions",
+    "try_samplers",
 ]

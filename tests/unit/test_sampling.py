@@ -21,6 +21,9 @@ from melissa_like.sampling import (
     StudySamplers,
     TruncatedNormal,
     Uniform,
+    make_distributions,
+    try_distributions,
+    try_samplers,
 )
 
 DISTRIBUTIONS: dict[str, Distribution] = {"a": Uniform(low=-1, high=3), "b": LogUniform(low=0.01, high=100)}
@@ -182,3 +185,120 @@ def test_what_are_no_parameters_is_refused(rows: object, words: str) -> None:
 
 def test_no_rows_end_the_list() -> None:
     assert study(Fixed([])).next(Purpose.TRAINING, range(2)) == ()
+
+
+class Odd:
+    """A distribution that keeps its contract but for what is changed."""
+
+    def __init__(self, **changes: object) -> None:
+        self.bounds = changes.get("bounds", (0.0, 1.0))
+        if "ppf" in changes:
+            self.ppf = changes["ppf"]
+        elif "no_ppf" not in changes:
+            self.ppf = lambda u: u
+
+
+class Unreadable:
+    """Its bounds cannot be had."""
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        raise RuntimeError("no bounds today")
+
+    def ppf(self, u: np.ndarray) -> np.ndarray:
+        return u
+
+
+def number(**options: object) -> float:
+    return 0.5
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        (
+            {"_target_": "numpy.random.uniform", "low": 0, "high": 1},
+            "'numpy.random.uniform', which gave a float and",
+        ),
+        ({"_target_": f"{__name__}.number"}, "gave a float and no distribution: name a class with `bounds` and `ppf`"),
+        ({"_target_": "scipy.stats.norm"}, "no distribution"),
+        ({"_target_": f"{__name__}.Odd", "no_ppf": True}, "gave a Odd and no distribution"),
+        ({"_target_": f"{__name__}.Odd", "ppf": 3}, "no distribution"),
+        ({"_target_": f"{__name__}.Odd", "bounds": 3}, "bounds that cannot be read .TypeError"),
+        ({"_target_": f"{__name__}.Odd", "bounds": [0, 1, 2]}, "bounds that cannot be read .ValueError"),
+        ({"_target_": f"{__name__}.Odd", "bounds": ["a", "b"]}, "bounds that cannot be read"),
+        ({"_target_": f"{__name__}.Unreadable"}, "RuntimeError: no bounds today"),
+        ({"_target_": f"{__name__}.Odd", "bounds": [1, 0]}, r"has the bounds \(1, 0\): give the lowest"),
+        ({"_target_": f"{__name__}.Odd", "bounds": [0, float("inf")]}, "both finite"),
+        ({"_target_": f"{__name__}.Odd", "bounds": [float("nan"), 1]}, "both finite"),
+        ({"_target_": "melissa_like.sampling.Uniform", "low": 1e299, "high": 1e300}, "computes in float32"),
+        ({"_target_": "melissa_like.sampling.Uniform", "low": 1e8, "high": 1e8 + 1}, "knows too few numbers"),
+        ({"_target_": "melissa_like.sampling.Uniform", "low": 0, "hihg": 1}, "options hihg .*the nearest: high"),
+        ({"_target_": "melissa_like.sampling.Unifrom", "low": 0}, "no 'Unifrom' .the nearest: Uniform"),
+        (5, "solver.parameters.a is 5"),
+    ],
+)
+def test_what_is_no_distribution_is_refused_with_its_parameter(spec: object, words: str) -> None:
+    with pytest.raises(ConfigurationError, match=words) as refused:
+        make_distributions({"a": spec})
+    assert "solver.parameters.a" in str(refused.value)
+
+
+def test_a_parameter_may_have_one_value() -> None:
+    made = make_distributions({"a": {"_target_": "melissa_like.sampling.Choice", "values": [3.0]}})
+    try_distributions(made)
+
+
+def _raises(u: np.ndarray) -> np.ndarray:
+    raise KeyError("table")
+
+
+@pytest.mark.parametrize(
+    ("ppf", "words"),
+    [
+        (_raises, "raised KeyError: 'table'"),
+        (lambda: 1, "raised TypeError"),
+        (lambda u: 0.5, r"values of shape \(\) for 5"),
+        (lambda u: u[:, None], r"values of shape \(5, 1\)"),
+        (lambda u: None, r"shape \(\)"),
+        (lambda u: ["a"] * 5, "raised ValueError"),
+        (lambda u: u / 0 if len(u) == 0 else u * np.nan, "not finite"),
+        (lambda u: u + 5, r"values from 5.001 to 5.999 but has the bounds \(0, 1\)"),
+    ],
+)
+def test_a_distribution_that_does_not_give_values_is_refused(ppf: object, words: str) -> None:
+    with pytest.raises(ConfigurationError, match=words) as refused:
+        try_distributions({"a": Odd(ppf=ppf)})  # type: ignore[dict-item]
+    assert "solver.parameters.a" in str(refused.value)
+
+
+class Draws:
+    """A sampler that answers what it is told to."""
+
+    def __init__(self, answer: object) -> None:
+        self._answer = answer
+
+    def next(self, simulations: range) -> object:
+        if isinstance(self._answer, Exception):
+            raise self._answer
+        return self._answer
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ([], "gave none"),
+        ([[1.0, 2.0]], r"array of shape \(1, 2\)"),
+        ([1.0], r"array of shape \(1,\)"),
+        ([[1.0], [2.0]], "for 1 simulations"),
+        ([[float("nan")]], "not finite"),
+        (None, "sampling.design was asked"),
+        ([["a"]], "sampling.design was asked"),
+        (ZeroDivisionError("by zero"), "it raised ZeroDivisionError: by zero"),
+    ],
+)
+def test_a_sampler_that_does_not_give_parameters_is_refused(answer: object, words: str) -> None:
+    distributions = {"a": Uniform(low=0, high=1)}
+    samplers = StudySamplers(Draws(answer), distributions, seed=0)  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match=words):
+        try_samplers(samplers, with_sampler=False)
