@@ -17,12 +17,21 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from melissa_like.config import Config, as_config, capacity_per_rank, check
+from melissa_like.config import (
+    Config,
+    as_config,
+    available_memory,
+    capacity,
+    capacity_per_rank,
+    check,
+    check_memory,
+    layout_of,
+)
 from melissa_like.errors import StudyFailedError
 from melissa_like.launcher.commands import check_commands, commands_for
 from melissa_like.launcher.drawing import Drawing
-from melissa_like.launcher.executors import Executor
-from melissa_like.launcher.parts import make_executor, make_samplers, settings_of
+from melissa_like.launcher.executors import Executor, InlineExecutor, LocalExecutor
+from melissa_like.launcher.parts import make_executor, make_samplers, settings_of, try_sampling
 from melissa_like.launcher.peers import Peers
 from melissa_like.launcher.report import make_report, make_snapshot
 from melissa_like.launcher.rundir import REPORT_FILE, STATUS_FILE, create_run_dir, log_path, solver_call_of, write_json
@@ -49,18 +58,28 @@ _CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 def prepare(composed: DictConfig) -> tuple[Config, StudySamplers]:
     """Check a configuration as far as is possible without starting anything.
 
+    A capacity of the buffer that follows from the memory is written into what was composed, so that every process of
+    the study reads the same number.
+
     Raises:
         ConfigurationError: what was received, what was expected, what to write instead.
     """
     config = as_config(composed)
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())  # plug-ins of the folder where the launcher was started
+    if config.buffer.capacity is None:
+        composed.buffer.capacity = config.buffer.capacity = capacity(config.buffer, layout_of(config.solver))
     check(config)
-    trial = make_executor(config.launcher, lambda: None)
-    check_commands(config.solver, config.launcher.num_server_ranks, in_process=trial.in_process)
+    executor = make_executor(config.launcher, lambda: None)
+    check_commands(config.solver, config.launcher.num_server_ranks, in_process=executor.in_process)
+    if (
+        isinstance(executor, InlineExecutor | LocalExecutor) and config.buffer.device == "cpu"
+    ):  # the server ranks will run on this machine
+        check_memory(config, capacity(config.buffer, layout_of(config.solver)), available_memory())
     call = solver_call_of(config)
     if call is not None:
         call.resolve()
+    try_sampling(config)
     return config, make_samplers(config)
 
 

@@ -5,9 +5,10 @@ shares, `check` refuses what cannot work before anything is started. Read by the
 by a client; imports nothing heavy.
 """
 
-from melissa_like.config.checks import check
+from melissa_like.config.checks import check, check_memory
 from melissa_like.config.composed import CONFIG_FILE, as_config, load_config
-from melissa_like.config.derived import capacity_per_rank, layout_of, routing_of, watermark_per_rank
+from melissa_like.config.derived import capacity, capacity_per_rank, layout_of, routing_of, watermark_per_rank
+from melissa_like.config.memory import available_memory, shown
 from melissa_like.config.schema import (
     BufferConfig,
     Config,
@@ -34,10 +35,14 @@ __all__ = [
     "TrainingConfig",
     "TransportConfig",
     "as_config",
+    "available_memory",
+    "capacity",
     "capacity_per_rank",
     "check",
+    "check_memory",
     "layout_of",
     "load_config",
     "routing_of",
+    "shown",
     "watermark_per_rank",
 ]

@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 
 from melissa_like.config.derived import capacity, capacity_per_rank, layout_of, routing_of
+from melissa_like.config.memory import shown
 from melissa_like.config.schema import BufferConfig, Config
 from melissa_like.errors import ConfigurationError
 from melissa_like.plugins import accepted_settings, factory_of
 
-__all__ = ["check"]
+__all__ = ["check", "check_memory"]
 
 _LAST_PORT = 65535
 
@@ -118,7 +119,8 @@ def _check_buffer(config: Config) -> None:
     if config.training.batch_size > capacity_per_rank(config):
         raise ConfigurationError(
             f"training.batch_size is {config.training.batch_size} but a server rank holds only "
-            f"{capacity_per_rank(config)} samples: lower the batch size or raise buffer.capacity"
+            f"{capacity_per_rank(config)} samples of {shown(layout_of(config.solver).sample_nbytes)}: lower the batch "
+            "size or raise buffer.capacity"
         )
     num_samples = config.study.num_simulations * config.solver.num_steps if config.solver.num_steps else None
     if num_samples is not None and watermark is not None and watermark > num_samples:
@@ -126,6 +128,27 @@ def _check_buffer(config: Config) -> None:
             f"buffer.watermark is {watermark} but the study has only {num_samples} training samples "
             f"({config.study.num_simulations} simulations of {config.solver.num_steps} steps), so the buffer would "
             "only ever be drained: lower the watermark"
+        )
+
+
+def check_memory(config: Config, num_samples: int, available: int) -> None:
+    """Refuse a buffer in the host's memory that does not fit there.
+
+    Args:
+        config: of the study.
+        num_samples: that the buffers on this machine hold, together.
+        available: bytes of memory of this machine.
+
+    Raises:
+        ConfigurationError: with what is needed and what there is.
+    """
+    nbytes = layout_of(config.solver).sample_nbytes
+    needed = (num_samples + config.launcher.max_jobs) * nbytes  # each job has a sample in the making
+    if needed > available:
+        raise ConfigurationError(
+            f"buffer.capacity is {config.buffer.capacity}: {num_samples} samples of {shown(nbytes)}, and one of each "
+            f"job, need {shown(needed)}, but {shown(available)} of memory are free here: lower buffer.capacity (null "
+            "takes a quarter of what is free), or launcher.max_jobs"
         )
 
 

@@ -3,12 +3,19 @@
 import math
 import re
 
+import numpy as np
+
+from melissa_like.config.memory import available_memory, shown
 from melissa_like.config.schema import BufferConfig, Config, SolverConfig, TransportConfig
 from melissa_like.errors import ConfigurationError
-from melissa_like.records import FieldSpec, Layout, Routing
+from melissa_like.records import STORAGE_DTYPES, FieldSpec, Layout, Routing
 
-__all__ = ["capacity", "capacity_per_rank", "layout_of", "routing_of", "watermark_per_rank"]
+__all__ = ["capacity", "capacity_per_rank", "default_capacity", "layout_of", "routing_of", "watermark_per_rank"]
 
+#: Of a buffer whose capacity is not given: samples at most, and the share of the memory as one over this.
+_MOST_SAMPLES, _MEMORY_SHARE = 4000, 4
+#: Numbers that float32 must be able to tell apart between the bounds of a field.
+_LEAST_NUMBERS = 100
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 
 
@@ -26,7 +33,7 @@ def layout_of(solver: SolverConfig) -> Layout:
                     shape=_shape(name, spec.shape),
                     dtype=spec.dtype,
                     components=spec.components,
-                    bounds=_bounds(name, spec.bounds),
+                    bounds=_bounds(name, spec.dtype, spec.bounds),
                 )
                 for name, spec in solver.fields.items()
             ),
@@ -46,12 +53,39 @@ def _shape(name: str, given: list[int | None]) -> tuple[int, ...]:
     return tuple(sizes)
 
 
-def _bounds(name: str, given: list[float] | None) -> tuple[float, float] | None:
+def _bounds(name: str, dtype: str, given: list[float] | None) -> tuple[float, float] | None:
     if given is None:
         return None
-    if len(given) != 2:
-        raise ValueError(f"field {name!r} has the bounds {given}: write [lowest, highest], or null")
-    return given[0], given[1]
+    if len(given) != 2 or not (math.isfinite(given[0]) and math.isfinite(given[1]) and given[0] < given[1]):
+        raise ValueError(
+            f"field {name!r} has the bounds {given}: write [lowest, highest], both finite and the lowest below the "
+            "highest, or null"
+        )
+    low, high = given
+    lowest, highest = _range_of(dtype)
+    if low < lowest or high > highest:
+        raise ValueError(
+            f"field {name!r} has the bounds {given}, but its dtype is {dtype} and a network computes in float32, so "
+            f"that its values lie between {lowest:.4g} and {highest:.4g}: write bounds within these, or send the field "
+            "in other units"
+        )
+    if high - low < _LEAST_NUMBERS * float(np.spacing(np.float32(max(abs(low), abs(high))))):
+        raise ValueError(
+            f"field {name!r} has the bounds {given}, between which float32, in which a network computes, knows too few "
+            "numbers: send the difference from the lowest value"
+        )
+    return low, high
+
+
+def _range_of(dtype: str) -> tuple[float, float]:
+    """The values of a storage dtype that a network can be given, as float32."""
+    most = float(np.finfo(np.float32).max)
+    if dtype not in {str(known) for known in STORAGE_DTYPES}:  # refused with the field
+        return -most, most
+    if np.dtype(dtype).kind in "iu":
+        return float(np.iinfo(dtype).min), float(np.iinfo(dtype).max)
+    most = min(most, float(np.finfo(dtype).max))
+    return -most, most
 
 
 def routing_of(transport: TransportConfig) -> Routing:
@@ -68,15 +102,38 @@ def routing_of(transport: TransportConfig) -> Routing:
         ) from None
 
 
+def default_capacity(layout: Layout, available: int) -> int:
+    """Samples that a buffer holds where nothing is said: 4000, or fewer, so that they take a quarter of the memory.
+
+    Args:
+        layout: of the study.
+        available: bytes of memory.
+
+    Raises:
+        ConfigurationError: not one sample fits.
+    """
+    allowed = available // _MEMORY_SHARE
+    if allowed < layout.sample_nbytes:
+        raise ConfigurationError(
+            f"a sample takes {shown(layout.sample_nbytes)} and a quarter of the memory that is free here is "
+            f"{shown(allowed)}, so the buffer would hold none: write buffer.capacity, send smaller fields, or take a "
+            "machine with more memory"
+        )
+    return min(_MOST_SAMPLES, allowed // layout.sample_nbytes)
+
+
 def capacity(buffer: BufferConfig, layout: Layout) -> int:
-    """Samples of all server ranks together."""
+    """Samples of all server ranks together; without a number, as many as `default_capacity` says now."""
     given = buffer.capacity
+    if given is None:
+        return default_capacity(layout, available_memory())
     if isinstance(given, int) and not isinstance(given, bool):
         return given
     match = re.fullmatch(r"\s*([\d.]+)\s*([KMGT]i?)?B\s*", given) if isinstance(given, str) else None
     if match is None:
         raise ConfigurationError(
-            f"buffer.capacity is {given!r}: write a number of samples (1000) or of bytes as text ('2 GiB')"
+            f"buffer.capacity is {given!r}: write a number of samples (1000), of bytes as text ('2 GiB'), or null for "
+            "as many as the memory allows"
         )
     return int(float(match[1]) * _UNITS[match[2] or ""]) // layout.sample_nbytes
 

@@ -122,7 +122,8 @@ class BufferConfig:
     """A recipe by import path and its settings; a setting that the recipe does not have stays null.
 
     Attributes:
-        capacity: of all server ranks together, in samples, or in bytes as text (`"2 GiB"`).
+        capacity: of all server ranks together, in samples, or in bytes as text (`"2 GiB"`); null: 4000 samples, or
+            fewer, so that they take a quarter of the memory that is free where the launcher runs.
         watermark: samples, of all server ranks together, before which no batch is drawn; null: a fifth of the capacity.
         pseudo_epochs: draws after which FIRO removes a sample.
         views_per_sample: fixes draws per inserted sample, so that the number of batches does not depend on timing.
@@ -131,7 +132,7 @@ class BufferConfig:
     """
 
     _target_: str = "???"
-    capacity: Any = 1000
+    capacity: Any = None
     watermark: int | None = None
     pseudo_epochs: int | None = None
     views_per_sample: int | None = None

@@ -7,7 +7,7 @@ import torch
 
 from melissa_like.assembly import Consumer
 from melissa_like.buffer import SampleBuffer
-from melissa_like.config import Config, capacity_per_rank, layout_of, watermark_per_rank
+from melissa_like.config import Config, available_memory, capacity_per_rank, check_memory, layout_of, watermark_per_rank
 from melissa_like.errors import ConfigurationError
 from melissa_like.loading import AgreementTerms
 from melissa_like.monitoring import JsonLinesSink, Recorder, Sink, TensorBoardSink
@@ -47,7 +47,7 @@ def make_buffer(config: Config, rank: int, device: torch.device) -> SampleBuffer
 
     Raises:
         ConfigurationError: the recipe refuses its settings, or a GPU's memory is demanded where there is none, or not
-            enough.
+            enough of it.
     """
     settings: dict[str, Any] = {"capacity": capacity_per_rank(config)}
     if config.buffer.device == "cuda" and device.type != "cuda":
@@ -61,6 +61,8 @@ def make_buffer(config: Config, rank: int, device: torch.device) -> SampleBuffer
     for name in ("pseudo_epochs", "views_per_sample"):
         if getattr(config.buffer, name) is not None:
             settings[name] = getattr(config.buffer, name)
+    if "device" not in settings:
+        check_memory(config, settings["capacity"], available_memory())
     recipe = factory_of({"_target_": config.buffer._target_}, "buffer")
     try:
         buffer: SampleBuffer = recipe(
@@ -69,7 +71,7 @@ def make_buffer(config: Config, rank: int, device: torch.device) -> SampleBuffer
             spare_slots=2 * config.launcher.max_jobs + 2,
             **settings,
         )
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, MemoryError) as error:
         raise ConfigurationError(f"buffer: {error}") from error
     except torch.OutOfMemoryError as error:
         raise ConfigurationError(

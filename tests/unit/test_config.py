@@ -11,10 +11,20 @@ from omegaconf import DictConfig
 from torch import nn
 from torch.nn import functional
 
-from melissa_like.config import Config, as_config, capacity_per_rank, check, watermark_per_rank
+from melissa_like.config import (
+    Config,
+    as_config,
+    available_memory,
+    capacity_per_rank,
+    check,
+    check_memory,
+    watermark_per_rank,
+)
+from melissa_like.config.derived import default_capacity
 from melissa_like.errors import ConfigurationError
+from melissa_like.launcher.run import prepare
 from melissa_like.models import Problem
-from melissa_like.records import Window
+from melissa_like.records import FieldSpec, Layout, Window
 from melissa_like.server.build import make_buffer
 from melissa_like.server.build_training import make_loop, make_recipe, make_stream, make_surrogate
 from melissa_like.training import Direct, mse, train
@@ -64,6 +74,18 @@ def test_the_laptop_case_runs_with_every_buffer(buffer: str) -> None:
         (["monitoring.interval_s=30"], "launcher.server_timeout_s is 60.0 but server ranks report every"),
         (["transport.port=70000"], "transport.port is 70000: write 0"),
         (["solver.fields.temperature.bounds=[1]"], "field 'temperature' has the bounds"),
+        (["solver.fields.temperature.bounds=[2,2]"], r"'temperature' has the bounds \[2.0, 2.0\]: .* lowest below"),
+        (["solver.fields.temperature.bounds=[3,2]"], "both finite and the lowest below"),
+        (["solver.fields.temperature.bounds=[0,inf]"], "both finite"),
+        (["solver.fields.temperature.bounds=[nan,1]"], "both finite"),
+        (["solver.fields.temperature.bounds=[1e299,1e300]"], r"its dtype is float32 .* between -3.403e\+38 and 3.403e"),
+        (
+            ["solver.fields.temperature.bounds=[1e299,1e300]", "solver.fields.temperature.dtype=float64"],
+            "network computes in float32",
+        ),
+        (["solver.fields.temperature.bounds=[0,1e5]", "solver.fields.temperature.dtype=float16"], "and 6.55e\\+04"),
+        (["solver.fields.temperature.bounds=[-1,9]", "solver.fields.temperature.dtype=uint8"], "between 0 and 255"),
+        (["solver.fields.temperature.bounds=[1e8,100000001]"], "too few numbers: send the difference"),
         (["buffer.capacity=many"], "write a number of samples"),
         (["transport.routing=nearest"], "write one of sample, trajectory"),
         (["training.precision=fp8"], "write one of float32, bf16"),
@@ -81,6 +103,55 @@ def test_the_laptop_case_runs_with_every_buffer(buffer: str) -> None:
 def test_what_cannot_work_is_refused(overrides: list[str], words: str) -> None:
     with pytest.raises(ConfigurationError, match=words):
         check(config(*overrides))
+
+
+SMALL_LAYOUT = Layout(fields=(FieldSpec(name="u", shape=(16,)),), parameters=("a",))
+LARGE_LAYOUT = Layout(fields=(FieldSpec(name="u", shape=(4_000_000,)),), parameters=("a",))
+
+
+@pytest.mark.parametrize(
+    ("layout", "available", "expected"),
+    [(SMALL_LAYOUT, 2**34, 4000), (SMALL_LAYOUT, 4 * 640, 10), (LARGE_LAYOUT, 2**34, 268), (LARGE_LAYOUT, 2**40, 4000)],
+)
+def test_the_default_capacity_follows_from_the_memory(layout: Layout, available: int, expected: int) -> None:
+    assert default_capacity(layout, available) == expected
+
+
+def test_a_sample_that_does_not_fit_is_refused_with_both_numbers() -> None:
+    with pytest.raises(ConfigurationError, match=r"a sample takes 15.3 MiB and a quarter .* is 8 MiB"):
+        default_capacity(LARGE_LAYOUT, 32 * 2**20)
+
+
+def test_a_capacity_that_does_not_fit_is_refused_with_both_numbers() -> None:
+    large = config("solver.solve.grid_size=2000", "buffer.capacity=4000")
+    with pytest.raises(ConfigurationError, match=r"4000 samples of 15.3 MiB, .* need 59.6 GiB, but 16 GiB .* are free"):
+        check_memory(large, 4000, 2**34)
+    check_memory(config("solver.solve.grid_size=2000"), 1000, 2**34)
+
+
+def test_memory_is_what_the_system_has_within_the_limits_of_all_groups(tmp_path: Path) -> None:
+    proc, groups = tmp_path / "proc", tmp_path / "groups"
+    (proc / "self").mkdir(parents=True)
+    (proc / "meminfo").write_text("MemTotal:  2000 kB\nMemAvailable:    1000 kB\n")
+    (proc / "self" / "status").write_text("VmSize:  10 kB\n")
+    (proc / "self" / "cgroup").write_text("8:cpu:/outer\n4:memory:/old\n0::/outer/inner\n")
+    assert available_memory(proc, groups) == 1000 * 1024
+    (groups / "outer" / "inner").mkdir(parents=True)
+    (groups / "outer" / "inner" / "memory.max").write_text("max\n")
+    (groups / "outer" / "memory.max").write_text("500000\n")
+    (groups / "outer" / "memory.current").write_text("300000\n")
+    (groups / "outer" / "memory.stat").write_text("anon 1\ninactive_file 100000\n")
+    assert available_memory(proc, groups) == 300_000
+    (groups / "memory" / "old").mkdir(parents=True)
+    (groups / "memory" / "old" / "memory.limit_in_bytes").write_text("90000\n")
+    (groups / "memory" / "old" / "memory.usage_in_bytes").write_text("100000\n")
+    assert available_memory(proc, groups) == 0
+
+
+def test_the_launcher_writes_down_the_capacity_that_it_chose() -> None:
+    study = composed("solver.launch=''", "solver.num_ranks=1")
+    settled, _ = prepare(study)
+    assert study.buffer.capacity == settled.buffer.capacity == 4000
 
 
 def test_capacity_in_bytes_is_divided_among_the_server_ranks() -> None:
@@ -162,7 +233,7 @@ class Flat(nn.Module):
     [
         (["training.task._target_=nowhere.Task"], "training.task is 'nowhere.Task'"),
         (["training.task._target_={here}.TwoSteps"], "training.task .* samples of 2 time steps, .*not supported yet"),
-        (["+training.task.inputs=[u]"], "training.task cannot be made .*unexpected keyword argument 'inputs'"),
+        (["+training.task.inputs=[u]"], "training.task has the options inputs .*Direct .* it takes layout"),
         (["training.task._target_=melissa_like.training.Operator"], "missing 1 required .*'inputs'"),
         (
             ["model._target_={here}.Flat", "~model.hidden"],
