@@ -51,6 +51,10 @@ class Ranges:
 
     def add(self, number: int) -> bool:
         """Add a number; whether it was not there."""
+        if self._ends and self._ends[-1] == number:  # the usual case: one goes on
+            self._ends[-1] += 1
+            self._size += 1
+            return True
         return self.add_range(number, number + 1) == 1
 
     def add_range(self, start: int, end: int) -> int:
@@ -63,7 +67,7 @@ class Ranges:
             raise ValueError(f"a range from {start} to before {end}: it must not end before it begins")
         if end == start:
             return 0
-        if self._ends and self._starts[-1] <= start <= self._ends[-1]:  # the usual case: one goes on
+        if self._ends and self._starts[-1] <= start <= self._ends[-1]:
             new = max(0, end - self._ends[-1])
             self._ends[-1] += new
             self._size += new

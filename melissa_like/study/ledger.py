@@ -187,8 +187,12 @@ class Ledger:
         """
         if self._states[simulation] == SimulationState.COMPLETE:
             return 0
-        known = self._delivered.setdefault(simulation, Ranges())
-        new = sum(known.add(sample) for sample in samples)
+        known = self._delivered.get(simulation)
+        if known is None:
+            known = self._delivered[simulation] = Ranges()
+        new = 0
+        for sample in samples:  # mostly one
+            new += known.add(sample)
         if new and self._purposes[simulation] == Purpose.TRAINING:
             self.samples_delivered += new
             if self._num_steps[simulation] == _UNKNOWN:

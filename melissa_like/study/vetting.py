@@ -1,5 +1,8 @@
 """What a message must be before a rule looks at it: it comes from another program, perhaps from a foreign client."""
 
+from collections.abc import Callable
+from typing import Any
+
 from melissa_like.protocol import control as say
 from melissa_like.records import Address, ClientRank
 from melissa_like.study.ledger import Ledger
@@ -43,32 +46,30 @@ def _breach(address: Address, message: say.ControlMessage, ledger: Ledger, num_s
         return ", which no server rank says"
     elif address.rank >= num_server_ranks:
         return f", but the study has the server ranks 0 to {num_server_ranks - 1}"
-    for simulation, attempt in _attempts(message):
-        if not 0 <= simulation < len(ledger):
-            return f" for simulation {simulation}, but only {len(ledger)} were listed: send that of the Assignment"
-        if not 1 <= attempt <= ledger.attempts_of(simulation):
-            return (
-                f" for attempt {attempt} of simulation {simulation}, of which {ledger.attempts_of(simulation)} were "
-                "begun: send the attempt that Assignment gave"
-            )
-    match message:
-        case say.Goodbye():
-            return _breach_of_goodbye(message, num_server_ranks)
-        case say.Progress(deliveries=deliveries):
-            return next((what for item in deliveries if (what := _breach_of_delivery(item))), None)
+    vet = _VETTING.get(kind)
+    return None if vet is None else vet(message, ledger, num_server_ranks)
+
+
+def _breach_of_attempt(said: say.Goodbye | say.Failure | say.Delivery, ledger: Ledger) -> str | None:
+    simulation, attempt = said.simulation, said.attempt
+    if not 0 <= simulation < len(ledger):
+        return f" for simulation {simulation}, but only {len(ledger)} were listed: send that of the Assignment"
+    begun = ledger.attempts_of(simulation)
+    if not 1 <= attempt <= begun:
+        return (
+            f" for attempt {attempt} of simulation {simulation}, of which {begun} were begun: send the attempt that "
+            "Assignment gave"
+        )
     return None
 
 
-def _attempts(message: say.ControlMessage) -> tuple[tuple[int, int], ...]:
-    match message:
-        case say.Goodbye() | say.Failure():
-            return ((message.simulation, message.attempt),)
-        case say.Progress(deliveries=deliveries):
-            return tuple((item.simulation, item.attempt) for item in deliveries)
-    return ()
+def _vet_failure(message: say.Failure, ledger: Ledger, num_server_ranks: int) -> str | None:
+    return _breach_of_attempt(message, ledger)
 
 
-def _breach_of_goodbye(message: say.Goodbye, num_server_ranks: int) -> str | None:
+def _vet_goodbye(message: say.Goodbye, ledger: Ledger, num_server_ranks: int) -> str | None:
+    if (what := _breach_of_attempt(message, ledger)) is not None:
+        return what
     if len(message.parts_sent) != num_server_ranks:
         return (
             f" with {len(message.parts_sent)} numbers in parts_sent, but there are {num_server_ranks} server "
@@ -82,7 +83,18 @@ def _breach_of_goodbye(message: say.Goodbye, num_server_ranks: int) -> str | Non
     return None
 
 
-def _breach_of_delivery(item: say.Delivery) -> str | None:
-    if item.num_parts < 0 or min(item.steps, default=0) < 0:
-        return f" of {item.num_parts} parts and the steps {item.steps}: count from 0"
+def _vet_progress(message: say.Progress, ledger: Ledger, num_server_ranks: int) -> str | None:
+    for item in message.deliveries:
+        if (what := _breach_of_attempt(item, ledger)) is not None:
+            return what
+        if item.num_parts < 0 or (item.steps and min(item.steps) < 0):
+            return f" of {item.num_parts} parts and the steps {item.steps}: count from 0"
     return None
+
+
+#: What else is looked at, by kind of message: nearly every message of a study passes here, so there is no chain of cases.
+_VETTING: dict[type, Callable[[Any, Ledger, int], str | None]] = {
+    say.Failure: _vet_failure,
+    say.Goodbye: _vet_goodbye,
+    say.Progress: _vet_progress,
+}
