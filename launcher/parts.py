@@ -80,7 +80,10 @@ def settings_of(config: Config, *, wants_losses: bool = False) -> StudySettings:
         wants_losses: the sampler looks at the losses of samples.
     """
     layout, transport, launcher = layout_of(config.solver), config.transport, config.launcher
-    fields = [WireField(name=f.name, shape=f.shape, dtype=f.dtype, components=f.components) for f in layout.fields]
+    fields = [
+        WireField(name=f.name, shape=f.shape, dtype=f.dtype, components=f.components, fill_value=f.fill_value)
+        for f in layout.fields
+    ]
     welcome = Welcome(
         server_endpoints=(),
         server_incarnation=0,

@@ -1,8 +1,10 @@
 """The error vocabulary: what the world can do to a study.
 
 A caller's mistake is a `ValueError` or a `TypeError`, a mistake of ours an `AssertionError`; what the world does is
-a `MelissaLikeError`. Messages say what, received, expected, do.
+a `MelissaLikeError`. Messages say what, received, expected, do. `story_of` tells any error in words that can be sent.
 """
+
+import traceback
 
 __all__ = [
     "ConfigurationError",
@@ -16,7 +18,12 @@ __all__ = [
     "StudyStoppedError",
     "TrainingDivergedError",
     "TransportError",
+    "printable",
+    "story_of",
 ]
+
+_TRACE_ENTRIES = 12
+_HEAD, _TAIL = 4_000, 16_000
 
 
 class MelissaLikeError(Exception):
@@ -61,3 +68,24 @@ class TrainingDivergedError(MelissaLikeError):
 
 class StudyFailedError(MelissaLikeError):
     """The study ended with outcome `failed`; the message is the verdict with its story."""
+
+
+def printable(text: str) -> str:
+    """A text that UTF-8 can hold: a lone surrogate, as in the name of a strange file, becomes an escape."""
+    return text.encode(errors="backslashreplace").decode()
+
+
+def story_of(error: BaseException) -> str:
+    """What a person is told of an error, whatever it is: 20,000 characters at most, and printable.
+
+    Of ours its message; of any other the traceback's last entries, which also tells of an error without a message, or
+    with one that cannot be had.
+    """
+    if isinstance(error, MelissaLikeError) and all(isinstance(argument, str) for argument in error.args):
+        text = str(error)
+    else:
+        text = "".join(traceback.format_exception(error)[-_TRACE_ENTRIES:]).strip()
+    if len(text) > _HEAD + _TAIL:
+        left_out = len(text) - _HEAD - _TAIL
+        text = f"{text[:_HEAD]}\n... {left_out} characters are left out ...\n{text[-_TAIL:]}"
+    return printable(text)

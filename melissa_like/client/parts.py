@@ -9,11 +9,12 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from melissa_like.client.conversion import MaskedValueError, plain_array
 from melissa_like.client.team import Team
 from melissa_like.errors import SolverError
 from melissa_like.records import Box, FieldSpec, Layout
 
-__all__ = ["LocalPart", "Part", "PartChecker", "PartShape", "fill_from"]
+__all__ = ["LocalPart", "Part", "PartChecker", "PartShape"]
 
 _REMEMBERED_PIECES = 10_000
 #: Larger boxes travel in pieces, of which the caches still hold one when it is sent on, or copied to its place.
@@ -70,6 +71,7 @@ class PartChecker:
     def __init__(self, layout: Layout, team: Team) -> None:
         self._layout = layout
         self._team = team
+        self._fills = {spec.name: spec.stored_fill for spec in layout.fields}
         self._known: dict[tuple[Any, ...], tuple[PartShape, ...]] = {}
         self._num_known = 0
         self._first_rows: list[int] | None = None
@@ -138,8 +140,14 @@ class PartChecker:
 
     def _array_of(self, name: str, value: Any) -> npt.NDArray[Any]:
         try:
-            return np.asarray(value)
-        except (ValueError, TypeError) as error:  # a list whose rows differ in length
+            return plain_array(value, self._fills.get(name))
+        except MaskedValueError as masked:
+            raise SolverError(
+                f"field {name!r}: rank {self._team.rank} sent an array with {masked.number} masked entries, the first "
+                f"at index {masked.index} of it: a masked entry has no value; fill them before you send, or declare "
+                f"solver.fields.{name}.fill_value"
+            ) from None
+        except (ValueError, TypeError, RuntimeError) as error:  # a list whose rows differ in length, a tensor on a GPU
             raise SolverError(
                 f"field {name!r}: rank {self._team.rank} sent a {type(value).__name__} that is no array ({error}): "
                 "send a numpy array"
@@ -231,9 +239,3 @@ def _check_dtype(spec: FieldSpec, array: npt.NDArray[Any]) -> None:
             f"field {spec.name!r}: an array of dtype {array.dtype} was sent, it is declared {spec.dtype}: convert it, "
             "or declare another dtype under solver.fields (a precision is converted on the way, a kind is not)"
         )
-
-
-def fill_from(array: npt.NDArray[Any], dtype: np.dtype[np.generic], target: memoryview) -> None:
-    """Convert and copy in one pass, whatever the strides of the array."""
-    destination = np.frombuffer(target, dtype=dtype, count=math.prod(array.shape)).reshape(array.shape)
-    np.copyto(destination, array, casting="same_kind")

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from melissa_like.client.parts import LocalPart, PartChecker, PartShape, fill_from
+from melissa_like.client.conversion import LostValueError, fill_from
+from melissa_like.client.parts import LocalPart, PartChecker, PartShape
 from melissa_like.client.team import Team
 from melissa_like.errors import SolverError
 from melissa_like.protocol.control import Assignment, Welcome
@@ -55,7 +56,8 @@ def layout_from(welcome: Welcome) -> Layout:
     """The layout that the launcher announced."""
     return Layout(
         fields=tuple(
-            FieldSpec(name=f.name, shape=f.shape, dtype=f.dtype, components=f.components) for f in welcome.fields
+            FieldSpec(name=f.name, shape=f.shape, dtype=f.dtype, components=f.components, fill_value=f.fill_value)
+            for f in welcome.fields
         ),
         parameters=welcome.parameters,
     )
@@ -89,6 +91,7 @@ class PartStream:
         ask: Callable[[int], None],
     ) -> None:
         self._heartbeat_s = welcome.heartbeat_s
+        self._rank = team.rank
         self._layout = layout
         self._assignment = assignment
         self._sender = sender
@@ -157,6 +160,7 @@ class PartStream:
         """Send a step's parts to the server rank that owns it; blocks while back-pressure holds it.
 
         Raises:
+            SolverError: a value that the field's dtype cannot hold.
             StudyStoppedError: the study ended while the send was blocked.
         """
         destination = owner_of(self._assignment.simulation, step, self._num_server_ranks, self._routing)
@@ -165,7 +169,10 @@ class PartStream:
         for part in parts:
             shape = part.shape
             header = join_moment(self._common_of(shape), step, physical_time)
-            self._deliver(destination, header, shape.nbytes, partial(fill_from, part.array, shape.dtype))
+            try:
+                self._deliver(destination, header, shape.nbytes, partial(fill_from, part.array, shape.dtype))
+            except LostValueError as lost:
+                raise self._refused(shape, lost) from None
             self.parts_sent[destination] += 1
         self.pass_over()
 
@@ -195,6 +202,15 @@ class PartStream:
                 self._commons.clear()
             self._commons[shape] = common
         return common
+
+    def _refused(self, shape: PartShape, lost: LostValueError) -> SolverError:
+        spec = self._layout.fields[shape.field_id]
+        index = tuple(i + o for i, o in zip(lost.index, shape.box.offset, strict=True))
+        return SolverError(
+            f"field {spec.name!r}: rank {self._rank} sent {lost.value} at index {index} of the field, which the "
+            f"declared dtype {spec.dtype} cannot hold ({lost.number} such values in this part): declare another dtype "
+            "under solver.fields, or send values that it holds"
+        )
 
     def _open(self, destination: int) -> None:
         """Tell a server rank the parameters before the first part."""

@@ -34,6 +34,7 @@ def layout_of(solver: SolverConfig) -> Layout:
                     dtype=spec.dtype,
                     components=spec.components,
                     bounds=_bounds(name, spec.dtype, spec.bounds),
+                    fill_value=spec.fill_value,
                 )
                 for name, spec in solver.fields.items()
             ),

@@ -47,12 +47,14 @@ class FieldConfig:
         components: numbers per point of the grid.
         bounds: (lowest, highest) value where they are known in advance; else the first samples decide how it is
             normalized.
+        fill_value: what is sent and trained on where the solver's array is masked; null refuses masked entries.
     """
 
     shape: list[int | None] = field(default_factory=list)
     dtype: str = "float32"
     components: int = 1
     bounds: list[float] | None = None
+    fill_value: float | None = None
 
 
 @dataclass(kw_only=True)

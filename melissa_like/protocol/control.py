@@ -107,12 +107,14 @@ class WireField(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         shape: (*grid) of a field of one component, (components, *grid) of a field of several.
         components: numbers per point of the grid.
+        fill_value: to be sent for masked entries; None: they are an error.
     """
 
     name: str
     shape: tuple[int, ...]
     dtype: str
     components: int = 1
+    fill_value: float | None = None
 
 
 class Welcome(_Message, frozen=True, kw_only=True):

@@ -4,7 +4,7 @@ import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,14 @@ STORAGE_DTYPES: tuple[np.dtype[np.generic], ...] = tuple(
     np.dtype(name) for name in ("float32", "float64", "float16", "int32", "int64", "uint8")
 )
 MAX_DIMENSIONS = 8
+
+
+def _holds(dtype: np.dtype[Any], value: float) -> bool:
+    """Whether a dtype can store a number, which is finite, but for rounding a float."""
+    if dtype.kind == "f":
+        return abs(value) <= float(np.finfo(dtype).max)
+    held = np.iinfo(dtype)
+    return held.min <= value <= held.max and value == int(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +67,7 @@ class FieldSpec:
         shape: (*grid) of a field of one component, (components, *grid) of a field of several.
         components: numbers per point of the grid: 1 for a temperature, 2 for a velocity in the plane.
         bounds: (low, high) of the values where they are known in advance; the outputs are then normalized with them.
+        fill_value: what a client sends for the masked entries of a masked array; None: it refuses them.
 
     Raises:
         ValueError: a shape or a dtype that cannot be stored.
@@ -69,6 +78,7 @@ class FieldSpec:
     dtype: str = "float32"
     components: int = 1
     bounds: tuple[float, float] | None = None
+    fill_value: float | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.shape) <= MAX_DIMENSIONS or any(n < 1 for n in self.shape):
@@ -87,6 +97,11 @@ class FieldSpec:
             raise ValueError(f"field {self.name!r} has dtype {self.dtype!r}: write one of {', '.join(known)}")
         if self.bounds is not None and not self.bounds[0] < self.bounds[1]:
             raise ValueError(f"field {self.name!r} has bounds {self.bounds}: the first must be below the second")
+        if self.fill_value is not None and not _holds(self.numpy_dtype, self.fill_value):
+            raise ValueError(
+                f"field {self.name!r} has the fill_value {self.fill_value}: write a finite number that {self.dtype} "
+                "can hold, or null"
+            )
 
     @property
     def grid(self) -> tuple[int, ...]:
@@ -102,6 +117,11 @@ class FieldSpec:
     def numpy_dtype(self) -> np.dtype[np.generic]:
         """The storage dtype as numpy's."""
         return np.dtype(self.dtype)
+
+    @property
+    def stored_fill(self) -> np.generic | None:
+        """The fill value in the storage dtype."""
+        return None if self.fill_value is None else self.numpy_dtype.type(self.fill_value)
 
     @property
     def size(self) -> int:

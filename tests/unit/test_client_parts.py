@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from melissa_like.client import Part
-from melissa_like.client.parts import PartChecker, fill_from
+from melissa_like.client.conversion import fill_from
+from melissa_like.client.parts import PartChecker
 from melissa_like.client.team import SoloTeam
 from melissa_like.errors import SolverError
 from melissa_like.records import Box, FieldSpec, Layout

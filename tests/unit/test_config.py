@@ -86,6 +86,7 @@ def test_the_laptop_case_runs_with_every_buffer(buffer: str) -> None:
         (["solver.fields.temperature.bounds=[0,1e5]", "solver.fields.temperature.dtype=float16"], "and 6.55e\\+04"),
         (["solver.fields.temperature.bounds=[-1,9]", "solver.fields.temperature.dtype=uint8"], "between 0 and 255"),
         (["solver.fields.temperature.bounds=[1e8,100000001]"], "too few numbers: send the difference"),
+        (["+solver.fields.temperature.fill_value=1e39"], "field 'temperature' has the fill_value 1e.39"),
         (["buffer.capacity=many"], "write a number of samples"),
         (["transport.routing=nearest"], "write one of sample, trajectory"),
         (["training.precision=fp8"], "write one of float32, bf16"),
