@@ -92,7 +92,7 @@ def _vet_progress(message: say.Progress, ledger: Ledger, num_server_ranks: int) 
     return None
 
 
-#: What else is looked at, by kind of message: nearly every message of a study passes here, so there is no chain of cases.
+#: What else is looked at, by kind: nearly every message of a study passes here, so there is no chain of cases.
 _VETTING: dict[type, Callable[[Any, Ledger, int], str | None]] = {
     say.Failure: _vet_failure,
     say.Goodbye: _vet_goodbye,
