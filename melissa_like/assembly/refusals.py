@@ -20,6 +20,7 @@ class Reason(StrEnum):
     NO_STEP = "of a time step that is out of range"
     WRONG_OWNER = "for another server rank"
     NOT_OPENED = "of a simulation that was not opened"
+    UNREADABLE = "with a payload that cannot be read"
     NOT_WANTED = "of a purpose that nobody takes samples for"
     CONTRADICTION = "contradicting what its simulation was opened with"
     WRONG_PARAMETERS = "wrong number of parameters"
@@ -33,7 +34,7 @@ class Reason(StrEnum):
     @property
     def is_loss(self) -> bool:
         """Whether a message was lost on the way, as a reconnect may do, so that another attempt can do better."""
-        return self is Reason.NOT_OPENED
+        return self in (Reason.NOT_OPENED, Reason.UNREADABLE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import msgspec
 import numpy as np
 
-from melissa_like.assembly import Assembler, Consumer, Placement, Refusal, as_bytes
+from melissa_like.assembly import Assembler, Consumer, Placement, Reason, Refusal, as_bytes
 from melissa_like.errors import ProtocolError
 from melissa_like.protocol.wire import Header, Kind, decode
 from melissa_like.records import Purpose, Sample, SampleKey
@@ -77,6 +77,7 @@ class Receiver:
         self._header: Header | None = None
         self._placement: Placement | None = None
         self._parameters = np.empty(0, dtype=np.float64)
+        self._lost: tuple[int, int] | None = None  # simulation and attempt told last
         self._over: deque[int] = deque()
         self.put_waits = False
         self.num_bytes = 0
@@ -122,9 +123,7 @@ class Receiver:
             return
         header, placement = self._header, self._placement
         if received.fault is not None:
-            self._refuse("malformed message", received.fault)
-            if placement is not None:
-                self._assembler.drop(placement)
+            self._lose(received.fault)
             return
         self._count(received.nbytes)
         if placement is not None:
@@ -133,6 +132,23 @@ class Receiver:
             self._heed(self._assembler.open(header, self._parameters.copy()))
         elif header is not None:
             self._tell(Arrival(header.simulation, header.attempt))
+
+    def _lose(self, fault: str) -> None:
+        """A payload did not come as its header had announced it: the attempt it is of cannot become complete."""
+        self._refuse("malformed message", fault)
+        header, placement = self._header, self._placement
+        if placement is not None:
+            self._assembler.drop(placement)
+            self._tell_lost(placement.simulation, placement.attempt, fault)
+        elif header is not None and header.kind is Kind.OPEN:
+            self._tell_lost(header.simulation, header.attempt, fault)
+
+    def _tell_lost(self, simulation: int, attempt: int, fault: str) -> None:
+        """Once in a row for each attempt: a bundle may hold thousands of parts."""
+        if self._lost != (simulation, attempt):
+            self._lost = simulation, attempt
+            reason = Reason.UNREADABLE.value
+            self._tell(Rejection(simulation, attempt, reason, f"it came {reason}: {fault}"))
 
     def _expect_nothing(self) -> None:
         self._header = self._placement = None

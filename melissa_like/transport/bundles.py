@@ -12,7 +12,7 @@ import msgspec
 from melissa_like.errors import ProtocolError
 from melissa_like.transport.interface import Place, Received, copy_payload
 
-__all__ = ["ALIGNMENT", "LARGEST_BUNDLE_BYTES", "Bundle", "OpenedBundle"]
+__all__ = ["ALIGNMENT", "LARGEST_BUNDLE_BYTES", "Bundle", "LostBundle", "OpenedBundle"]
 
 ALIGNMENT = 64
 #: Of an index, and of a body that does not lie in shared memory; a receiver takes as much, however small its largest
@@ -108,6 +108,38 @@ class OpenedBundle:
         """What was not taken is dropped."""
         self._body.release()
         self._release()
+
+
+class LostBundle:
+    """A bundle whose body cannot be read: names its parts one after another, so that each is known to be lost.
+
+    Args:
+        index: as received.
+        body_nbytes: what the body would have.
+        fault: why it cannot be read.
+
+    Raises:
+        ProtocolError: the index does not fit the body, or is too large.
+    """
+
+    def __init__(self, index: bytes | memoryview, body_nbytes: int, fault: str) -> None:
+        self._fault = fault
+        self._entries = _read_index(index, body_nbytes)
+        self._entries.reverse()
+
+    @property
+    def is_last(self) -> bool:
+        """Whether one part is left."""
+        return len(self._entries) == 1
+
+    def take(self, place: Place) -> Received:
+        """The next part, which has no payload; it is asked all the same where that would have gone."""
+        entry = self._entries.pop()
+        place(entry.header)
+        return Received(header=entry.header, nbytes=0, fault=self._fault)
+
+    def close(self) -> None:
+        """Nothing is held."""
 
 
 def _read_index(received: bytes | memoryview, body_nbytes: int) -> list[_Entry]:

@@ -5,9 +5,12 @@ either side ends. It writes payloads one behind the other and sends a notice of 
 the file through `/proc/PID/fd/N` of the client (`Mappings`), copies the payload to its place and writes into the ring
 how far it has read, which makes room. Notices travel in order, so the room comes back in order.
 
-Whether two processes can share memory is tried, not guessed from names of hosts: a server rank shows a `Probe`, and a
-client rank that can open it and reads the expected token there may use a ring. Containers and users that cannot see
-each other fail this test and use ZeroMQ.
+Whether two processes can share memory is tried, not guessed from names of hosts, and in both directions. A server rank
+shows a `Probe`; a client rank that can read the token there offers a ring; the server rank maps the ring and writes the
+token of its probe into it, as the proof that it can follow notices. No payload is written into a ring before. Nobody
+waits for the proof: until it is there, and for ever where it never comes, payloads travel over ZeroMQ. So it is with
+containers and users that cannot see each other, with a client that must not be inspected (PR_SET_DUMPABLE), and where
+/proc hides processes.
 """
 
 import fcntl
@@ -19,18 +22,22 @@ from collections import deque
 from contextlib import suppress
 from typing import NamedTuple, Self
 
+from melissa_like.errors import ProtocolError
 from melissa_like.transport.bundles import ALIGNMENT
 
-__all__ = ["Mappings", "Notice", "Probe", "Ring", "SharedPayload", "can_share", "split_endpoint"]
+__all__ = ["Mappings", "Notice", "Probe", "Ring", "SharedPayload", "read_probe", "split_endpoint"]
 
 _TOKEN_NBYTES = 8
 _NOTICE = struct.Struct("<8sIIQQQ")
-_HEAD_NBYTES = 4096  # token, then how far the reader has come, each on a cache line of its own
+_HEAD_NBYTES = 4096  # token, how far the reader has come, the reader's proof: each on a cache line of its own
 _READ_AT = 64
+_PROOF_AT = 128
+_RESERVED_AT_ONCE_BYTES = 2**20
 _LARGEST_POSITION = 2**64 - 1
 _NOTICE_OVERHEAD_BYTES = 512  # what a notice that waits takes besides its frames: more than a small payload
 _NOTICE_SHARE = 4  # of the ring's capacity, what the notices that wait may take; of a small ring more
 _LEAST_NOTICE_BYTES = 2**16
+_PROBE_NAME = "melissa_like_probe"
 _RING_NAME = "melissa_like_ring"
 _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW  # or a writer could pull the pages away from under its reader
 
@@ -54,13 +61,21 @@ class Notice(NamedTuple):
         """The inverse of `encode`.
 
         Raises:
-            struct.error: not a notice.
+            ProtocolError: not a notice.
         """
-        return cls(*_NOTICE.unpack(encoded))
+        try:
+            return cls(*_NOTICE.unpack(encoded))
+        except struct.error:
+            raise ProtocolError("the message has a third frame that is no notice of shared memory") from None
 
 
 def _path(pid: int, descriptor: int) -> str:
     return f"/proc/{pid}/fd/{descriptor}"
+
+
+def _is_memory_file(path: str, name: str) -> bool:
+    """Looked at before it is opened: what has the same number elsewhere may be a pipe, whose opening would block."""
+    return os.readlink(path).startswith(f"/memfd:{name} ")
 
 
 def _taken(nbytes: int) -> int:
@@ -69,16 +84,20 @@ def _taken(nbytes: int) -> int:
 
 
 class Probe:
-    """What a server rank shows, so that a client rank can find out whether the two share memory."""
+    """What a server rank shows, so that a client rank can find out whether it may offer a ring.
+
+    Raises:
+        OSError: this process cannot have such memory.
+    """
 
     def __init__(self) -> None:
-        self._token = secrets.token_bytes(_TOKEN_NBYTES)
-        self._descriptor = os.memfd_create("melissa_like_probe", os.MFD_CLOEXEC)
-        os.write(self._descriptor, self._token)
+        self.token = secrets.token_bytes(_TOKEN_NBYTES)
+        self._descriptor = os.memfd_create(_PROBE_NAME, os.MFD_CLOEXEC)
+        os.write(self._descriptor, self.token)
 
     def extend(self, endpoint: str) -> str:
         """The endpoint with where to look and what to find there."""
-        return f"{endpoint}#{os.getpid()}.{self._descriptor}.{self._token.hex()}"
+        return f"{endpoint}#{os.getpid()}.{self._descriptor}.{self.token.hex()}"
 
     def close(self) -> None:
         """Give the memory back."""
@@ -91,14 +110,17 @@ def split_endpoint(endpoint: str) -> tuple[str, str]:
     return address, probe
 
 
-def can_share(probe: str) -> bool:
-    """Whether this process can open the memory of the one that made the probe."""
+def read_probe(probe: str) -> bytes | None:
+    """The token of a probe, if this process can read it in the memory of the one that made it."""
     try:
         pid, descriptor, token = probe.split(".")
-        with open(_path(int(pid), int(descriptor)), "rb") as shown:
-            return shown.read(_TOKEN_NBYTES + 1) == bytes.fromhex(token)
+        path, expected = _path(int(pid), int(descriptor)), bytes.fromhex(token)
+        if not _is_memory_file(path, _PROBE_NAME):
+            return None
+        with open(path, "rb") as shown:
+            return expected if shown.read(_TOKEN_NBYTES + 1) == expected else None
     except (OSError, ValueError):  # no probe, or not on this node
-        return False
+        return None
 
 
 class Ring:
@@ -106,26 +128,47 @@ class Ring:
 
     Args:
         capacity: bytes for payloads; a payload must not be larger.
+
+    Raises:
+        OSError: this process cannot have such memory.
     """
 
     def __init__(self, capacity: int) -> None:
         self.capacity = -(-capacity // ALIGNMENT) * ALIGNMENT
         self._token = secrets.token_bytes(_TOKEN_NBYTES)
         self._descriptor = os.memfd_create(_RING_NAME, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        os.ftruncate(self._descriptor, _HEAD_NBYTES + self.capacity)
-        fcntl.fcntl(self._descriptor, fcntl.F_ADD_SEALS, _SEALS)
-        self._map = mmap.mmap(self._descriptor, _HEAD_NBYTES + self.capacity)
+        try:
+            os.ftruncate(self._descriptor, _HEAD_NBYTES + self.capacity)
+            fcntl.fcntl(self._descriptor, fcntl.F_ADD_SEALS, _SEALS)
+            os.posix_fallocate(self._descriptor, 0, _HEAD_NBYTES)
+            self._map = mmap.mmap(self._descriptor, _HEAD_NBYTES + self.capacity)
+        except OSError:
+            os.close(self._descriptor)
+            raise
         self._map[:_TOKEN_NBYTES] = self._token
         self._memory = memoryview(self._map)
         self._read = self._memory[_READ_AT : _READ_AT + 8].cast("Q")
+        self._reserved = 0
         self._written = 0
         self._opened = 0
         self._unread: deque[tuple[int, int]] = deque()  # end of each payload when last looked, bytes of its notice
         self._notice_bytes = 0
         self._most_notice_bytes = max(self.capacity // _NOTICE_SHARE, _LEAST_NOTICE_BYTES)
 
+    def offer(self) -> Notice:
+        """What the reader must be told to map the ring: a notice of nothing."""
+        return Notice(self._token, os.getpid(), self._descriptor, self.capacity, 0, 0)
+
+    def is_proven(self, token: bytes) -> bool:
+        """Whether the reader whose probe has this token has mapped the ring."""
+        return self._map[_PROOF_AT : _PROOF_AT + _TOKEN_NBYTES] == token
+
     def open(self, nbytes: int) -> memoryview | None:
-        """The place of the next payload, if there is room for it now; `commit` follows, or another `open`."""
+        """The place of the next payload, if there is room for it now; `commit` follows, or another `open`.
+
+        Raises:
+            OSError: the system has no memory left for it; what was committed before stays.
+        """
         left = self.capacity - self._written % self.capacity
         begin = self._written if nbytes <= left else self._written + left
         read = self._read[0]
@@ -134,8 +177,9 @@ class Ring:
         has_room = begin + nbytes - read <= self.capacity and self._notice_bytes < self._most_notice_bytes
         if self._unread and not has_room:
             return None
-        self._opened = begin
         first = _HEAD_NBYTES + begin % self.capacity
+        self._reserve(first + nbytes - _HEAD_NBYTES)
+        self._opened = begin
         return self._memory[first : first + nbytes]
 
     def commit(self, nbytes: int, notice_nbytes: int = 0) -> Notice:
@@ -154,6 +198,13 @@ class Ring:
     def is_read(self) -> bool:
         """Whether the reader has everything."""
         return self._read[0] >= self._written
+
+    def _reserve(self, nbytes: int) -> None:
+        """Take the first pages before they are written: a page that is not to be had would end the process then."""
+        if nbytes > self._reserved:
+            end = min(self.capacity, max(nbytes, self._reserved + _RESERVED_AT_ONCE_BYTES))
+            os.posix_fallocate(self._descriptor, _HEAD_NBYTES + self._reserved, end - self._reserved)
+            self._reserved = end
 
     def close(self) -> None:
         """Give the memory back; what was not read is lost."""
@@ -180,6 +231,10 @@ class _Mapping:
         if first + notice.nbytes > size or notice.position + _taken(notice.nbytes) > _LARGEST_POSITION:
             return f"a payload of {notice.nbytes} bytes at {notice.position} is not inside the shared memory"
         return SharedPayload(self, self._memory[first : first + notice.nbytes], notice.position)
+
+    def prove(self, token: bytes) -> None:
+        """Show the writer that the ring is mapped."""
+        self._memory[_PROOF_AT : _PROOF_AT + _TOKEN_NBYTES] = token
 
     def give_back(self, end: int) -> None:
         """Everything before this position is read: one aligned word, the writer sees the old value or the new."""
@@ -212,51 +267,68 @@ class Mappings:
     def __init__(self) -> None:
         self._mappings: dict[bytes, _Mapping] = {}
 
+    def accept(self, encoded: bytes, token: bytes) -> str | None:
+        """Map a ring that was offered, and prove it by the token of this server rank's probe; why not, if not.
+
+        Raises:
+            ProtocolError: no offer.
+        """
+        mapping = self._mapping_of(Notice.decode(encoded))
+        if isinstance(mapping, str):
+            return mapping
+        mapping.prove(token)
+        return None
+
     def payload(self, encoded: bytes) -> SharedPayload | str:
         """The payload that a notice speaks of, or why there is none."""
         try:
             notice = Notice.decode(encoded)
-        except struct.error:
-            return "the message has a third frame that is no notice of shared memory"
-        mapping = self._mappings.get(notice.token) or self._open(notice)
-        if mapping is None:
-            return f"the shared memory of process {notice.pid} cannot be opened: it has ended, or it is no ring"
-        return mapping.payload(notice)
+        except ProtocolError as error:
+            return str(error)
+        mapping = self._mapping_of(notice)
+        return mapping if isinstance(mapping, str) else mapping.payload(notice)
 
-    def _open(self, notice: Notice) -> _Mapping | None:
-        """Map a ring; the notice may come from anybody, so nothing is opened that is not a sealed ring of this user."""
+    def _mapping_of(self, notice: Notice) -> _Mapping | str:
+        """The ring of a notice; the notice may come from anybody, so only a sealed ring of this user is opened."""
+        mapping = self._mappings.get(notice.token)
+        if mapping is not None:
+            return mapping
         self._forget_the_dead()
-        path = _path(notice.pid, notice.descriptor)
+        refused = f"the shared memory of process {notice.pid} cannot be opened"
         try:
-            if not os.readlink(path).startswith(f"/memfd:{_RING_NAME} ") or os.stat(path).st_uid != os.getuid():
-                return None
-            with open(path, "r+b") as shared:
-                if fcntl.fcntl(shared, fcntl.F_GET_SEALS) & _SEALS != _SEALS:
-                    return None
-                mapped = mmap.mmap(shared.fileno(), 0)
-        except (OSError, ValueError):
-            return None
+            mapped = _map_ring(_path(notice.pid, notice.descriptor))
+        except (OSError, ValueError) as error:
+            return f"{refused} ({error})"
+        if mapped is None:
+            return f"{refused}: it is no ring of this user"
         if (
             mapped[:_TOKEN_NBYTES] != notice.token
             or len(mapped) != _HEAD_NBYTES + notice.capacity
             or not notice.capacity
         ):
             mapped.close()
-            return None
+            return f"{refused}: it is no ring with this token and capacity"
         mapping = self._mappings[notice.token] = _Mapping(notice.pid, mapped)
         return mapping
 
     def _forget_the_dead(self) -> None:
+        # By /proc and not by a signal: it is where rings are opened, and may be that of another PID namespace.
         for token, mapping in tuple(self._mappings.items()):
-            try:
-                os.kill(mapping.pid, 0)
-            except ProcessLookupError:
+            if not os.path.exists(f"/proc/{mapping.pid}"):
                 self._mappings.pop(token).close()
-            except PermissionError:
-                continue
 
     def close(self) -> None:
         """Give all memory back."""
         for mapping in self._mappings.values():
             mapping.close()
         self._mappings.clear()
+
+
+def _map_ring(path: str) -> mmap.mmap | None:
+    """The mapped file, if it is a sealed ring of this user."""
+    if not _is_memory_file(path, _RING_NAME) or os.stat(path).st_uid != os.getuid():
+        return None
+    with open(path, "r+b") as shared:
+        if fcntl.fcntl(shared, fcntl.F_GET_SEALS) & _SEALS != _SEALS:
+            return None
+        return mmap.mmap(shared.fileno(), 0)

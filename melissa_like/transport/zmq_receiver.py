@@ -1,11 +1,14 @@
 """`ZmqPartReceiver`: the PULL socket of a server rank. Payloads are received straight into place where they can be."""
 
+import sys
+import time
+
 import zmq
 
 from melissa_like.errors import ProtocolError
-from melissa_like.transport.bundles import LARGEST_BUNDLE_BYTES, OpenedBundle
+from melissa_like.transport.bundles import LARGEST_BUNDLE_BYTES, LostBundle, OpenedBundle
 from melissa_like.transport.interface import Place, Received, Target, copy_payload
-from melissa_like.transport.shared_memory import Mappings, Probe
+from melissa_like.transport.shared_memory import Mappings, Notice, Probe
 from melissa_like.transport.zmq_sockets import MORE, Arrivals, Socket, bind, set_options
 
 __all__ = ["ZmqPartReceiver"]
@@ -31,25 +34,19 @@ class ZmqPartReceiver:
         self._socket.setsockopt(zmq.MAXMSGSIZE, -1 if max_nbytes is None else max(max_nbytes, LARGEST_BUNDLE_BYTES))
         self.endpoint = bind(self._socket, f"tcp://{host}:*")
         self._mappings = Mappings()
-        self._probe = Probe() if shares_memory else None
+        self._probe = _probe() if shares_memory else None
         if self._probe is not None:
             self.endpoint = self._probe.extend(self.endpoint)
+        self._has_refused_ring = False
         self._arrivals = Arrivals(self._socket)
-        self._bundle: OpenedBundle | None = None
+        self._bundle: OpenedBundle | LostBundle | None = None
 
     def receive(self, place: Place, timeout_s: float) -> Received | None:
         """See `PartReceiver.receive`."""
         if self._bundle is None:
-            first = self._first_frame(timeout_s)
-            if first is None:
-                return None
-            try:
-                received = self._receive_bundle() if not first else self._receive_single(first, place)
-            finally:
-                self._drop_the_rest()  # an exception of `place` leaves the rest of the message behind
-            if received is not None:
+            received = self._next_message(place, time.monotonic() + timeout_s)
+            if received is not None or self._bundle is None:
                 return received
-        assert self._bundle is not None
         bundle = self._bundle
         if bundle.is_last:
             self._bundle = None
@@ -68,6 +65,17 @@ class ZmqPartReceiver:
         self._mappings.close()
         if self._probe is not None:
             self._probe.close()
+
+    def _next_message(self, place: Place, deadline: float) -> Received | None:
+        """Until there is a part, or a bundle; None at the deadline, or when there is a bundle now."""
+        while (first := self._first_frame(max(0.0, deadline - time.monotonic()))) is not None:
+            try:
+                received = self._receive_bundle() if not first else self._receive_single(first, place)
+            finally:
+                self._drop_the_rest()  # an exception of `place` leaves the rest of the message behind
+            if received is not None or self._bundle is not None:
+                return received
+        return None
 
     def _first_frame(self, timeout_s: float) -> bytes | None:
         try:
@@ -101,7 +109,10 @@ class ZmqPartReceiver:
         return nbytes, None
 
     def _receive_bundle(self) -> Received | None:
-        """Open it; its parts are handed out from now on. What is returned is why there are none."""
+        """Open it; its parts are handed out from now on. What is returned is why there are none.
+
+        A bundle of nothing in shared memory offers a ring; no part comes of it.
+        """
         frames = []
         while self._socket.getsockopt(MORE):
             frames.append(self._socket.recv(copy=False))
@@ -109,16 +120,28 @@ class ZmqPartReceiver:
             match frames:
                 case [index, body]:
                     self._bundle = OpenedBundle(index.buffer, body.buffer, lambda: None)
+                case [index, _, offer] if not len(index.buffer):
+                    self._answer(offer.bytes)
                 case [index, _, notice]:
                     payload = self._mappings.payload(notice.bytes)
                     if isinstance(payload, str):
-                        return Received(header=b"", nbytes=0, fault=payload)
+                        self._bundle = LostBundle(index.buffer, Notice.decode(notice.bytes).nbytes, payload)
+                        return None
                     self._bundle = OpenedBundle(index.buffer, payload.memory, payload.release)
                 case _:
                     return Received(header=b"", nbytes=0, fault=f"a bundle of {1 + len(frames)} frames")
         except ProtocolError as error:
             return Received(header=b"", nbytes=0, fault=str(error))
         return None
+
+    def _answer(self, offer: bytes) -> None:
+        """Prove that a ring can be read; else nothing comes through it. The first one that cannot is written down."""
+        if self._probe is None:
+            raise ProtocolError("a ring was offered to a server rank that shares no memory")
+        refused = self._mappings.accept(offer, self._probe.token)
+        if refused is not None and not self._has_refused_ring:
+            self._has_refused_ring = True
+            sys.stderr.write(f"{refused}: its parts travel over TCP, as those of others like it\n")
 
     def _drop_the_rest(self) -> None:
         """Of the present message, so that the next one is read from its start; what lies in a ring makes room."""
@@ -129,3 +152,11 @@ class ZmqPartReceiver:
             payload = self._mappings.payload(frames[1])
             if not isinstance(payload, str):
                 payload.release()
+
+
+def _probe() -> Probe | None:
+    try:
+        return Probe()
+    except OSError as error:
+        sys.stderr.write(f"no memory to share with the solvers of this node ({error}): parts travel over TCP\n")
+        return None

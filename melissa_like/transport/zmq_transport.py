@@ -9,7 +9,7 @@ from melissa_like.transport.bundles import LARGEST_BUNDLE_BYTES
 from melissa_like.transport.interface import PartReceiver, PartSender
 from melissa_like.transport.part_sender import BundlingSender, Outlet
 from melissa_like.transport.ring_outlet import RingOutlet
-from melissa_like.transport.shared_memory import can_share, split_endpoint
+from melissa_like.transport.shared_memory import read_probe, split_endpoint
 from melissa_like.transport.zmq_outlet import InFlight, ZmqOutlet
 from melissa_like.transport.zmq_receiver import ZmqPartReceiver
 from melissa_like.transport.zmq_sockets import Arrivals, Socket, bind, set_options
@@ -37,15 +37,16 @@ class ZmqTransport:
     def part_sender(self, endpoints: Sequence[str], *, budget_bytes: int) -> PartSender:
         """See `Transport.part_sender`."""
         addresses, probes = zip(*(split_endpoint(endpoint) for endpoint in endpoints), strict=True)
-        shares_memory = [can_share(probe) for probe in probes]
+        tokens = [read_probe(probe) for probe in probes]
+        num_sharing = sum(token is not None for token in tokens)
         # Every outlet may hold a bundle besides what is on its way.
         bundle_bytes = max(1, min(LARGEST_BUNDLE_BYTES, budget_bytes // (8 * len(addresses))))
-        ring_bytes = budget_bytes // 2 if any(shares_memory) else 0
+        ring_bytes = budget_bytes // 2 if num_sharing else 0
         in_flight = InFlight(budget_bytes - ring_bytes - len(addresses) * bundle_bytes, len(addresses))
         outlets: list[Outlet] = []
-        for number, (address, shares) in enumerate(zip(addresses, shares_memory, strict=True)):
+        for number, (address, token) in enumerate(zip(addresses, tokens, strict=True)):
             outlet = ZmqOutlet(self._context, address, in_flight, number, bundle_nbytes=bundle_bytes)
-            outlets.append(RingOutlet(outlet, ring_bytes // sum(shares_memory)) if shares else outlet)
+            outlets.append(outlet if token is None else RingOutlet(outlet, ring_bytes // num_sharing, token))
         return BundlingSender(outlets)
 
     def part_receiver(self, *, queue_length: int, max_nbytes: int | None = None) -> PartReceiver:

@@ -13,7 +13,7 @@ from melissa_like.errors import TransportError
 from melissa_like.transport import Transport
 from melissa_like.transport.in_memory import MemoryTransport
 from melissa_like.transport.zmq_transport import ZmqTransport
-from tests.contract.parts import DEADLINE_S, SHORT_S, filling, receive, send
+from tests.contract.parts import DEADLINE_S, SHORT_S, acquaint, filling, receive, send
 
 TRANSPORTS: dict[str, Callable[[], Transport]] = {
     "memory": MemoryTransport,
@@ -31,6 +31,7 @@ def transport(request: pytest.FixtureRequest) -> Iterator[Transport]:
 def test_parts_arrive_in_order_and_in_their_place(transport: Transport) -> None:
     receiver = transport.part_receiver(queue_length=64)
     sender = transport.part_sender([receiver.endpoint], budget_bytes=2**20)
+    acquaint(sender, receiver)
     for number in range(20):
         assert send(sender, b"h%d" % number, bytes([number]) * number)
     for number in range(20):
@@ -46,6 +47,7 @@ def test_parts_arrive_in_order_and_in_their_place(transport: Transport) -> None:
 def test_the_array_may_be_reused_at_once(transport: Transport) -> None:
     receiver = transport.part_receiver(queue_length=64)
     sender = transport.part_sender([receiver.endpoint], budget_bytes=2**24)
+    acquaint(sender, receiver)
     array = np.empty(100_000, np.uint8)
     for number in range(10):
         array[:] = number
@@ -68,6 +70,7 @@ def test_a_full_budget_makes_send_wait_and_succeed_later(transport: Transport, n
     receiver = transport.part_receiver(queue_length=1)
     budget_bytes = 2**24
     sender = transport.part_sender([receiver.endpoint], budget_bytes=budget_bytes)
+    acquaint(sender, receiver)
     payload = bytes(nbytes)
     sent = 0
     while send(sender, b"%d" % sent, payload, timeout_s=0.5):
@@ -97,6 +100,7 @@ def test_a_full_budget_makes_send_wait_and_succeed_later(transport: Transport, n
 def test_a_message_larger_than_the_budget_goes_alone(transport: Transport) -> None:
     receiver = transport.part_receiver(queue_length=4)
     sender = transport.part_sender([receiver.endpoint], budget_bytes=10)
+    acquaint(sender, receiver)
     for number in range(3):
         thread = threading.Thread(target=send, args=(sender, b"h", bytes([number]) * 1000))
         thread.start()
@@ -112,6 +116,7 @@ def test_a_message_larger_than_the_budget_goes_alone(transport: Transport) -> No
 def test_a_place_may_be_a_view_of_any_strides(transport: Transport, shape: tuple[int, int]) -> None:
     receiver = transport.part_receiver(queue_length=4)
     sender = transport.part_sender([receiver.endpoint], budget_bytes=2**20)
+    acquaint(sender, receiver)
     values = np.arange(shape[0] * shape[1], dtype=np.float32).reshape(shape)
     field = np.zeros((2 * shape[0], 2 * shape[1]), np.float32)
     for place in (field[: shape[0], shape[1] :], field[shape[0] :, : 2 * shape[1] : 2]):
@@ -132,6 +137,7 @@ def test_a_place_may_be_a_view_of_any_strides(transport: Transport, shape: tuple
 def test_a_payload_can_be_discarded(transport: Transport) -> None:
     receiver = transport.part_receiver(queue_length=4)
     sender = transport.part_sender([receiver.endpoint], budget_bytes=2**20)
+    acquaint(sender, receiver)
     send(sender, b"unwanted", b"12345")
     send(sender, b"wanted", b"678")
     received = receiver.receive(lambda header: None, DEADLINE_S)
@@ -146,6 +152,7 @@ def test_a_payload_can_be_discarded(transport: Transport) -> None:
 def test_a_payload_of_another_length_is_a_fault_and_harms_nothing_else(transport: Transport, announced: int) -> None:
     receiver = transport.part_receiver(queue_length=4)
     sender = transport.part_sender([receiver.endpoint], budget_bytes=2**20)
+    acquaint(sender, receiver)
     send(sender, b"wrong", b"12345")
     send(sender, b"right", b"678")
     received, _ = receive(receiver, announced)
@@ -161,6 +168,7 @@ def test_a_payload_of_another_length_is_a_fault_and_harms_nothing_else(transport
 def test_an_exception_in_place_consumes_the_message(transport: Transport) -> None:
     receiver = transport.part_receiver(queue_length=4)
     sender = transport.part_sender([receiver.endpoint], budget_bytes=2**23)
+    acquaint(sender, receiver)
     send(sender, b"a", b"1")
     send(sender, b"b", b"2")
 
@@ -181,6 +189,7 @@ def test_an_exception_in_place_consumes_the_message(transport: Transport) -> Non
 def test_empty_payloads_arrive(transport: Transport) -> None:
     receiver = transport.part_receiver(queue_length=4)
     sender = transport.part_sender([receiver.endpoint], budget_bytes=2**20)
+    acquaint(sender, receiver)
     send(sender, b"a", b"")
     received, _ = receive(receiver, 0)
     assert received is not None
@@ -236,6 +245,7 @@ def test_receive_ends_at_its_deadline_and_when_woken(transport: Transport) -> No
 def test_closing_with_messages_on_their_way_does_not_hang(transport: Transport) -> None:
     receiver = transport.part_receiver(queue_length=1)
     sender = transport.part_sender([receiver.endpoint], budget_bytes=2**20)
+    acquaint(sender, receiver)
     for _ in range(3):
         send(sender, b"h", bytes(1000), timeout_s=SHORT_S)
     sender.close(SHORT_S)
@@ -304,6 +314,7 @@ def test_an_address_that_is_taken_is_refused(transport: Transport) -> None:
 def test_flush_waits_for_small_messages_too(transport: Transport) -> None:
     receiver = transport.part_receiver(queue_length=1)
     sender = transport.part_sender([receiver.endpoint], budget_bytes=2**26)
+    acquaint(sender, receiver)
     sent = 0
     while sent < 2**24 // 4096 and send(sender, b"h", bytes(4096), timeout_s=0.0):  # more than the system's buffers
         sent += 1
@@ -363,6 +374,7 @@ def test_what_is_larger_than_the_limit_is_not_taken(transport: Transport) -> Non
     limit = 2**21
     receiver = transport.part_receiver(queue_length=8, max_nbytes=limit)
     sender = transport.part_sender([receiver.endpoint], budget_bytes=2**19)
+    acquaint(sender, receiver)
     assert send(sender, b"large", bytes(2 * limit))
     other = transport.part_sender([receiver.endpoint], budget_bytes=2**19)
     assert send(other, b"small", bytes(limit))
@@ -377,6 +389,7 @@ def test_what_is_larger_than_the_limit_is_not_taken(transport: Transport) -> Non
 def test_a_payload_as_large_as_the_budget_follows_a_small_one(transport: Transport) -> None:
     receiver = transport.part_receiver(queue_length=8)
     sender = transport.part_sender([receiver.endpoint], budget_bytes=2**20)
+    acquaint(sender, receiver)
     for nbytes in (10, 2**19, 100, 2**19 - 64, 2**20):
         assert send(sender, b"h", bytes(nbytes))
         received, _ = receive(receiver, nbytes)
@@ -390,6 +403,7 @@ def test_a_payload_as_large_as_the_budget_follows_a_small_one(transport: Transpo
 def test_a_tiny_budget_is_slow_and_no_more(transport: Transport, budget_bytes: int) -> None:
     receiver = transport.part_receiver(queue_length=8)
     sender = transport.part_sender([receiver.endpoint], budget_bytes=budget_bytes)
+    acquaint(sender, receiver)
     for nbytes in (0, 1, 4, 16, 0, 64, 5000, 0):
         assert send(sender, b"h", bytes(nbytes))
         received, _ = receive(receiver, nbytes)
@@ -404,6 +418,7 @@ def test_a_sender_closes_while_the_interruption_of_a_send_is_handled(transport: 
     """Its traceback holds the memory that was to be filled."""
     receiver = transport.part_receiver(queue_length=8)
     sender = transport.part_sender([receiver.endpoint], budget_bytes=2**20)
+    acquaint(sender, receiver)
 
     def interrupted(memory: memoryview) -> None:
         raise KeyboardInterrupt
@@ -432,6 +447,7 @@ def test_small_payloads_travel_together(transport: Transport) -> None:
     """Held until they are pushed, flushed or many; each arrives by itself, in order with the large ones."""
     receiver = transport.part_receiver(queue_length=16)
     sender = transport.part_sender([receiver.endpoint], budget_bytes=2**23)
+    acquaint(sender, receiver)
     sizes = [
         600_000 if number % 5 == 3 else random.Random(number).choice((0, 1, 64, 100, 100_000)) for number in range(100)
     ]
@@ -452,6 +468,7 @@ def test_small_payloads_travel_together(transport: Transport) -> None:
 def test_a_part_of_a_bundle_that_is_refused_harms_no_other(transport: Transport) -> None:
     receiver = transport.part_receiver(queue_length=8)
     sender = transport.part_sender([receiver.endpoint], budget_bytes=2**20)
+    acquaint(sender, receiver)
     for number in range(4):
         assert sender.send(0, b"%d" % number, 5, filling(bytes([number]) * 5), DEADLINE_S)
 
@@ -483,6 +500,7 @@ def test_a_part_of_a_bundle_that_is_refused_harms_no_other(transport: Transport)
 def test_an_empty_payload_has_left_when_it_is_received(transport: Transport) -> None:
     receiver = transport.part_receiver(queue_length=4)
     sender = transport.part_sender([receiver.endpoint], budget_bytes=2**20)
+    acquaint(sender, receiver)
     assert send(sender, b"h", b"")
     received, _ = receive(receiver, 0)
     assert received is not None

@@ -139,11 +139,18 @@ def test_a_step_beyond_all_that_can_be_counted_does_not_end_it(rig: Rig) -> None
     assert rig.errors == []
 
 
-def test_a_payload_of_the_wrong_size_counts_as_not_received(rig: Rig) -> None:
+@pytest.mark.parametrize("header", [OPEN, PART])
+def test_a_payload_of_the_wrong_size_counts_as_not_received_and_is_told(rig: Rig, header: Header) -> None:
+    """Its step can never become complete: the launcher need not wait for that."""
     rig.send(encode(OPEN), np.array([7.0]).tobytes())
-    rig.send(encode(PART), b"short")
+    for _ in range(3):
+        rig.send(encode(header), b"short")
+    told = rig.news.get(timeout=DEADLINE_S)
+    assert isinstance(told, Rejection)
+    assert (told.simulation, told.attempt) == (3, 1)
+    assert "a payload that cannot be read: the payload has 5 bytes" in told.message
     rig.a_sample_arrives()
-    assert rig.receiver.refused == {"malformed message": 1}
+    assert rig.receiver.refused == {"malformed message": 3}
 
 
 def test_refusals_are_counted_by_reason_and_the_first_of_each_is_written(

@@ -1,6 +1,8 @@
 """What only the ZeroMQ transport does: rings in shared memory, bundles, and messages of strangers."""
 
+import errno
 import fcntl
+import itertools
 import os
 import re
 import resource
@@ -8,15 +10,17 @@ import signal
 import struct
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 import zmq
 
-from melissa_like.transport.shared_memory import Mappings, Notice, Ring, can_share, split_endpoint
+from melissa_like.transport.shared_memory import Mappings, Notice, Probe, Ring, read_probe, split_endpoint
 from melissa_like.transport.zmq_transport import ZmqTransport
-from tests.contract.parts import DEADLINE_S, filling, receive
+from tests.contract.parts import DEADLINE_S, acquaint, filling, receive, send
 
 
 def test_zmq_foreign_messages_are_faults() -> None:
@@ -85,8 +89,10 @@ KILLED = """
 import os, signal, sys
 from melissa_like.transport.zmq_transport import ZmqTransport
 sender = ZmqTransport().part_sender([sys.argv[1]], budget_bytes=2**20)
-assert sender.send(0, b"h", 100_000, lambda memory: None, 10.0)
-assert sender.flush(10.0)
+for nbytes in (0, 100_000):
+    assert sender.send(0, b"h", nbytes, lambda memory: None, 10.0)
+    assert sender.flush(10.0)
+    sys.stdin.readline()
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
@@ -95,27 +101,191 @@ def test_a_killed_client_leaves_no_memory_behind() -> None:
     before = set(Path("/dev/shm").iterdir())
     with closing(ZmqTransport()) as transport, closing(transport.part_receiver(queue_length=8)) as receiver:
         for _ in range(3):
-            client = subprocess.Popen([sys.executable, "-c", KILLED, receiver.endpoint])
-            received, _ = receive(receiver, 100_000)
-            assert received is not None
-            assert received.fault is None
+            client = subprocess.Popen([sys.executable, "-c", KILLED, receiver.endpoint], stdin=subprocess.PIPE)
+            assert client.stdin is not None
+            for nbytes in (0, 100_000):
+                received, _ = receive(receiver, nbytes)
+                assert received is not None
+                assert received.fault is None
+                client.stdin.write(b"\n")
+                client.stdin.flush()
             assert client.wait(DEADLINE_S) == -signal.SIGKILL
+            client.stdin.close()
         assert rings_mapped() == 1, "only the last one, which nobody has followed yet"
     assert rings_mapped() == 0
     assert set(Path("/dev/shm").iterdir()) == before
 
 
-def test_memory_is_shared_only_with_whom_can_open_it() -> None:
+def test_a_ring_is_offered_only_to_whose_memory_can_be_read(tmp_path: Path) -> None:
     with closing(ZmqTransport()) as transport, closing(transport.part_receiver(queue_length=8)) as receiver:
         _, probe = split_endpoint(receiver.endpoint)
-        assert can_share(probe)
+        pid, descriptor, token = probe.split(".")
+        assert read_probe(probe) == bytes.fromhex(token)
         other_token = probe[:-1] + ("0" if probe[-1] != "0" else "1")
-        for elsewhere in ("", other_token, "0.0.00", "no probe", probe.replace(str(os.getpid()), str(2**22))):
-            assert not can_share(elsewhere)
+        for elsewhere in ("", other_token, "0.0.00", "no probe", f"{2**22}.{descriptor}.{token}"):
+            assert read_probe(elsewhere) is None
+        os.mkfifo(tmp_path / "pipe")  # what has this number in another container; to open it would block
+        pipe = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+        assert read_probe(f"{pid}.{pipe}.{token}") is None
+        os.close(pipe)
     with closing(ZmqTransport(shares_memory=False)) as transport:
         receiver = transport.part_receiver(queue_length=8)
         assert split_endpoint(receiver.endpoint) == (receiver.endpoint, "")
         receiver.close()
+
+
+@pytest.fixture
+def pull() -> Iterator["zmq.Socket[bytes]"]:
+    with zmq.Context() as context, context.socket(zmq.PULL) as socket:
+        socket.setsockopt(zmq.RCVTIMEO, int(1000 * DEADLINE_S))
+        socket.bind("tcp://127.0.0.1:*")
+        yield socket
+
+
+def test_nothing_is_written_into_a_ring_before_the_proof(pull: "zmq.Socket[bytes]") -> None:
+    """A server rank that follows the protocol by hand, and takes its time."""
+    with closing(Probe()) as probe, closing(Mappings()) as mappings, closing(ZmqTransport()) as transport:
+        endpoint = probe.extend(pull.getsockopt_string(zmq.LAST_ENDPOINT))
+        sender = transport.part_sender([endpoint], budget_bytes=2**20)
+        for _ in range(3):
+            assert send(sender, b"large", bytes(300_000))
+        assert send(sender, b"small", b"123")
+        *empty, offer = pull.recv_multipart()
+        assert empty == [b"", b"", b""]
+        assert [len(frame) for _ in range(3) for frame in pull.recv_multipart()] == [5, 300_000] * 3
+        assert pull.recv_multipart()[0::2] == [b"", b"123"]
+        assert mappings.accept(offer, b"other pr") is None
+        assert send(sender, b"large", bytes(300_000))
+        assert len(pull.recv_multipart()) == 2, "another's token is no proof"
+        assert mappings.accept(offer, probe.token) is None
+        assert send(sender, b"large", b"4" * 300_000)
+        header, empty_frame, notice = pull.recv_multipart()
+        payload = mappings.payload(notice)
+        assert not isinstance(payload, str)
+        assert (header, empty_frame, bytes(payload.memory)) == (b"large", b"", b"4" * 300_000)
+        payload.release()
+        sender.close(0.0)
+
+
+def test_a_ring_of_another_user_is_not_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    with closing(Mappings()) as mappings, closing(Ring(4096)) as ring:
+        monkeypatch.setattr(os, "getuid", lambda: 12345)
+        assert "no ring of this user" in str(mappings.accept(ring.offer().encode(), b"a token."))
+        assert not ring.is_proven(b"a token.")
+
+
+def no_memory(*arguments: object) -> int:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def only(num_times: int, function: Callable[..., Any]) -> Callable[..., Any]:
+    calls = itertools.count()
+    return lambda *arguments: function(*arguments) if next(calls) < num_times else no_memory()
+
+
+@pytest.mark.parametrize(
+    ("name", "patch", "why"),
+    [
+        ("memfd_create", no_memory, "No space left"),  # not even the probe
+        ("ftruncate", no_memory, "No space left"),  # as under `ulimit -f`
+        ("posix_fallocate", no_memory, "No space left"),
+        ("posix_fallocate", only(2, os.posix_fallocate), "No space left"),  # while the ring is in use
+        ("readlink", only(1, os.readlink), "cannot be opened"),  # the server rank may not look
+    ],
+)
+def test_what_cannot_be_shared_travels_over_tcp(
+    name: str, patch: Callable[..., Any], why: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(os, name, patch)
+    with closing(ZmqTransport()) as transport, closing(transport.part_receiver(queue_length=8)) as receiver:
+        sender = transport.part_sender([receiver.endpoint], budget_bytes=2**23)
+        acquaint(sender, receiver)
+        for number in range(12):
+            assert send(sender, b"%d" % number, bytes([number]) * 400_000)
+            received, payload = receive(receiver, 400_000)
+            assert received is not None
+            assert (received.header, received.fault) == (b"%d" % number, None)
+            assert payload == bytes([number]) * 400_000
+        assert sender.flush(DEADLINE_S)
+        sender.close(0.0)
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 1
+    assert why in told[0]
+    assert "TCP" in told[0]
+
+
+UNSEEN_CLIENT = """
+import ctypes, sys
+assert ctypes.CDLL(None).prctl(4, 0, 0, 0, 0) == 0  # PR_SET_DUMPABLE
+from melissa_like.transport.zmq_transport import ZmqTransport
+sender = ZmqTransport().part_sender([sys.argv[1]], budget_bytes=2**20)
+for number in range(20):
+    def fill(memory):
+        memory[:] = bytes([number]) * len(memory)
+    assert sender.send(0, b"h", 1000 * number, fill, 10.0)
+    sender.push()
+assert sender.flush(10.0)
+sender.close(10.0)
+"""
+BLIND_SERVER_RANK = """
+import ctypes, subprocess, sys
+from pathlib import Path
+from melissa_like.transport.zmq_transport import ZmqTransport
+
+CAP_SYS_PTRACE = 1 << 19
+libc = ctypes.CDLL(None, use_errno=True)
+version, sets = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
+assert libc.capget(version, sets) == 0
+sets[0] &= ~CAP_SYS_PTRACE
+sets[1] &= ~CAP_SYS_PTRACE
+assert libc.capset(version, sets) == 0, ctypes.get_errno()
+
+receiver = ZmqTransport().part_receiver(queue_length=8)
+client = subprocess.Popen([sys.executable, "-c", sys.argv[1], receiver.endpoint])
+for number in range(20):
+    memory = bytearray(1000 * number)
+    received = receiver.receive(lambda header: memoryview(memory), 10.0)
+    assert received is not None and received.fault is None, received
+    assert memory == bytes([number]) * len(memory)
+try:
+    Path(f"/proc/{client.pid}/fd/0").readlink()
+    print("seen")
+except PermissionError:
+    print("unseen")
+assert client.wait(10.0) == 0
+assert "melissa_like_ring" not in Path("/proc/self/maps").read_text()
+"""
+
+
+def test_a_client_that_must_not_be_inspected_sends_over_tcp() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", BLIND_SERVER_RANK, UNSEEN_CLIENT], capture_output=True, text=True, timeout=60
+    )
+    if ran.stdout == "seen\n":
+        pytest.skip("this system lets every process of a user be inspected, dumpable or not")
+    assert (ran.returncode, ran.stdout) == (0, "unseen\n"), ran.stderr
+    assert len(ran.stderr.splitlines()) == 1
+    assert re.search("cannot be opened .*Permission denied.*TCP", ran.stderr)
+
+
+def test_every_part_that_is_lost_with_a_ring_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ring was lost after it had been proven, so that what its bundle held is known by its index alone."""
+    with closing(ZmqTransport()) as transport, closing(transport.part_receiver(queue_length=8)) as receiver:
+        sender = transport.part_sender([receiver.endpoint], budget_bytes=2**20)
+        acquaint(sender, receiver)
+        for name in (b"one", b"two"):
+            assert sender.send(0, name, 5, filling(b"12345"), DEADLINE_S)
+        sender.push()
+        monkeypatch.setattr(os, "readlink", no_memory)
+        receiver._mappings.close()  # type: ignore[attr-defined]
+        asked: list[bytes] = []
+        for name in (b"one", b"two"):
+            received = receiver.receive(asked.append, DEADLINE_S)
+            assert received is not None
+            assert received.header == name
+            assert "cannot be opened" in (received.fault or "")
+        assert asked == [b"one", b"two"]
+        sender.close(0.0)
 
 
 def ring_file(capacity: int) -> tuple[int, bytes]:
