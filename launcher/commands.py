@@ -20,12 +20,15 @@ from melissa_like.config import Config, SolverConfig
 from melissa_like.errors import ConfigurationError, StudyStoppedError
 from melissa_like.launcher.executors import JobSpec, launch_command, search_path
 from melissa_like.launcher.rundir import log_path
+from melissa_like.launcher.shadowing import require_unshadowed
 from melissa_like.protocol import read_connection
 from melissa_like.records import ServerRank
 from melissa_like.transport import Transport
 
 __all__ = ["Commands", "ProcessCommands", "ThreadCommands", "check_commands", "commands_for"]
 
+#: The folder where the launcher was started is not put first: its processes look there last (`plugins.look_in`).
+_PYTHON = (sys.executable, "-P")
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
@@ -71,6 +74,7 @@ def check_commands(solver: SolverConfig, num_server_ranks: int, *, in_process: b
         _require_program(command[0], "solver.launch" if solver.launch.strip() else "solver.command")
         if solver.command:
             _require_program(solver.command[0], "solver.command")
+            require_unshadowed(solver.command)
     elif num_server_ranks != 1 or solver.num_ranks != 1 or not solver.solve:
         raise ConfigurationError(
             "launcher=inline runs everything in one process: it needs launcher.num_server_ranks=1 (received "
@@ -98,8 +102,8 @@ class ProcessCommands:
         options = ("--check",) if self.checks else ()
         return JobSpec(
             name=str(address),
-            command=(sys.executable, "-m", "melissa_like.server", str(self.run_dir), str(address), *options),
-            environment={**_paths(), "OMP_NUM_THREADS": str(self.num_threads)},
+            command=(*_PYTHON, "-m", "melissa_like.server", str(self.run_dir), str(address), *options),
+            environment={"PATH": search_path(), "OMP_NUM_THREADS": str(self.num_threads)},
             log=log_path(self.run_dir, str(address)),
             working_directory=Path.cwd(),
             num_ranks=0,
@@ -112,7 +116,8 @@ class ProcessCommands:
             command=_solver_command(self.solver),
             environment={
                 **_ONE_THREAD,
-                **_paths(),
+                "PATH": search_path(),
+                **(_own_modules() if self.solver.command else {}),
                 **self.solver.environment,
                 RUN_DIR_VARIABLE: str(self.run_dir),
                 JOB_VARIABLE: job,
@@ -191,16 +196,16 @@ def _solver_command(solver: SolverConfig) -> tuple[str, ...]:
     if solver.command:
         program = tuple(solver.command)
     elif solver.launch.strip():
-        program = (sys.executable, "-m", "mpi4py", "-m", "melissa_like.client", "--mpi")
+        program = (*_PYTHON, "-m", "mpi4py", "-m", "melissa_like.client", "--mpi")
     else:
-        program = (sys.executable, "-m", "melissa_like.client")
+        program = (*_PYTHON, "-m", "melissa_like.client")
     return launch_command(solver.launch, solver.num_ranks, program)
 
 
-def _paths() -> dict[str, str]:
-    """Programs of this environment and modules of the folder where the launcher was started are found by its jobs."""
+def _own_modules() -> dict[str, str]:
+    """A program of the user's finds modules in the folder where the launcher was started, as if it lay there."""
     modules = os.pathsep.join(part for part in (os.getcwd(), os.environ.get("PYTHONPATH")) if part)
-    return {"PATH": search_path(), "PYTHONPATH": modules}
+    return {"PYTHONPATH": modules}
 
 
 def _require_program(program: str, key: str) -> None:

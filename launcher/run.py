@@ -37,6 +37,7 @@ from melissa_like.launcher.report import make_report, make_snapshot
 from melissa_like.launcher.rundir import REPORT_FILE, STATUS_FILE, create_run_dir, log_path, solver_call_of, write_json
 from melissa_like.launcher.shell import Shell
 from melissa_like.monitoring import view_for
+from melissa_like.plugins import look_in
 from melissa_like.protocol import Connection, write_connection
 from melissa_like.protocol.reports import Findings
 from melissa_like.records import ServerRank
@@ -65,8 +66,7 @@ def prepare(composed: DictConfig) -> tuple[Config, StudySamplers]:
         ConfigurationError: what was received, what was expected, what to write instead.
     """
     config = as_config(composed)
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())  # plug-ins of the folder where the launcher was started
+    look_in(Path.cwd())
     if config.buffer.capacity is None:
         composed.buffer.capacity = config.buffer.capacity = capacity(config.buffer, layout_of(config.solver))
     check(config)

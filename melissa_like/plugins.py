@@ -4,20 +4,42 @@ In YAML a plug-in is a mapping: its import path under `_target_`, its keyword ar
 that is such a mapping itself is made first (called, unless it says `_partial_: true`). `factory_of` gives the callable
 with its arguments bound, `make` calls it, `recipe_of` writes a callable as such a mapping again, so that what was
 trained can be built anew; nothing is pickled. A client uses this too: only the standard library is imported.
+
+Modules of the folder where a user works are found last (`look_in`), behind the standard library and what is installed:
+a file `signal.py` or `numpy.py` there must not take the place of what everything else imports. One exception: a plug-in
+named after a module of the standard library that this process does not use (`wave.py`) is the user's.
 """
 
 import functools
 import importlib
+import importlib.util
 import inspect
 import pkgutil
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from melissa_like.errors import ConfigurationError
 
-__all__ = ["accepted_settings", "factory_of", "locate", "make", "nearest", "recipe_of"]
+__all__ = ["accepted_settings", "factory_of", "locate", "look_in", "make", "nearest", "recipe_of"]
 
 _TARGET, _PARTIAL = "_target_", "_partial_"
+#: Where users work: what `look_in` was called with.
+_own_folders: list[str] = []
+
+
+def look_in(folder: Path) -> None:
+    """From now on modules of this folder are found too, behind the standard library and what is installed.
+
+    `python -m` and PYTHONPATH may have put it in front: it is moved.
+    """
+    path = str(folder)
+    sys.path[:] = [entry for entry in sys.path if entry not in ("", path)] + [path]
+    if path not in _own_folders:
+        _own_folders.append(path)
 
 
 def locate(path: str, key: str) -> Any:
@@ -38,24 +60,54 @@ def locate(path: str, key: str) -> Any:
     for split in range(len(names) - 1, 0, -1):
         module = ".".join(names[:split])
         try:
-            found = importlib.import_module(module)
+            found = _import(module)
         except Exception as error:  # the module is the user's: whatever it raises
             missing = error.name if isinstance(error, ModuleNotFoundError) else None
             if missing is not None and split > 1 and (module == missing or module.startswith(missing + ".")):
                 continue
+            hidden = _hidden_by(error.name) if isinstance(error, ImportError) and error.name else ""
             raise ConfigurationError(
-                f"{key} is {path!r}, which cannot be imported ({type(error).__name__}: {error}): write an import path; "
-                "modules are looked for in the folder where melissa-like was started and in PYTHONPATH"
+                f"{key} is {path!r}, which cannot be imported ({type(error).__name__}: {error}){hidden}: write an "
+                "import path; modules are looked for in the folder where melissa-like was started and in PYTHONPATH"
             ) from error
         for position, name in enumerate(names[split:], start=split):
             if not hasattr(found, name):
                 raise ConfigurationError(
                     f"{key} is {path!r}, which cannot be imported: {'.'.join(names[:position])} has no {name!r}"
-                    f"{nearest(name, _names_in(found))}"
+                    f"{_hidden_by(names[0]) or nearest(name, _names_in(found))}"
                 )
             found = getattr(found, name)
         return found
     raise ConfigurationError(f"{key} is {path!r}, which names no module: write package.module.name")
+
+
+def _import(module: str) -> ModuleType:
+    top = module.partition(".")[0]
+    if top in sys.stdlib_module_names and top not in sys.modules:
+        own = _own_spec(top)
+        if own is not None and own.loader is not None:
+            made = sys.modules[top] = importlib.util.module_from_spec(own)
+            try:
+                own.loader.exec_module(made)
+            except BaseException:
+                del sys.modules[top]
+                raise
+    return importlib.import_module(module)
+
+
+def _own_spec(name: str) -> ModuleSpec | None:
+    """What a module of the user's is loaded from, if there is a file for it."""
+    spec = PathFinder.find_spec(name, _own_folders)
+    return spec if spec is not None and spec.has_location else None
+
+
+def _hidden_by(module: str) -> str:
+    """For a message: the user's file that was not taken, because another has its name."""
+    top = module.partition(".")[0]
+    own, taken = _own_spec(top), getattr(sys.modules.get(top), "__file__", "a module of Python itself")
+    if own is None or own.origin == taken:
+        return ""
+    return f"; {taken} was taken, and {own.origin}, which has the same name, was not: rename your file"
 
 
 def factory_of(target: Any, key: str) -> Callable[..., Any]:

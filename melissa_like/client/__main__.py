@@ -11,10 +11,12 @@ from melissa_like.client.environment import RUN_DIR_VARIABLE
 from melissa_like.client.job import Client
 from melissa_like.client.runner import read_solver_call, run_plugin
 from melissa_like.errors import ConnectionRefusedByStudyError, StudyStoppedError
+from melissa_like.plugins import look_in
 
 
 def main() -> int:
     """The exit code: 0 when no simulation is left, 3 when the study told the job to stop."""
+    look_in(Path.cwd())
     comm = None
     if "--mpi" in sys.argv[1:]:
         from mpi4py import MPI

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from melissa_like.config import load_config
 from melissa_like.errors import ConfigurationError
+from melissa_like.plugins import look_in
 from melissa_like.records import ServerRank, parse_address
 from melissa_like.transport.zmq_transport import ZmqTransport
 
@@ -14,6 +15,7 @@ _CHECK = "--check"
 
 def main() -> int:
     """The exit code."""
+    look_in(Path.cwd())
     arguments = sys.argv[1:]
     run_dir, address = Path(arguments[0]), parse_address(arguments[1])
     assert isinstance(address, ServerRank), f"{arguments[1]} is no address of a server rank"

@@ -1,11 +1,15 @@
 """Import paths: followed in one place, refused with the key that named them, written down again."""
 
 import functools
+import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from melissa_like import plugins
 from melissa_like.errors import ConfigurationError
-from melissa_like.plugins import accepted_settings, factory_of, locate, make, recipe_of
+from melissa_like.plugins import accepted_settings, factory_of, locate, look_in, make, recipe_of
 
 
 def pair(first: object, second: object = None) -> tuple[object, object]:
@@ -111,3 +115,50 @@ def test_a_recipe_gives_the_callable_back() -> None:
 def test_what_cannot_be_written_down(target: functools.partial[object]) -> None:
     with pytest.raises(TypeError):
         recipe_of(target)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Where a user works, in front of everything else as `python -m` puts it."""
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    monkeypatch.setattr(plugins, "_own_folders", [])
+    known = set(sys.modules)
+    look_in(tmp_path)
+    yield tmp_path
+    for name in set(sys.modules) - known:
+        del sys.modules[name]
+
+
+def test_modules_of_the_users_folder_come_last(folder: Path) -> None:
+    assert sys.path.index(str(folder)) == len(sys.path) - 1
+    for name in ("sndhdr", "numpy", "mine_alone"):
+        (folder / f"{name}.py").write_text("def solve():\n    return 'mine'\n")
+    (folder / "mine_too.py").write_text("import mine_alone\nfrom numpy import pi\nsolve = mine_alone.solve\n")
+    assert locate("numpy.pi", "key") > 3
+    assert locate("mine_alone.solve", "key")() == locate("mine_too.solve", "key")() == "mine"
+
+
+@pytest.mark.parametrize("name", ["this", "antigravity"])
+def test_a_plug_in_may_have_the_name_of_a_standard_module_that_nobody_uses(folder: Path, name: str) -> None:
+    (folder / f"{name}.py").write_text("def solve():\n    return 'mine'\n")
+    assert locate(f"{name}.solve", "key")() == "mine"
+    assert recipe_of(locate(f"{name}.solve", "key")) == {"_target_": f"{name}.solve"}
+
+
+@pytest.mark.parametrize("name", ["queue", "random", "numpy", "msgspec", "pytest"])
+def test_a_plug_in_that_is_hidden_by_a_module_in_use_is_told_which_file_was_taken(folder: Path, name: str) -> None:
+    (folder / f"{name}.py").write_text("def solve():\n    return 'mine'\n")
+    (folder / "other.py").write_text(f"from {name} import solve\n")
+    for path in (f"{name}.solve", "other.solve"):
+        with pytest.raises(ConfigurationError) as refused:
+            locate(path, "solver.solve._target_")
+        message = str(refused.value)
+        assert f"{sys.modules[name].__file__} was taken" in message
+        assert f"{folder / name}.py, which has the same name, was not: rename your file" in message
+
+
+def test_a_plug_in_that_raises_is_not_half_there(folder: Path) -> None:
+    (folder / "this.py").write_text("raise ArithmeticError('mine')\n")
+    for _ in range(2):
+        with pytest.raises(ConfigurationError, match="ArithmeticError: mine"):
+            locate("this.solve", "key")
