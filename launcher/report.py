@@ -42,6 +42,7 @@ def make_report(state: StudyState, seen: Observations, elapsed_s: float) -> dict
             "trained_on": _sum(ranks, lambda rank: rank.trained_on),
             "lost": expected - delivered - given_up,
         },
+        "failed_simulations": _failed_simulations(state),
         "refused": refused,
         "refused_control_messages": dict(seen.refused),
         "training": _training(ranks),
@@ -57,6 +58,21 @@ def make_report(state: StudyState, seen: Observations, elapsed_s: float) -> dict
             "bottleneck": _bottleneck(waited_data, waited_buffer),
         },
     }
+
+
+def _failed_simulations(state: StudyState) -> list[dict[str, Any]]:
+    """The first simulations that were given up, with their parameters by name; `simulations.failed` counts all."""
+    ledger, names = state.ledger, state.settings.welcome.parameters
+    return [
+        {
+            "simulation": simulation,
+            "purpose": ledger.purpose_of(simulation).name.lower(),
+            "attempts": ledger.attempts_of(simulation),
+            "parameters": dict(zip(names, ledger.parameters_of(simulation), strict=True)),
+            "reason": reason,
+        }
+        for simulation, reason in ledger.reasons.items()
+    ]
 
 
 def _training(ranks: Sequence[Summary]) -> dict[str, Any] | None:

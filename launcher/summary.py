@@ -14,6 +14,9 @@ from melissa_like.errors import ConfigurationError
 from melissa_like.launcher.rundir import REPORT_FILE, STATUS_FILE
 from melissa_like.monitoring import PlainView, StudySnapshot
 
+#: Simulations that were given up and are named on the terminal.
+_MOST_FAILED = 3
+
 __all__ = ["print_comparison", "print_report", "print_status", "read_report"]
 
 
@@ -38,6 +41,7 @@ def print_report(report: Mapping[str, Any], run_dir: Path) -> None:
         ("samples", _counts({k: v for k, v in report["samples"].items() if k != "lost"})),
         ("lost", report["samples"]["lost"]),
     ]
+    lines += _failed_simulations(report)
     refused = {**report["refused"], **report["refused_control_messages"]}
     if refused:
         lines.append(("refused", ", ".join(f"{count} {reason}" for reason, count in refused.items())))
@@ -62,6 +66,20 @@ def print_report(report: Mapping[str, Any], run_dir: Path) -> None:
     stream = sys.stdout if report["outcome"] != "failed" else sys.stderr
     stream.write("".join(f"{name}: {value}\n" for name, value in lines))
     stream.flush()
+
+
+def _failed_simulations(report: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """A line for each of the first simulations that were given up."""
+    failed = report.get("failed_simulations", [])
+    lines = []
+    for one in failed[:_MOST_FAILED]:
+        parameters = ", ".join(f"{name} = {value:.6g}" for name, value in one["parameters"].items())
+        first_line = one["reason"].partition("\n")[0]
+        lines.append((f"failed simulation {one['simulation']}", f"{parameters}: {first_line}"))
+    left = report["simulations"]["failed"] - len(lines)
+    if lines and left:
+        lines.append(("failed simulations", f"{left} more; the first {len(failed)} of all are in {REPORT_FILE}"))
+    return lines
 
 
 def _counts(group: Mapping[str, Any]) -> str:

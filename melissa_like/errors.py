@@ -18,6 +18,7 @@ __all__ = [
     "StudyStoppedError",
     "TrainingDivergedError",
     "TransportError",
+    "UnfitSampleError",
     "printable",
     "story_of",
 ]
@@ -56,6 +57,19 @@ class StudyStoppedError(MelissaLikeError):
 
 class SolverError(MelissaLikeError):
     """A solver broke its contract: an undeclared field, a wrong dtype, a box outside the global array."""
+
+
+class UnfitSampleError(MelissaLikeError):
+    """A complete sample must not be learned from; the message names its simulation, its step and why.
+
+    Args:
+        message: what is wrong with it.
+        drops: the sample alone is given up; else its simulation fails, and may be run again.
+    """
+
+    def __init__(self, message: str, *, drops: bool = False) -> None:
+        super().__init__(message)
+        self.drops = drops
 
 
 class ReceptionFailedError(MelissaLikeError):

@@ -3,13 +3,14 @@
 An `Assembler` belongs to one server rank and is pure: `place` says where a part's payload goes, `add` says that it is
 there, and returns the `Sample` when it was the last one; what does not belong gets a `Refusal`. A `Consumer` gives the
 memory of a sample and takes it when it is complete: the buffer, the held-out set, what `check` looks with, one of
-yours, or one that wraps another. No thread, clock or socket inside; the receiving thread of a server rank calls it.
-Never imported here: zmq, torch.
+yours, or one that wraps another, as `FiniteCheck` does. No thread, clock or socket inside; the receiving thread of a
+server rank calls it. Never imported here: zmq, torch.
 """
 
 from melissa_like.assembly.assembler import Assembler
 from melissa_like.assembly.consumers import Consumer
+from melissa_like.assembly.finite import FiniteCheck
 from melissa_like.assembly.partial import Placement, as_bytes
 from melissa_like.assembly.refusals import Reason, Refusal
 
-__all__ = ["Assembler", "Consumer", "Placement", "Reason", "Refusal", "as_bytes"]
+__all__ = ["Assembler", "Consumer", "FiniteCheck", "Placement", "Reason", "Refusal", "as_bytes"]

@@ -31,7 +31,7 @@ class _AcceptedPart(msgspec.Struct, frozen=True, kw_only=True, eq=False):
 
 
 class Assembler:
-    """Parts in, complete samples out, each exactly once, whatever the order of arrival.
+    """Parts in, complete samples out, each exactly once unless it was retracted, whatever the order of arrival.
 
     A newer attempt of a simulation discards what is incomplete of the older, and goes on in the same memory; what is
     complete stays, and its parts are refused as duplicates when they come again. Of a simulation that is over no more
@@ -181,6 +181,12 @@ class Assembler:
             parameters=simulation.parameters,
             fields=partial.fields,
         )
+
+    def retract(self, key: SampleKey) -> None:
+        """A sample that `add` returned was not taken: a newer attempt may send it again."""
+        known = self._simulations.get(key.simulation)
+        if known is not None:
+            known.completed.discard(key.step)
 
     def drop(self, placement: Placement) -> None:
         """The payload did not come as announced: the part counts as not received."""

@@ -17,7 +17,7 @@ class Consumer(Protocol):
     incomplete is not taken: a newer attempt goes on in the same memory, or `forget` comes.
 
     The receiving thread calls `reserve`, `take` and `forget`, one at a time; `close` may come from any thread. What
-    they raise ends the server rank with that exception.
+    they raise ends the server rank with that exception, but for the one that `take` has to refuse a sample.
 
     A consumer that wraps another passes all four calls on, and looks at a sample before it does: afterwards the arrays
     belong to whoever took them. It must know a sample that it has looked at, because `take` may be called again:
@@ -49,6 +49,10 @@ class Consumer(Protocol):
             The keys of the samples that are delivered now, which is what the launcher counts: this one's, or none yet,
             or those of several steps of the same simulation, also earlier ones; each key once. None: there was no
             room. Then nothing is lost, the call is made again with the same sample, and nothing is written twice.
+
+        Raises:
+            UnfitSampleError: it must not be learned from, and is not delivered. Its simulation fails as if the solver
+                had raised, or it alone is given up; the server rank goes on.
         """
         ...
 

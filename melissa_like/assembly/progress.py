@@ -22,6 +22,15 @@ class CompletedSteps:
         position = step // self._stride
         return position < self._first_missing or position in self._ahead
 
+    def discard(self, step: int) -> None:
+        """Take a step out; costs as much as there are steps behind it."""
+        position = step // self._stride
+        if position < self._first_missing:
+            self._ahead.update(range(position + 1, self._first_missing))
+            self._first_missing = position
+        else:
+            self._ahead.discard(position)
+
     def add(self, step: int) -> None:
         """Add a step."""
         position = step // self._stride

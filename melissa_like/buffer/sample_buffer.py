@@ -123,6 +123,12 @@ class SampleBuffer:
         for where in [where for where in self._reserved if where[0] == simulation]:
             self._give_back(self._reserved.pop(where))
 
+    def give_back(self, simulation: int, step: int) -> None:
+        """A sample will not be taken: what is reserved for it, if anything is, is free again."""
+        opened = self._reserved.pop((simulation, step), None)
+        if opened is not None:
+            self._give_back(opened)
+
     def put(
         self,
         key: SampleKey,

@@ -59,6 +59,7 @@ def _check_positive(config: Config) -> None:
 
 def _check_choices(config: Config) -> None:
     for name, received, valid in (
+        ("solver.not_finite", config.solver.not_finite, ("fail_simulation", "drop", "accept")),
         ("training.precision", config.training.precision, ("float32", "bf16")),
         ("training.schedule_on", config.training.schedule_on, ("samples", "batches")),
         ("training.device", config.training.device, ("auto", "cpu", "cuda")),

@@ -70,6 +70,9 @@ class SolverConfig:
         fields: what it sends, by name: a `FieldConfig` each.
         parameters: a distribution per parameter, by import path.
         environment: variables added to the job's environment.
+        not_finite: what becomes of a time step with a value that is NaN or infinite: `fail_simulation` (its simulation
+            fails as if the solver had raised: launcher.max_attempts, launcher.max_failed_fraction), `drop` (the step
+            is left out and counted as given up), `accept` (nothing is looked at).
     """
 
     name: str = "???"
@@ -82,6 +85,7 @@ class SolverConfig:
     fields: dict[str, Any] = field(default_factory=dict)
     parameters: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
+    not_finite: str = "fail_simulation"
 
 
 @dataclass(kw_only=True)

@@ -42,6 +42,7 @@ __all__ = [
     "SimulationOver",
     "Stop",
     "TrainingEnd",
+    "UnfitSample",
     "Welcome",
     "WireField",
     "decode_envelope",
@@ -190,12 +191,14 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     Attributes:
         steps: samples that are delivered now, each by its (first) step.
         num_parts: parts received.
+        dropped: samples that were complete and are given up by themselves; no attempt need send them again.
     """
 
     simulation: int
     attempt: int
     steps: tuple[int, ...]
     num_parts: int
+    dropped: tuple[int, ...] = ()
 
 
 class Progress(_Message, frozen=True, kw_only=True):
@@ -216,6 +219,18 @@ class RejectedPart(_Message, frozen=True, kw_only=True):
     reason: str
     message: str
     breaks_contract: bool
+
+
+class UnfitSample(_Message, frozen=True, kw_only=True):
+    """A complete sample must not be learned from, so its attempt has failed; said once of an attempt.
+
+    Attributes:
+        message: which sample, of which parameters, and why.
+    """
+
+    simulation: int
+    attempt: int
+    message: str
 
 
 class Pressure(_Message, frozen=True, kw_only=True):
@@ -356,6 +371,7 @@ ControlMessage: TypeAlias = (
     | ServerHello
     | Progress
     | RejectedPart
+    | UnfitSample
     | Pressure
     | Metrics
     | Losses

@@ -84,6 +84,17 @@ class Ranges:
         self._size += end - start - covered
         return end - start - covered
 
+    def discard(self, number: int) -> None:
+        """Take a number out, if it is there."""
+        index = bisect_right(self._starts, number) - 1
+        if index < 0 or number >= self._ends[index]:
+            return
+        start, end = self._starts[index], self._ends[index]
+        left = [(a, b) for a, b in ((start, number), (number + 1, end)) if a < b]
+        self._starts[index : index + 1] = [a for a, _ in left]
+        self._ends[index : index + 1] = [b for _, b in left]
+        self._size -= 1
+
     def copy(self) -> "Ranges":
         """A set of its own with the same members."""
         made = Ranges()

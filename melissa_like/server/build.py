@@ -1,11 +1,12 @@
 """From the configuration to the objects of a server rank; nothing here starts a thread or opens a socket."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from melissa_like.assembly import Consumer
+from melissa_like.assembly import Consumer, FiniteCheck
 from melissa_like.buffer import SampleBuffer
 from melissa_like.config import Config, available_memory, capacity_per_rank, check_memory, layout_of, watermark_per_rank
 from melissa_like.errors import ConfigurationError
@@ -15,6 +16,7 @@ from melissa_like.plugins import accepted_settings, factory_of, make
 from melissa_like.records import Layout
 
 __all__ = [
+    "guarded",
     "make_buffer",
     "make_consumer",
     "make_sinks",
@@ -101,6 +103,21 @@ def make_consumer(config: Config, buffer: SampleBuffer, layout: Layout, run_dir:
                 "melissa_like.assembly.Consumer"
             )
     return consumer
+
+
+def guarded(config: Config, consumer: Consumer, layout: Layout, *, give_back: Callable[[int, int], None]) -> Consumer:
+    """A consumer behind the look for values that are not finite; itself where there is nothing to look for.
+
+    Args:
+        config: of the study.
+        consumer: takes the samples.
+        layout: of the study.
+        give_back: of the consumer in whose memory samples are assembled.
+    """
+    what = config.solver.not_finite
+    if what == "accept" or not any(spec.numpy_dtype.kind == "f" for spec in layout.fields):
+        return consumer
+    return FiniteCheck(consumer, layout, drops=what == "drop", give_back=give_back)
 
 
 def make_terms(config: Config, expected: int) -> AgreementTerms:

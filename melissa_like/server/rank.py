@@ -18,7 +18,7 @@ from melissa_like.loading import Loader, Measurement
 from melissa_like.monitoring import Recorder
 from melissa_like.protocol.control import ServerFinished, ServerWelcome
 from melissa_like.records import Purpose, ServerRank, num_samples
-from melissa_like.server.build import make_buffer, make_consumer, make_sinks, make_terms, pick_device
+from melissa_like.server.build import guarded, make_buffer, make_consumer, make_sinks, make_terms, pick_device
 from melissa_like.server.build_training import make_loop, make_stream, make_surrogate
 from melissa_like.server.figures import draw_figures
 from melissa_like.server.freed_memory import keep_freed_memory
@@ -91,11 +91,17 @@ class _Rank:
             stack.callback(sink.close)
         self._telemetry = Telemetry(self._buffer, lambda: self._reception.receiver.num_bytes)
         self._store, rendezvous = self._open_rendezvous()
-        training_samples = make_consumer(config, self._buffer, place.layout, run_dir, rank)
+        training_samples = guarded(
+            config,
+            make_consumer(config, self._buffer, place.layout, run_dir, rank),
+            place.layout,
+            give_back=self._buffer.give_back,
+        )
+        held_out_samples = guarded(config, self._held_out, place.layout, give_back=self._held_out.give_back)
         self._reception = Reception(
             place,
             transport=transport,
-            consumers={Purpose.TRAINING: training_samples, Purpose.VALIDATION: self._held_out},
+            consumers={Purpose.TRAINING: training_samples, Purpose.VALIDATION: held_out_samples},
             orders=self._orders(),
             on_error=self._close_buffer,
             measure=self._telemetry.measure,

@@ -16,7 +16,8 @@ import msgspec
 import numpy as np
 
 from melissa_like.assembly import Assembler, Consumer, Placement, Reason, Refusal, as_bytes
-from melissa_like.errors import ProtocolError
+from melissa_like.errors import ProtocolError, UnfitSampleError
+from melissa_like.protocol.control import UnfitSample
 from melissa_like.protocol.wire import Header, Kind, decode
 from melissa_like.records import Purpose, Sample, SampleKey
 from melissa_like.transport import PartReceiver, Target
@@ -25,6 +26,7 @@ __all__ = ["Arrival", "Receiver", "Rejection"]
 
 _WAIT_S = 0.2
 _TAKE_S = 0.05
+_MOST_QUOTED = 20
 
 
 class Arrival(msgspec.Struct, frozen=True):
@@ -32,11 +34,13 @@ class Arrival(msgspec.Struct, frozen=True):
 
     Attributes:
         steps: keys of the samples of its simulation that are delivered with it; mostly none or one.
+        dropped: keys of those that were complete with it and are given up by themselves.
     """
 
     simulation: int
     attempt: int
     steps: tuple[int, ...] = ()
+    dropped: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +58,7 @@ class Receiver:
 
     Args:
         consumers: of complete samples, by purpose. It closes none of them.
-        tell: takes `Arrival` and `Rejection`; called on the receiving thread, must not block.
+        tell: takes `Arrival`, `Rejection` and `UnfitSample`; called on the receiving thread, must not block.
         on_error: takes the exception that ended the thread.
     """
 
@@ -64,7 +68,7 @@ class Receiver:
         socket: PartReceiver,
         assembler: Assembler,
         consumers: Mapping[Purpose, Consumer],
-        tell: Callable[[Arrival | Rejection], None],
+        tell: Callable[[Arrival | Rejection | UnfitSample], None],
         on_error: Callable[[BaseException], None],
     ) -> None:
         self._socket = socket
@@ -79,6 +83,8 @@ class Receiver:
         self._parameters = np.empty(0, dtype=np.float64)
         self._lost: tuple[int, int] | None = None  # simulation and attempt told last
         self._over: deque[int] = deque()
+        self._unfit: dict[int, int] = {}  # the attempt that was told to have sent an unfit sample, by simulation
+        self._num_unfit = 0
         self.put_waits = False
         self.num_bytes = 0
         self.put_wait_seconds = 0.0
@@ -112,7 +118,9 @@ class Receiver:
             while not self._stopping.is_set():
                 self._receive_one()
                 while self._over:
-                    self._assembler.forget(self._over.popleft())
+                    over = self._over.popleft()
+                    self._assembler.forget(over)
+                    self._unfit.pop(over, None)
         except BaseException as error:
             self._on_error(error)
 
@@ -156,9 +164,28 @@ class Receiver:
     def _add(self, placement: Placement) -> None:
         """A payload is in its place: hand the sample over if it was the last one, and tell."""
         sample = self._assembler.add(placement)
-        keys = () if sample is None else self._hand_over(sample)
+        try:
+            keys = () if sample is None else self._hand_over(sample)
+        except UnfitSampleError as error:
+            self._leave_out(placement, error)
+            return
         if keys is not None:
             self._tell(Arrival(placement.simulation, placement.attempt, tuple([key.step for key in keys])))
+
+    def _leave_out(self, placement: Placement, error: UnfitSampleError) -> None:
+        """A sample that is complete and must not be learned from; the first ones go into the rank's log."""
+        simulation, attempt, step = placement.simulation, placement.attempt, placement.step
+        self._num_unfit += 1
+        if self._num_unfit <= _MOST_QUOTED:
+            sys.stderr.write(f"a sample was left out (of more than {_MOST_QUOTED} nothing is written here): {error}\n")
+        if error.drops:
+            self._tell(Arrival(simulation, attempt, dropped=(step,)))
+            return
+        # Its last part does not count as received: the attempt must fail with the message and not be settled before.
+        self._assembler.retract(SampleKey(simulation, step))
+        if self._unfit.get(simulation) != attempt:  # of an attempt that has failed there may be thousands more
+            self._unfit[simulation] = attempt
+            self._tell(UnfitSample(simulation=simulation, attempt=attempt, message=str(error)))
 
     def _place(self, encoded: bytes) -> Target | None:
         """Where the payload of this header goes; None discards it."""

@@ -179,14 +179,15 @@ class Reporter:
 
     def _report(self) -> None:
         """Everything in the inbox: arrivals added up per attempt, the rest as it is, in order."""
-        arrivals: dict[tuple[int, int], tuple[list[int], list[int]]] = {}
+        arrivals: dict[tuple[int, int], tuple[list[int], list[int], list[int]]] = {}
         others: list[ControlMessage] = []
         while not self._inbox.empty():
             news = self._inbox.get_nowait()
             if isinstance(news, Arrival):
-                steps, count = arrivals.setdefault((news.simulation, news.attempt), ([], [0]))
+                steps, dropped, count = arrivals.setdefault((news.simulation, news.attempt), ([], [], [0]))
                 count[0] += 1
                 steps += news.steps
+                dropped += news.dropped
             elif isinstance(news, Rejection):
                 others.append(
                     RejectedPart(
@@ -201,8 +202,14 @@ class Reporter:
                 others.append(news)
         if arrivals:
             deliveries = tuple(
-                Delivery(simulation=simulation, attempt=attempt, steps=tuple(steps), num_parts=count[0])
-                for (simulation, attempt), (steps, count) in arrivals.items()
+                Delivery(
+                    simulation=simulation,
+                    attempt=attempt,
+                    steps=tuple(steps),
+                    num_parts=count[0],
+                    dropped=tuple(dropped),
+                )
+                for (simulation, attempt), (steps, dropped, count) in arrivals.items()
             )
             self._post(Progress(deliveries=deliveries))
         for message in others:

@@ -98,7 +98,7 @@ class Books:
         self.settled = self.settled or missing <= 0 or attempt.all_parts_arrived
         if missing <= 0:
             self.ledger.complete(attempt.simulation)
-            self._announce_over(attempt, 0)
+            self._announce_over(attempt, self.ledger.num_dropped(attempt.simulation))
         elif attempt.all_parts_arrived:
             self.fail_attempt(
                 attempt,
@@ -125,7 +125,8 @@ class Books:
         if self.failures.may_try_again(simulation):
             self.ledger.wait_again(simulation)
             return
-        self._announce_over(attempt, self.ledger.give_up(simulation, self.settings.num_steps))
+        given_up = self.ledger.give_up(simulation, self.settings.num_steps, reason=_in_short(what, detail))
+        self._announce_over(attempt, given_up)
         self._fail_for(self.failures.gave_up(simulation, detail))
 
     def fail_start(self, what: str, detail: str = "", *, retry: bool | None = None) -> None:
@@ -174,3 +175,9 @@ class Books:
         if outcome != "completed" and self.server.incarnation:
             self.tell_servers(say.Stop(reason=reason))
         self.want(EndStudy(outcome=outcome, reason=reason))
+
+
+def _in_short(what: str, detail: str) -> str:
+    """What has happened, and the last line of what was said about it: of a traceback that is the exception."""
+    said = detail.strip().splitlines()
+    return f"{what}: {said[-1].strip()}" if said else what

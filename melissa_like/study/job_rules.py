@@ -144,9 +144,7 @@ def _assign(books: Books, job: Job, attempt: Attempt) -> None:
     job.phase, job.simulation = JobPhase.BUSY, attempt.simulation
     books.clocks.start(books.now, books.settings.step_timeout_s)
     books.failures.start_succeeded()
-    there = steps_not_needed(
-        books.settings.num_steps, books.ledger.delivered_of(attempt.simulation), books.ledger.window
-    )
+    there = steps_not_needed(books.settings.num_steps, books.ledger.settled_of(attempt.simulation), books.ledger.window)
     books.want(
         Tell(
             address=ClientRank(job.name),

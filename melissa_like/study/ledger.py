@@ -17,6 +17,7 @@ from melissa_like.records import Purpose, Ranges, Window, num_samples
 __all__ = ["Attempt", "Ledger", "SimulationState"]
 
 _STORY_LENGTH = 6
+_MOST_REASONS = 20
 _UNKNOWN = -1
 
 
@@ -72,6 +73,9 @@ class Ledger:
         window: what a sample needs; None: one time step. Known before the first delivery.
         waiting: numbers of those that may be started, next first.
         in_progress: the attempts that run, or have sent everything and are awaited, by simulation.
+        samples_given_up: training samples that will never come: of simulations that were given up, or dropped.
+        samples_dropped: given up by themselves, by purpose.
+        reasons: why the first simulations that were given up were, by number.
     """
 
     def __init__(self, num_parameters: int) -> None:
@@ -83,6 +87,8 @@ class Ledger:
         self.num_restarts = 0
         self.samples_given_up = 0
         self.samples_delivered = 0
+        self.samples_dropped = dict.fromkeys(Purpose, 0)
+        self.reasons: dict[int, str] = {}
         self.num_listed = dict.fromkeys(Purpose, 0)
         self.num_over = dict.fromkeys(Purpose, 0)
         self._num_parameters = num_parameters
@@ -95,6 +101,7 @@ class Ledger:
         # What is delivered, of the simulations that are not complete.
         self._delivered: dict[int, Ranges] = {}
         self._given_up: dict[int, int] = {}
+        self._dropped: dict[int, Ranges] = {}
         # Since the last cut: which were completed, and what was durable then of those that were not complete.
         self._completed_since = Ranges()
         self._durable: dict[int, Ranges] = {}
@@ -126,6 +133,15 @@ class Ledger:
     def delivered_of(self, simulation: int) -> Ranges:
         """The samples that are delivered of a simulation which is not complete, by their (first) step."""
         return self._delivered.get(simulation, Ranges())
+
+    def num_dropped(self, simulation: int) -> int:
+        """Samples of a simulation that were given up by themselves."""
+        return len(self._dropped.get(simulation, ()))
+
+    def settled_of(self, simulation: int) -> Ranges:
+        """The samples of a simulation that no attempt need send any more: delivered, or given up by themselves."""
+        delivered, dropped = self.delivered_of(simulation), self._dropped.get(simulation)
+        return delivered if dropped is None else Ranges([*delivered.ranges, *dropped.ranges])
 
     def story_of(self, simulation: int) -> str:
         """The last events of a simulation that is not complete, for an error message."""
@@ -180,7 +196,7 @@ class Ledger:
         """Add to the story of a simulation."""
         self._stories.setdefault(simulation, deque(maxlen=_STORY_LENGTH)).append(what)
 
-    def deliver(self, simulation: int, samples: Iterable[int]) -> int:
+    def deliver(self, simulation: int, samples: Sequence[int]) -> int:
         """Samples of a simulation are on a server rank, of whatever attempt; how many are new.
 
         Of one that was given up too: a sample completed before the server ranks heard of that is trained on.
@@ -190,6 +206,7 @@ class Ledger:
         known = self._delivered.get(simulation)
         if known is None:
             known = self._delivered[simulation] = Ranges()
+        num_found = self._find(simulation, samples) if simulation in self._dropped else 0
         new = 0
         for sample in samples:  # mostly one
             new += known.add(sample)
@@ -198,11 +215,35 @@ class Ledger:
             if self._num_steps[simulation] == _UNKNOWN:
                 self._uncounted_samples += new
             # Never below zero: of an adaptive solver's simulation nobody knows what was given up.
-            found = min(new, self._given_up.get(simulation, 0))
-            if found:
+            found = min(new - num_found, self._given_up.get(simulation, 0))
+            if found > 0:
                 self._given_up[simulation] -= found
                 self.samples_given_up -= found
         return new
+
+    def drop(self, simulation: int, samples: Iterable[int]) -> None:
+        """Samples of a simulation are given up by themselves, of whatever attempt; each is counted once."""
+        if simulation not in self.in_progress and self._states[simulation] != SimulationState.WAITING:
+            return  # given up as a whole, these too
+        known, delivered = self._dropped.setdefault(simulation, Ranges()), self.delivered_of(simulation)
+        self._count_dropped(simulation, sum(known.add(sample) for sample in samples if sample not in delivered))
+
+    def _find(self, simulation: int, samples: Iterable[int]) -> int:
+        """How many of these were dropped; they are delivered after all, by a client that sends what it need not."""
+        dropped = self._dropped[simulation]
+        found = {sample for sample in samples if sample in dropped}
+        for sample in found:
+            dropped.discard(sample)
+        self._count_dropped(simulation, -len(found))
+        return len(found)
+
+    def _count_dropped(self, simulation: int, num: int) -> None:
+        purpose = self.purpose_of(simulation)
+        self.samples_dropped[purpose] += num
+        if purpose is Purpose.TRAINING:
+            self.samples_given_up += num
+            if self._num_steps[simulation] == _UNKNOWN:
+                self._uncounted_samples += num
 
     def send(self, simulation: int, num_steps: int, parts_sent: Sequence[int], now: float) -> None:
         """Take the goodbye of the present attempt."""
@@ -213,8 +254,9 @@ class Ledger:
         self.tell(simulation, f"goodbye after {num_steps} time steps")
 
     def num_missing(self, simulation: int) -> int:
-        """Samples that are not delivered of a simulation that has said goodbye."""
-        return num_samples(self._num_steps[simulation], self.window) - len(self.delivered_of(simulation))
+        """Samples that are neither delivered nor dropped of a simulation that has said goodbye."""
+        settled = len(self.delivered_of(simulation)) + self.num_dropped(simulation)
+        return num_samples(self._num_steps[simulation], self.window) - settled
 
     def complete(self, simulation: int) -> None:
         """Every sample is on a server rank."""
@@ -231,18 +273,23 @@ class Ledger:
         self._states[simulation] = SimulationState.WAITING
         self.waiting.appendleft(simulation)
 
-    def give_up(self, simulation: int, expected_steps: int | None) -> int:
-        """No further attempt; how many training samples will never come."""
+    def give_up(self, simulation: int, expected_steps: int | None, *, reason: str = "") -> int:
+        """No further attempt; how many training samples will never come, the dropped ones included."""
         self._end(simulation, SimulationState.GIVEN_UP)
         self.num_given_up += 1
+        if len(self.reasons) < _MOST_REASONS:
+            self.reasons[simulation] = reason
         if self._num_steps[simulation] == _UNKNOWN and expected_steps is not None:
             self._count_steps(simulation, expected_steps)
-        if self._purposes[simulation] != Purpose.TRAINING or self._num_steps[simulation] == _UNKNOWN:
+        if self._purposes[simulation] != Purpose.TRAINING:
             return 0
+        dropped = self.num_dropped(simulation)
+        if self._num_steps[simulation] == _UNKNOWN:
+            return dropped
         missing = max(0, self.num_missing(simulation))
         self._given_up[simulation] = missing
         self.samples_given_up += missing
-        return missing
+        return missing + dropped
 
     def _end(self, simulation: int, state: SimulationState) -> None:
         del self.in_progress[simulation]
@@ -254,7 +301,7 @@ class Ledger:
         if self._purposes[simulation] == Purpose.TRAINING:
             before = self._num_steps[simulation]
             if before == _UNKNOWN:
-                self._uncounted_samples -= len(self.delivered_of(simulation))
+                self._uncounted_samples -= len(self.delivered_of(simulation)) + self.num_dropped(simulation)
             else:
                 self._known_samples -= num_samples(before, self.window)
             self._known_samples += num_samples(num_steps, self.window)
@@ -271,12 +318,13 @@ class Ledger:
         """The server ranks have lost what is not durable: whatever it belonged to is due again.
 
         Attempts in progress are ended, because what they had sent is lost as well.
-        A simulation that was given up stays so, and what is lost of it is given up as well.
+        A simulation that was given up stays so, and what is lost of it is given up as well; what was dropped stays so.
         """
         for simulation in tuple(self.in_progress):
             self.wait_again(simulation)
         for simulation in self._completed_since:
-            self._take_back(simulation, num_samples(self._num_steps[simulation], self.window))
+            num_reported = num_samples(self._num_steps[simulation], self.window) - self.num_dropped(simulation)
+            self._take_back(simulation, num_reported)
             self._states[simulation] = SimulationState.WAITING
             self.num_complete -= 1
             self.num_over[self.purpose_of(simulation)] -= 1

@@ -1,7 +1,7 @@
 """Rules about the server ranks: they receive, deliver, refuse, wait, train, and end."""
 
 from melissa_like.protocol import control as say
-from melissa_like.records import ServerRank
+from melissa_like.records import Purpose, ServerRank
 from melissa_like.study.books import Books
 from melissa_like.study.commands import Tell
 from melissa_like.study.jobs import JobPhase
@@ -19,6 +19,8 @@ def hear_server(books: Books, address: ServerRank, message: say.ControlMessage) 
                 _deliver(books, address.rank, item)
         case say.RejectedPart():
             _reject(books, address.rank, message)
+        case say.UnfitSample():
+            _fail_unfit(books, message)
         case say.Pressure(put_waits=put_waits):
             _press(books, address.rank, put_waits)
         case say.ServerFinished(end=end):
@@ -57,6 +59,8 @@ def server_ended(books: Books, address: ServerRank, what: str) -> None:
 def _deliver(books: Books, rank: int, item: say.Delivery) -> None:
     if books.ledger.deliver(item.simulation, item.steps):
         books.failures.anything_delivered = True
+    if item.dropped:
+        books.ledger.drop(item.simulation, item.dropped)
     attempt = books.ledger.in_progress.get(item.simulation)
     if attempt is not None and attempt.number == item.attempt:
         attempt.receive(rank, item.num_parts, books.now)
@@ -76,6 +80,13 @@ def _reject(books: Books, rank: int, message: say.RejectedPart) -> None:
         books.break_off(attempt, f"server rank {rank} refused a part: {message.message}")
 
 
+def _fail_unfit(books: Books, message: say.UnfitSample) -> None:
+    """As if the solver had raised: the attempt has failed, and another one may do better."""
+    attempt = books.ledger.in_progress.get(message.simulation)
+    if attempt is not None and attempt.number == message.attempt:
+        books.break_off(attempt, message.message)
+
+
 def _press(books: Books, rank: int, put_waits: bool) -> None:
     if put_waits:
         books.server.pressed.add(rank)
@@ -91,14 +102,23 @@ def _judge(books: Books) -> None:
     ends = set(books.server.trained.values())
     if books.reception_over and ends == {"drained"}:
         books.ledger.cut()
-        given_up, total = books.ledger.num_given_up, len(books.ledger)
-        books.end(
-            "completed",
-            f"every delivered sample was trained on; {given_up} of {total} simulations were given up"
-            if given_up
-            else "every sample was delivered and trained on",
-        )
+        books.end("completed", _completed(books))
     else:
         why = "training.max_batches was reached" if "max_batches" in ends else "the server ranks stopped training"
         what = "every delivered sample was trained on" if books.reception_over else "all simulations had run"
         books.end("stopped", f"{why} before {what}")
+
+
+def _completed(books: Books) -> str:
+    """What was trained on, and what was not."""
+    ledger = books.ledger
+    missing = []
+    if ledger.num_given_up:
+        missing.append(f"{ledger.num_given_up} of {len(ledger)} simulations were given up")
+    dropped = ledger.samples_dropped
+    if sum(dropped.values()):
+        held_out = f" and {dropped[Purpose.VALIDATION]} held-out ones" if dropped[Purpose.VALIDATION] else ""
+        missing.append(f"{dropped[Purpose.TRAINING]} samples{held_out} that were not finite were left out")
+    if not missing:
+        return "every sample was delivered and trained on"
+    return "every delivered sample was trained on; " + ", ".join(missing)

@@ -18,6 +18,7 @@ _OF_A_SERVER = frozenset(
         say.ServerHello,
         say.Progress,
         say.RejectedPart,
+        say.UnfitSample,
         say.Pressure,
         say.ServerFinished,
         say.ServerFailed,
@@ -50,7 +51,7 @@ def _breach(address: Address, message: say.ControlMessage, ledger: Ledger, num_s
     return None if vet is None else vet(message, ledger, num_server_ranks)
 
 
-def _breach_of_attempt(said: say.Goodbye | say.Failure | say.Delivery, ledger: Ledger) -> str | None:
+def _breach_of_attempt(said: say.Goodbye | say.Failure | say.UnfitSample | say.Delivery, ledger: Ledger) -> str | None:
     simulation, attempt = said.simulation, said.attempt
     if not 0 <= simulation < len(ledger):
         return f" for simulation {simulation}, but only {len(ledger)} were listed: send that of the Assignment"
@@ -63,7 +64,7 @@ def _breach_of_attempt(said: say.Goodbye | say.Failure | say.Delivery, ledger: L
     return None
 
 
-def _vet_failure(message: say.Failure, ledger: Ledger, num_server_ranks: int) -> str | None:
+def _vet_failure(message: say.Failure | say.UnfitSample, ledger: Ledger, num_server_ranks: int) -> str | None:
     return _breach_of_attempt(message, ledger)
 
 
@@ -87,8 +88,8 @@ def _vet_progress(message: say.Progress, ledger: Ledger, num_server_ranks: int) 
     for item in message.deliveries:
         if (what := _breach_of_attempt(item, ledger)) is not None:
             return what
-        if item.num_parts < 0 or (item.steps and min(item.steps) < 0):
-            return f" of {item.num_parts} parts and the steps {item.steps}: count from 0"
+        if item.num_parts < 0 or (item.steps and min(item.steps) < 0) or (item.dropped and min(item.dropped) < 0):
+            return f" of {item.num_parts} parts and the steps {item.steps + item.dropped}: count from 0"
     return None
 
 
@@ -97,4 +98,5 @@ _VETTING: dict[type, Callable[[Any, Ledger, int], str | None]] = {
     say.Failure: _vet_failure,
     say.Goodbye: _vet_goodbye,
     say.Progress: _vet_progress,
+    say.UnfitSample: _vet_failure,
 }

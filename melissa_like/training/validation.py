@@ -101,6 +101,10 @@ class ValidationSet:
         for key in [key for key in self._reserved if key.simulation == simulation]:
             del self._reserved[key]
 
+    def give_back(self, simulation: int, step: int) -> None:
+        """A sample will not be taken: the memory that is reserved for it goes."""
+        self._reserved.pop(SampleKey(simulation, step), None)
+
     def close(self) -> None:
         """Nobody waits here."""
 

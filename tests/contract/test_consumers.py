@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from melissa_like.assembly import Consumer
+from melissa_like.assembly import Consumer, FiniteCheck
 from melissa_like.buffer import BufferClosedError, DeviceStorage, SampleBuffer, fifo, reservoir
 from melissa_like.buffer.policies import AlwaysOpen, Never, Oldest
+from melissa_like.errors import UnfitSampleError
 from melissa_like.records import FieldSpec, Layout, SampleKey
 from melissa_like.server.checking import CheckingConsumer
 from melissa_like.training import ValidationSet
@@ -23,6 +24,12 @@ LAYOUT = Layout(
 VALUES = (np.arange(6.0).reshape(3, 2), np.ones(1, np.uint8))
 NUM_STEPS = 5
 DEADLINE_S = 20.0
+
+
+def guarded(then: SampleBuffer | ValidationSet) -> Consumer:
+    return FiniteCheck(then, LAYOUT, drops=True, give_back=then.give_back)
+
+
 MAKE: dict[str, Callable[[], Consumer]] = {
     "queue": lambda: fifo(LAYOUT, NUM_STEPS, spare_slots=2),
     "reservoir": lambda: reservoir(LAYOUT, NUM_STEPS, spare_slots=2 * NUM_STEPS),
@@ -36,6 +43,8 @@ MAKE: dict[str, Callable[[], Consumer]] = {
         draws_until_removed=1,
     ),
     "means, then a queue": lambda: Means(then=fifo(LAYOUT, NUM_STEPS, spare_slots=2)),
+    "finite, then a queue": lambda: guarded(fifo(LAYOUT, NUM_STEPS, spare_slots=2)),
+    "finite, then held-out": lambda: guarded(ValidationSet(LAYOUT)),
     "held-out": lambda: ValidationSet(LAYOUT),
     "check": lambda: CheckingConsumer(LAYOUT),
 }
@@ -88,6 +97,22 @@ def test_what_is_given_back_is_used_again(consumer: Consumer) -> None:
     for step in range(NUM_STEPS):
         sample = assembled(consumer, SampleKey(1000, step), VALUES)
         assert consumer.take(sample, 0.0) == (sample.key,)
+
+
+@pytest.mark.parametrize("name", ["finite, then a queue", "finite, then held-out"])
+def test_a_thousand_samples_that_are_not_finite_take_no_memory(name: str) -> None:
+    consumer = MAKE[name]()
+    bad = (np.full((3, 2), np.inf), VALUES[1])
+    memory = set()
+    for step in range(1000):
+        sample = assembled(consumer, SampleKey(7, step), bad)
+        memory.add(sample.fields[0].ctypes.data)
+        with pytest.raises(UnfitSampleError):
+            consumer.take(sample, 0.0)
+        del sample
+    assert len(memory) < 10
+    sample = assembled(consumer, SampleKey(7, 1000), VALUES)
+    assert consumer.take(sample, 0.0) == (sample.key,)
 
 
 def test_it_can_be_closed_twice(consumer: Consumer) -> None:

@@ -77,14 +77,20 @@ def test_what_only_a_server_rank_can_build(tmp_path: Path, overrides: list[str],
     assert "Traceback" not in ran.err
 
 
-@pytest.mark.parametrize("server_ranks", [1, 2])
-def test_values_that_are_not_finite_do_not_end_in_a_surrogate(tmp_path: Path, server_ranks: int) -> None:
+@pytest.mark.parametrize(("server_ranks", "held_out"), [(1, 0), (1, 1), (2, 0)])
+def test_a_solver_whose_values_are_not_finite_has_failed(tmp_path: Path, server_ranks: int, held_out: int) -> None:
     overrides = [*marked("not_finite"), "solver.launch=''", f"launcher.num_server_ranks={server_ranks}"]
+    overrides += [f"study.num_validation_simulations={held_out}", "launcher.max_attempts=2"]
     ran = melissa_like(tmp_path / "study", *overrides, timeout_s=60)
     assert ran.code == 1
-    assert "the training loss is nan" in ran.err
+    (failed,) = ran.report["failed_simulations"]
+    what = f"time step 5 of simulation {failed['simulation']} is not finite: field 'mark' is nan at [0, 0]"
+    for words in ("launcher.max_failed_fraction", what):
+        assert words in ran.report["reason"]
     assert "Traceback" not in ran.err
-    assert not (tmp_path / "study" / "surrogate").exists()
+    assert failed["reason"].startswith(what)
+    assert (failed["attempts"], list(failed["parameters"])) == (2, ["number"])
+    assert failed["purpose"] == ("validation" if held_out else "training")
 
 
 @pytest.mark.mpi

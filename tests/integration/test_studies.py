@@ -58,6 +58,29 @@ def test_an_adaptive_solver_says_at_goodbye_how_many_steps_there_were(tmp_path: 
     assert 0 < ran.report["training"]["collective_seconds"] < ran.report["seconds"]
 
 
+@pytest.mark.parametrize(
+    ("what", "failed", "given_up", "reason"),
+    [
+        ("fail_simulation", 1, range(1, 5), "1 of 8 simulations were given up"),
+        ("drop", 0, range(1, 2), "1 samples that were not finite were left out"),
+    ],
+)
+def test_a_sample_that_is_not_finite_is_trained_on_by_nobody(
+    tmp_path: Path, what: str, failed: int, given_up: range, reason: str
+) -> None:
+    overrides = [*marked("sometimes_not_finite", value="-inf"), "launcher=inline", f"solver.not_finite={what}"]
+    ran = melissa_like(tmp_path / "study", *overrides, "launcher.max_failed_fraction=0.2", "launcher.max_attempts=2")
+    assert ran.code == 0, ran.err
+    expected, delivered, trained_on, lost = counts(ran)
+    assert (expected, lost) == (48, 0)
+    assert trained_on == delivered == 48 - ran.report["samples"]["given_up"]
+    assert ran.report["samples"]["given_up"] in given_up
+    assert ran.report["reason"] == f"every delivered sample was trained on; {reason}"
+    assert len(ran.report["failed_simulations"]) == failed
+    assert ("failed simulation 3: number = 3: time step 2 of simulation 3 is not finite" in ran.out) == bool(failed)
+    assert math.isfinite(ran.report["training"]["final_training_loss"])
+
+
 @pytest.mark.mpi
 @pytest.mark.parametrize("client_ranks", [1, 2])
 def test_a_solver_with_its_own_main(tmp_path: Path, client_ranks: int) -> None:

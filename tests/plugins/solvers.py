@@ -1,6 +1,7 @@
 """Small solvers with known fields, and solvers that break their contract one rule at a time."""
 
 import itertools
+import math
 import os
 import signal
 import sys
@@ -137,6 +138,16 @@ def not_finite(parameters: Mapping[str, float], comm: Any) -> Iterator[tuple[int
     for step, fields in marked(parameters, comm, num_steps=6):
         if step == 5:
             fields["mark"][0, 0] = np.nan
+        yield step, fields
+
+
+def sometimes_not_finite(
+    parameters: Mapping[str, float], comm: Any, *, value: float = math.nan
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """In the fourth simulation one cell of the third step is no number."""
+    for step, fields in marked(parameters, comm, num_steps=6):
+        if parameters["number"] == 3 and step == 2 and comm.rank == comm.size - 1:
+            fields["mark"][-1, 1] = value
         yield step, fields
 
 

@@ -11,8 +11,9 @@ from queue import SimpleQueue
 import numpy as np
 import pytest
 
-from melissa_like.assembly import Assembler, Consumer
+from melissa_like.assembly import Assembler, Consumer, FiniteCheck
 from melissa_like.buffer import BufferClosedError, fifo
+from melissa_like.protocol.control import UnfitSample
 from melissa_like.protocol.wire import OPEN_FIELD, Header, Kind, encode
 from melissa_like.records import Box, FieldSpec, Layout, Purpose, Routing, Sample, SampleKey, StudyIdentity
 from melissa_like.server.receiver import Arrival, Receiver, Rejection
@@ -48,7 +49,7 @@ class Rig:
     """A receiver with a consumer behind it, a queue by default, a sender in front, and what it tells."""
 
     def __init__(self, consumer: Consumer | None = None) -> None:
-        self.news: SimpleQueue[Arrival | Rejection] = SimpleQueue()
+        self.news: SimpleQueue[Arrival | Rejection | UnfitSample] = SimpleQueue()
         self.errors: list[BaseException] = []
         self.buffer = fifo(LAYOUT, 8, spare_slots=2)
         consumers = {Purpose.TRAINING: consumer or self.buffer}
@@ -293,3 +294,41 @@ def test_a_purpose_that_nobody_takes_is_refused_when_it_is_opened(rig: Rig) -> N
     ]
     assert "open it for the purpose that Assignment gave" in told[0].message
     rig.a_sample_arrives()
+
+
+def guarded(*, drops: bool) -> Consumer:
+    buffer = fifo(LAYOUT, 8, spare_slots=2)
+    return FiniteCheck(buffer, LAYOUT, drops=drops, give_back=buffer.give_back)
+
+
+def values(*numbers: float) -> bytes:
+    return np.array(numbers, dtype=np.float32).tobytes()
+
+
+def test_a_sample_that_is_not_finite_is_told_once_of_an_attempt_and_may_come_again() -> None:
+    with closing(Rig(guarded(drops=False))) as rig:
+        for attempt in (1, 2):
+            rig.send(encode(replace(OPEN, attempt=attempt)), np.array([7.0]).tobytes())
+            for step in (0, 1):
+                rig.send(encode(replace(PART, attempt=attempt, step=step)), values(1, np.nan, 2, 3))
+            told = rig.news.get(timeout=DEADLINE_S)
+            assert isinstance(told, UnfitSample)
+            assert (told.simulation, told.attempt) == (3, attempt)
+            assert "time step 0 of simulation 3 is not finite: field 'u' is nan at [1]" in told.message
+        rig.send(encode(replace(OPEN, attempt=3)), np.array([7.0]).tobytes())
+        for step in (1, 0):
+            rig.send(encode(replace(PART, attempt=3, step=step)), values(1, 4, 2, 3))
+            assert rig.news.get(timeout=DEADLINE_S) == Arrival(3, 3, (step,))
+        assert rig.errors == []
+
+
+def test_a_sample_that_is_dropped_counts_as_received_and_is_not_taken_again() -> None:
+    with closing(Rig(guarded(drops=True))) as rig:
+        rig.send(encode(OPEN), np.array([7.0]).tobytes())
+        rig.send(encode(PART), values(np.inf, 0, 0, 0))
+        assert rig.news.get(timeout=DEADLINE_S) == Arrival(3, 1, dropped=(0,))
+        rig.send(encode(replace(OPEN, attempt=2)), np.array([7.0]).tobytes())
+        rig.send(encode(replace(PART, attempt=2)), values(0, 0, 0, 0))
+        assert rig.news.get(timeout=DEADLINE_S) == Arrival(3, 2)
+        assert rig.receiver.refused == {"of a sample that is already complete": 1}
+        assert rig.errors == []

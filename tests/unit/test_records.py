@@ -34,6 +34,18 @@ def test_ranges_are_a_set(pieces: list[tuple[int, int]]) -> None:
     assert Ranges(ranges.ranges) == ranges
 
 
+@given(PIECES, st.lists(st.integers(-1, 71)))
+def test_ranges_without_some_of_their_members(pieces: list[tuple[int, int]], left_out: list[int]) -> None:
+    ranges = Ranges((start, start + length) for start, length in pieces)
+    expected = set(ranges)
+    for number in left_out:
+        ranges.discard(number)
+        expected.discard(number)
+        assert list(ranges) == sorted(expected)
+        assert len(ranges) == len(expected)
+        assert Ranges(ranges.ranges) == ranges
+
+
 def test_a_copy_of_ranges_is_a_set_of_its_own() -> None:
     ranges = Ranges([(0, 3)])
     ranges.copy().add(7)

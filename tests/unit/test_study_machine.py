@@ -34,7 +34,14 @@ MESSAGES: st.SearchStrategy[say.ControlMessage] = st.one_of(
     st.builds(
         say.Progress,
         deliveries=st.lists(
-            st.builds(say.Delivery, simulation=SMALL, attempt=SMALL, steps=st.lists(SMALL).map(tuple), num_parts=SMALL),
+            st.builds(
+                say.Delivery,
+                simulation=SMALL,
+                attempt=SMALL,
+                steps=st.lists(SMALL).map(tuple),
+                num_parts=SMALL,
+                dropped=st.lists(SMALL).map(tuple),
+            ),
             max_size=3,
         ).map(tuple),
     ),
@@ -46,6 +53,7 @@ MESSAGES: st.SearchStrategy[say.ControlMessage] = st.one_of(
         message=TEXT,
         breaks_contract=st.booleans(),
     ),
+    st.builds(say.UnfitSample, simulation=SMALL, attempt=SMALL, message=TEXT),
     st.builds(say.Pressure, put_waits=st.booleans()),
     st.builds(
         say.ServerFinished, end=st.sampled_from(["drained", "max_batches", "stopped"]), summary=st.just(say.Summary())
@@ -163,14 +171,25 @@ class World(RuleBasedStateMachine):
             self.happen(ev.Said(address=ClientRank(job), message=message))
 
     @precondition(lambda self: self.given)
-    @rule(data=st.data(), rank=st.integers(0, 1), steps=st.sets(st.integers(0, NUM_STEPS - 1)))
-    def report(self, data: st.DataObject, rank: int, steps: set[int]) -> None:
+    @rule(data=st.data(), rank=st.integers(0, 1), steps=st.sets(st.integers(0, NUM_STEPS - 1)), drops=st.booleans())
+    def report(self, data: st.DataObject, rank: int, steps: set[int], drops: bool) -> None:
         given = self.given[data.draw(st.sampled_from(sorted(self.given)))]
         delivery = say.Delivery(
-            simulation=given.simulation, attempt=given.attempt, steps=tuple(steps), num_parts=len(steps)
+            simulation=given.simulation,
+            attempt=given.attempt,
+            steps=() if drops else tuple(steps),
+            num_parts=len(steps),
+            dropped=tuple(steps) if drops else (),
         )
         address = ServerRank(rank, self.state.server_incarnation)
         self.happen(ev.Said(address=address, message=say.Progress(deliveries=(delivery,))))
+
+    @precondition(lambda self: self.given and not self.calm)
+    @rule(data=st.data(), rank=st.integers(0, 1))
+    def a_sample_is_not_finite(self, data: st.DataObject, rank: int) -> None:
+        given = self.given[data.draw(st.sampled_from(sorted(self.given)))]
+        message = say.UnfitSample(simulation=given.simulation, attempt=given.attempt, message="it is nan")
+        self.happen(ev.Said(address=ServerRank(rank, self.state.server_incarnation), message=message))
 
     @precondition(lambda self: self.jobs)
     @rule(data=st.data())

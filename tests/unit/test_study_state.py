@@ -489,6 +489,83 @@ def test_a_lost_message_fails_the_attempt_and_not_the_study() -> None:
     assert "no OPEN came" in study.state.ledger.story_of(0)
 
 
+UNFIT = "time step 1 of simulation 0 is not finite: field 'u' is nan at [0]"
+
+
+def test_a_sample_that_is_not_finite_fails_the_attempt_at_once_and_counts_like_an_exception() -> None:
+    study = Study(**only_training(3)).started().greeted()
+    given = study.assigned()
+    study.delivered(given, steps=(0,), parts=2)
+    unfit = say.UnfitSample(simulation=0, attempt=1, message=UNFIT)
+    assert study.server(unfit) == (do.CancelJob(job=JOB),)
+    assert study.server(unfit) == ()
+    assert study.ended(JOB, "canceled") == (do.SubmitJobs(jobs=("job-0002",)),)
+    again = study.greeted("job-0002").assigned("job-0002")
+    assert (again.simulation, again.attempt, again.delivered_steps) == (0, 2, ((0, 1),))
+    assert study.server(msgspec.structs.replace(unfit, attempt=2)) == (
+        do.CancelJob(job="job-0002"),
+        over(0, given_up=1),
+    )
+    assert study.state.ledger.reasons == {0: UNFIT}
+    assert study.state.outcome is None
+
+
+def test_a_sample_that_is_not_finite_fails_a_simulation_whose_job_has_gone_on() -> None:
+    study = Study(**only_training(3)).started().greeted()
+    given = study.assigned()
+    study.sent(given)
+    study.assigned()
+    assert study.server(say.UnfitSample(simulation=0, attempt=1, message=UNFIT)) == ()
+    assert study.state.ledger.state_of(0) is SimulationState.WAITING
+    assert study.state.ledger.state_of(1) is SimulationState.RUNNING
+
+
+def test_a_held_out_simulation_with_a_value_that_is_not_finite_is_no_complete_one() -> None:
+    study = Study(max_attempts=1).started().greeted()
+    given = study.assigned()
+    study.server(say.UnfitSample(simulation=given.simulation, attempt=1, message=UNFIT))
+    assert (study.state.ledger.num_complete, study.state.ledger.num_given_up) == (0, 1)
+
+
+def test_a_dropped_sample_completes_its_simulation_and_the_verdict_tells_of_it() -> None:
+    study = Study(**only_training(1)).started().greeted()
+    given = study.assigned()
+    delivery = say.Delivery(simulation=0, attempt=1, steps=(0,), num_parts=4, dropped=(1,))
+    study.server(say.Progress(deliveries=(delivery,)))
+    assert study.sent(given)[0] == over(0, given_up=1)
+    study.trained()
+    assert study.state.outcome == "completed"
+    assert study.state.reason == "every delivered sample was trained on; 1 samples that were not finite were left out"
+
+
+def test_a_study_of_which_every_sample_was_dropped_says_so() -> None:
+    study = Study(**only_training(1)).started().greeted()
+    given = study.assigned()
+    study.server(
+        say.Progress(deliveries=(say.Delivery(simulation=0, attempt=1, steps=(), num_parts=4, dropped=(0, 1)),))
+    )
+    study.sent(given)
+    assert study.state.outcome == "failed"
+    assert "2 were left out because they were not finite" in study.state.reason
+
+
+@pytest.mark.parametrize(
+    ("detail", "reason"),
+    [
+        (
+            "Traceback (most recent call last):\n  File ...\nArithmeticError: it diverged\n",
+            "ArithmeticError: it diverged",
+        ),
+        ("", "the solver raised in job-0001"),
+    ],
+)
+def test_the_reason_of_a_simulation_that_was_given_up_names_the_exception(detail: str, reason: str) -> None:
+    study = Study(**only_training(3), max_attempts=1).started().greeted()
+    study.assigned()
+    study.hear(say.Failure(simulation=0, attempt=1, message=detail))
+    assert study.state.ledger.reasons[0].endswith(reason)
+
+
 def test_a_dead_server_rank_ends_the_study() -> None:
     study = Study().started().greeted()
     study.assigned()
