@@ -1,11 +1,27 @@
-"""`python -m melissa_like.launcher` is the command `melissa-like`."""
+"""The command `melissa-like`; `python -m melissa_like.launcher` is the same."""
 
 import os
 import sys
 
+from melissa_like.extras import missing_package
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Entry of the console script; leaves with an exit code."""
+    try:
+        from melissa_like.launcher.cli import main as command
+    except ModuleNotFoundError as error:
+        told = missing_package(error, "the command melissa-like")
+        if told is None:
+            raise
+        sys.stderr.write(f"melissa-like: {told}\n")
+        sys.exit(2)
+    command()
+
+
 if __name__ == "__main__":
     if sys.path[0] == os.getcwd():  # put there by -m: a file of the user's must not hide what is imported from now on
         del sys.path[0]
-    from melissa_like.launcher.cli import main
-
     main()

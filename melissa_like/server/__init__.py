@@ -13,9 +13,7 @@ any of them closes the buffer; the trainer's next turn raises it.
 `rank` is the composition root of a rank that trains: it opens the stream, runs the loop that `training.loop` names, and
 closes in reverse. `checking` is a rank that only looks, for `melissa-like check`. `reception` is what both have in
 common, and needs no torch. Rank 0 of several opens the place where they meet and announces it in its hello; the
-launcher tells the others.
+launcher tells the others. Nothing is imported here, so that `__main__` can say what is not installed.
 """
 
-from melissa_like.server.reception import Reception
-
-__all__ = ["Reception"]
+__all__: list[str] = []

@@ -4,8 +4,8 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
-from melissa_like.config import load_config
 from melissa_like.errors import ConfigurationError
+from melissa_like.extras import missing_package
 from melissa_like.plugins import look_in
 from melissa_like.records import ServerRank, parse_address
 from melissa_like.transport.zmq_transport import ZmqTransport
@@ -20,18 +20,29 @@ def main() -> int:
     run_dir, address = Path(arguments[0]), parse_address(arguments[1])
     assert isinstance(address, ServerRank), f"{arguments[1]} is no address of a server rank"
     try:
-        told = load_config(run_dir).transport
-        with closing(ZmqTransport(host=told.host, shares_memory=told.shared_memory)) as transport:
-            if _CHECK in arguments:
-                from melissa_like.server.checking import run_checking_rank
-
-                return run_checking_rank(run_dir, address, transport)
-            from melissa_like.server.rank import run_server_rank  # torch
-
-            return run_server_rank(run_dir, address, transport)
+        return _serve(run_dir, address, checks=_CHECK in arguments)
     except ConfigurationError as error:
         sys.stderr.write(f"{error}\n")  # the launcher quotes the last lines of the log
-        return 2
+    except ModuleNotFoundError as error:
+        told = missing_package(error, "a server rank")
+        if told is None:
+            raise
+        sys.stderr.write(f"{told}\n")
+    return 2
+
+
+def _serve(run_dir: Path, address: ServerRank, *, checks: bool) -> int:
+    from melissa_like.config import load_config
+
+    told = load_config(run_dir).transport
+    with closing(ZmqTransport(host=told.host, shares_memory=told.shared_memory)) as transport:
+        if checks:
+            from melissa_like.server.checking import run_checking_rank
+
+            return run_checking_rank(run_dir, address, transport)
+        from melissa_like.server.rank import run_server_rank  # torch
+
+        return run_server_rank(run_dir, address, transport)
 
 
 if __name__ == "__main__":

@@ -46,6 +46,53 @@ def test_a_fresh_interpreter_does_not_load(module: str, banned: tuple[str, ...])
     assert done.stdout.strip() == "[]"
 
 
+WITHOUT_EXTRAS = """
+import sys
+
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"h5py", "hydra", "matplotlib", "mpi4py", "omegaconf", "rich", "scipy", "torch"}:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+
+sys.meta_path.insert(0, Missing())
+"""
+CLIENT = """
+import melissa_like.client.__main__
+from melissa_like.transport.zmq_transport import ZmqTransport
+
+transport = ZmqTransport()
+receiver = transport.part_receiver(queue_length=1)
+sender = transport.part_sender([receiver.endpoint], budget_bytes=1000)
+assert sender.send(0, b"header", 3, lambda memory: memory.__setitem__(slice(3), b"abc"), 10.0)
+sender.push()
+place = bytearray(3)
+assert receiver.receive(lambda header: memoryview(place), 10.0).header == b"header"
+assert place == b"abc"
+"""
+COMMAND = "from melissa_like.launcher.__main__ import main; sys.argv = ['melissa-like', 'run']; main()"
+SERVER_RANK = "from melissa_like.server.__main__ import main; sys.argv = ['server', '.', 'server-0']; sys.exit(main())"
+
+
+@pytest.mark.parametrize(
+    ("program", "code", "told"),
+    [
+        (CLIENT, 0, ""),
+        (COMMAND, 2, "melissa-like: the command melissa-like needs the package hydra"),
+        (SERVER_RANK, 2, "a server rank needs the package omegaconf"),
+    ],
+)
+def test_without_the_extras_a_client_works_and_the_others_say_what_to_install(
+    program: str, code: int, told: str
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_EXTRAS + program], capture_output=True, text=True, timeout=60, check=False
+    )
+    expected = f"{told}, which is not installed here: pip install 'melissa-like[all]'\n" if told else ""
+    assert (done.returncode, done.stderr) == (code, expected)
+
+
 @pytest.mark.parametrize("package", PACKAGES)
 def test_every_package_opens_with_a_page_and_deliberate_names(package: str) -> None:
     module = import_module(f"melissa_like.{package}")

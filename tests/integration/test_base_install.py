@@ -1,0 +1,78 @@
+"""The client alone, in a solver's own environment with the oldest packages that are promised to work."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from tests.integration.studies import ROOT, marked, melissa_like
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+OLDEST = [re.sub(r">=([\d.]+)", r"==\1.*", needed) for needed in PROJECT["project"]["dependencies"]]
+MAIN = """
+import sys
+from importlib.metadata import distributions
+
+import numpy as np
+from melissa_like.client import connect
+
+installed = {distribution.metadata["Name"] for distribution in distributions()}
+assert installed == {"melissa-like", "msgspec", "numpy", "pyzmq", "setuptools"}, installed
+with connect() as session:
+    for step in range(6):
+        session.send(step, {"mark": np.full((8, 4), session.parameters["number"])}, step / 6)
+    session.close(6)
+"""
+
+
+def pip(python: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pip", "--python", str(python), "--disable-pip-version-check", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.fixture(scope="module")
+def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of an environment in which nothing but a client is installed."""
+    folder = tmp_path_factory.mktemp("client")
+    source, made = folder / "source", folder / "venv" / "bin" / "python"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", made.parents[1]], check=True, timeout=60)
+    fetched = pip(made, "install", "--retries=0", "--timeout=10", "--only-binary=:all:", *OLDEST, "setuptools>=77")
+    if fetched.returncode:
+        pytest.skip(f"there is no package index here, or it lacks these: {fetched.stderr.splitlines()[-1]}")
+    source.mkdir()
+    for name in ("melissa_like", "launcher", "solvers", "configs"):
+        shutil.copytree(ROOT / name, source / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    installed = pip(made, "install", "--no-index", "--no-build-isolation", str(source))
+    assert installed.returncode == 0, installed.stderr
+    return made
+
+
+@pytest.mark.slow
+def test_a_solver_with_a_client_alone_streams_into_a_study(python: Path, tmp_path: Path) -> None:
+    (tmp_path / "main.py").write_text(MAIN)
+    own = [f"solver.command=[{python},-P,{tmp_path}/main.py]", "solver.launch=''", "~solver.solve._target_"]
+    ran = melissa_like(tmp_path / "study", *marked(), *own, "+solver.environment.PYTHONPATH=''")
+    assert ran.code == 0, ran.err
+    assert ran.report["samples"]["delivered"] == 8 * 6
+
+
+@pytest.mark.slow
+def test_the_command_of_a_client_alone_says_what_to_install(python: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    ran = subprocess.run(
+        [python.with_name("melissa-like"), "run"],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+        timeout=60,
+    )
+    assert ran.returncode == 2
+    assert re.fullmatch(r"melissa-like: .* pip install 'melissa-like\[all\]'\n", ran.stderr)
