@@ -9,30 +9,13 @@ from melissa_like.config.checks import check, check_memory
 from melissa_like.config.composed import CONFIG_FILE, as_config, load_config
 from melissa_like.config.derived import capacity, capacity_per_rank, layout_of, routing_of, watermark_per_rank
 from melissa_like.config.memory import available_memory, shown
-from melissa_like.config.schema import (
-    BufferConfig,
-    Config,
-    FieldConfig,
-    LauncherConfig,
-    MonitoringConfig,
-    SamplingConfig,
-    SolverConfig,
-    StudyConfig,
-    TrainingConfig,
-    TransportConfig,
-)
+from melissa_like.config.schema import Config, LauncherConfig, SolverConfig, TransportConfig
 
 __all__ = [
     "CONFIG_FILE",
-    "BufferConfig",
     "Config",
-    "FieldConfig",
     "LauncherConfig",
-    "MonitoringConfig",
-    "SamplingConfig",
     "SolverConfig",
-    "StudyConfig",
-    "TrainingConfig",
     "TransportConfig",
     "as_config",
     "available_memory",

@@ -1,8 +1,9 @@
 """Mistakes that only show across fields; Hydra has checked names and types before."""
 
-from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
 
-from melissa_like.config.derived import capacity, capacity_per_rank, layout_of, routing_of
+from melissa_like.config.derived import capacity, capacity_per_rank, layout_of
+from melissa_like.config.limits import limits_of
 from melissa_like.config.memory import shown
 from melissa_like.config.schema import BufferConfig, Config
 from melissa_like.errors import ConfigurationError
@@ -10,63 +11,23 @@ from melissa_like.plugins import accepted_settings, factory_of
 
 __all__ = ["check", "check_memory"]
 
-_LAST_PORT = 65535
+
+def _check_limits(config: Config) -> None:
+    """Each key by what its declaration says."""
+    for group in fields(config):
+        settings = getattr(config, group.name)
+        for declared in fields(settings) if is_dataclass(settings) else ():
+            value, limits = getattr(settings, declared.name), limits_of(declared)
+            if value is not None and not limits.allow(value):
+                raise ConfigurationError(f"{group.name}.{declared.name} is {value!r}: write {limits.words}")
 
 
-def _check_positive(config: Config) -> None:
-    lowest: Mapping[str, tuple[float | None, float]] = {
-        "study.num_simulations": (config.study.num_simulations, 1),
-        "study.num_validation_simulations": (config.study.num_validation_simulations, 0),
-        "solver.num_ranks": (config.solver.num_ranks, 1),
-        "solver.num_steps": (config.solver.num_steps, 1),
-        "buffer.watermark": (config.buffer.watermark, 0),
-        "buffer.pseudo_epochs": (config.buffer.pseudo_epochs, 1),
-        "buffer.views_per_sample": (config.buffer.views_per_sample, 1),
-        "training.batch_size": (config.training.batch_size, 1),
-        "training.max_batches": (config.training.max_batches, 1),
-        "training.validation_interval": (config.training.validation_interval, 0),
-        "training.num_threads": (config.training.num_threads, 1),
-        "training.steps_per_agreement": (config.training.steps_per_agreement, 1),
-        "launcher.max_jobs": (config.launcher.max_jobs, 1),
-        "launcher.max_attempts": (config.launcher.max_attempts, 1),
-        "launcher.max_failed_starts": (config.launcher.max_failed_starts, 1),
-        "launcher.num_server_ranks": (config.launcher.num_server_ranks, 1),
-        "launcher.max_failed_fraction": (config.launcher.max_failed_fraction, 0),
-        "launcher.grace_s": (config.launcher.grace_s, 0),
-        "transport.budget_bytes": (config.transport.budget_bytes, 1),
-    }
-    for name, (received, least) in lowest.items():
-        if received is not None and received < least:
-            raise ConfigurationError(f"{name} is {received}: write {least} or more")
+def _check_combinations(config: Config) -> None:
     if config.launcher.server_timeout_s < 3 * config.monitoring.interval_s:
         raise ConfigurationError(
             f"launcher.server_timeout_s is {config.launcher.server_timeout_s} but server ranks report every "
             f"monitoring.interval_s = {config.monitoring.interval_s}: allow at least three reports"
         )
-    if not 0 <= config.transport.port <= _LAST_PORT:
-        raise ConfigurationError(f"transport.port is {config.transport.port}: write 0 (a free one) to {_LAST_PORT}")
-    for name, seconds in {
-        "transport.heartbeat_s": config.transport.heartbeat_s,
-        "launcher.step_timeout_s": config.launcher.step_timeout_s,
-        "launcher.delivery_timeout_s": config.launcher.delivery_timeout_s,
-        "launcher.server_timeout_s": config.launcher.server_timeout_s,
-        "launcher.start_timeout_s": config.launcher.start_timeout_s,
-        "monitoring.interval_s": config.monitoring.interval_s,
-    }.items():
-        if not seconds > 0:
-            raise ConfigurationError(f"{name} is {seconds}: write a number of seconds above 0")
-
-
-def _check_choices(config: Config) -> None:
-    for name, received, valid in (
-        ("solver.not_finite", config.solver.not_finite, ("fail_simulation", "drop", "accept")),
-        ("training.precision", config.training.precision, ("float32", "bf16")),
-        ("training.schedule_on", config.training.schedule_on, ("samples", "batches")),
-        ("training.device", config.training.device, ("auto", "cpu", "cuda")),
-        ("buffer.device", config.buffer.device, ("auto", "cpu", "cuda")),
-    ):
-        if received not in valid:
-            raise ConfigurationError(f"{name} is {received!r}: write one of {', '.join(valid)}")
     if config.buffer.device == "cuda" and config.training.device == "cpu":
         raise ConfigurationError(
             "buffer.device is 'cuda' but training.device is 'cpu', so every batch would travel back: write "
@@ -159,10 +120,9 @@ def check(config: Config) -> None:
     Raises:
         ConfigurationError: what was received, what was expected and what to write instead.
     """
-    _check_positive(config)
-    _check_choices(config)
+    _check_limits(config)
+    _check_combinations(config)
     if not config.solver.parameters:
         raise ConfigurationError("solver.parameters is empty: declare a distribution for each parameter of the solver")
     layout_of(config.solver)
-    routing_of(config.transport)
     _check_buffer(config)

@@ -1,10 +1,14 @@
 """The schema: one dataclass per group of the configuration; Hydra checks names and types with it.
 
-Whatever is pluggable is a mapping with an import path under `_target_`; its other keys are keyword arguments.
+Whatever is pluggable is a mapping with an import path under `_target_`; its other keys are keyword arguments. The lines
+under `Attributes` are what `melissa-like run --help` and configs/README.md show.
 """
 
 from dataclasses import dataclass, field
 from typing import Any
+
+from melissa_like.config.limits import key
+from melissa_like.records import STORAGE_DTYPES, Routing
 
 __all__ = [
     "BufferConfig",
@@ -19,21 +23,25 @@ __all__ = [
     "TransportConfig",
 ]
 
+_LAST_PORT = 65535
+_DEVICES = ("auto", "cpu", "cuda")
+
 
 @dataclass(kw_only=True)
 class StudyConfig:
     """Which simulations the study consists of.
 
     Attributes:
+        name: of the study, as the live view shows it.
         num_simulations: simulations to train on.
         num_validation_simulations: held-out simulations, run first, kept in memory, never trained on.
         seed: of the design, the buffer and the weights.
     """
 
     name: str = "study"
-    num_simulations: int = 100
-    num_validation_simulations: int = 5
-    seed: int = 0
+    num_simulations: int = key(100, unit="simulations", least=1)
+    num_validation_simulations: int = key(5, unit="simulations", least=0)
+    seed: int = key(0, least=0)
 
 
 @dataclass(kw_only=True)
@@ -51,8 +59,8 @@ class FieldConfig:
     """
 
     shape: list[int | None] = field(default_factory=list)
-    dtype: str = "float32"
-    components: int = 1
+    dtype: str = key("float32", choices=[str(dtype) for dtype in STORAGE_DTYPES])
+    components: int = key(1, least=1)
     bounds: list[float] | None = None
     fill_value: float | None = None
 
@@ -62,12 +70,13 @@ class SolverConfig:
     """The solver: either `solve`, a generator plug-in, or `command`, a program with its own main.
 
     Attributes:
+        name: of the solver, as tables show it.
         solve: `_target_` is the import path of `solve(parameters, comm, **options)`; the other keys are the options.
         command: argument list of a program that calls `melissa_like.client.connect`.
         launch: how a job of several ranks is started; `{num_ranks}` is filled in. Empty: the command itself.
         num_ranks: client ranks per job.
         num_steps: time steps per simulation; null for an adaptive solver, which says it at goodbye.
-        fields: what it sends, by name: a `FieldConfig` each.
+        fields: what it sends, by name: the keys of each are listed under `solver.fields.NAME`.
         parameters: a distribution per parameter, by import path.
         environment: variables added to the job's environment.
         not_finite: what becomes of a time step with a value that is NaN or infinite: `fail_simulation` (its simulation
@@ -79,13 +88,13 @@ class SolverConfig:
     solve: dict[str, Any] = field(default_factory=dict)
     command: list[str] = field(default_factory=list)
     launch: str = "mpiexec -n {num_ranks}"
-    num_ranks: int = 2
-    num_steps: int | None = None
+    num_ranks: int = key(2, unit="ranks", least=1)
+    num_steps: int | None = key(None, unit="time steps", least=1)
     # Not dict[str, FieldConfig]: Hydra's command line cannot add an entry to that.
     fields: dict[str, Any] = field(default_factory=dict)
     parameters: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
-    not_finite: str = "fail_simulation"
+    not_finite: str = key("fail_simulation", choices=("fail_simulation", "drop", "accept"))
 
 
 @dataclass(kw_only=True)
@@ -116,11 +125,11 @@ class TransportConfig:
     """
 
     host: str = "127.0.0.1"
-    port: int = 0
-    routing: str = "sample"
-    budget_bytes: int = 32 * 2**20
+    port: int = key(0, least=0, most=_LAST_PORT)
+    routing: str = key("sample", choices=[routing.name.lower() for routing in Routing])
+    budget_bytes: int = key(32 * 2**20, least=1)
     shared_memory: bool = True
-    heartbeat_s: float = 2.0
+    heartbeat_s: float = key(2.0, above=0)
 
 
 @dataclass(kw_only=True)
@@ -128,9 +137,10 @@ class BufferConfig:
     """A recipe by import path and its settings; a setting that the recipe does not have stays null.
 
     Attributes:
+        _target_: import path of the recipe.
         capacity: of all server ranks together, in samples, or in bytes as text (`"2 GiB"`); null: 4000 samples, or
             fewer, so that they take a quarter of the memory that is free where the launcher runs.
-        watermark: samples, of all server ranks together, before which no batch is drawn; null: a fifth of the capacity.
+        watermark: of all server ranks together, below which no batch is drawn; null: a fifth of the capacity.
         pseudo_epochs: draws after which FIRO removes a sample.
         views_per_sample: fixes draws per inserted sample, so that the number of batches does not depend on timing.
         device: where the samples lie: `cpu` (the host's memory), `cuda` (the memory of the device that trains on them,
@@ -139,10 +149,10 @@ class BufferConfig:
 
     _target_: str = "???"
     capacity: Any = None
-    watermark: int | None = None
-    pseudo_epochs: int | None = None
-    views_per_sample: int | None = None
-    device: str = "cpu"
+    watermark: int | None = key(None, unit="samples", least=0)
+    pseudo_epochs: int | None = key(None, unit="draws", least=1)
+    views_per_sample: int | None = key(None, unit="draws", least=1)
+    device: str = key("cpu", choices=_DEVICES)
 
 
 @dataclass(kw_only=True)
@@ -150,7 +160,7 @@ class TrainingConfig:
     """How the network is trained; everything with `_target_` may be your own import path.
 
     Attributes:
-        batch_size: samples per training step and server rank.
+        batch_size: of one training step on one server rank.
         max_batches: stop after so many training steps; null: until the buffer is drained.
         validation_interval: training steps between validations; 0: only at the end.
         task: what is learned; called with the layout.
@@ -159,21 +169,23 @@ class TrainingConfig:
         field_weights: how much each target field counts; empty: by its number of elements.
         consumers: by a name of your choice, what looks at the training samples on their way into the buffer, the first
             one first; called with `then` (the next one) and, as far as they take them, `layout`, `run_dir` and `rank`.
-        optimizer: called with the parameters.
+        optimizer: called with the network's weights.
         schedule: learning-rate factor as a function of progress in [0, 1].
         schedule_on: what progress means: `samples` (fraction of the expected samples delivered; with
             `buffer.views_per_sample`, of the draws that they stand for) or `batches`.
         scheduler: instead of `schedule` (set that to null), a `torch.optim.lr_scheduler` by import path with its
             arguments; called with the optimizer, stepped per batch.
-        precision: `float32` or `bf16`.
-        device: `auto`, `cpu` or `cuda`.
-        num_threads: torch threads per server rank.
+        gradient_clip: largest norm of the gradient of all weights together; null: not clipped.
+        precision: of the network's arithmetic; `bf16` keeps the weights in float32.
+        compile: compile the network with `torch.compile`, which takes a while and pays for a long training.
+        device: where the training is; `auto` takes a GPU if there is one.
+        num_threads: that torch uses on each server rank.
         steps_per_agreement: training steps that the server ranks settle ahead at once.
     """
 
-    batch_size: int = 64
-    max_batches: int | None = None
-    validation_interval: int = 500
+    batch_size: int = key(64, unit="samples", least=1)
+    max_batches: int | None = key(None, unit="training steps", least=1)
+    validation_interval: int = key(500, unit="training steps", least=0)
     task: dict[str, Any] = field(default_factory=dict)
     loop: dict[str, Any] = field(default_factory=dict)
     loss: dict[str, Any] = field(default_factory=dict)
@@ -181,14 +193,14 @@ class TrainingConfig:
     consumers: dict[str, Any] = field(default_factory=dict)
     optimizer: dict[str, Any] = field(default_factory=dict)
     schedule: dict[str, Any] | None = None
-    schedule_on: str = "samples"
+    schedule_on: str = key("samples", choices=("samples", "batches"))
     scheduler: dict[str, Any] | None = field(default_factory=dict)
-    gradient_clip: float | None = None
-    precision: str = "float32"
+    gradient_clip: float | None = key(None, above=0)
+    precision: str = key("float32", choices=("float32", "bf16"))
     compile: bool = False
-    device: str = "auto"
-    num_threads: int = 1
-    steps_per_agreement: int = 16
+    device: str = key("auto", choices=_DEVICES)
+    num_threads: int = key(1, unit="threads", least=1)
+    steps_per_agreement: int = key(16, unit="training steps", least=1)
 
 
 @dataclass(kw_only=True)
@@ -202,7 +214,7 @@ class LauncherConfig:
         max_failed_starts: jobs in a row that may end before they are given a simulation. When this many attempts, or
             max_attempts if that is more, have failed before the study's first sample was delivered, it fails as well.
         max_failed_fraction: of the simulations; when more are given up, the study fails.
-        num_server_ranks: one per device.
+        num_server_ranks: processes that receive and train together, one per device.
         step_timeout_s: a running simulation without a new time step for so long is failed (the clock stands still
             while any server rank's put waits); a job that after its simulation neither asks for another nor ends for
             so long is ended.
@@ -214,16 +226,16 @@ class LauncherConfig:
     """
 
     executor: dict[str, Any] = field(default_factory=dict)
-    max_jobs: int = 1
-    max_attempts: int = 3
-    max_failed_starts: int = 3
-    max_failed_fraction: float = 0.1
-    num_server_ranks: int = 1
-    step_timeout_s: float = 600.0
-    delivery_timeout_s: float = 30.0
-    server_timeout_s: float = 60.0
-    start_timeout_s: float = 120.0
-    grace_s: float = 5.0
+    max_jobs: int = key(1, unit="jobs", least=1)
+    max_attempts: int = key(3, unit="attempts", least=1)
+    max_failed_starts: int = key(3, unit="jobs", least=1)
+    max_failed_fraction: float = key(0.1, least=0)
+    num_server_ranks: int = key(1, unit="ranks", least=1)
+    step_timeout_s: float = key(600.0, above=0)
+    delivery_timeout_s: float = key(30.0, above=0)
+    server_timeout_s: float = key(60.0, above=0)
+    start_timeout_s: float = key(120.0, above=0)
+    grace_s: float = key(5.0, least=0)
 
 
 @dataclass(kw_only=True)
@@ -236,14 +248,19 @@ class MonitoringConfig:
         figures: write PNGs at the end.
     """
 
-    interval_s: float = 0.5
+    interval_s: float = key(0.5, above=0)
     tensorboard: bool = True
     figures: bool = True
 
 
 @dataclass(kw_only=True)
 class Config:
-    """The whole configuration of a study."""
+    """The whole configuration of a study.
+
+    Attributes:
+        run_dir: the folder that the study writes; in a sweep, one numbered folder below it per study.
+        model: the network, by import path, called with the problem of the task; the other keys are its arguments.
+    """
 
     run_dir: str = "???"
     study: StudyConfig = field(default_factory=StudyConfig)
