@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
+from melissa_like.config.mistakes import explain, refuse_unknown_keys, unknown_key
 from melissa_like.config.schema import Config, FieldConfig
 from melissa_like.errors import ConfigurationError
 
@@ -20,14 +21,15 @@ def as_config(composed: Any) -> Config:
     """The plain dataclasses of a composed configuration, interpolations resolved.
 
     Raises:
-        ConfigurationError: a value of the wrong type, a field's unknown key, or an interpolation of what is not there.
+        ConfigurationError: an unknown key, a value of the wrong type, or an interpolation of what is not there.
     """
     try:
+        refuse_unknown_keys(OmegaConf.to_container(composed, resolve=False))
         config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), composed))
         assert isinstance(config, Config)
         config.solver.fields = {name: _field(name, spec) for name, spec in config.solver.fields.items()}
     except OmegaConfBaseException as error:
-        raise ConfigurationError(f"{error.full_key}: {error.msg}") from None
+        raise ConfigurationError(explain(error)) from None
     return config
 
 
@@ -37,10 +39,11 @@ def _field(name: str, spec: Any) -> FieldConfig:
     try:
         config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(FieldConfig), dict(spec)))
     except OmegaConfBaseException as error:
-        raise ConfigurationError(
-            f"solver.fields.{name}.{error.full_key}: {str(error.msg).partition(chr(10))[0]}; the keys of a field are "
-            f"{', '.join(f.name for f in dataclass_fields(FieldConfig))}"
-        ) from None
+        known = [f"solver.fields.{name}.{key.name}" for key in dataclass_fields(FieldConfig)]
+        full_key = f"solver.fields.{name}.{error.full_key}"
+        if isinstance(error, ConfigKeyError | ConfigAttributeError):
+            raise ConfigurationError(unknown_key(full_key, known)) from None
+        raise ConfigurationError(explain(error, full_key)) from None
     assert isinstance(config, FieldConfig)
     return config
 
