@@ -1,43 +1,52 @@
 """The command `melissa-like`."""
 
 import os
+import re
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import hydra
 from hydra.core.config_store import ConfigStore
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from melissa_like.config import Config
 from melissa_like.errors import ConfigurationError, MelissaLikeError
+from melissa_like.launcher.mistakes import explain_refusal
+from melissa_like.launcher.streams import open_standard_streams, told_of_lost_output
 
 __all__ = ["main"]
 
 _USAGE = """usage: melissa-like COMMAND ...
 
   run [OVERRIDES] [-m] [--dry-run] [--config-dir DIR]   run a study; -m sweeps over comma-separated values
-  status RUN_DIR                                        one-screen state of a running or finished study
+  status RUN_DIR                                        one-screen state of a running or finished study or sweep
   check [OVERRIDES] [--config-dir DIR]                  run one simulation of the configured solver and check it
 
 Overrides are Hydra's: melissa-like run study.num_simulations=20 buffer=fifo training.batch_size=32
-`melissa-like run --help` lists the groups, `melissa-like run --cfg job` prints the configuration.
+`melissa-like run --help` explains every key, `melissa-like run --help GROUP` those of one group, `melissa-like run
+--cfg job` prints the configuration.
 """
+_HELP = ("--help", "-h")
 _DRY_RUN = "--dry-run"
 _INTERRUPTED = 130
 _RAISE = "HYDRA_FULL_ERROR"
-_OPTIONS_WITH_VALUE = {"--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--package", "-p"}
+_CONFIG_DIR = {"--config-dir", "-cd"}
+_OPTIONS_WITH_VALUE = {*_CONFIG_DIR, "--config-name", "-cn", "--config-path", "-cp", "--package", "-p"}
 
 
 def main() -> None:
     """Entry of the console script; leaves with an exit code."""
-    arguments = sys.argv[1:]
+    open_standard_streams()
+    with told_of_lost_output():
+        _main(sys.argv[1:])
+
+
+def _main(arguments: Sequence[str]) -> None:
     command = arguments[0] if arguments else "--help"
-    if command in ("-h", "--help"):
+    if command in _HELP:
         sys.stdout.write(_USAGE)
         sys.exit(0 if arguments else 2)
     commands = {"run": _run, "status": _status, "check": _check}
@@ -45,43 +54,42 @@ def main() -> None:
         sys.stderr.write(f"melissa-like: unknown command {command!r}: write one of {', '.join(commands)}\n{_USAGE}")
         sys.exit(2)
     try:
+        if command != "status" and any(word in arguments for word in _HELP):
+            sys.exit(_help(arguments[1:]))
         sys.exit(commands[command](arguments[1:]))
     except KeyboardInterrupt:  # while a study runs its own handler takes the signal
         sys.stderr.write("melissa-like: interrupted before anything was started\n")
         sys.exit(_INTERRUPTED)
 
 
+def _help(arguments: Sequence[str]) -> int:
+    """The usage and every key, or those of the groups that are named."""
+    from melissa_like.config.keys import groups
+    from melissa_like.config.reference import as_text
+
+    options, named = _split([argument for argument in arguments if argument not in _HELP])
+    wanted = [re.split("[.=]", name)[0] for name in named]
+    names = [group.name for group in groups() if group.name]
+    for name in wanted:
+        if name not in names:
+            sys.stderr.write(f"melissa-like: {name!r} is no group: write one of {', '.join(names)}\n")
+            return 2
+    sys.stdout.write(
+        "\n".join([*([] if wanted else [_USAGE]), *(as_text(name, _folders(options)) for name in wanted or [""])])
+    )
+    return 0
+
+
 def _run(arguments: Sequence[str]) -> int:
-    from melissa_like.launcher.run import plan_study, prepare, run_study
-    from melissa_like.launcher.summary import print_report
+    from melissa_like.launcher.runs import Runs
 
-    dry = _DRY_RUN in arguments
-    codes: list[int] = []
-
-    def task(composed: DictConfig) -> dict[str, Any] | None:
-        run_dir = _place(composed)
-        composed.run_dir = str(run_dir)
-        try:
-            if dry:
-                config, _ = prepare(composed)
-                sys.stdout.write("\n".join(plan_study(config, run_dir)) + "\n")
-                return None
-            report = run_study(composed, run_dir)
-        except MelissaLikeError as error:
-            sys.stderr.write(f"melissa-like: {error}\n")
-            codes.append(2)
-            return None
-        finally:
-            with suppress(OSError):
-                run_dir.rmdir()  # a sweep makes the folder even for a study that is refused; one in use is not empty
-        print_report(report, run_dir)
-        if report["reason"].startswith("interrupted"):
-            sys.exit(_INTERRUPTED)  # a sweep ends as well
-        codes.append(1 if report["outcome"] == "failed" else 0)
-        return report
-
-    _hydra(task, [a for a in arguments if a != _DRY_RUN])
-    return max(codes, default=0)
+    plain = [argument for argument in arguments if argument != _DRY_RUN]
+    runs = Runs(_split(plain)[1], dry=_DRY_RUN in arguments)
+    try:
+        _hydra(runs.run, plain)
+    finally:
+        runs.close()
+    return runs.code
 
 
 def _check(arguments: Sequence[str]) -> int:
@@ -114,14 +122,15 @@ def _status(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _hydra(task: Any, overrides: Sequence[str]) -> None:
+def _hydra(task: Any, arguments: Sequence[str]) -> None:
     """Compose the configuration as Hydra's command line does, and call the task once per study.
 
     Hydra prints a traceback for whatever mistake in an override it did not foresee, unless it is told to raise
     everything; so it is told to until the first task begins, and every such mistake becomes a message here.
     """
     ConfigStore.instance().store(name="schema", node=Config)
-    sys.argv = ["melissa-like run", *_options_first(overrides)]
+    options, overrides = _split(arguments)
+    sys.argv = ["melissa-like run", *options, *overrides]  # Hydra's parser wants the overrides in one piece
     wanted_by_user = os.environ.get(_RAISE)
     os.environ[_RAISE] = "1"
     composing = True
@@ -138,8 +147,7 @@ def _hydra(task: Any, overrides: Sequence[str]) -> None:
     except Exception as error:
         if not composing or wanted_by_user:
             raise
-        reasons = dict.fromkeys(str(e) for e in (error, error.__cause__) if e is not None)
-        sys.stderr.write("melissa-like: " + "\n".join(reasons) + "\n")
+        sys.stderr.write(f"melissa-like: {explain_refusal(error, _folders(options))}\n")
         sys.exit(2)
     finally:
         _set_back(wanted_by_user)
@@ -152,15 +160,14 @@ def _set_back(value: str | None) -> None:
         os.environ[_RAISE] = value
 
 
-def _place(composed: DictConfig) -> Path:
-    """Where the study lives: its run directory, in a sweep a numbered folder below."""
-    hydra_config = HydraConfig.get()
-    sweeping = hydra_config.mode is RunMode.MULTIRUN
-    return Path(hydra_config.runtime.output_dir if sweeping else composed.run_dir).resolve()
+def _folders(options: Sequence[str]) -> list[Path]:
+    """The user's configuration folder, if there is one."""
+    spaced = [word for option in options for word in option.split("=", 1)]
+    return [Path(value) for option, value in pairwise(spaced) if option in _CONFIG_DIR]
 
 
-def _options_first(arguments: Sequence[str]) -> list[str]:
-    """Options and overrides in any order: Hydra's parser wants the overrides in one piece."""
+def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Options with their values, and overrides; they may come in any order."""
     options: list[str] = []
     overrides: list[str] = []
     rest = iter(arguments)
@@ -171,4 +178,4 @@ def _options_first(arguments: Sequence[str]) -> list[str]:
         options.append(argument)
         if argument in _OPTIONS_WITH_VALUE:
             options += [value for value in (next(rest, None),) if value is not None]
-    return options + overrides
+    return options, overrides

@@ -2,22 +2,23 @@
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
-from rich.console import Console
-from rich.table import Table
 
 from melissa_like.errors import ConfigurationError
 from melissa_like.launcher.rundir import REPORT_FILE, STATUS_FILE
+from melissa_like.launcher.sweep_file import SWEEP_FILE, read_sweep
+from melissa_like.launcher.sweep_table import print_rows
 from melissa_like.monitoring import PlainView, StudySnapshot
 
+__all__ = ["print_report", "print_status", "read_report"]
+
+_SIGNS = (REPORT_FILE, STATUS_FILE, SWEEP_FILE)
 #: Simulations that were given up and are named on the terminal.
 _MOST_FAILED = 3
-
-__all__ = ["print_comparison", "print_report", "print_status", "read_report"]
 
 
 def read_report(run_dir: Path) -> dict[str, Any]:
@@ -26,10 +27,14 @@ def read_report(run_dir: Path) -> dict[str, Any]:
     Raises:
         ConfigurationError: there is none.
     """
+    return _read(run_dir / REPORT_FILE, "the study has not ended")
+
+
+def _read(path: Path, what_else: str) -> dict[str, Any]:
     try:
-        return msgspec.json.decode((run_dir / REPORT_FILE).read_bytes(), type=dict[str, Any])
-    except OSError as error:
-        raise ConfigurationError(f"{run_dir / REPORT_FILE} cannot be read ({error}): the study has not ended") from None
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+    except (OSError, msgspec.DecodeError) as error:
+        raise ConfigurationError(f"{path} cannot be read ({error}): {what_else}") from None
 
 
 def print_report(report: Mapping[str, Any], run_dir: Path) -> None:
@@ -86,50 +91,35 @@ def _counts(group: Mapping[str, Any]) -> str:
     return ", ".join(f"{value} {name.replace('_', ' ')}" for name, value in group.items())
 
 
-def print_comparison(names: Sequence[str], reports: Sequence[Mapping[str, Any] | None]) -> None:
-    """One row per study of a sweep."""
-    table = Table(title="studies of this sweep")
-    for title in ("study", "outcome", "lost", "batches", "samples/s", "input wait", "loss", "validation loss", "error"):
-        table.add_column(title, justify="left" if title in ("study", "outcome") else "right")
-    for name, report in zip(names, reports, strict=True):
-        if report is None:
-            table.add_row(name, "not run")
-            continue
-        training = report["training"] or {}
-        validation = report["validation"] or {}
-        table.add_row(
-            name,
-            str(report["outcome"]),
-            str(report["samples"]["lost"]),
-            str(training.get("batches", "–")),
-            _shown(training.get("samples_per_second"), "{:.0f}"),
-            _shown(training.get("input_wait_fraction"), "{:.1%}"),
-            _shown(training.get("final_training_loss"), "{:.3g}"),
-            _shown(validation.get("loss"), "{:.4g}"),
-            _shown(validation.get("relative_l2"), "{:.2%}"),
-        )
-    Console(width=None if sys.stdout.isatty() else 140).print(table)
-
-
-def _shown(value: float | None, pattern: str) -> str:
-    return "–" if value is None else pattern.format(value)
-
-
 def print_status(run_dir: Path) -> None:
-    """One screen about a running or finished study.
+    """One screen about a running or finished study, or sweep.
 
     Raises:
-        ConfigurationError: the directory holds no study.
+        ConfigurationError: the directory holds neither.
     """
+    if rows := read_sweep(run_dir):
+        print_rows(rows)
+        for row in rows:
+            if row.outcome == "running" and (run_dir / row.folder / STATUS_FILE).exists():
+                print_status(run_dir / row.folder)
+        return
     if (run_dir / REPORT_FILE).exists():
         print_report(read_report(run_dir), run_dir)
         return
-    try:
-        status = msgspec.json.decode((run_dir / STATUS_FILE).read_bytes(), type=dict[str, Any])
-    except OSError as error:
-        raise ConfigurationError(f"{run_dir} holds no study ({error}): give the run_dir of one") from None
+    if not (run_dir / STATUS_FILE).exists():
+        raise ConfigurationError(_holds_nothing(run_dir))
+    status = _read(run_dir / STATUS_FILE, "give the run_dir of a study")
     pid = status.pop("pid")
     running = Path(f"/proc/{pid}").exists()
     where = f"process {pid} on this machine" if running else f"process {pid} is not on this machine, or has ended"
     sys.stdout.write(f"launcher: {where} ({os.path.abspath(run_dir)})\n")
     PlainView(sys.stdout).show(StudySnapshot(**status))
+
+
+def _holds_nothing(run_dir: Path) -> str:
+    if not run_dir.is_dir():
+        return f"{run_dir} is no folder: give the run_dir of a study or of a sweep"
+    below = sorted({file.parent for name in _SIGNS for file in run_dir.glob(f"*/{name}")})
+    if not below:
+        return f"{run_dir} holds no study, and no sweep: give the run_dir of one"
+    return f"{run_dir} holds no study itself: give one of those below it, such as {below[-1]}"

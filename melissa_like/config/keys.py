@@ -25,7 +25,7 @@ _WORDS: Mapping[Any, str] = {
     str: "text",
     list: "a list",
     dict: "a mapping",
-    Any: "a number or text",
+    Any: "a number, text or null",
 }
 
 

@@ -3,14 +3,17 @@
 matplotlib is imported when a figure is drawn, with the Agg canvas: no display is needed.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["draw_field", "draw_losses", "draw_population"]
+__all__ = ["Curve", "draw_field", "draw_losses", "draw_population", "draw_sweep"]
+
+_WIDE_RANGE = 20
 
 
 def _figure(width: float, height: float, columns: int = 1) -> tuple[Any, list[Any]]:
@@ -99,6 +102,57 @@ def draw_field(path: Path, name: str, title: str, predicted: npt.NDArray[Any], t
         figure.colorbar(axes[2].imshow(error, vmin=-span, vmax=span, origin="lower", cmap="RdBu_r"), ax=axes[2])
         axes[2].set_title(_LABELS[2])
     figure.savefig(path, dpi=120)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Curve:
+    """Validation errors of studies.
+
+    Attributes:
+        label: what the studies have in common.
+        at: values of the swept key, as text.
+        means: mean relative error at each.
+        deviations: standard deviation at each; 0 for a single study.
+    """
+
+    label: str
+    at: Sequence[str]
+    means: Sequence[float]
+    deviations: Sequence[float]
+
+
+def draw_sweep(path: Path, key: str, curves: Sequence[Curve]) -> None:
+    """Validation error against a swept key: along a scale if its values are numbers, else side by side.
+
+    Args:
+        path: of the PNG.
+        key: name of the key.
+        curves: at least one, each with at least one value.
+    """
+    figure, (axes,) = _figure(7, 4)
+    words = list(dict.fromkeys(word for curve in curves for word in curve.at))
+    try:
+        place = {word: float(word) for word in words}
+    except ValueError:
+        place = {word: float(index) for index, word in enumerate(words)}
+        axes.set_xticks(list(place.values()), words)
+    else:
+        _spread_scale(axes.set_xscale, list(place.values()))
+    for curve in curves:
+        points = sorted(zip([place[word] for word in curve.at], curve.means, curve.deviations, strict=True))
+        at, means, deviations = np.array(points).T
+        axes.errorbar(at, 100 * means, yerr=100 * deviations, fmt="o-", capsize=3, label=curve.label)
+    _spread_scale(axes.set_yscale, [value for curve in curves for value in curve.means])
+    axes.set(xlabel=key, ylabel="relative L2 error of held-out simulations (%)")
+    axes.grid(True, which="both", alpha=0.3)
+    if any(curve.label for curve in curves):
+        axes.legend(fontsize="small")
+    figure.savefig(path, dpi=120)
+
+
+def _spread_scale(set_scale: Callable[[str], Any], values: Sequence[float]) -> None:
+    if min(values) > 0 and max(values) >= _WIDE_RANGE * min(values):
+        set_scale("log")
 
 
 _LABELS = ("predicted", "solver", "predicted − solver")

@@ -12,7 +12,9 @@ from tests.integration.studies import COMMAND, environment, marked, melissa_like
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
-        (["buffer.capcity=10"], ["capcity"]),
+        (["buffer.capcity=10"], ["buffer.capcity", "did you mean buffer.capacity?"]),
+        (["+buffer.capcity=10"], ["buffer.capcity", "did you mean buffer.capacity?"]),
+        (["--config-dir", "no-such-folder"], ["--config-dir", "no-such-folder", "solver/, model/"]),
         (["solver=3"], ["must be a string", "int"]),
         (["+training.gradient_clip.a=1"], ["training.gradient_clip"]),
         (["buffer.watermark=many"], ["buffer.watermark", "many"]),
@@ -24,7 +26,7 @@ from tests.integration.studies import COMMAND, environment, marked, melissa_like
         (["solver.fields.temperature=5"], ["solver.fields.temperature is 5", "shape"]),
         (
             ["+solver.fields.temperature.shpe=[5]"],
-            ["temperature.shpe", "shape, dtype, components"],
+            ["temperature.shpe", "did you mean solver.fields.temperature.shape?"],
         ),
         (["solver.fields.temperature.shape=[null,3]"], ["'temperature'", "null", "not supported yet"]),
         (["+solver.fields.temperature.components=2"], ["'temperature'", "2 components", "[2, 64, 64]"]),
@@ -183,7 +185,7 @@ def test_a_run_directory_that_cannot_grow(tmp_path: Path) -> None:
         ("broken.py", "def solve(parameters, comm)\n", ["broken.solve", "SyntaxError"]),
         ("broken.py", "1 / 0\n", ["broken.solve", "ZeroDivisionError"]),
         ("broken.py", "def solve(parameters):\n    yield 0, {}\n", ["broken.solve(parameters)", "comm"]),
-        ("cfg/solver/mine.yaml", "name: mine\nsolve: {_target_: broken.solve\n", ["mine.yaml", "expected"]),
+        ("cfg/solver/mine.yaml", "name: mine\nsolve: {_target_: broken.solve\n", ["mine.yaml, line 3", "expected"]),
     ],
 )
 def test_a_users_file_that_is_broken(tmp_path: Path, file: str, text: str, words: list[str]) -> None:

@@ -8,22 +8,33 @@ from pathlib import Path
 
 import pytest
 
+from melissa_like.launcher.sweep_file import read_sweep
 from tests.integration.studies import COMMAND, Ran, environment, marked, melissa_like
 
 
-def test_a_sweep_runs_each_study_and_compares_them(tmp_path: Path) -> None:
-    overrides = [*marked(), "launcher=inline", "buffer=fifo,firo,reservoir"]
-    ran = melissa_like(tmp_path / "sweep", "-m", *overrides)
+def status(folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*COMMAND, "status", str(folder)], capture_output=True, text=True, timeout=30, check=False)
+
+
+def test_a_sweep_runs_each_study_and_keeps_a_table_of_them(tmp_path: Path) -> None:
+    swept = ["buffer=fifo,firo", "study.seed=1,2", "study.num_validation_simulations=1"]
+    ran = melissa_like(tmp_path / "sweep", "-m", *marked(), "launcher=inline", *swept)
     assert ran.code == 0, ran.err
-    for number in range(3):
+    for number in range(4):
         assert Ran(0, "", "", tmp_path / "sweep" / str(number)).report["outcome"] == "completed"
-    table = ran.out[ran.out.index("studies of this sweep") :]
-    assert [name for name in ("buffer=fifo", "buffer=firo", "buffer=reservoir") if name in table] == [
-        "buffer=fifo",
-        "buffer=firo",
-        "buffer=reservoir",
+    rows = read_sweep(tmp_path / "sweep")
+    assert [row.swept for row in rows] == [
+        {"buffer": buffer, "study.seed": seed} for buffer in ("fifo", "firo") for seed in ("1", "2")
     ]
-    assert table.count("completed") == 3
+    assert [row.outcome for row in rows] == ["completed"] * 4
+    assert all(row.figures["lost"] == 0 and row.figures["relative_l2"] > 0 for row in rows)
+    assert (tmp_path / "sweep" / "sweep.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "sweep" / "sweep_seeds.csv").read_text().splitlines()[1].startswith("fifo,2,2,")
+    table = ran.out[ran.out.index("studies of this sweep") :]
+    assert table.count("completed") >= 4
+    assert "study.num_simulations" not in table
+    assert "mean ± standard deviation over study.seed" in table
+    assert status(tmp_path / "sweep").stdout in ran.out
 
 
 def test_a_refused_study_of_a_sweep_does_not_keep_the_others_from_running(tmp_path: Path) -> None:
@@ -32,6 +43,23 @@ def test_a_refused_study_of_a_sweep_does_not_keep_the_others_from_running(tmp_pa
     assert "training.batch_size is 500" in ran.err
     assert not (tmp_path / "sweep" / "0").exists()
     assert Ran(0, "", "", tmp_path / "sweep" / "1").report["outcome"] == "completed"
+    assert "study 0, refused: training.batch_size is 500" in ran.out
+    assert [row.outcome for row in read_sweep(tmp_path / "sweep")] == ["refused", "completed"]
+    again = melissa_like(tmp_path / "sweep", "-m", *marked(), "launcher=inline", "training.batch_size=4,8")
+    assert again.code == 2
+    assert "already holds a sweep" in again.err
+    assert [row.outcome for row in read_sweep(tmp_path / "sweep")] == ["refused", "completed"]
+
+
+def test_an_interrupted_sweep_keeps_its_table(tmp_path: Path) -> None:
+    """The second study is interrupted, the third one never begins."""
+    solvers = ",".join(f"tests.plugins.solvers.{name}" for name in ("marked", "interrupts", "uneven"))
+    overrides = [override for override in marked() if "solver.solve._target_" not in override]
+    ran = melissa_like(tmp_path / "sweep", "-m", *overrides, f"+solver.solve._target_={solvers}", "launcher=inline")
+    assert ran.code == 130
+    assert [row.outcome for row in read_sweep(tmp_path / "sweep")] == ["completed", "stopped", "not run"]
+    assert "study 1, stopped: interrupted by SIGINT" in ran.out
+    assert "study 2, not run: the sweep was ended before" in status(tmp_path / "sweep").stdout
 
 
 def test_a_dry_run_prints_the_jobs_and_starts_nothing(tmp_path: Path) -> None:
@@ -46,15 +74,15 @@ def test_a_dry_run_prints_the_jobs_and_starts_nothing(tmp_path: Path) -> None:
 
 def test_status_of_a_finished_study_and_of_none(tmp_path: Path) -> None:
     assert melissa_like(tmp_path / "study", *marked(), "launcher=inline").code == 0
-    status = subprocess.run(
-        [*COMMAND, "status", str(tmp_path / "study")], capture_output=True, text=True, timeout=30, check=True
-    )
-    assert "outcome: completed" in status.stdout
-    nothing = subprocess.run(
-        [*COMMAND, "status", str(tmp_path)], capture_output=True, text=True, timeout=30, check=False
-    )
-    assert nothing.returncode == 2
-    assert "holds no study" in nothing.stderr
+    assert "outcome: completed" in status(tmp_path / "study").stdout
+    for folder, words in (
+        (tmp_path, f"holds no study itself: give one of those below it, such as {tmp_path / 'study'}"),
+        (tmp_path / "study" / "logs", "holds no study, and no sweep"),
+        (tmp_path / "nowhere", "is no folder"),
+    ):
+        nothing = status(folder)
+        assert nothing.returncode == 2
+        assert words in nothing.stderr
 
 
 @pytest.mark.mpi
@@ -93,6 +121,27 @@ def test_check_names_what_is_wrong(tmp_path: Path, solver: str, words: str) -> N
     ran = melissa_like(tmp_path / "none", *marked(solver, ranks=2), command="check", timeout_s=60)
     assert ran.code == 1
     assert words in ran.err
+
+
+@pytest.mark.parametrize(
+    ("redirection", "code", "words"),
+    [
+        ("> /dev/full", 1, "the output could not be written (No space left on device)"),
+        (">&-", 0, ""),
+        ("<&- >&- 2>&-", 0, ""),
+    ],
+)
+def test_an_output_that_leads_nowhere_is_no_traceback(redirection: str, code: int, words: str) -> None:
+    done = subprocess.run(
+        ["sh", "-c", f'exec "$@" {redirection}', "sh", *COMMAND, "run", "--help"],
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == code
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_an_interrupted_check_does_not_blame_the_solver(tmp_path: Path) -> None:
