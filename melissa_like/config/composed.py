@@ -24,7 +24,9 @@ def as_config(composed: Any) -> Config:
         ConfigurationError: an unknown key, a value of the wrong type, or an interpolation of what is not there.
     """
     try:
-        refuse_unknown_keys(OmegaConf.to_container(composed, resolve=False))
+        given = OmegaConf.to_container(composed, resolve=False)
+        assert isinstance(given, dict)
+        refuse_unknown_keys(given)
         config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), composed))
         assert isinstance(config, Config)
         config.solver.fields = {name: _field(name, spec) for name, spec in config.solver.fields.items()}
