@@ -223,6 +223,8 @@ class LauncherConfig:
         server_timeout_s: a server rank that reports nothing for so long has failed.
         start_timeout_s: for a submitted server rank or job that is running to say hello.
         grace_s: between SIGTERM and SIGKILL.
+        log_limit: of a job's log, in bytes or as text (`"10 MiB"`), at least 64 KiB; of a longer one the beginning and
+            the end are kept.
     """
 
     executor: dict[str, Any] = field(default_factory=dict)
@@ -236,6 +238,7 @@ class LauncherConfig:
     server_timeout_s: float = key(60.0, above=0)
     start_timeout_s: float = key(120.0, above=0)
     grace_s: float = key(5.0, least=0)
+    log_limit: Any = "16 MiB"
 
 
 @dataclass(kw_only=True)
