@@ -8,7 +8,8 @@ import msgspec
 
 from melissa_like.launcher.shell import Observations
 from melissa_like.monitoring import StudySnapshot
-from melissa_like.protocol.reports import Summary
+from melissa_like.protocol.control import Metrics
+from melissa_like.protocol.reports import Summary, TrainingFigures
 from melissa_like.study import SimulationState, StudyState
 
 __all__ = ["make_report", "make_snapshot"]
@@ -18,7 +19,7 @@ def make_report(state: StudyState, seen: Observations, elapsed_s: float) -> dict
     """The content of `report.json` (DESIGN §5); what no server rank reported is null."""
     ledger = state.ledger
     expected, delivered, given_up = state.samples_expected, ledger.samples_delivered, ledger.samples_given_up
-    ranks = [seen.summaries[rank] for rank in sorted(seen.summaries)]
+    ranks = _summaries(seen)
     refused = _refused(ranks)
     num_bytes, seconds = _sum(ranks, lambda rank: rank.ingest_bytes), _most(ranks, lambda rank: rank.ingest_seconds)
     waited_data = _most(ranks, lambda rank: rank.trainer_waited_seconds)
@@ -45,6 +46,8 @@ def make_report(state: StudyState, seen: Observations, elapsed_s: float) -> dict
         "failed_simulations": _failed_simulations(state),
         "refused": refused,
         "refused_control_messages": dict(seen.refused),
+        "surrogate": next((rank.surrogate for rank in ranks if rank.surrogate is not None), None),
+        "problems": [problem for rank in ranks for problem in rank.problems],
         "training": _training(ranks),
         "validation": _validation(ranks, seen),
         "ingest": {
@@ -58,6 +61,26 @@ def make_report(state: StudyState, seen: Observations, elapsed_s: float) -> dict
             "bottleneck": _bottleneck(waited_data, waited_buffer),
         },
     }
+
+
+def _summaries(seen: Observations) -> list[Summary]:
+    """What each server rank has said of itself, by rank; of one that has ended without a word its last metrics."""
+    known = {rank: _summary_of(metrics) for rank, metrics in seen.metrics.items()} | seen.summaries
+    return [known[rank] for rank in sorted(known)]
+
+
+def _summary_of(metrics: Metrics) -> Summary:
+    training = None
+    if metrics.batches:
+        training = TrainingFigures(
+            batches=metrics.batches, samples=metrics.samples_trained, final_training_loss=metrics.training_loss
+        )
+    return Summary(
+        trained_on=metrics.samples_received - metrics.unseen,
+        training=training,
+        ingest_bytes=metrics.bytes_received,
+        trainer_waited_seconds=metrics.input_wait_seconds,
+    )
 
 
 def _failed_simulations(state: StudyState) -> list[dict[str, Any]]:
@@ -83,7 +106,7 @@ def _training(ranks: Sequence[Summary]) -> dict[str, Any] | None:
     return {
         **msgspec.structs.asdict(trained[0]),
         "samples": sum(figures.samples for figures in trained),
-        "samples_per_second": sum(figures.samples_per_second for figures in trained),
+        "samples_per_second": sum(figures.samples_per_second or 0.0 for figures in trained) or None,
     }
 
 

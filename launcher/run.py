@@ -51,8 +51,8 @@ __all__ = ["Launch", "plan_study", "prepare", "run_study"]
 
 _STATUS_EVERY_S = 1.0
 _CLOSE_S = 5.0
-#: For the findings of a check whose solver broke its contract.
-_FINDINGS_S = 2.0
+#: For what a server rank that has not trained can still tell of a failed study: counts, or the findings of a check.
+_LAST_WORDS_S = 2.0
 _CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
@@ -171,7 +171,8 @@ class Launch:
             look=self._look,
             server_timeout_s=config.launcher.server_timeout_s,
             grace_s=config.launcher.grace_s,
-            failure_grace_s=_FINDINGS_S if self._checks else 0.0,
+            failure_grace_s=_LAST_WORDS_S,
+            save_timeout_s=config.launcher.save_timeout_s,
         )
 
     def run(self) -> None:

@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 
 from melissa_like.errors import ConfigurationError, MelissaLikeError
 from melissa_like.launcher.run import plan_study, prepare, run_study
-from melissa_like.launcher.summary import print_report
+from melissa_like.launcher.summary import is_success, print_report
 from melissa_like.launcher.sweep import Sweep, plan_of
 from melissa_like.launcher.sweep_table import draw_rows, print_rows
 
@@ -121,6 +121,6 @@ class Runs:
                 run_dir.rmdir()  # a sweep makes the folder even for a study that is refused; one in use is not empty
         print_report(report, run_dir)
         reason = str(report["reason"])
-        code = 1 if report["outcome"] == "failed" else 0
+        code = 0 if is_success(report) else 1
         code = _INTERRUPTED if reason.startswith("interrupted") else code
         return _Ended(code=code, outcome=str(report["outcome"]), reason=reason, report=report)

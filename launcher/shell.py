@@ -67,7 +67,8 @@ class Shell:
         look: called about four times a second, for the view and the status file.
         server_timeout_s: a server rank that reports nothing for so long has failed.
         grace_s: for the processes to end by themselves after the verdict.
-        failure_grace_s: the same if the study has failed.
+        failure_grace_s: for server ranks that have not trained, if the study has failed; its jobs are ended at once.
+        save_timeout_s: for server ranks that have trained, to save and report, unless the study has completed.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class Shell:
         server_timeout_s: float,
         grace_s: float,
         failure_grace_s: float = 0.0,
+        save_timeout_s: float = 0.0,
     ) -> None:
         self._state = state
         self._journal = journal
@@ -98,6 +100,7 @@ class Shell:
         self._server_timeout_s = server_timeout_s
         self._grace_s = grace_s
         self._failure_grace_s = failure_grace_s
+        self._save_timeout_s = save_timeout_s
         self._clock = SteadyClock()
         self._looked_at = 0.0
         self._turned_at = 0.0
@@ -120,10 +123,40 @@ class Shell:
         self._happen(ev.StudyStarted())
         while self._state.outcome is None:
             self._turn()
-        grace_s = self._failure_grace_s if self._state.outcome == "failed" else self._grace_s
-        deadline = time.monotonic() + grace_s
-        while self._handles and time.monotonic() < deadline:
+        self._let_end()
+
+    def _let_end(self) -> None:
+        """After the verdict: processes end by themselves; server ranks that have trained save and report.
+
+        Ends when nothing is left, when the time of what is left is over, or at another interruption.
+        """
+        verdict_at = time.monotonic()
+        jobs_end_s = 0.0 if self._state.outcome == "failed" else self._grace_s
+        jobs_canceled = False
+        while self._interruption is None:
+            elapsed = time.monotonic() - verdict_at
+            if elapsed >= jobs_end_s and not jobs_canceled:
+                jobs_canceled = True
+                self._cancel_jobs()
+            jobs_may_end = elapsed < jobs_end_s and len(self._handles) > len(self._awaited_servers())
+            if not jobs_may_end and not (self._awaited_servers() and elapsed < self._servers_end_s()):
+                return
             self._turn()
+
+    def _awaited_servers(self) -> list[ServerRank]:
+        """Server ranks that have not ended and are not silent."""
+        return [address for address in self._heard_at if str(address) in self._handles]
+
+    def _servers_end_s(self) -> float:
+        """How long server ranks may take from the verdict to their end."""
+        if self._state.outcome != "completed" and any(rank.batches for rank in self.observations.metrics.values()):
+            return max(self._grace_s, self._save_timeout_s)
+        return self._failure_grace_s if self._state.outcome == "failed" else self._grace_s
+
+    def _cancel_jobs(self) -> None:
+        for name, handle in self._handles.items():
+            if not isinstance(parse_address(name), ServerRank):
+                self._executor.cancel(handle)
 
     # -- the loop -----------------------------------------------------------------------------------------------------
 
@@ -184,7 +217,7 @@ class Shell:
             self._heard_at = dict.fromkeys(self._heard_at, now)
         self._turned_at = now
         for address, heard_at in tuple(self._heard_at.items()):
-            if now - heard_at > limit and self._state.outcome is None:
+            if now - heard_at > limit:
                 del self._heard_at[address]
                 text = f"it has reported nothing for launcher.server_timeout_s = {limit:g} s"
                 self._happen(ev.ServerEnded(address=address, message=text))

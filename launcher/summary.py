@@ -14,7 +14,7 @@ from melissa_like.launcher.sweep_file import SWEEP_FILE, read_sweep
 from melissa_like.launcher.sweep_table import print_rows
 from melissa_like.monitoring import PlainView, StudySnapshot
 
-__all__ = ["print_report", "print_status", "read_report"]
+__all__ = ["is_success", "print_report", "print_status", "read_report"]
 
 _SIGNS = (REPORT_FILE, STATUS_FILE, SWEEP_FILE)
 #: Simulations that were given up and are named on the terminal.
@@ -51,26 +51,37 @@ def print_report(report: Mapping[str, Any], run_dir: Path) -> None:
     if refused:
         lines.append(("refused", ", ".join(f"{count} {reason}" for reason, count in refused.items())))
     if report["training"]:
-        training = report["training"]
-        lines.append(
-            (
-                "training",
-                f"{training['batches']} batches, {training['samples_per_second']:.0f} samples/s, waited for input "
-                f"{100 * training['input_wait_fraction']:.1f} % of the time",
-            )
-        )
+        lines.append(("training", _training(report["training"])))
     if report["validation"]:
         validation = report["validation"]
         lines.append(("validation loss", f"{validation['loss']:.4g} (original units)"))
         lines.append(("validation error", f"{100 * validation['relative_l2']:.2f} % (mean relative L2)"))
     if report["ingest"]["bytes_per_second"]:
         lines.append(("ingest", f"{report['ingest']['bytes_per_second'] / 2**20:.1f} MiB/s"))
+    if report["surrogate"] == "incomplete":
+        lines.append(("surrogate", "saved as it is: its training did not come to its end"))
+    lines += [("problem", problem) for problem in report["problems"]]
     lines.append(("bottleneck", report["stalls"]["bottleneck"]))
     lines.append(("seconds", f"{report['seconds']:.1f}"))
     lines.append(("written to", str(run_dir)))
-    stream = sys.stdout if report["outcome"] != "failed" else sys.stderr
+    stream = sys.stdout if is_success(report) else sys.stderr
     stream.write("".join(f"{name}: {value}\n" for name, value in lines))
     stream.flush()
+
+
+def is_success(report: Mapping[str, Any]) -> bool:
+    """Whether the command that ran the study ends with exit code 0: it has not failed, and nothing is amiss."""
+    return report["outcome"] != "failed" and not report["problems"]
+
+
+def _training(training: Mapping[str, Any]) -> str:
+    """Batches, and of a server rank that has said it, how fast they were."""
+    told = f"{training['batches']} batches"
+    if training["samples_per_second"] is not None:
+        told += f", {training['samples_per_second']:.0f} samples/s"
+    if training["input_wait_fraction"] is not None:
+        told += f", waited for input {100 * training['input_wait_fraction']:.1f} % of the time"
+    return told
 
 
 def _failed_simulations(report: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -5,11 +5,12 @@ a `View` shows a `StudySnapshot` and belongs to the launcher's loop. Imports tor
 figure needs them.
 """
 
-from melissa_like.monitoring.sinks import JsonLinesSink, Recorder, Sink, TensorBoardSink
+from melissa_like.monitoring.sinks import JsonLinesSink, LenientSink, Recorder, Sink, TensorBoardSink
 from melissa_like.monitoring.terminal import LiveView, PlainView, StudySnapshot, View, view_for
 
 __all__ = [
     "JsonLinesSink",
+    "LenientSink",
     "LiveView",
     "PlainView",
     "Recorder",

@@ -1,12 +1,13 @@
 """Where measured values go: one small object per destination, one method."""
 
 import json
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
-__all__ = ["JsonLinesSink", "Recorder", "Sink", "TensorBoardSink"]
+__all__ = ["JsonLinesSink", "LenientSink", "Recorder", "Sink", "TensorBoardSink"]
 
 
 class Sink(Protocol):
@@ -50,6 +51,42 @@ class Recorder:
         """Nothing to write."""
 
 
+class LenientSink:
+    """Writes to another sink, until the world does not let it: that ends neither the thread nor the study.
+
+    Args:
+        sink: written to.
+        what: it is, for people.
+
+    Attributes:
+        problem: why it is not written to any more; None while it is.
+    """
+
+    def __init__(self, sink: Sink, what: str) -> None:
+        self._sink = sink
+        self._what = what
+        self.problem: str | None = None
+
+    def write(self, at_s: float, values: Mapping[str, float]) -> None:
+        """Write, unless it has failed before."""
+        if self.problem is None:
+            try:
+                self._sink.write(at_s, values)
+            except OSError as error:
+                self._note(error)
+
+    def close(self) -> None:
+        """Close the other sink."""
+        try:
+            self._sink.close()
+        except OSError as error:
+            self._note(error)
+
+    def _note(self, error: OSError) -> None:
+        self.problem = f"{self._what} cannot be written any more: {error}"
+        sys.stderr.write(f"{self.problem}\n")
+
+
 class JsonLinesSink:
     """One JSON object per line: time of day in seconds, then the values."""
 
@@ -58,10 +95,11 @@ class JsonLinesSink:
         self._stream: TextIO | None = None
 
     def write(self, at_s: float, values: Mapping[str, float]) -> None:
-        """Append a line."""
+        """Append a line, at once: what cannot be written is told when it happens."""
         if self._stream is None:
             self._stream = self._path.open("a", encoding="utf-8")
         self._stream.write(json.dumps({"time": time.time(), **values}) + "\n")
+        self._stream.flush()
 
     def close(self) -> None:
         """Close the file."""

@@ -160,10 +160,15 @@ class Finish(_Message, frozen=True, kw_only=True):
     reason: str
 
 
-class Stop(_Message, frozen=True, kw_only=True):
-    """The study is over for the receiver, at once."""
+class Stop(_Message, frozen=True, kw_only=True, omit_defaults=True):
+    """The study is over for the receiver, at once.
+
+    Attributes:
+        save_within_s: how long a server rank may take to save what it has trained and to report; 0 to a solver rank.
+    """
 
     reason: str
+    save_within_s: float = 0.0
 
 
 # -- server rank to launcher ------------------------------------------------------------------------------------------
@@ -289,12 +294,13 @@ class Checked(_Message, frozen=True, kw_only=True):
     findings: Findings
 
 
-#: Why the training of a server rank ended: nothing is left of a finished reception, enough batches, or told to.
-TrainingEnd: TypeAlias = Literal["drained", "max_batches", "stopped"]
+#: Why the training of a server rank ended: nothing is left of a finished reception, enough batches, told to, or an
+#: error, of which `ServerFailed` has told before.
+TrainingEnd: TypeAlias = Literal["drained", "max_batches", "stopped", "failed"]
 
 
 class ServerFinished(_Message, frozen=True, kw_only=True):
-    """The training of a server rank has ended; the summary goes into the report."""
+    """The training of a server rank has ended; the summary goes into the report, the last one if there are several."""
 
     end: TrainingEnd
     summary: Summary

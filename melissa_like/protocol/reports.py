@@ -1,12 +1,14 @@
 """What a server rank reports at its end, typed: figures of its training, and what a check of a solver has found."""
 
+from typing import Literal
+
 import msgspec
 
 __all__ = ["FieldFindings", "Findings", "Summary", "TrainingFigures", "ValidationFigures"]
 
 
 class TrainingFigures(msgspec.Struct, frozen=True, kw_only=True):
-    """One rank's training.
+    """One rank's training; None is what is not known of a rank that ended without a word.
 
     Attributes:
         batches: training steps, the same on all ranks.
@@ -19,10 +21,10 @@ class TrainingFigures(msgspec.Struct, frozen=True, kw_only=True):
 
     batches: int
     samples: int
-    seconds: float
-    samples_per_second: float
-    input_wait_fraction: float
-    startup_seconds: float
+    seconds: float | None = None
+    samples_per_second: float | None = None
+    input_wait_fraction: float | None = None
+    startup_seconds: float | None = None
     final_training_loss: float | None = None
     collectives: int = 0
     collective_seconds: float = 0.0
@@ -44,6 +46,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
         trained_on: samples that were trained on at least once.
         refused: parts that were not taken, by reason; duplicates are counted apart.
         training: None before there was a batch.
+        surrogate: whether this rank has saved one, and whether its training had come to its end.
+        problems: what went wrong without ending the study, a line each.
     """
 
     trained_on: int = 0
@@ -55,6 +59,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     ingest_seconds: float = 0.0
     trainer_waited_seconds: float = 0.0
     solvers_waited_seconds: float = 0.0
+    surrogate: Literal["complete", "incomplete"] | None = None
+    problems: tuple[str, ...] = ()
 
 
 class FieldFindings(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,7 +11,7 @@ from melissa_like.buffer import SampleBuffer
 from melissa_like.config import Config, available_memory, capacity_per_rank, check_memory, layout_of, watermark_per_rank
 from melissa_like.errors import ConfigurationError
 from melissa_like.loading import AgreementTerms
-from melissa_like.monitoring import JsonLinesSink, Recorder, Sink, TensorBoardSink
+from melissa_like.monitoring import JsonLinesSink, LenientSink, Recorder, TensorBoardSink
 from melissa_like.plugins import accepted_settings, factory_of, make
 from melissa_like.records import Layout
 
@@ -131,10 +131,11 @@ def make_terms(config: Config, expected: int) -> AgreementTerms:
     )
 
 
-def make_sinks(config: Config, run_dir: Path, rank: int) -> tuple[Recorder, list[Sink]]:
-    """Where this rank's metrics go: memory for the figures, a file, and TensorBoard for rank 0."""
-    recorder = Recorder()
-    sinks: list[Sink] = [recorder, JsonLinesSink(run_dir / f"metrics-{rank}.jsonl")]
+def make_sinks(config: Config, run_dir: Path, rank: int) -> tuple[Recorder, list[LenientSink]]:
+    """Where this rank's metrics go: memory for the figures; a file, and TensorBoard for rank 0."""
+    lines = run_dir / f"metrics-{rank}.jsonl"
+    files = [LenientSink(JsonLinesSink(lines), str(lines))]
     if rank == 0 and config.monitoring.tensorboard:
-        sinks.append(TensorBoardSink(run_dir / "tensorboard"))
-    return recorder, sinks
+        folder = run_dir / "tensorboard"
+        files.append(LenientSink(TensorBoardSink(folder), str(folder)))
+    return Recorder(), files

@@ -118,7 +118,7 @@ def run_checking_rank(run_dir: Path, address: ServerRank, transport: Transport) 
         over.set()
 
     consumer = CheckingConsumer(place.layout)
-    orders = Orders(reception_over=over.set, stop=lambda reason: over.set())
+    orders = Orders(reception_over=over.set, stop=lambda reason, save_within_s: over.set())
     with Reception(
         place,
         transport=transport,

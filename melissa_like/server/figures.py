@@ -1,7 +1,6 @@
 """The pictures of a finished training."""
 
-import sys
-import traceback
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -10,7 +9,7 @@ from melissa_like.config import Config, capacity_per_rank, watermark_per_rank
 from melissa_like.monitoring import Recorder
 from melissa_like.monitoring.figures import draw_field, draw_losses, draw_population
 from melissa_like.plugins import accepted_settings, factory_of
-from melissa_like.server.telemetry import Telemetry
+from melissa_like.protocol.reports import ValidationFigures
 from melissa_like.training import HeldOutSimulation, Surrogate, ValidationSet, evaluating
 
 __all__ = ["draw_figures"]
@@ -20,33 +19,29 @@ def draw_figures(
     config: Config,
     run_dir: Path,
     surrogate: Surrogate,
-    validation: ValidationSet,
+    held_out: ValidationSet,
     recorder: Recorder,
-    telemetry: Telemetry,
+    validations: Sequence[ValidationFigures],
 ) -> None:
     """Losses, the population of the buffer, and a held-out time step beside its prediction, into `figures`.
 
-    What goes wrong is told in the log: it costs a picture, not the study.
+    Raises:
+        Exception: whatever keeps a picture from being drawn or written.
     """
     accepted = accepted_settings(factory_of({"_target_": config.buffer._target_}, "buffer"))
     has_watermark = accepted is None or "watermark" in accepted
     folder = run_dir / "figures"
-    try:
-        folder.mkdir(exist_ok=True)
-        draw_losses(
-            folder / "losses.png", recorder.rows, [msgspec.structs.asdict(figures) for figures in telemetry.validations]
-        )
-        draw_population(
-            folder / "population.png",
-            recorder.rows,
-            capacity_per_rank(config),
-            watermark_per_rank(config) if has_watermark else None,
-        )
-        held_out = validation.one_simulation()
-        if held_out is not None:
-            _draw_fields(folder, surrogate, held_out)
-    except Exception:
-        sys.stderr.write(f"not all figures could be drawn:\n{traceback.format_exc()}")
+    folder.mkdir(exist_ok=True)
+    draw_losses(folder / "losses.png", recorder.rows, [msgspec.structs.asdict(figures) for figures in validations])
+    draw_population(
+        folder / "population.png",
+        recorder.rows,
+        capacity_per_rank(config),
+        watermark_per_rank(config) if has_watermark else None,
+    )
+    one = held_out.one_simulation()
+    if one is not None:
+        _draw_fields(folder, surrogate, one)
 
 
 def _draw_fields(folder: Path, surrogate: Surrogate, held_out: HeldOutSimulation) -> None:

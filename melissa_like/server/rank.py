@@ -5,26 +5,33 @@ import traceback
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
-from safetensors.torch import save_model
+from msgspec.structs import replace
 from torch import nn
 
 from melissa_like.buffer import SampleBuffer
 from melissa_like.config import Config, load_config
-from melissa_like.errors import ConfigurationError, ReceptionFailedError, StudyStoppedError, TrainingDivergedError
-from melissa_like.loading import Loader, Measurement
-from melissa_like.monitoring import Recorder
-from melissa_like.protocol.control import ServerFinished, ServerWelcome
+from melissa_like.errors import (
+    ConfigurationError,
+    ReceptionFailedError,
+    StudyFailedError,
+    StudyStoppedError,
+    TrainingDivergedError,
+    printable,
+    story_of,
+)
+from melissa_like.loading import Loader, LoaderCounters, Measurement
+from melissa_like.protocol.control import ServerFinished, ServerWelcome, TrainingEnd
 from melissa_like.records import Purpose, ServerRank, num_samples
 from melissa_like.server.build import guarded, make_buffer, make_consumer, make_sinks, make_terms, pick_device
 from melissa_like.server.build_training import make_loop, make_stream, make_surrogate
-from melissa_like.server.figures import draw_figures
 from melissa_like.server.freed_memory import keep_freed_memory
 from melissa_like.server.loss_reporter import LossReporter
 from melissa_like.server.reception import Place, Reception, place_of
 from melissa_like.server.reporter import Orders
+from melissa_like.server.results import draw, keep
 from melissa_like.server.stream_progress import StreamProgress
 from melissa_like.server.telemetry import Telemetry, summary_of
 from melissa_like.training import (
@@ -36,7 +43,6 @@ from melissa_like.training import (
     join_ranks,
     open_rendezvous,
     run_loop,
-    save_surrogate,
 )
 from melissa_like.transport import Transport
 
@@ -45,7 +51,8 @@ if TYPE_CHECKING:
 
 __all__ = ["run_server_rank"]
 
-_TRACE_LINES = 20
+#: How long the loader may take to tell the other ranks that this one leaves, when they do not listen.
+_LEAVE_S = 3.0
 
 
 def run_server_rank(run_dir: Path, address: ServerRank, transport: Transport) -> int:
@@ -61,7 +68,7 @@ def run_server_rank(run_dir: Path, address: ServerRank, transport: Transport) ->
             _Rank(config, run_dir, place_of(config, run_dir, address), transport, stack).train()
     except StudyStoppedError:
         return 0
-    except (ConfigurationError, TrainingDivergedError) as error:
+    except (ConfigurationError, StudyFailedError, TrainingDivergedError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
     except Exception:
@@ -85,11 +92,12 @@ class _Rank:
         self._buffer: SampleBuffer = make_buffer(config, rank, self._device)
         self._held_out = ValidationSet(place.layout)
         self._progress = self._make_progress()
-        self._recorder: Recorder
-        self._recorder, sinks = make_sinks(config, run_dir, rank)
-        for sink in sinks:
+        self._recorder, self._files = make_sinks(config, run_dir, rank)
+        for sink in self._files:
             stack.callback(sink.close)
-        self._telemetry = Telemetry(self._buffer, lambda: self._reception.receiver.num_bytes)
+        self._telemetry = Telemetry(self._buffer, lambda: self._reception.receiver.num_bytes, advice=_advice(config))
+        self._loader: Loader | None = None
+        self._stream: TrainingStream | None = None
         self._store, rendezvous = self._open_rendezvous()
         training_samples = guarded(
             config,
@@ -105,7 +113,7 @@ class _Rank:
             orders=self._orders(),
             on_error=self._close_buffer,
             measure=self._telemetry.measure,
-            sinks=sinks,
+            sinks=(self._recorder, *self._files),
             interval_s=config.monitoring.interval_s,
             device=str(self._device),
             rendezvous=rendezvous,
@@ -115,29 +123,95 @@ class _Rank:
         stack.callback(training_samples.close)  # first of all: a receiver that waits for room must not be waited for
 
     def train(self) -> None:
-        """Meet the other ranks, run the loop, and say how it went."""
+        """Meet the other ranks, run the loop, and say how it went: the counts and the surrogate, however it ends."""
+        try:
+            with self._told():
+                trained = self._train()
+                end = self._progress.end
+        except BaseException as error:
+            why = self._progress.stop_reason or _first_line(error)
+            self._hand_in("stopped" if isinstance(error, StudyStoppedError) else "failed", incomplete=why)
+            raise
         with self._told():
-            self._reception.say_hello()
-            welcome = self._progress.await_welcome(self._config.launcher.start_timeout_s)
-            group = self._meet(welcome)
-            surrogate = make_surrogate(self._config, self._device)
-            loader = self._make_loader(surrogate, group)
-            stream = self._make_stream(loader, surrogate, group, welcome)
-            loop = make_loop(self._config)
-            # Told before the loader closes, because that ends the other ranks, and the cause must come first.
-            with loader, self._told():
-                trained = run_loop(loop, stream)
-            if self._rank == 0:
-                self._keep(trained)
-            self._reception.tell(
-                ServerFinished(
-                    end=self._progress.end,
-                    summary=summary_of(
-                        stream.summary(), loader.counters(), self._buffer, self._reception, self._telemetry
-                    ),
-                    history=self._telemetry.validations,
-                )
+            self._hand_in(end, trained, incomplete=self._progress.stop_reason if end == "stopped" else None)
+
+    def _train(self) -> nn.Module:
+        self._reception.say_hello()
+        welcome = self._progress.await_welcome(self._config.launcher.start_timeout_s)
+        group = self._meet(welcome)
+        surrogate = make_surrogate(self._config, self._device)
+        self._loader = loader = self._make_loader(surrogate, group)
+        self._stream = stream = self._make_stream(loader, surrogate, group, welcome)
+        loop = make_loop(self._config)
+        # Told before the loader closes, because that ends the other ranks, and the cause must come first.
+        with loader, self._told():
+            return run_loop(loop, stream)
+
+    def _hand_in(self, end: TrainingEnd, trained: nn.Module | None = None, *, incomplete: str | None) -> None:
+        """Leave what was trained and report.
+
+        Args:
+            end: how the training ended.
+            trained: what the loop returned; None: it returned nothing.
+            incomplete: why the training did not come to its end; None: it did.
+
+        Raises:
+            StudyFailedError: what was trained to the end cannot be saved.
+        """
+        stream = self._stream
+        if trained is None and stream is not None and stream.batches:
+            trained = stream.surrogate
+        if incomplete is not None:
+            self._tell_summary(end)  # the launcher's patience is limited: the counts first, the rest may fail
+        kept: Literal["complete", "incomplete"] | None = None
+        problems: list[str] = []
+        if self._rank == 0 and trained is not None:
+            try:
+                keep(trained, self._run_dir, incomplete=incomplete)
+                kept = "complete" if incomplete is None else "incomplete"
+            except StudyFailedError as error:
+                if incomplete is None:
+                    self._reception.fail(str(error))
+                    self._tell_summary("failed")
+                    raise
+                problems.append(str(error))
+            problems += self._draw(trained)
+        problems += [sink.problem for sink in self._files if sink.problem is not None]
+        self._tell_summary(end, surrogate=kept, problems=tuple(problems))
+
+    def _draw(self, trained: nn.Module) -> list[str]:
+        """Draw the pictures of a surrogate, if they are wanted; what went wrong."""
+        if not isinstance(trained, Surrogate) or not self._config.monitoring.figures:
+            return []
+        if not self._progress.has_time:
+            return ["no figures were drawn: launcher.save_timeout_s leaves no time for it"]
+        problem = draw(
+            self._config, self._run_dir, trained, self._held_out, self._recorder, self._telemetry.validations
+        )
+        return [] if problem is None else [problem]
+
+    def _tell_summary(
+        self,
+        end: TrainingEnd,
+        *,
+        surrogate: Literal["complete", "incomplete"] | None = None,
+        problems: tuple[str, ...] = (),
+    ) -> None:
+        stream, loader = self._stream, self._loader
+        summary = summary_of(
+            stream.summary() if stream is not None else None,
+            loader.counters() if loader is not None else LoaderCounters(),
+            self._buffer,
+            self._reception,
+            self._telemetry,
+        )
+        self._reception.tell(
+            ServerFinished(
+                end=end,
+                summary=replace(summary, surrogate=surrogate, problems=problems),
+                history=self._telemetry.validations,
             )
+        )
 
     def _make_progress(self) -> StreamProgress:
         config = self._config
@@ -191,6 +265,7 @@ class _Rank:
             collective=group.loading,
             device=self._device,
             measurement=Measurement(quantities=task.quantities, measure=task.measure) if needs_statistics else None,
+            close_deadline_s=_LEAVE_S,
         )
         self._telemetry.watch(loader)
         return loader
@@ -201,7 +276,7 @@ class _Rank:
         observers = {"observe": LossReporter(self._reception.tell).observe} if welcome.wants_losses else {}
         return make_stream(
             self._config,
-            loader,
+            self._telemetry.passing(loader),
             surrogate=surrogate,
             held_out=self._held_out,
             group=group,
@@ -210,25 +285,27 @@ class _Rank:
             **observers,
         )
 
-    def _keep(self, trained: nn.Module) -> None:
-        """A surrogate as a folder that predicts, and its pictures; of another module its weights, for its maker."""
-        if not isinstance(trained, Surrogate):
-            save_model(trained, str(self._run_dir / "model.safetensors"))
-            return
-        save_surrogate(trained, self._run_dir / "surrogate")
-        if self._config.monitoring.figures:
-            draw_figures(self._config, self._run_dir, trained, self._held_out, self._recorder, self._telemetry)
-
     @contextmanager
     def _told(self) -> Iterator[None]:
-        """Tell the launcher of an exception on its way; with a traceback, unless it names the user's mistake."""
+        """Tell the launcher of an exception on its way; with a traceback, unless it is one of ours."""
         try:
             yield
         except StudyStoppedError:
             raise
-        except (ConfigurationError, TrainingDivergedError) as error:
-            self._reception.fail(str(error))
+        except BaseException as error:
+            self._reception.fail(story_of(error))
             raise
-        except Exception as error:
-            self._reception.fail("".join(traceback.format_exception(error)[-_TRACE_LINES:]).strip())
-            raise
+
+
+def _first_line(error: BaseException) -> str:
+    """Why a training ended early, in short: for whoever loads the surrogate."""
+    text = printable(str(error)).strip()
+    return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
+
+
+def _advice(config: Config) -> str:
+    """What to do about a loss that is not a finite number."""
+    advice = "lower training.optimizer.lr, or set training.gradient_clip"
+    if config.solver.not_finite == "accept":
+        advice += "; solver.not_finite is accept, so the samples themselves may hold values that are not finite"
+    return advice

@@ -47,7 +47,7 @@ class Orders:
         held_out_over: nothing more comes of the held-out simulations.
         list_closed: there are fewer simulations than the study asked for.
         reception_over: nothing more comes at all.
-        stop: end at the next agreed training step, with the reason.
+        stop: end at the next agreed training step: the reason, and the seconds that saving and reporting may take.
     """
 
     welcome: Callable[[ServerWelcome], None] = lambda message: None
@@ -55,7 +55,7 @@ class Orders:
     held_out_over: Callable[[], None] = lambda: None
     list_closed: Callable[[int], None] = lambda num_simulations: None
     reception_over: Callable[[], None] = lambda: None
-    stop: Callable[[str], None] = lambda reason: None
+    stop: Callable[[str, float], None] = lambda reason, save_within_s: None
 
 
 class Reporter:
@@ -172,8 +172,8 @@ class Reporter:
                 self._orders.list_closed(num_simulations)
             case ReceptionOver():
                 self._orders.reception_over()
-            case Stop(reason=reason):
-                self._orders.stop(reason)
+            case Stop(reason=reason, save_within_s=save_within_s):
+                self._orders.stop(reason, save_within_s)
             case _:
                 raise AssertionError(f"a server rank was told {type(message).__name__}")
 

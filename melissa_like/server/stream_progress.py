@@ -4,7 +4,9 @@ Written by the control thread, as the launcher's orders; read by the loader's an
 set by one thread only.
 """
 
+import math
 import threading
+import time
 
 from melissa_like.buffer import SampleBuffer
 from melissa_like.errors import DeadlineExceededError, StudyStoppedError
@@ -13,6 +15,9 @@ from melissa_like.protocol.control import ServerWelcome, SimulationOver, Trainin
 from melissa_like.records import Purpose
 
 __all__ = ["StreamProgress"]
+
+#: For the last words of a rank, before its launcher ends it.
+_LAST_WORDS_S = 5.0
 
 
 class StreamProgress:
@@ -50,6 +55,7 @@ class StreamProgress:
         self._heard = threading.Event()
         self._welcome: ServerWelcome | None = None
         self.stop_reason: str | None = None
+        self._save_until = math.inf
 
     # -- the launcher's orders, on the control thread -----------------------------------------------------------------
 
@@ -72,8 +78,9 @@ class StreamProgress:
         """There are fewer training simulations than the study asked for."""
         self._num_unlisted = self._num_simulations - num_simulations
 
-    def stop(self, reason: str) -> None:
-        """The launcher ends the study."""
+    def stop(self, reason: str, save_within_s: float) -> None:
+        """The launcher ends the study; in so many seconds it ends this process too."""
+        self._save_until = time.monotonic() + save_within_s
         self.stop_reason = reason
         self._heard.set()
 
@@ -117,6 +124,11 @@ class StreamProgress:
         # Nothing to draw alone proves nothing (more may come), nor do samples that are held: they had all their views.
         offer = self._buffer.offer()
         return "drained" if offer.reception_over and offer.held == 0 else "max_batches"
+
+    @property
+    def has_time(self) -> bool:
+        """Whether the launcher leaves time for more than what must be saved and told."""
+        return time.monotonic() < self._save_until - _LAST_WORDS_S
 
     def local_state(self) -> LocalState:
         """This rank's part of the agreement."""

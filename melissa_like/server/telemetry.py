@@ -5,13 +5,16 @@ Each value is a single reference, set by one thread and read by another, so no l
 
 import math
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
+
+from torch import Tensor
 
 from melissa_like.assembly import Reason
 from melissa_like.buffer import SampleBuffer
 from melissa_like.errors import TrainingDivergedError
-from melissa_like.loading import Loader, LoaderCounters
+from melissa_like.loading import Loader, LoaderCounters, Turn
 from melissa_like.protocol.control import Metrics
 from melissa_like.protocol.reports import Summary, TrainingFigures, ValidationFigures
 from melissa_like.server.reception import Reception
@@ -19,18 +22,25 @@ from melissa_like.training import StepReport, TrainingSummary, ValidationReport
 
 __all__ = ["Telemetry", "summary_of"]
 
+#: Batches whose simulations are known when a loss is not finite: those of one report, which our loop makes of 20.
+_RECENT_BATCHES = 32
+_MOST_NAMED = 20
+
 
 class Telemetry:
     """The present metrics of a rank, and the history of its validations.
 
     Args:
         received: bytes received so far.
+        advice: what to do about a loss that is not finite.
     """
 
-    def __init__(self, buffer: SampleBuffer, received: Callable[[], int]) -> None:
+    def __init__(self, buffer: SampleBuffer, received: Callable[[], int], *, advice: str) -> None:
         self._buffer = buffer
         self._loader: Loader | None = None
         self._received = received
+        self._advice = advice
+        self._recent: deque[Tensor] = deque(maxlen=_RECENT_BATCHES)
         self._step: StepReport | None = None
         self._looked_at = time.monotonic()
         self._samples_before = 0
@@ -40,6 +50,13 @@ class Telemetry:
         """Count this loader's batches from now on."""
         self._loader = loader
 
+    def passing(self, turns: Iterable[Turn]) -> Iterator[Turn]:
+        """The same turns; which simulations their batches held is known until the next report."""
+        for turn in turns:
+            if turn.batch is not None:
+                self._recent.append(turn.batch.simulations.clone())
+            yield turn
+
     def on_step(self, report: StepReport) -> None:
         """Keep the trainer's last word.
 
@@ -48,12 +65,21 @@ class Telemetry:
                 went on would complete with a surrogate that predicts nothing.
         """
         if report.num_samples and not math.isfinite(report.loss):
-            raise TrainingDivergedError(
-                f"the training loss is {report.loss} after {report.batch_index} training steps: either the solver "
-                "sends values that are not finite (`melissa-like check` looks for them), or the training diverges "
-                "(lower training.optimizer.lr, or set training.gradient_clip)"
-            )
+            raise TrainingDivergedError(self._divergence(report))
         self._step = report
+        self._recent.clear()
+
+    def _divergence(self, report: StepReport) -> str:
+        """When it was noticed, since when it may be, at which learning rate and on what."""
+        before, rate = self._step, report.learning_rate
+        since = "" if before is None else f" (it was {before.loss:.4g} at training step {before.batch_index})"
+        simulations = sorted({number for batch in self._recent for number in batch.tolist()})
+        named = ", ".join(map(str, simulations[:_MOST_NAMED])) + (" ..." if len(simulations) > _MOST_NAMED else "")
+        return (
+            f"the training has diverged: its loss is {report.loss} at training step {report.batch_index}{since}, with "
+            f"{'an unknown learning rate' if math.isnan(rate) else f'the learning rate {rate:.4g}'}; the batches since "
+            f"then held samples of the simulations {named}: {self._advice}"
+        )
 
     def on_validation(self, report: ValidationReport) -> None:
         """Keep every validation."""
@@ -86,9 +112,13 @@ class Telemetry:
 
 
 def summary_of(
-    training: TrainingSummary, counters: LoaderCounters, buffer: SampleBuffer, reception: Reception, seen: Telemetry
+    training: TrainingSummary | None,
+    counters: LoaderCounters,
+    buffer: SampleBuffer,
+    reception: Reception,
+    seen: Telemetry,
 ) -> Summary:
-    """This rank's part of the report."""
+    """This rank's part of the report; the training is None before there was one."""
     population, receiver = buffer.population(), reception.receiver
     return Summary(
         trained_on=population.puts - population.unseen,
@@ -96,20 +126,29 @@ def summary_of(
         refused={
             reason: count for reason, count in dict(receiver.refused).items() if reason != Reason.DUPLICATE_SAMPLE.value
         },
-        training=TrainingFigures(
-            batches=training.batches,
-            samples=training.samples,
-            seconds=training.seconds,
-            samples_per_second=training.samples_per_second,
-            input_wait_fraction=training.input_wait_fraction,
-            startup_seconds=training.startup_seconds,
-            final_training_loss=training.final_training_loss,
-            collectives=counters.num_collectives,
-            collective_seconds=counters.collective_s,
-        ),
+        training=None if training is None or not training.batches else _figures_of(training, counters),
         validation=seen.validations[-1] if seen.validations else None,
         ingest_bytes=receiver.num_bytes,
         ingest_seconds=(receiver.last_at or 0.0) - (receiver.first_at or 0.0),
-        trainer_waited_seconds=training.input_wait_fraction * training.seconds,
+        trainer_waited_seconds=0.0 if training is None else training.input_wait_fraction * training.seconds,
         solvers_waited_seconds=receiver.put_wait_seconds,
     )
+
+
+def _figures_of(training: TrainingSummary, counters: LoaderCounters) -> TrainingFigures:
+    return TrainingFigures(
+        batches=training.batches,
+        samples=training.samples,
+        seconds=training.seconds,
+        samples_per_second=training.samples_per_second,
+        input_wait_fraction=training.input_wait_fraction,
+        startup_seconds=training.startup_seconds,
+        final_training_loss=_finite(training.final_training_loss),
+        collectives=counters.num_collectives,
+        collective_seconds=counters.collective_s,
+    )
+
+
+def _finite(value: float | None) -> float | None:
+    """JSON has no other numbers."""
+    return value if value is not None and math.isfinite(value) else None

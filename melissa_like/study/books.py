@@ -173,7 +173,7 @@ class Books:
             if job.phase in (JobPhase.GREETED, JobPhase.BUSY):
                 self.want(Tell(address=ClientRank(job.name), message=say.Stop(reason=reason)))
         if outcome != "completed" and self.server.incarnation:
-            self.tell_servers(say.Stop(reason=reason))
+            self.tell_servers(say.Stop(reason=reason, save_within_s=self.settings.save_timeout_s))
         self.want(EndStudy(outcome=outcome, reason=reason))
 
 

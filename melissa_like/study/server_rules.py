@@ -6,7 +6,7 @@ from melissa_like.study.books import Books
 from melissa_like.study.commands import Tell
 from melissa_like.study.jobs import JobPhase
 
-__all__ = ["hear_server", "server_ended"]
+__all__ = ["count_deliveries", "hear_server", "server_ended"]
 
 
 def hear_server(books: Books, address: ServerRank, message: say.ControlMessage) -> None:
@@ -56,11 +56,21 @@ def server_ended(books: Books, address: ServerRank, what: str) -> None:
     books.start_servers()
 
 
-def _deliver(books: Books, rank: int, item: say.Delivery) -> None:
+def count_deliveries(books: Books, message: say.Progress) -> None:
+    """Note which samples the server ranks hold, and nothing that would follow from it."""
+    for item in message.deliveries:
+        _count(books, item)
+
+
+def _count(books: Books, item: say.Delivery) -> None:
     if books.ledger.deliver(item.simulation, item.steps):
         books.failures.anything_delivered = True
     if item.dropped:
         books.ledger.drop(item.simulation, item.dropped)
+
+
+def _deliver(books: Books, rank: int, item: say.Delivery) -> None:
+    _count(books, item)
     attempt = books.ledger.in_progress.get(item.simulation)
     if attempt is not None and attempt.number == item.attempt:
         attempt.receive(rank, item.num_parts, books.now)

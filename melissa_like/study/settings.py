@@ -15,6 +15,7 @@ class StudySettings:
         welcome: what every client is told, but for the endpoints and the incarnation of the server ranks.
         wants_losses: the sampler asks for the losses of samples.
         max_server_restarts: how often the server ranks may be started again.
+        save_timeout_s: how long the server ranks may take to save and report when the study did not complete.
     """
 
     welcome: Welcome
@@ -31,6 +32,7 @@ class StudySettings:
     step_timeout_s: float = 600.0
     delivery_timeout_s: float = 30.0
     start_timeout_s: float = 120.0
+    save_timeout_s: float = 30.0
 
     @property
     def num_steps(self) -> int | None:

@@ -14,14 +14,14 @@ What it knows lives in parts, joined in `Books`: `Ledger` (simulations), `Listin
 """
 
 from melissa_like.protocol.control import ControlMessage, HeldOutOver, ListClosed, Progress, ReceptionOver
-from melissa_like.records import Address, ClientRank, Purpose
+from melissa_like.records import Address, ClientRank, Purpose, ServerRank
 from melissa_like.study import events as ev
 from melissa_like.study.books import Books
 from melissa_like.study.commands import Command, Outcome, SubmitJobs
 from melissa_like.study.job_rules import hear_client, job_ended, job_started, serve
 from melissa_like.study.jobs import Jobs
 from melissa_like.study.ledger import Ledger
-from melissa_like.study.server_rules import hear_server, server_ended
+from melissa_like.study.server_rules import count_deliveries, hear_server, server_ended
 from melissa_like.study.settings import StudySettings
 from melissa_like.study.vetting import fault_of
 
@@ -40,13 +40,15 @@ class StudyState:
     def handle(self, event: ev.Event, now: float) -> tuple[Command, ...]:
         """Take an event and return what is to be done, in order.
 
-        After the verdict (`EndStudy`) every event is taken and nothing more is wanted. An event that is not journaled
-        changes nothing, and lets no clock run out either.
+        After the verdict (`EndStudy`) deliveries are still counted, because the server ranks may train on them, and
+        nothing more is wanted. An event that is not journaled changes nothing, and lets no clock run out either.
         """
         books = self._books
         if books.outcome is None:
             books.now, books.settled = now, False
             self._take(event)
+        elif isinstance(event, ev.Said) and isinstance(event.message, Progress):
+            self._count_late(event.address, event.message)
         if not ev.is_journaled(event):
             return books.take_commands()
         due = books.outcome is None and books.clocks.are_due(now)
@@ -161,6 +163,12 @@ class StudyState:
             hear_client(books, address, message)
         elif books.server.is_present(address):
             hear_server(books, address, message)
+
+    def _count_late(self, address: Address, message: Progress) -> None:
+        books = self._books
+        sound = fault_of(address, message, books.ledger, books.settings.num_server_ranks) is None
+        if sound and isinstance(address, ServerRank) and books.server.is_present(address):
+            count_deliveries(books, message)
 
     def _run_out(self) -> None:
         """Fail whatever has been silent for too long."""

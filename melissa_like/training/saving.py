@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import shutil
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import version
@@ -25,17 +26,24 @@ _DESCRIPTION_FILE = "surrogate.json"
 _WEIGHTS_FILE = "weights.safetensors"
 
 
-def save_surrogate(surrogate: Surrogate, folder: str | os.PathLike[str]) -> None:
+def save_surrogate(surrogate: Surrogate, folder: str | os.PathLike[str], *, incomplete: str | None = None) -> None:
     """Write a surrogate as a folder: a description in JSON, weights and normalization as safetensors.
 
-    The folder appears complete or not at all; one that is already there is replaced.
+    The folder appears whole or not at all; one that is already there is replaced.
+
+    Args:
+        surrogate: as it is.
+        folder: to be written.
+        incomplete: why its training did not come to its end, for whoever loads it; None: it did.
     """
     target = Path(folder)
     aside, former = (target.with_name(f".{target.name}.{os.getpid()}.{word}") for word in ("new", "former"))
     aside.mkdir(parents=True)
     try:
         save_model(surrogate, str(aside / _WEIGHTS_FILE))
-        (aside / _DESCRIPTION_FILE).write_text(json.dumps(_description(surrogate), indent=2), encoding="utf-8")
+        (aside / _DESCRIPTION_FILE).write_text(
+            json.dumps(_description(surrogate, incomplete), indent=2), encoding="utf-8"
+        )
         if target.exists():
             target.rename(former)
         aside.rename(target)
@@ -46,7 +54,7 @@ def save_surrogate(surrogate: Surrogate, folder: str | os.PathLike[str]) -> None
 
 
 def load_surrogate(folder: str | os.PathLike[str]) -> Surrogate:
-    """A saved surrogate, on the CPU, ready to predict.
+    """A saved surrogate, on the CPU, ready to predict; warns of one whose training did not come to its end.
 
     Imports and calls the model and the task that the folder names: load only folders that you trust.
 
@@ -64,6 +72,11 @@ def load_surrogate(folder: str | os.PathLike[str]) -> Surrogate:
             f"{path} has the format {description.get('format')}, this version reads {_FORMAT}: use the version of "
             f"melissa-like that wrote it ({description.get('versions', {}).get('melissa-like')})"
         )
+    if description.get("incomplete") is not None:
+        warnings.warn(
+            f"the surrogate in {path} was saved before its training had come to its end: {description['incomplete']}",
+            stacklevel=2,
+        )
     surrogate = build_surrogate(
         layout=_layout(description["layout"]),
         model=factory_of(description["model"], f"the model of {path}"),
@@ -73,9 +86,11 @@ def load_surrogate(folder: str | os.PathLike[str]) -> Surrogate:
     return surrogate.eval()
 
 
-def _description(surrogate: Surrogate) -> dict[str, Any]:
+def _description(surrogate: Surrogate, incomplete: str | None) -> dict[str, Any]:
     return {
         "format": _FORMAT,
+        "complete": incomplete is None,
+        "incomplete": incomplete,
         **surrogate.recipes,
         "layout": asdict(surrogate.layout),
         "versions": {

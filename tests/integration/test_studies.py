@@ -202,10 +202,12 @@ def test_what_a_study_leaves_behind(tmp_path: Path) -> None:
     assert surrogate.predict(parameters, step=3)["temperature"].shape == (12, 12)
 
 
-def test_a_figure_that_cannot_be_drawn_costs_no_study(tmp_path: Path) -> None:
+def test_a_figure_that_cannot_be_drawn_costs_no_study_and_is_told(tmp_path: Path) -> None:
     (tmp_path / "study").mkdir()
     (tmp_path / "study" / "figures").write_text("in the way")
     ran = melissa_like(tmp_path / "study", *marked(simulations=2), "launcher=inline", "monitoring.figures=true")
-    assert ran.code == 0, ran.err
-    assert ran.report["outcome"] == "completed"
-    assert "not all figures could be drawn" in ran.err
+    assert ran.code == 1
+    assert (ran.report["outcome"], ran.report["surrogate"]) == ("completed", "complete")
+    (problem,) = ran.report["problems"]
+    assert problem.startswith(f"not all figures could be drawn in {tmp_path}/study/figures: FileExistsError")
+    assert f"problem: {problem}" in ran.err

@@ -63,6 +63,8 @@ class World:
         self.executor: object = InlineExecutor(on_change=self.socket.wake)
         self.peers: list[threading.Thread] = []
         self.over = threading.Event()
+        self.server_timeout_s = 60.0
+        self.save_timeout_s = 0.0
         self.sampler: object = DesignSampler(MonteCarlo(DISTRIBUTIONS, num_simulations=1, seed=0))
 
     def play(self, address: ServerRank | ClientRank, *first: say.ControlMessage, **answers: say.ControlMessage) -> None:
@@ -100,8 +102,9 @@ class World:
                 drawing=stack.enter_context(Drawing(samplers, self.socket.wake)),
                 log=lambda name: self.folder / f"{name}.log",
                 look=lambda: self.look(),
-                server_timeout_s=60.0,
+                server_timeout_s=self.server_timeout_s,
                 grace_s=0.0,
+                save_timeout_s=self.save_timeout_s,
             )
             self.shell = shell
             for peer in self.peers:
@@ -148,6 +151,7 @@ def test_a_clock_that_runs_out_without_a_command_is_in_the_journal(tmp_path: Pat
 
 DELIVERED = say.Progress(deliveries=(say.Delivery(simulation=0, attempt=1, steps=(0, 1), num_parts=2),))
 FINISHED = say.ServerFinished(end="drained", summary=say.Summary())
+SAVED = say.Summary(trained_on=7, surrogate="incomplete")
 
 
 class Ending:
@@ -252,6 +256,57 @@ class Refusing(InlineExecutor):
         if any(spec.name.startswith("job-") for spec in specs):
             raise OSError("the scheduler does not answer")
         return super().submit(specs, study)
+
+
+TRAINED = say.Metrics(batches=3)
+
+
+@pytest.mark.parametrize("end", ["failed", "stopped"])
+def test_a_server_rank_that_has_trained_may_save_and_report_after_the_verdict(tmp_path: Path, end: str) -> None:
+    world = World(tmp_path)
+    world.save_timeout_s = DEADLINE_S
+    ended, may_fail = threading.Event(), threading.Event()
+    world.run_job = lambda canceled: 0 if ended.wait(DEADLINE_S) else 1
+
+    def give(simulations: range) -> object:
+        assert may_fail.wait(DEADLINE_S)
+        raise ValueError("no idea")
+
+    if end == "failed":
+        world.sampler = SimpleNamespace(next=give, observe=None)
+    world.play(ServerRank(0), SERVER_HELLO, TRAINED, Stop=say.ServerFinished(end="stopped", summary=SAVED))
+
+    def look() -> None:
+        if world.state.outcome is None and world.shell.observations.metrics:
+            if end == "stopped":
+                world.shell.interrupt("seen enough")
+            else:
+                may_fail.set()
+        if world.shell.observations.summaries:
+            ended.set()
+
+    world.look = look
+    shell = world.run()
+    assert world.state.outcome == end
+    assert shell.observations.summaries == {0: SAVED}
+
+
+@pytest.mark.parametrize("why", ["nothing was trained", "another interruption", "the rank is silent"])
+def test_a_server_rank_that_has_nothing_to_save_is_not_waited_for(tmp_path: Path, why: str) -> None:
+    world = World(tmp_path)
+    world.save_timeout_s = 1000.0
+    if why == "the rank is silent":
+        world.server_timeout_s = 0.6
+    world.play(ServerRank(0), SERVER_HELLO, *(() if why == "nothing was trained" else (TRAINED,)))
+
+    def look() -> None:
+        known = bool(world.shell.observations.metrics) or why == "nothing was trained"
+        if world.state.server_ready and known and (world.state.outcome is None or why == "another interruption"):
+            world.shell.interrupt("seen enough")
+
+    world.look = look
+    world.run()
+    assert world.state.outcome == "stopped"
 
 
 def test_an_executor_that_raises_in_mid_study_leads_to_a_verdict(tmp_path: Path) -> None:

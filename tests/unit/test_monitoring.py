@@ -5,11 +5,13 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from melissa_like.monitoring import (
     JsonLinesSink,
+    LenientSink,
     LiveView,
     PlainView,
     Recorder,
@@ -125,3 +127,22 @@ def test_figures_are_drawn_of_one_two_and_three_dimensions_and_of_nothing(tmp_pa
     files = list(tmp_path.glob("*.png"))
     assert len(files) == 7
     assert all(file.read_bytes().startswith(b"\x89PNG") for file in files)
+
+
+def test_a_sink_that_cannot_be_written_says_so_once_and_is_left_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    sink = LenientSink(JsonLinesSink(Path("/dev/full")), "the metrics")
+    for at_s in (0.0, 1.0):
+        sink.write(at_s, {"batches": 1})
+    assert sink.problem is not None
+    assert sink.problem.startswith("the metrics cannot be written any more: ")
+    assert "No space left" in sink.problem
+    assert capsys.readouterr().err.count("cannot be written") == 1
+    sink.close()
+
+
+def test_a_sink_that_can_be_written_has_no_problem_and_is_written_at_once(tmp_path: Path) -> None:
+    sink = LenientSink(JsonLinesSink(tmp_path / "metrics.jsonl"), "the metrics")
+    sink.write(0.0, {"batches": 1})
+    assert '"batches": 1' in (tmp_path / "metrics.jsonl").read_text()
+    sink.close()
+    assert sink.problem is None

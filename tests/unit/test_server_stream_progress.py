@@ -47,7 +47,7 @@ def test_only_an_empty_buffer_after_the_reception_is_drained(
     if over:
         buffer.end_reception()
     if stop is not None:
-        stream.stop(stop)
+        stream.stop(stop, 30.0)
     assert stream.end == end
 
 
@@ -113,6 +113,15 @@ def test_a_rank_waits_for_its_welcome_or_the_end_of_the_study() -> None:
         stream.await_welcome(0.01)
     stream.welcome(welcome)
     assert stream.await_welcome(0.01) == welcome
-    stream.stop("interrupted")
+    stream.stop("interrupted", 30.0)
     with pytest.raises(StudyStoppedError, match="interrupted"):
         stream.await_welcome(0.01)
+
+
+def test_after_a_stop_there_is_time_as_long_as_the_launcher_leaves_it() -> None:
+    stream = progress(empty())
+    assert stream.has_time
+    stream.stop("interrupted", 60.0)
+    assert stream.has_time
+    stream.stop("interrupted", 1.0)
+    assert not stream.has_time

@@ -489,6 +489,18 @@ def test_a_lost_message_fails_the_attempt_and_not_the_study() -> None:
     assert "no OPEN came" in study.state.ledger.story_of(0)
 
 
+def test_what_is_delivered_after_the_verdict_still_counts() -> None:
+    study = Study(**only_training(2)).started().greeted()
+    given = study.assigned()
+    study.on(ev.Interrupted(reason="interrupted by SIGINT"))
+    assert study.delivered(given) == ()
+    assert study.state.ledger.samples_delivered == 2
+    foreign = say.Delivery(simulation=77, attempt=1, steps=(0,), num_parts=1)
+    assert study.server(say.Progress(deliveries=(foreign,))) == ()
+    assert study.hear(say.Progress(deliveries=())) == ()
+    assert (study.state.ledger.samples_delivered, study.state.reason) == (2, "interrupted by SIGINT")
+
+
 UNFIT = "time step 1 of simulation 0 is not finite: field 'u' is nan at [0]"
 
 

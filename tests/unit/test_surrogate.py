@@ -234,6 +234,15 @@ def test_saving_again_replaces_the_folder(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["surrogate"]
 
 
+def test_one_whose_training_did_not_come_to_its_end_says_so_when_it_is_loaded(tmp_path: Path) -> None:
+    save_surrogate(surrogate(), tmp_path / "surrogate", incomplete="interrupted by SIGINT")
+    with pytest.warns(UserWarning, match=r"surrogate was saved before .* its end: interrupted by SIGINT"):
+        loaded = load_surrogate(tmp_path / "surrogate")
+    assert loaded.layout == LAYOUT
+    save_surrogate(surrogate(), tmp_path / "surrogate")
+    load_surrogate(tmp_path / "surrogate")  # a warning would be an error
+
+
 def test_an_unfinished_save_leaves_the_former_one(tmp_path: Path) -> None:
     built = surrogate()
     save_surrogate(built, tmp_path / "surrogate")

@@ -1,0 +1,63 @@
+"""Solvers that do something once the training has begun: the fourth simulation waits for it."""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from tests.plugins.solvers import marked
+
+_DEADLINE_S = 60.0
+
+
+def _once_trained(
+    parameters: Mapping[str, float], comm: Any, run_dir: str, what: Callable[[], None]
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    for step, fields in marked(parameters, comm):
+        if parameters["number"] == 3 and step == 2:
+            deadline = time.monotonic() + _DEADLINE_S
+            while not _has_trained(Path(run_dir) / "metrics-0.jsonl") and time.monotonic() < deadline:
+                time.sleep(0.02)
+            what()
+        yield step, fields
+
+
+def _has_trained(metrics: Path) -> bool:
+    lines = metrics.read_text().splitlines() if metrics.exists() else []
+    return any(json.loads(line)["batches"] > 20 for line in lines[-1:])
+
+
+def raises(parameters: Mapping[str, float], comm: Any, *, run_dir: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Diverges."""
+
+    def diverge() -> None:
+        raise ArithmeticError("the Newton iteration diverged")
+
+    return _once_trained(parameters, comm, run_dir, diverge)
+
+
+def interrupts(parameters: Mapping[str, float], comm: Any, *, run_dir: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Presses Ctrl-C."""
+
+    def interrupt() -> None:
+        os.kill(json.loads((Path(run_dir) / "status.json").read_text())["pid"], signal.SIGINT)
+
+    return _once_trained(parameters, comm, run_dir, interrupt)
+
+
+def kills_the_server(
+    parameters: Mapping[str, float], comm: Any, *, run_dir: str
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Kills every server rank of the study."""
+
+    def kill() -> None:
+        for entry in Path("/proc").glob("[0-9]*/cmdline"):
+            command = entry.read_bytes().split(b"\0")
+            guarded = any(b"guard" in argument for argument in command)
+            if not guarded and {b"melissa_like.server", run_dir.encode(), b"server-0"} <= set(command):
+                os.kill(int(entry.parent.name), signal.SIGKILL)
+
+    return _once_trained(parameters, comm, run_dir, kill)
