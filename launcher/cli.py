@@ -4,7 +4,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,11 @@ _DRY_RUN = "--dry-run"
 _INTERRUPTED = 130
 _RAISE = "HYDRA_FULL_ERROR"
 _CONFIG_DIR = {"--config-dir", "-cd"}
-_OPTIONS_WITH_VALUE = {*_CONFIG_DIR, "--config-name", "-cn", "--config-path", "-cp", "--package", "-p"}
+_CONFIG_NAME = {"--config-name", "-cn", "--config-path", "-cp"}
+_SHOW = {"--cfg", "-c", "--package", "-p", "--experimental-rerun"}
+_INFO = {"--info", "-i"}
+_INFO_KINDS = {"all", "config", "defaults", "defaults-tree", "plugins", "searchpath"}
+_OPTIONS_WITH_VALUE = _CONFIG_DIR | _CONFIG_NAME | _SHOW
 
 
 def main() -> None:
@@ -170,12 +174,16 @@ def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """Options with their values, and overrides; they may come in any order."""
     options: list[str] = []
     overrides: list[str] = []
-    rest = iter(arguments)
-    for argument in rest:
+    rest = iter(zip_longest(arguments, arguments[1:], fillvalue=""))
+    for argument, value in rest:
         if not argument.startswith("-"):
             overrides.append(argument)
             continue
-        options.append(argument)
-        if argument in _OPTIONS_WITH_VALUE:
-            options += [value for value in (next(rest, None),) if value is not None]
+        if argument in _INFO and value not in _INFO_KINDS:
+            options.append("--info=all")
+        elif argument in _OPTIONS_WITH_VALUE | _INFO and value:
+            options += [argument, value]
+            next(rest)
+        else:
+            options.append(argument)
     return options, overrides
