@@ -85,10 +85,13 @@ def _help(arguments: Sequence[str]) -> int:
 
 
 def _run(arguments: Sequence[str]) -> int:
-    from melissa_like.launcher.runs import Runs
+    from melissa_like.launcher.runs import Runs, resolve_new_folder
 
-    plain = [argument for argument in arguments if argument != _DRY_RUN]
-    runs = Runs(_split(plain)[1], dry=_DRY_RUN in arguments)
+    plain, dry = [argument for argument in arguments if argument != _DRY_RUN], _DRY_RUN in arguments
+    options, overrides = _split(plain)
+    only_shows = any(option.partition("=")[0] in _SHOW | _INFO for option in options)
+    resolve_new_folder(make=not dry and not only_shows)
+    runs = Runs(overrides, dry=dry)
     try:
         _hydra(runs.run, plain)
     finally:

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import platform
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ __all__ = [
     "STATUS_FILE",
     "create_run_dir",
     "log_path",
+    "make_new_folder",
     "solver_call_of",
     "write_json",
 ]
@@ -36,18 +38,45 @@ def create_run_dir(config: DictConfig, run_dir: Path) -> None:
     """
     for name in (JOURNAL_FILE, CONFIG_FILE, REPORT_FILE):
         if (run_dir / name).exists():
-            raise ConfigurationError(
-                f"run_dir {run_dir} already holds a study ({name} is there): choose another run_dir, or remove it"
-            )
+            raise _taken(run_dir, name)
     try:
         (run_dir / "logs").mkdir(parents=True, exist_ok=True)
-        OmegaConf.save(config, run_dir / CONFIG_FILE, resolve=True)
+        with (run_dir / CONFIG_FILE).open("x") as stream:  # of two launchers that start now only one goes on
+            OmegaConf.save(config, stream, resolve=True)
         write_json(run_dir / _VERSIONS_FILE, _versions())
+    except FileExistsError as error:
+        raise _taken(run_dir, Path(str(error.filename)).name) from None
     except OSError as error:
         raise ConfigurationError(f"run_dir {run_dir} cannot be written: {error}") from None
     call = solver_call_of(load_config(run_dir))
     if call is not None:
         (run_dir / SOLVER_FILE).write_bytes(msgspec.json.encode(call))
+
+
+def _taken(run_dir: Path, name: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"run_dir {run_dir} already holds a study ({name} is there): choose another run_dir, or remove it"
+    )
+
+
+def make_new_folder(wanted: Path) -> Path:
+    """Make a folder that was not there, with its parents: the wanted one, or else its name with _2, _3, and so on.
+
+    Raises:
+        ConfigurationError: it cannot be made.
+    """
+    try:
+        wanted.parent.mkdir(parents=True, exist_ok=True)
+        for number in count(1):
+            folder = wanted if number == 1 else wanted.with_name(f"{wanted.name}_{number}")
+            try:
+                folder.mkdir()
+            except FileExistsError:
+                continue
+            return folder
+    except OSError as error:
+        raise ConfigurationError(f"run_dir {wanted} cannot be made: {error}") from None
+    raise AssertionError("there is always another number")
 
 
 def solver_call_of(config: Config) -> SolverCall | None:

@@ -11,17 +11,20 @@ from hydra.conf import HydraConf
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from melissa_like.errors import ConfigurationError, MelissaLikeError
 from melissa_like.launcher.run import plan_study, prepare, run_study
+from melissa_like.launcher.rundir import make_new_folder
 from melissa_like.launcher.summary import is_success, print_report
 from melissa_like.launcher.sweep import Sweep, plan_of
 from melissa_like.launcher.sweep_table import draw_rows, print_rows
 
-__all__ = ["Runs"]
+__all__ = ["Runs", "resolve_new_folder"]
 
 _INTERRUPTED = 130
+_NEW_FOLDER = "new_folder"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +35,22 @@ class _Ended:
     outcome: str
     reason: str
     report: Mapping[str, Any] | None = None
+
+
+def resolve_new_folder(*, make: bool) -> None:
+    """Let `${new_folder:PATH}` in a configuration stand for a folder that nobody else has.
+
+    Args:
+        make: it is made when it is first asked for, and stays the same in this process; else it is PATH.
+    """
+    made: dict[str, str] = {}
+
+    def resolve(path: str) -> str:
+        if path not in made:
+            made[path] = str(make_new_folder(Path(path))) if make else path
+        return made[path]
+
+    OmegaConf.register_new_resolver(_NEW_FOLDER, resolve, replace=True)
 
 
 class Runs:
@@ -59,7 +78,11 @@ class Runs:
         """
         hydra_config = HydraConfig.get()
         sweeping = hydra_config.mode is RunMode.MULTIRUN
-        run_dir = Path(hydra_config.runtime.output_dir if sweeping else composed.run_dir).resolve()
+        try:
+            run_dir = Path(hydra_config.runtime.output_dir if sweeping else composed.run_dir).resolve()
+        except OmegaConfBaseException as error:  # `new_folder` could make none
+            sys.stderr.write(f"melissa-like: {error.msg}\n")
+            sys.exit(2)
         composed.run_dir = str(run_dir)
         if not sweeping or self._dry:
             ended = self._run(composed, run_dir)

@@ -37,6 +37,58 @@ def test_a_sweep_runs_each_study_and_keeps_a_table_of_them(tmp_path: Path) -> No
     assert status(tmp_path / "sweep").stdout in ran.out
 
 
+HOW = {"capture_output": True, "text": True, "timeout": 100, "check": False}
+
+
+SAME_SECOND = "run_dir=${new_folder:runs/now}"  # as the default, but that the second stands still
+
+
+def test_studies_that_start_in_the_same_second_have_folders_of_their_own(tmp_path: Path) -> None:
+    command = [*COMMAND, "run", *marked(simulations=2), "launcher=inline", SAME_SECOND]
+    studies = [subprocess.Popen(command, cwd=tmp_path, env=environment()) for _ in range(2)]
+    assert [study.wait(100) for study in studies] == [0, 0]
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["now", "now_2"]
+    for folder in ("now", "now_2"):
+        assert Ran(0, "", "", tmp_path / "runs" / folder).report["outcome"] == "completed"
+
+
+def test_a_sweep_keeps_one_folder_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "runs" / "now").mkdir(parents=True)
+    sweep = [*marked(simulations=2), "launcher=inline", SAME_SECOND, "-m", "buffer=fifo,firo"]
+    ran = subprocess.run([*COMMAND, "run", *sweep], cwd=tmp_path, env=environment(), **HOW)
+    assert ran.returncode == 0, ran.stderr
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["now", "now_2"]
+    for number in ("0", "1"):
+        assert Ran(0, "", "", tmp_path / "runs" / "now_2" / number).report["outcome"] == "completed"
+
+
+def test_a_folder_for_the_study_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("no folder")
+    for sweep in ((), ("-m", "buffer=fifo,firo")):
+        ran = subprocess.run([*COMMAND, "run", "launcher=inline", *sweep], cwd=tmp_path, env=environment(), **HOW)
+        assert ran.returncode == 2
+        assert "cannot be made" in ran.stderr
+        assert "Traceback" not in ran.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--cfg", "job", "study.seed=7"),
+        ("study.seed=7", "--cfg", "job"),
+        ("study.seed=7", "-c", "job", "study.name=x", "-p", "study"),
+        ("study.name=x", "--cfg=job", "--resolve", "study.seed=7"),
+        ("--info", "study.seed=7"),
+        ("study.seed=7", "-i", "config", "study.name=x"),
+    ],
+)
+def test_options_of_hydra_stand_anywhere(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    ran = subprocess.run([*COMMAND, "run", *arguments], cwd=tmp_path, env=environment(), **HOW)
+    assert ran.returncode == 0, ran.stderr
+    assert "seed: 7" in ran.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_refused_study_of_a_sweep_does_not_keep_the_others_from_running(tmp_path: Path) -> None:
     ran = melissa_like(tmp_path / "sweep", "-m", *marked(), "launcher=inline", "training.batch_size=500,4")
     assert ran.code == 2
