@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from melissa_like.config import Config, LauncherConfig, layout_of, routing_of
+from melissa_like.config import Config, LauncherConfig, layout_of, log_limit_bytes, routing_of
 from melissa_like.errors import ConfigurationError
 from melissa_like.launcher.executors import Executor
 from melissa_like.plugins import accepted_settings, factory_of, make
@@ -30,8 +30,9 @@ def make_executor(launcher: LauncherConfig, on_change: Callable[[], None]) -> Ex
     """
     taken = accepted_settings(factory_of(launcher.executor, "launcher.executor"))
     told: dict[str, Any] = {"on_change": on_change}
-    if "grace_s" not in launcher.executor and (taken is None or "grace_s" in taken):
-        told["grace_s"] = launcher.grace_s
+    for name, value in (("grace_s", launcher.grace_s), ("log_limit_bytes", log_limit_bytes(launcher))):
+        if name not in launcher.executor and (taken is None or name in taken):
+            told[name] = value
     executor: Executor = make(launcher.executor, "launcher.executor", **told)
     return executor
 

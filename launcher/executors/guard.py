@@ -1,11 +1,14 @@
 """The process above a local job: it ends when nothing of the job is left, and leaves nothing of it behind.
 
-Runs as a program of its own, `python -I -S guard.py LIFELINE GRACE_S COMMAND...`, with the standard library only
-(10 ms to start, 10 MB). It starts the command as its child and then sleeps until one of these:
+Runs as a program of its own, `python -I -S guard.py LIFELINE GRACE_S LOG_LIMIT COMMAND...`, with the standard library
+only (10 ms to start, 10 MB). Its stdout is the job's log. It starts the command as its child and then sleeps until one
+of these:
 
 - the lifeline, a pipe that only the launcher holds open for writing, ends: the launcher has gone, however it ended;
 - SIGTERM: the job was canceled;
-- a process of the job ends.
+- a process of the job ends;
+- the job prints something: it prints into a pipe, and the guard copies that to the log, of which it keeps the beginning
+  and the end once there is more than LOG_LIMIT bytes. A log that cannot be written any more does not hold up the job.
 
 In the first two cases every process of the job gets SIGTERM and, `GRACE_S` later, SIGKILL. When the main process ends
 without having been asked to, the others get SIGKILL at once. In the end the guard exits as the main process did, with
@@ -21,12 +24,14 @@ job's mark in its environment (`kill_marked`).
 """
 
 import ctypes
+import fcntl
 import os
 import select
 import signal
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 __all__ = ["MARK_VARIABLE", "kill_marked"]
@@ -38,6 +43,9 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
 _PR_SET_CHILD_SUBREAPER = 36
 _KILL_AGAIN_S = 0.05  # a tree may fork while it is being killed
+_PIPE_BYTES = 2**20  # an unprivileged process may have as much
+_MOST_AT_ONCE_BYTES = 2**18
+_REST_S = 0.005  # after little was printed, so that not every line wakes this process
 
 
 def kill_marked(mark: str) -> bool:
@@ -90,7 +98,67 @@ def _prctl(option: int, value: int) -> None:
         raise OSError(ctypes.get_errno(), f"prctl({option}, {value}) failed")
 
 
-def _start(command: list[str]) -> int:
+class _Output:
+    """What the job prints, on its way from a pipe into the log.
+
+    Args:
+        log: descriptor of a file, read and written; what it holds already stays.
+        limit: of the bytes that are added. Half is for the beginning; the end has from a quarter to a half.
+    """
+
+    def __init__(self, log: int, limit: int) -> None:
+        self._log = log
+        self._limit = limit
+        self._end = os.lseek(log, 0, os.SEEK_END)
+        self._most = self._end + limit
+        self._head_end = self._tail_begin = self._end + limit // 2
+        self._left_out = 0
+        self._at_once = min(_MOST_AT_ONCE_BYTES, limit // 8)
+        self._can_write = True
+        self.reading, self.writing = os.pipe()
+        os.set_blocking(self.reading, False)
+        with suppress(OSError):  # the user has many pipes: the usual 64 KiB do, only slower
+            fcntl.fcntl(self.writing, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+
+    def copy(self) -> int | None:
+        """Moves what is there, up to some bytes: how many, 0 if nothing is; None if nobody can print any more."""
+        try:
+            printed = os.read(self.reading, self._at_once)
+        except BlockingIOError:
+            return 0
+        if self._can_write:
+            try:
+                self._write(printed)
+            except OSError:  # the disk is full, say; the launcher will find out by itself
+                self._can_write = False
+        return len(printed) or None
+
+    @property
+    def at_once(self) -> int:
+        """What `copy` moves at most."""
+        return self._at_once
+
+    def _write(self, printed: bytes) -> None:
+        if self._end + len(printed) > self._most:
+            self._fold()
+        while printed:
+            written = os.write(self._log, printed)
+            self._end += written
+            printed = printed[written:]
+
+    def _fold(self) -> None:
+        """Leaves out what lies between the beginning and the last quarter."""
+        tail = os.pread(self._log, self._limit // 4, self._end - self._limit // 4)
+        tail = tail[tail.find(b"\n") + 1 :]
+        self._left_out += self._end - len(tail) - self._tail_begin
+        mark = f"\n[{self._left_out} bytes are left out here: the log may have {self._limit} (launcher.log_limit)]\n"
+        self._tail_begin = self._head_end + len(mark)
+        self._end = self._head_end
+        os.ftruncate(self._log, os.lseek(self._log, self._end, os.SEEK_SET))
+        self._write(mark.encode() + tail)
+
+
+def _start(command: list[str], output: int) -> int:
     """Forks the command; the caller has SIGTERM blocked, so one that comes before exec waits until after it."""
     guard = os.getpid()
     pid = os.fork()
@@ -100,6 +168,8 @@ def _start(command: list[str]) -> int:
         _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() != guard:
             os._exit(128 + signal.SIGTERM)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
         for number in (signal.SIGTERM, signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores the last two
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
@@ -131,11 +201,13 @@ def _reap(statuses: dict[int, int]) -> bool:
     return True
 
 
-def _supervise(main: int, lifeline: int, wake: int, grace_s: float) -> int:
+def _supervise(main: int, lifeline: int, wake: int, grace_s: float, output: _Output) -> int:
     """Waits until nothing of the job is left; returns the wait status of the main process."""
     poller = select.poll()
     poller.register(lifeline, 0)  # nobody writes: only its end is reported
     poller.register(wake, select.POLLIN)
+    poller.register(output.reading, select.POLLIN)
+    moved: int | None = output.at_once
     statuses: dict[int, int] = {}
     kill_at: float | None = None
     while _reap(statuses):
@@ -145,7 +217,17 @@ def _supervise(main: int, lifeline: int, wake: int, grace_s: float) -> int:
         if left_s <= 0:
             _signal_tree(signal.SIGKILL)
             left_s = _KILL_AGAIN_S
+        if moved is not None:
+            rests = moved < output.at_once
+            poller.modify(output.reading, 0 if rests else select.POLLIN)
+            left_s = min(left_s, _REST_S) if rests else left_s
         ready = dict(poller.poll(left_s * 1000))
+        if output.reading in ready:
+            moved = output.copy()
+            if moved is None:
+                poller.unregister(output.reading)
+        elif moved is not None:
+            moved = output.at_once  # rested enough
         asked = wake in ready and signal.SIGTERM in os.read(wake, 4096)
         if lifeline in ready:
             poller.unregister(lifeline)
@@ -153,6 +235,8 @@ def _supervise(main: int, lifeline: int, wake: int, grace_s: float) -> int:
         if asked and kill_at is None:
             _signal_tree(signal.SIGTERM)
             kill_at = time.monotonic() + grace_s
+    while output.copy():
+        pass
     return statuses[main]
 
 
@@ -168,14 +252,16 @@ def _end_like(status: int) -> None:
 
 
 def _main(arguments: list[str]) -> None:
-    lifeline, grace_s, command = int(arguments[0]), float(arguments[1]), arguments[2:]
+    lifeline, grace_s, log_limit, command = int(arguments[0]), float(arguments[1]), int(arguments[2]), arguments[3:]
     os.set_inheritable(lifeline, False)
     signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGCHLD))
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     wake = _wake_on_signals()
-    main = _start(command)
+    output = _Output(1, log_limit)
+    main = _start(command, output.writing)
+    os.close(output.writing)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    _end_like(_supervise(main, lifeline, wake, grace_s))
+    _end_like(_supervise(main, lifeline, wake, grace_s, output))
 
 
 if __name__ == "__main__":

@@ -91,8 +91,8 @@ class Executor(Protocol):
 
     The constructor takes `on_change: Callable[[], None]`, which is called, from any thread, whenever `poll` has
     something new. It must return at once and must not call back into the executor; setting an event is enough. If it
-    takes `grace_s` too, it gets `launcher.grace_s`: the time between asking a job to end and killing it. It does no
-    input or output.
+    takes `grace_s` too, it gets `launcher.grace_s`: the time between asking a job to end and killing it; if it takes
+    `log_limit_bytes`, `launcher.log_limit`: what the log of a job may have. It does no input or output.
 
     Entering the context starts what the executor itself needs; leaving it calls `close`. One thread uses it.
     """

@@ -54,13 +54,17 @@ class LocalExecutor:
     Args:
         on_change: see `Executor`.
         grace_s: between SIGTERM and SIGKILL, for a canceled job and for all jobs when the launcher has gone.
+        log_limit_bytes: of a job's log; what a job prints beyond is left out between the beginning and the end.
     """
 
     in_process: ClassVar[bool] = False
 
-    def __init__(self, *, on_change: Callable[[], None], grace_s: float = 5.0) -> None:
+    def __init__(
+        self, *, on_change: Callable[[], None], grace_s: float = 5.0, log_limit_bytes: int = 16 * 2**20
+    ) -> None:
         self._updates = Updates(on_change)
         self._grace_s = grace_s
+        self._log_limit_bytes = log_limit_bytes
         self._ended = threading.Condition()  # guards the next two, both by handle
         self._running: dict[str, _Job] = {}
         self._canceled: set[str] = set()
@@ -184,7 +188,7 @@ class LocalExecutor:
         python = (sys.executable, "-I", "-S", guard.__file__)
         with open_log(spec.log) as log:
             process = subprocess.Popen(
-                (*python, str(self._lifeline), str(self._grace_s), *spec.command),
+                (*python, str(self._lifeline), str(self._grace_s), str(self._log_limit_bytes), *spec.command),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -11,13 +11,15 @@ _TAIL_BYTES = 64 * 1024
 
 
 def open_log(path: Path) -> BinaryIO:
-    """Opens a job's log for appending and creates it with its parents.
+    """Opens a job's log for adding to its end and for reading, and creates it with its parents.
 
     Raises:
         OSError: the file cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    return path.open("ab")
+    log = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666), "r+b")  # O_APPEND forbids to fold it
+    log.seek(0, os.SEEK_END)
+    return log
 
 
 def log_tail(path: Path, num_lines: int = 20) -> str:

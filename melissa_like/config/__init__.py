@@ -7,7 +7,14 @@ by a client; imports nothing heavy.
 
 from melissa_like.config.checks import check, check_memory
 from melissa_like.config.composed import CONFIG_FILE, as_config, load_config
-from melissa_like.config.derived import capacity, capacity_per_rank, layout_of, routing_of, watermark_per_rank
+from melissa_like.config.derived import (
+    capacity,
+    capacity_per_rank,
+    layout_of,
+    log_limit_bytes,
+    routing_of,
+    watermark_per_rank,
+)
 from melissa_like.config.memory import available_memory, shown
 from melissa_like.config.schema import Config, LauncherConfig, SolverConfig, TransportConfig
 
@@ -25,6 +32,7 @@ __all__ = [
     "check_memory",
     "layout_of",
     "load_config",
+    "log_limit_bytes",
     "routing_of",
     "shown",
     "watermark_per_rank",

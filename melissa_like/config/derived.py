@@ -2,20 +2,30 @@
 
 import math
 import re
+from typing import Any
 
 import numpy as np
 
 from melissa_like.config.memory import available_memory, shown
-from melissa_like.config.schema import BufferConfig, Config, SolverConfig, TransportConfig
+from melissa_like.config.schema import BufferConfig, Config, LauncherConfig, SolverConfig, TransportConfig
 from melissa_like.errors import ConfigurationError
 from melissa_like.records import STORAGE_DTYPES, FieldSpec, Layout, Routing
 
-__all__ = ["capacity", "capacity_per_rank", "default_capacity", "layout_of", "routing_of", "watermark_per_rank"]
+__all__ = [
+    "capacity",
+    "capacity_per_rank",
+    "default_capacity",
+    "layout_of",
+    "log_limit_bytes",
+    "routing_of",
+    "watermark_per_rank",
+]
 
 #: Of a buffer whose capacity is not given: samples at most, and the share of the memory as one over this.
 _MOST_SAMPLES, _MEMORY_SHARE = 4000, 4
 #: Numbers that float32 must be able to tell apart between the bounds of a field.
 _LEAST_NUMBERS = 100
+_LEAST_LOG_BYTES = 64 * 1024
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 
 
@@ -130,13 +140,35 @@ def capacity(buffer: BufferConfig, layout: Layout) -> int:
         return default_capacity(layout, available_memory())
     if isinstance(given, int) and not isinstance(given, bool):
         return given
-    match = re.fullmatch(r"\s*([\d.]+)\s*([KMGT]i?)?B\s*", given) if isinstance(given, str) else None
-    if match is None:
+    nbytes = _bytes_in(given)
+    if nbytes is None:
         raise ConfigurationError(
             f"buffer.capacity is {given!r}: write a number of samples (1000), of bytes as text ('2 GiB'), or null for "
             "as many as the memory allows"
         )
-    return int(float(match[1]) * _UNITS[match[2] or ""]) // layout.sample_nbytes
+    return nbytes // layout.sample_nbytes
+
+
+def log_limit_bytes(launcher: LauncherConfig) -> int:
+    """Of the log of one job.
+
+    Raises:
+        ConfigurationError: no number of bytes, or too few for a beginning and an end.
+    """
+    given = launcher.log_limit
+    nbytes = given if isinstance(given, int) and not isinstance(given, bool) else _bytes_in(given)
+    if nbytes is None or nbytes < _LEAST_LOG_BYTES:
+        raise ConfigurationError(
+            f"launcher.log_limit is {given!r}: write a number of bytes, as a number or as text ('10 MiB'), not below "
+            f"{_LEAST_LOG_BYTES}"
+        )
+    return nbytes
+
+
+def _bytes_in(text: Any) -> int | None:
+    """What a text such as '2 GiB' says; None if it says no number of bytes."""
+    match = re.fullmatch(r"\s*(\d+\.?\d*)\s*([KMGT]i?)?B\s*", text) if isinstance(text, str) else None
+    return None if match is None else int(float(match[1]) * _UNITS[match[2] or ""])
 
 
 def capacity_per_rank(config: Config) -> int:

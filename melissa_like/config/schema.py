@@ -225,6 +225,8 @@ class LauncherConfig:
         save_timeout_s: when a study has failed or is stopped, for the server ranks to validate, save the surrogate as
             it is and report; a second Ctrl-C does not wait for it.
         grace_s: between SIGTERM and SIGKILL.
+        log_limit: of a job's log, in bytes or as text (`"10 MiB"`), at least 64 KiB; of a longer one the beginning and
+            the end are kept.
     """
 
     executor: dict[str, Any] = field(default_factory=dict)
@@ -239,6 +241,7 @@ class LauncherConfig:
     start_timeout_s: float = key(120.0, above=0)
     save_timeout_s: float = key(30.0, least=0)
     grace_s: float = key(5.0, least=0)
+    log_limit: Any = "16 MiB"
 
 
 @dataclass(kw_only=True)

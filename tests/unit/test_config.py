@@ -13,11 +13,13 @@ from torch.nn import functional
 
 from melissa_like.config import (
     Config,
+    LauncherConfig,
     as_config,
     available_memory,
     capacity_per_rank,
     check,
     check_memory,
+    log_limit_bytes,
     watermark_per_rank,
 )
 from melissa_like.config.derived import default_capacity
@@ -256,3 +258,14 @@ def test_field_weights_must_name_the_targets() -> None:
     given = config("+training.field_weights.temprature=1")
     with pytest.raises(ConfigurationError, match=r"training.field_weights .*temprature.* fields are temperature"):
         make_stream(given, [], surrogate=make_surrogate(given, torch.device("cpu")))
+
+
+@pytest.mark.parametrize(("given", "nbytes"), [("16 MiB", 2**24), (100_000, 100_000), ("1.5 GB", 1_500_000_000)])
+def test_a_log_limit_is_a_number_of_bytes_or_a_text(given: object, nbytes: int) -> None:
+    assert log_limit_bytes(LauncherConfig(log_limit=given)) == nbytes
+
+
+@pytest.mark.parametrize("given", [None, 0, 1000, True, "10", "10 apples", "1 KiB"])
+def test_a_log_limit_that_is_none(given: object) -> None:
+    with pytest.raises(ConfigurationError, match=r"launcher.log_limit is .*'10 MiB'"):
+        log_limit_bytes(LauncherConfig(log_limit=given))
