@@ -2,13 +2,15 @@
 
 A rank that raises between two collectives leaves the others waiting in the second, without a deadline, unless the
 program runs under `python -m mpi4py`. So whatever only one rank may raise is caught, whatever it is, and goes into the
-next collective; then every rank raises, or none.
+next collective; then every rank raises, or none. The words of the first rank go to all of them: whichever speaks for
+the job, or writes the log that is read, tells the reason.
 """
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
+import numpy as np
 
 from melissa_like.client.team import Team
 from melissa_like.errors import (
@@ -17,15 +19,46 @@ from melissa_like.errors import (
     MelissaLikeError,
     SolverError,
     StudyStoppedError,
+    printable,
+    story_of,
 )
 
-__all__ = ["Votes", "answer_of_rank_0", "attempt", "ballot", "counted"]
+__all__ = ["Trouble", "Votes", "answer_of_rank_0", "attempt", "ballot", "counted", "first_trouble", "trouble_of"]
 
 _T = TypeVar("_T")
 
 _KINDS: dict[str, type[MelissaLikeError]] = {
     kind.__name__: kind for kind in (ConfigurationError, ConnectionRefusedByStudyError, SolverError, StudyStoppedError)
 }
+
+
+class Trouble(msgspec.Struct, frozen=True, tag=True):
+    """What a rank raises, told to the others.
+
+    Attributes:
+        kind: name of the class.
+        reason: what is said of it.
+    """
+
+    rank: int
+    kind: str
+    reason: str
+
+    @property
+    def is_stop(self) -> bool:
+        """Whether the rank did nothing wrong: it was told to stop."""
+        return self.kind == StudyStoppedError.__name__
+
+    @property
+    def breaks_contract(self) -> bool:
+        """Whether another attempt would do the same."""
+        return self.kind == SolverError.__name__
+
+    def error(self) -> MelissaLikeError:
+        """What the other ranks raise because of it, of the same kind if that is one of ours."""
+        if self.kind in _KINDS:
+            return _KINDS[self.kind](self.reason)
+        return SolverError(f"rank {self.rank} of this job failed ({self.kind}): {self.reason}")
 
 
 class Votes(NamedTuple):
@@ -43,13 +76,23 @@ class Votes(NamedTuple):
     closing: int
     sums: tuple[int, ...] = ()
 
-    def error(self) -> MelissaLikeError | None:
-        """What a rank raises that has no error of its own; None if nobody has one."""
-        if self.broken:
-            return SolverError("another rank of this job failed; its own message says why")
-        if self.stopped:
-            return StudyStoppedError("another rank of this job was told to stop")
-        return None
+    @property
+    def sound(self) -> bool:
+        """Whether no rank has an error."""
+        return not (self.stopped or self.broken)
+
+
+def trouble_of(rank: int, error: BaseException, where: str = "") -> Trouble:
+    """What a rank says of its error.
+
+    Args:
+        rank: this one.
+        error: any.
+        where: at what the rank was, in front of the reason.
+    """
+    kinds = (name for name, kind in _KINDS.items() if isinstance(error, kind))
+    kind, reason = next(kinds, type(error).__name__), story_of(error)
+    return Trouble(rank, printable(kind), f"{where}: {reason}" if where else reason)
 
 
 def ballot(problem: BaseException | None, *, closing: bool = False, counts: Sequence[int] = ()) -> list[int]:
@@ -73,11 +116,24 @@ def attempt(part: Callable[[], object]) -> BaseException | None:
     return None
 
 
-class _Trouble(msgspec.Struct, frozen=True, tag=True):
-    """What rank 0 says instead of an answer."""
+def first_trouble(team: Team, mine: Trouble | None) -> Trouble | None:
+    """The trouble of the first rank that has any, on every rank; that of one that failed before that of one that stops.
 
-    kind: str
-    reason: str
+    Every rank calls it.
+
+    Args:
+        team: the ranks.
+        mine: of this rank, if it has any.
+    """
+    weight = 0 if mine is None else 1 if mine.is_stop else 2
+    weights = team.gather_rows([weight])[:, 0]
+    first = int(np.argmax(weights))
+    if not weights[first]:
+        return None
+    encoded = msgspec.msgpack.encode(mine) if team.rank == first else b""
+    (nbytes,) = team.total([len(encoded)])
+    told = bytes(team.total(list(encoded) or [0] * nbytes))  # the sum of one rank's bytes and of zeros
+    return msgspec.msgpack.decode(told, type=Trouble)
 
 
 class _Answer(msgspec.Struct, frozen=True, tag=True):
@@ -103,12 +159,10 @@ def answer_of_rank_0(team: Team, ask: Callable[[], _T], kind: Any) -> _T:
             encoded = msgspec.msgpack.encode(_Answer(msgspec.Raw(msgspec.msgpack.encode(ask()))))
         except BaseException as error:
             problem = error
-            encoded = msgspec.msgpack.encode(_Trouble(kind=type(error).__name__, reason=str(error)))
-    told = msgspec.msgpack.decode(team.broadcast(encoded), type=_Answer | _Trouble)
+            encoded = msgspec.msgpack.encode(trouble_of(0, error))
+    told = msgspec.msgpack.decode(team.broadcast(encoded), type=_Answer | Trouble)
     if problem is not None:
         raise problem
-    if isinstance(told, _Trouble):
-        if told.kind in _KINDS:
-            raise _KINDS[told.kind](told.reason)
-        raise SolverError(f"rank 0 of this job failed ({told.kind}: {told.reason})")
+    if isinstance(told, Trouble):
+        raise told.error()
     return msgspec.msgpack.decode(told.content, type=kind)  # type: ignore[no-any-return]

@@ -50,6 +50,8 @@ def plain_array(value: Any, fill: np.generic | None) -> npt.NDArray[Any]:
     """
     if type(value) is np.ndarray:
         return value
+    if value is None:
+        raise TypeError("there is nothing in it")
     values, mask = _unmasked(value) if _lists_masks(value) else (value, getattr(value, "mask", None))
     array, mask = np.asarray(values), mask if mask is None else np.asarray(mask)
     if mask is None or mask.dtype != np.bool_ or not mask.any():

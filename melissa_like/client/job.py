@@ -8,13 +8,13 @@ from typing import Any
 
 import msgspec
 
-from melissa_like.client.agreement import answer_of_rank_0, attempt, ballot, counted
+from melissa_like.client.agreement import answer_of_rank_0, attempt, first_trouble, trouble_of
 from melissa_like.client.control import ControlLine
 from melissa_like.client.environment import connection_from_environment, job_from_environment
 from melissa_like.client.session import Session
 from melissa_like.client.streaming import PartStream, layout_from
 from melissa_like.client.team import Team, team_of
-from melissa_like.errors import SolverError, StudyStoppedError
+from melissa_like.errors import ConnectionRefusedByStudyError, SolverError, StudyStoppedError
 from melissa_like.protocol import Connection
 from melissa_like.protocol.control import Assignment, Blocked, Finish, Hello, Request, Welcome
 from melissa_like.records import ClientRank
@@ -81,10 +81,9 @@ class Client:
         try:
             greeting = answer_of_rank_0(self.team, self._say_hello, _Greeting)
             problem = attempt(lambda: self._open(greeting))
-            votes = counted(self.team.total(ballot(problem)))
-            error = votes.error() if problem is None else problem
-            if error is not None:
-                raise error
+            told = first_trouble(self.team, None if problem is None else trouble_of(self.team.rank, problem))
+            if told is not None:
+                raise problem or told.error()
         except BaseException as error:
             self.__exit__(type(error), error, error.__traceback__)
             raise
@@ -99,7 +98,8 @@ class Client:
             if self._line is not None:
                 stack.callback(self._line.close)
             if self._sender is not None:
-                stack.callback(self._sender.close, _LINGER_S if error is None else 0.0)
+                stopped = isinstance(error, StudyStoppedError | ConnectionRefusedByStudyError)
+                stack.callback(self._sender.close, 0.0 if stopped else _LINGER_S)
                 if error is None:
                     self._flush(self._sender)
             if self._line is not None:

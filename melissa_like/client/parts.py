@@ -1,6 +1,8 @@
 """From what a solver yields to the parts of a step: which box of which field, checked against the declaration."""
 
 import math
+import operator
+import reprlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -42,6 +44,7 @@ class PartShape(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     Attributes:
         field_id: position of its field in the layout.
         dtype: in which it travels.
+        size: elements of its box.
         nbytes: of its payload.
         cut: where it lies in the array that the solver gave, if it is not all of it.
     """
@@ -49,6 +52,7 @@ class PartShape(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     field_id: int
     dtype: np.dtype[np.generic]
     box: Box
+    size: int
     nbytes: int
     cut: tuple[slice, ...] | None
 
@@ -125,7 +129,7 @@ class PartChecker:
         return [part for name, value in fields.items() for part in self._parts(name, value)]
 
     def _parts(self, name: str, value: Any) -> list[LocalPart]:
-        inside, offset = (value.array, tuple(value.offset)) if isinstance(value, Part) else (value, None)
+        inside, offset = (value.array, _offset_of(name, value)) if isinstance(value, Part) else (value, None)
         array = self._array_of(name, inside)
         key = (name, array.shape, array.dtype, offset)
         shapes = self._known.get(key)
@@ -175,13 +179,15 @@ class PartChecker:
         _check_dimensions(spec, array)
         if offset is None:
             offset = self._row_offset(field_id, spec, array)
-        box = Box(tuple(int(o) for o in offset), array.shape)
+        box = Box(offset, array.shape)
         if not box.fits(spec.shape):
             raise SolverError(
                 f"field {spec.name!r}: rank {self._team.rank} sent a box of shape {box.shape} at offset {box.offset}, "
                 f"which is not inside the declared shape {spec.shape}: correct the offset, or the shape under "
                 "solver.fields"
             )
+        if not box.size:  # nothing to send
+            return
         itemsize = spec.numpy_dtype.itemsize
         largest = max(_LARGEST_PIECE_BYTES // itemsize, -(-box.size // _MOST_PIECES))
         for piece in _pieces(box.shape, largest):
@@ -190,6 +196,7 @@ class PartChecker:
                 field_id=field_id,
                 dtype=spec.numpy_dtype,
                 box=place,
+                size=place.size,
                 nbytes=place.size * itemsize,
                 cut=None if place == box else piece.slices,
             )
@@ -218,6 +225,17 @@ def _pieces(shape: tuple[int, ...], largest: int) -> Iterator[Box]:
         rows = min(num_rows, shape[0] - first)
         for inner in _pieces(shape[1:], max(largest // rows, 1)):
             yield Box((first, *inner.offset), (rows, *inner.shape))
+
+
+def _offset_of(name: str, part: Part) -> tuple[int, ...]:
+    """As plain numbers: one that is cut off to a whole number would put the part at another place."""
+    try:
+        return tuple(map(operator.index, part.offset))
+    except TypeError:
+        raise SolverError(
+            f"field {name!r}: a Part with the offset {reprlib.repr(part.offset)} was sent: give the index of its first "
+            "element, one whole number per dimension"
+        ) from None
 
 
 def _along(spec: FieldSpec) -> str:

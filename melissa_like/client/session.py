@@ -1,34 +1,36 @@
 """The session of one simulation: its time steps, and how it ends."""
 
-import math
-import traceback
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
 
-from melissa_like.client.agreement import Votes, attempt, ballot, counted
+from melissa_like.client.agreement import Trouble, Votes, attempt, ballot, counted, first_trouble, trouble_of
 from melissa_like.client.control import ControlLine
+from melissa_like.client.coverage import fault_of_boxes, gather_boxes, label_of, steps_agree
+from melissa_like.client.moments import physical_time, step_number
 from melissa_like.client.parts import LocalPart
 from melissa_like.client.streaming import PartStream
 from melissa_like.client.team import Team
-from melissa_like.errors import MelissaLikeError, SolverError, StudyStoppedError
+from melissa_like.errors import SolverError
 from melissa_like.protocol.control import Assignment, Failure, Goodbye
 from melissa_like.records import Purpose, Ranges
 
 __all__ = ["Session"]
 
 _SETTLE_S = 2.0
-_TRACE_ENTRIES = 12
+#: For what was sent before an error; a server rank that holds it back does not get longer.
+_FLUSH_S = 1.0
 
 
 class Session:
     """One simulation: `send` for each time step, then `close`. Every rank calls both, together.
 
-    Whatever one rank raises in them, every rank raises, so that none waits for it; then the session is over.
+    Whatever one rank raises in them, every rank raises, so that none waits for it; then the session is over. Rank 0
+    tells the launcher, in the words of the first rank that failed.
 
     Args:
         line: on which this rank speaks to the launcher.
@@ -57,6 +59,7 @@ class Session:
         self._job = job
         self._last_step = -1
         self._num_steps = 0
+        self._sizes = tuple(spec.size for spec in stream.fields)
         self._has_failed = False
         self._is_over = False
         self.parameters = parameters
@@ -68,7 +71,7 @@ class Session:
         """Number of the simulation within the study."""
         return self._assignment.simulation
 
-    def send(self, step: int, fields: Mapping[str, Any], time: float = math.nan) -> None:
+    def send(self, step: int, fields: Mapping[str, Any], time: float | None = None) -> None:
         """Send this rank's part of a time step; on return the arrays may be reused.
 
         Blocks while the server's buffer is full (back-pressure), asleep, as long as the study lives; the ranks of a job
@@ -77,28 +80,23 @@ class Session:
         `close`.
 
         Args:
-            step: number of the time step, from 0, growing.
-            fields: arrays by field name: blocks of rows in rank order, or `Part`s with their offset.
+            step: number of the time step, from 0, growing; the same on all ranks.
+            fields: arrays by field name: blocks of rows in rank order, or `Part`s with their offset. The ranks together
+                send each element of every field once; a rank may have none of it.
             time: physical time of the step, if the solver knows one.
 
         Raises:
-            SolverError: an undeclared field, a wrong dtype, a box outside the global shape, a step out of order; or
-                another rank failed.
+            SolverError: an undeclared field, a wrong dtype, a value that it cannot hold, a box outside the global
+                shape, elements that no rank sends, a step out of order; or another rank failed.
             StudyStoppedError: the study ended while the send was blocked.
         """
         self._require_open()
-        rows = None if self._stream.started else self._gather_rows(step, fields)
-        problem: BaseException | None = None
-        try:
-            if rows is not None:
-                self._stream.settle(rows)
-            parts = self._stream.prepare(fields)
-            self._check_step(step)
-            self._send_parts(int(step), parts, time)
-        except BaseException as error:  # not `attempt`: this runs at every step
-            problem = error
-        self._vote(step, problem)
-        self._last_step = int(step)
+        number, problem = self._number_of(step)
+        if number in self.delivered_steps:
+            self._vote(number, attempt(self._stream.pass_over))
+        else:
+            self._send_new(number, problem, fields, time)
+        self._last_step = number
         self._num_steps += 1
 
     def close(self, num_steps: int | None = None) -> None:
@@ -114,7 +112,8 @@ class Session:
             return
         # Told in the collective that `send` calls: a rank that still sends must not meet another one of goodbye's.
         votes = self._vote(None, attempt(lambda: self._finish_stream(num_steps)))
-        self._vote(None, attempt(lambda: self._say_goodbye(votes.sums)))
+        parts_sent = votes.sums[: len(self._stream.parts_sent)]
+        self._vote(None, attempt(lambda: self._say_goodbye(parts_sent)))
         self._end(None)
 
     def fail(self, message: str, *, breaks_contract: bool = False) -> None:
@@ -143,15 +142,26 @@ class Session:
     ) -> None:
         if error is None:
             self.close()
-        else:
-            self._report(error)
+        elif not self._is_over:  # else it was raised by `send` or `close`
+            self._tell(trouble_of(self._team.rank, error, self._after), error)
             self._end(error)
 
-    def _send_parts(self, step: int, parts: list[LocalPart], time: float) -> None:
-        if step in self.delivered_steps:
-            self._stream.pass_over()
-        else:
-            self._stream.send(step, parts, time)
+    def _send_new(self, number: int, problem: BaseException | None, fields: Mapping[str, Any], time: Any) -> None:
+        """Send a step that the server ranks do not hold, if nothing is wrong with its number."""
+        if not self._stream.started:
+            rows = self._gather_rows(number, problem or attempt(lambda: self._stream.count_rows(fields)))
+            problem = attempt(lambda: self._stream.settle(rows))
+        parts: list[LocalPart] = []
+        if problem is None:
+            try:
+                parts = self._stream.prepare(fields)
+                self._stream.send(number, parts, physical_time(time))
+            except BaseException as error:  # not `attempt`: this runs at every step
+                problem = error
+        votes = self._vote(number, problem, self._stream.elements_of(parts))
+        *elements, _, _ = votes.sums[len(self._stream.parts_sent) :]
+        if tuple(elements) != self._sizes:
+            self._end_together(f"time step {number}", SolverError(self._name_gap(parts, elements)))
 
     def _finish_stream(self, num_steps: int | None) -> None:
         if num_steps is not None and num_steps != self._num_steps:
@@ -172,57 +182,92 @@ class Session:
                 )
             )
 
-    def _gather_rows(self, step: int, fields: Mapping[str, Any]) -> npt.NDArray[np.int64]:
-        """The rows of all ranks at their first step; the first vote travels with them."""
-        problem = attempt(lambda: self._stream.count_rows(fields))
-        return self._first_vote(step, problem)[1]
+    def _number_of(self, step: Any) -> tuple[int, BaseException | None]:
+        try:
+            return step_number(step, self._last_step), None
+        except BaseException as error:  # whatever a class of the solver's own raises
+            return -1, error
 
-    def _first_vote(self, step: int | None, problem: BaseException | None) -> tuple[Votes, npt.NDArray[np.int64]]:
-        mine = self._ballot(step, problem)
+    def _gather_rows(self, number: int, problem: BaseException | None) -> npt.NDArray[np.int64]:
+        """The rows of all ranks at their first step; the first vote travels with them."""
+        return self._first_vote(number, problem)[1]
+
+    def _first_vote(self, number: int | None, problem: BaseException | None) -> tuple[Votes, npt.NDArray[np.int64]]:
+        mine = self._ballot(number, problem, ())
         gathered = self._team.gather_rows([*mine, *self._stream.rows])
         votes = counted([int(n) for n in gathered[:, : len(mine)].sum(axis=0)])
-        self._decide(step, problem, votes)
+        self._decide(number, problem, votes)
         return votes, gathered[:, len(mine) :]
 
-    def _vote(self, step: int | None, problem: BaseException | None) -> Votes:
+    def _vote(self, number: int | None, problem: BaseException | None, elements: Sequence[int] = ()) -> Votes:
         """Go on together, or end together; a rank that has not sent yet meets the others at their first step.
 
         Args:
-            step: that this rank sends; None if it sends no more.
+            number: of the step that this rank sends; None if it sends no more.
             problem: what this rank would raise alone.
+            elements: that this rank sends in this step, by field.
         """
         if not self._stream.started:
-            return self._first_vote(step, problem)[0]
-        votes = counted(self._team.total(self._ballot(step, problem)))
-        self._decide(step, problem, votes)
+            return self._first_vote(number, problem)[0]
+        votes = counted(self._team.total(self._ballot(number, problem, elements)))
+        self._decide(number, problem, votes)
         return votes
 
-    def _ballot(self, step: int | None, problem: BaseException | None) -> list[int]:
-        return ballot(problem, closing=step is None, counts=self._stream.parts_sent)
+    def _ballot(self, number: int | None, problem: BaseException | None, elements: Sequence[int]) -> list[int]:
+        counts = [*self._stream.parts_sent, *(elements or [0] * len(self._sizes)), *label_of(number or 0)]
+        return ballot(problem, closing=number is None, counts=counts)
 
-    def _decide(self, step: int | None, problem: BaseException | None, votes: Votes) -> None:
-        if problem is None:
-            problem = _uneven(votes, step)
-        error = votes.error() if problem is None else problem
-        if error is None and votes.closing in (0, self._team.size):
-            return
-        try:
-            if problem is not None:
-                self._report(problem)
-        finally:
-            # Under `python -m mpi4py` the first rank that raises ends the job: not before the reason has been said.
-            self._team.total([0])
-        if error is None:
-            error = SolverError("another rank of this job still sends time steps; its own message says why")
-        self._has_failed = True  # the rank with the reason has reported it
+    def _decide(self, number: int | None, problem: BaseException | None, votes: Votes) -> None:
+        if votes.sound and votes.closing in (0, self._team.size):
+            if steps_agree(votes.sums[-2:], self._team.size):
+                return
+            problem = SolverError(self._name_steps(number or 0))
+        elif problem is None:
+            problem = _uneven(votes, number)
+        self._end_together(f"time step {number}" if number is not None and number >= 0 else self._after, problem)
+
+    def _name_steps(self, number: int) -> str:
+        numbers = self._team.gather_rows([number])[:, 0].tolist()
+        other = next(rank for rank, one in enumerate(numbers) if one != numbers[0])
+        return (
+            f"rank 0 sends time step {numbers[0]} while rank {other} sends time step {numbers[other]}: every rank "
+            "sends the same steps, in the same order"
+        )
+
+    def _name_gap(self, parts: Sequence[LocalPart], elements: Sequence[int]) -> str:
+        index = next(i for i, (sent, size) in enumerate(zip(elements, self._sizes, strict=True)) if sent != size)
+        spec = self._stream.fields[index]
+        boxes = [part.shape.box for part in parts if part.shape.field_id == index]
+        return fault_of_boxes(spec, gather_boxes(self._team, boxes, len(spec.shape)), elements[index])
+
+    def _end_together(self, where: str, problem: BaseException | None) -> NoReturn:
+        """Every rank raises: what it has to raise itself, or what the first rank says that has something to raise."""
+        told = first_trouble(self._team, None if problem is None else trouble_of(self._team.rank, problem, where))
+        assert told is not None, "the ranks were asked to end, and none says why"
+        error = problem if problem is not None else told.error()
+        if not told.is_stop:
+            attempt(lambda: self._stream.flush(_FLUSH_S))  # what cannot leave is lost, with the attempt
+        if self._team.rank == 0:
+            self._tell(told, error)
+        # Under `python -m mpi4py` the first rank that raises ends the job: not before the reason has been said.
+        self._team.total([0])
+        self._has_failed = True
         self._end(error)
         raise error
 
-    def _report(self, problem: BaseException) -> None:
+    def _tell(self, trouble: Trouble, error: BaseException) -> None:
         """Tell the launcher at once what a solver with its own main would only write into its log."""
-        if not isinstance(problem, StudyStoppedError):
-            with suppress(Exception):  # the job ends with this problem all the same, and its log says so
-                self.fail(_story(problem), breaks_contract=isinstance(problem, SolverError))
+        if trouble.is_stop:
+            return
+        message = f"rank {trouble.rank}, {trouble.reason}"
+        untold = attempt(lambda: self.fail(message, breaks_contract=trouble.breaks_contract))
+        if untold is not None:
+            error.add_note(f"the launcher could not be told ({type(untold).__name__}: {untold})")
+
+    @property
+    def _after(self) -> str:
+        """Where this rank is between two steps."""
+        return f"after time step {self._last_step}" if self._num_steps else "before its first time step"
 
     def _end(self, error: BaseException | None) -> None:
         """The session is over, and with it perhaps the job; once."""
@@ -239,24 +284,12 @@ class Session:
                 "after an error"
             )
 
-    def _check_step(self, step: int) -> None:
-        if isinstance(step, bool) or not hasattr(step, "__index__") or int(step) <= self._last_step:
-            raise SolverError(
-                f"time step {step!r} after time step {self._last_step}: number the steps with growing integers from 0"
-            )
 
-
-def _uneven(votes: Votes, step: int | None) -> SolverError | None:
+def _uneven(votes: Votes, number: int | None) -> SolverError | None:
     """What a rank did wrong that sends while another has ended."""
-    if step is None or not votes.closing or votes.error() is not None:
+    if number is None or not votes.closing or not votes.sound:
         return None
     return SolverError(
-        f"this rank sends time step {step} while another rank has sent its last one: every rank of the solver sends "
+        f"this rank sends time step {number} while another rank has sent its last one: every rank of the solver sends "
         "the same number of steps, with an empty part where it has nothing"
     )
-
-
-def _story(error: BaseException) -> str:
-    if isinstance(error, MelissaLikeError):
-        return str(error)
-    return "".join(traceback.format_exception(error)[-_TRACE_ENTRIES:]).strip()

@@ -164,7 +164,7 @@ class PartStream:
             StudyStoppedError: the study ended while the send was blocked.
         """
         destination = owner_of(self._assignment.simulation, step, self._num_server_ranks, self._routing)
-        if not self._opened[destination]:
+        if parts and not self._opened[destination]:
             self._open(destination)
         for part in parts:
             shape = part.shape
@@ -184,6 +184,22 @@ class PartStream:
     def close(self) -> None:
         """Nothing more comes of this simulation: let go what is held."""
         self._sender.push()
+
+    def flush(self, timeout_s: float) -> None:
+        """Wait until everything sent has left this process, for so long at most."""
+        self._sender.flush(timeout_s)
+
+    def elements_of(self, parts: Sequence[LocalPart]) -> list[int]:
+        """How many elements of each field these parts hold."""
+        numbers = [0] * len(self._layout.fields)
+        for part in parts:
+            numbers[part.shape.field_id] += part.shape.size
+        return numbers
+
+    @property
+    def fields(self) -> tuple[FieldSpec, ...]:
+        """What a step consists of."""
+        return self._layout.fields
 
     def _common_of(self, shape: PartShape) -> bytes:
         """The header of a part but for step and time: encoded once."""

@@ -1,14 +1,20 @@
 """What one rank raises, every rank raises: seen by ranks that are threads of one process."""
 
-import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pytest
 
-from melissa_like.client.agreement import Votes, answer_of_rank_0, attempt, ballot, counted
+from melissa_like.client.agreement import (
+    Trouble,
+    Votes,
+    answer_of_rank_0,
+    attempt,
+    ballot,
+    counted,
+    first_trouble,
+    trouble_of,
+)
 from melissa_like.client.team import Team
 from melissa_like.errors import (
     ConfigurationError,
@@ -17,49 +23,11 @@ from melissa_like.errors import (
     StudyStoppedError,
 )
 from melissa_like.protocol.control import Finish
-
-DEADLINE_S = 10.0
-
-
-class Threads:
-    """The collectives of three ranks that are threads."""
-
-    size = 3
-
-    def __init__(self, rank: int, barrier: threading.Barrier, shared: dict[int, Any]) -> None:
-        self.rank = rank
-        self._barrier = barrier
-        self._shared = shared
-
-    def _all(self, mine: Any) -> list[Any]:
-        self._shared[self.rank] = mine
-        self._barrier.wait(DEADLINE_S)
-        everything = [self._shared[rank] for rank in range(self.size)]
-        self._barrier.wait(DEADLINE_S)
-        return everything
-
-    def broadcast(self, message: bytes) -> bytes:
-        return self._all(message)[0]  # type: ignore[no-any-return]
-
-    def total(self, values: Sequence[int]) -> list[int]:
-        return [int(n) for n in np.sum(self._all(list(values)), axis=0)]
-
-    def gather_rows(self, values: Sequence[int]) -> np.ndarray:
-        return np.array(self._all(list(values)))
+from tests.unit.ranks import on_ranks
 
 
 def on_three_ranks(body: Callable[[Team], Any]) -> list[Any]:
-    """What each rank returns, or raises."""
-    barrier, shared = threading.Barrier(Threads.size), dict[int, Any]()
-
-    def one(rank: int) -> Any:
-        try:
-            return body(Threads(rank, barrier, shared))
-        except Exception as error:
-            return error
-
-    with ThreadPoolExecutor(Threads.size) as pool:
-        return list(pool.map(one, range(Threads.size)))
+    return on_ranks(3, body)
 
 
 def test_an_answer_of_rank_0_reaches_every_rank() -> None:
@@ -73,7 +41,7 @@ def test_an_answer_of_rank_0_reaches_every_rank() -> None:
         (ConnectionRefusedByStudyError("not of this study"), ConnectionRefusedByStudyError, "not of this study"),
         (StudyStoppedError("interrupted"), StudyStoppedError, "interrupted"),
         (ConfigurationError("no such file"), ConfigurationError, "no such file"),
-        (OSError(28, "No space left"), SolverError, r"rank 0 of this job failed \(OSError: .*No space left"),
+        (OSError(28, "No space left"), SolverError, r"rank 0 of this job failed \(OSError\): (?s:.*)No space left"),
     ],
 )
 def test_what_rank_0_raises_every_rank_raises(problem: Exception, kind: type[Exception], words: str) -> None:
@@ -107,10 +75,50 @@ def test_what_is_counted_besides_is_added_up() -> None:
     assert votes == [Votes(0, 0, 2, (3, 30))] * 3
 
 
-def test_who_has_no_error_of_its_own_raises_one_that_points_to_the_others() -> None:
-    assert Votes(0, 0, 3).error() is None
-    assert isinstance(Votes(2, 0, 0).error(), StudyStoppedError)
-    assert isinstance(Votes(1, 1, 0).error(), SolverError)
+class NamelessError(Exception):
+    """An exception that cannot be printed, as those of a broken extension."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+    __repr__ = __str__
+
+
+@pytest.mark.parametrize(
+    ("problems", "first", "kind", "words"),
+    [
+        ([None, ValueError("ragged"), SolverError("late")], 1, SolverError, "rank 1 of this job failed (ValueError)"),
+        ([None, None, SolverError("field 'u' is empty")], 2, SolverError, "step 3: field 'u' is empty"),
+        ([StudyStoppedError("over"), None, OSError(28, "No space")], 2, SolverError, "No space"),
+        ([None, StudyStoppedError("over"), None], 1, StudyStoppedError, "over"),
+        ([None, KeyboardInterrupt(), SystemExit(3)], 1, SolverError, "KeyboardInterrupt"),
+        ([None, SystemExit(3), None], 1, SolverError, "SystemExit: 3"),
+        ([None, NamelessError(), None], 1, SolverError, "NamelessError"),
+        ([None, None, OSError("no file \udcff")], 2, SolverError, "no file \\udcff"),
+        ([None, RuntimeError("x" * 10**6 + " at last"), None], 1, SolverError, " at last"),
+    ],
+)
+def test_the_words_of_the_first_rank_that_failed_reach_every_rank(
+    problems: list[BaseException | None], first: int, kind: type[Exception], words: str
+) -> None:
+    def meet(team: Team) -> Trouble | None:
+        mine = problems[team.rank]
+        return first_trouble(team, None if mine is None else trouble_of(team.rank, mine, "step 3"))
+
+    told = on_three_ranks(meet)
+    assert told[0].rank == first
+    assert told[0] == told[1] == told[2]
+    assert len(told[0].reason) < 25_000
+    error = told[0].error()
+    assert type(error) is kind
+    assert words in str(error)
+
+
+def test_nobody_is_in_trouble() -> None:
+    assert on_three_ranks(lambda team: first_trouble(team, None)) == [None] * 3
+    assert Votes(0, 0, 3).sound
+    assert not Votes(1, 0, 0).sound
+    assert not Votes(0, 1, 0).sound
 
 
 def test_an_attempt_returns_whatever_is_raised() -> None:
