@@ -45,6 +45,7 @@ from melissa_like.sampling import StudySamplers
 from melissa_like.study import Journal, StudyState
 from melissa_like.transport import Transport
 from melissa_like.transport.in_memory import MemoryTransport
+from melissa_like.transport.zmq_sockets import numeric_host, tcp_address
 from melissa_like.transport.zmq_transport import ZmqTransport
 
 __all__ = ["Launch", "plan_study", "prepare", "run_study"]
@@ -64,6 +65,7 @@ def prepare(composed: DictConfig) -> tuple[Config, StudySamplers]:
 
     Raises:
         ConfigurationError: what was received, what was expected, what to write instead.
+        TransportError: transport.host has no address.
     """
     config = as_config(composed)
     look_in(Path.cwd())
@@ -72,6 +74,8 @@ def prepare(composed: DictConfig) -> tuple[Config, StudySamplers]:
     check(config)
     executor = make_executor(config.launcher, lambda: None)
     check_commands(config.solver, config.launcher.num_server_ranks, in_process=executor.in_process)
+    if not executor.in_process:
+        numeric_host(config.transport.host)
     if (
         isinstance(executor, InlineExecutor | LocalExecutor) and config.buffer.device == "cpu"
     ):  # the server ranks will run on this machine
@@ -145,7 +149,7 @@ class Launch:
             config, run_dir, in_process=executor.in_process, transport=transport, checks=self._checks
         )
         port = config.transport.port
-        socket = transport.control_server(f"tcp://{config.transport.host}:{port}" if port else None)
+        socket = transport.control_server(tcp_address(config.transport.host, port) if port else None)
         stack.callback(socket.close, 1.0)
         create_run_dir(self._composed, run_dir)
         connection = Connection(

@@ -115,7 +115,7 @@ class TransportConfig:
     """How fields travel.
 
     Attributes:
-        host: address under which the launcher and the server ranks are reached.
+        host: name or address (IPv4 or IPv6) of this machine, under which the launcher and the server ranks are reached.
         port: of the control socket; 0 takes a free one.
         routing: `sample` spreads the steps of a simulation over the server ranks, `trajectory` keeps them together.
         budget_bytes: memory in flight of one client rank.

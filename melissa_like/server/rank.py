@@ -45,6 +45,7 @@ from melissa_like.training import (
     run_loop,
 )
 from melissa_like.transport import Transport
+from melissa_like.transport.zmq_sockets import numeric_host
 
 if TYPE_CHECKING:
     from torch.distributed import Store  # type: ignore[attr-defined]  # not in torch's own list of exports
@@ -246,7 +247,7 @@ class _Rank:
         """Rank 0 of several opens the place where the others find it, before it announces itself."""
         if self._rank or self._place.num_server_ranks == 1:
             return None, ""
-        return open_rendezvous(self._config.transport.host, self._place.num_server_ranks)
+        return open_rendezvous(numeric_host(self._config.transport.host), self._place.num_server_ranks)
 
     def _meet(self, welcome: ServerWelcome) -> RankGroup:
         num_ranks, store = self._place.num_server_ranks, self._store

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import zmq
 
-from melissa_like.transport.zmq_sockets import Socket, set_options
+from melissa_like.transport.zmq_sockets import Socket, connect, set_options
 
 __all__ = ["InFlight", "ZmqOutlet"]
 
@@ -89,7 +89,7 @@ class ZmqOutlet:
         set_options(self._socket)
         self._socket.setsockopt(zmq.SNDHWM, 0)  # the bound is in bytes
         self._socket.copy_threshold = 0  # what is sent without a copy here shall be
-        self._socket.connect(endpoint)
+        connect(self._socket, endpoint)
 
     def open(self, nbytes: int) -> memoryview | None:
         """See `Outlet`."""

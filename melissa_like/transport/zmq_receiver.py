@@ -9,7 +9,7 @@ from melissa_like.errors import ProtocolError
 from melissa_like.transport.bundles import LARGEST_BUNDLE_BYTES, LostBundle, OpenedBundle
 from melissa_like.transport.interface import Place, Received, Target, copy_payload
 from melissa_like.transport.shared_memory import Mappings, Notice, Probe
-from melissa_like.transport.zmq_sockets import MORE, Arrivals, Socket, bind, set_options
+from melissa_like.transport.zmq_sockets import MORE, Arrivals, Socket, bind, set_options, tcp_address
 
 __all__ = ["ZmqPartReceiver"]
 
@@ -32,7 +32,7 @@ class ZmqPartReceiver:
         set_options(self._socket)
         self._socket.setsockopt(zmq.RCVHWM, queue_length)
         self._socket.setsockopt(zmq.MAXMSGSIZE, -1 if max_nbytes is None else max(max_nbytes, LARGEST_BUNDLE_BYTES))
-        self.endpoint = bind(self._socket, f"tcp://{host}:*")
+        self.endpoint = bind(self._socket, tcp_address(host))
         self._mappings = Mappings()
         self._probe = _probe() if shares_memory else None
         if self._probe is not None:

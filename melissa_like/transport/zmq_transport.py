@@ -12,7 +12,7 @@ from melissa_like.transport.ring_outlet import RingOutlet
 from melissa_like.transport.shared_memory import read_probe, split_endpoint
 from melissa_like.transport.zmq_outlet import InFlight, ZmqOutlet
 from melissa_like.transport.zmq_receiver import ZmqPartReceiver
-from melissa_like.transport.zmq_sockets import Arrivals, Socket, bind, set_options
+from melissa_like.transport.zmq_sockets import Arrivals, Socket, bind, connect, set_options, tcp_address
 
 __all__ = ["ZmqTransport"]
 
@@ -24,7 +24,7 @@ class ZmqTransport:
     """Owns the ZeroMQ context of a process.
 
     Args:
-        host: address under which this process is reached by the others.
+        host: name or address, of IPv4 or IPv6, under which this process is reached by the others.
         shares_memory: let the senders of this node hand payloads over through shared memory.
     """
 
@@ -57,7 +57,7 @@ class ZmqTransport:
 
     def control_server(self, address: str | None = None) -> "_ZmqControlServer":
         """See `Transport.control_server`."""
-        return _ZmqControlServer(self._context, address or f"tcp://{self._host}:*")
+        return _ZmqControlServer(self._context, address or tcp_address(self._host))
 
     def control_client(self, endpoint: str, identity: bytes) -> "_ZmqControlClient":
         """See `Transport.control_client`."""
@@ -117,7 +117,7 @@ class _ZmqControlClient:
         set_options(self._socket)
         self._socket.setsockopt(zmq.IDENTITY, identity)
         self._socket.setsockopt(zmq.SNDHWM, 0)
-        self._socket.connect(endpoint)
+        connect(self._socket, endpoint)
         self._arrivals = Arrivals(self._socket)
 
     def send(self, message: bytes) -> None:

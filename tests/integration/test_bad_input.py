@@ -153,6 +153,15 @@ def test_a_port_that_is_taken(tmp_path: Path) -> None:
     assert "Traceback" not in ran.err
 
 
+@pytest.mark.parametrize("host", ["no.such.host.invalid", "192.0.2.1"])
+def test_a_host_that_is_not_this_machine(tmp_path: Path, host: str) -> None:
+    ran = melissa_like(tmp_path / "study", *marked(), f"transport.host={host}", timeout_s=60)
+    assert ran.code == 2
+    assert "transport.host" in ran.err
+    assert "Traceback" not in ran.err
+    assert not (tmp_path / "study").exists()
+
+
 def test_a_run_directory_that_holds_a_study(tmp_path: Path) -> None:
     (tmp_path / "study").mkdir()
     (tmp_path / "study" / "journal.jsonl").write_text("precious\n")

@@ -2,6 +2,7 @@
 
 import json
 import math
+import socket
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,21 @@ def test_a_simulation_that_dies_is_run_again_and_nothing_is_lost(tmp_path: Path,
     assert counts(ran) == (48, 48, 48, 0)
     # The three that die, and those before them whose last parts were still in the killed process.
     assert ran.report["simulations"]["restarted"] >= 3
+
+
+@pytest.mark.mpi
+def test_a_study_over_ipv6_alone(tmp_path: Path) -> None:
+    """Launcher, client ranks, and two server ranks that meet."""
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError as error:
+        pytest.skip(f"this machine has no IPv6: {error}")
+    hosts = ["transport.host='::1'", "transport.shared_memory=false", "launcher.num_server_ranks=2"]
+    ran = melissa_like(tmp_path / "study", *marked(ranks=2), *hosts)
+    assert ran.code == 0, ran.err
+    assert counts(ran) == (48, 48, 48, 0)
+    assert "endpoint tcp://[::1]:" in (tmp_path / "study" / "connection.txt").read_text()
 
 
 @pytest.mark.mpi

@@ -7,6 +7,7 @@ import os
 import re
 import resource
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -18,7 +19,9 @@ from typing import Any
 import pytest
 import zmq
 
+from melissa_like.errors import TransportError
 from melissa_like.transport.shared_memory import Mappings, Notice, Probe, Ring, read_probe, split_endpoint
+from melissa_like.transport.zmq_sockets import tcp_address
 from melissa_like.transport.zmq_transport import ZmqTransport
 from tests.contract.parts import DEADLINE_S, acquaint, filling, receive, send
 
@@ -59,6 +62,50 @@ def test_zmq_foreign_messages_are_faults() -> None:
         assert "cannot be opened" in received.fault
         stranger.close(linger=0)
         context.term()
+
+
+def has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("host", ["::1", "[::1]", "localhost", "127.0.0.1", "0.0.0.0"])
+def test_every_kind_of_address(host: str) -> None:
+    if ":" in host and not has_ipv6():
+        pytest.skip("this machine has no IPv6")
+    with closing(ZmqTransport(host, shares_memory=False)) as transport:
+        server, receiver = transport.control_server(), transport.part_receiver(queue_length=4)
+        if ":" in host:
+            assert server.endpoint.startswith("tcp://[::1]:")
+        client = transport.control_client(server.endpoint, b"name")
+        client.send(b"hello")
+        assert server.receive(DEADLINE_S) == (b"name", b"hello")
+        sender = transport.part_sender([receiver.endpoint], budget_bytes=2**20)
+        acquaint(sender, receiver)
+        port = int(server.endpoint.rpartition(":")[2])
+        server.close(0.0)
+        again = transport.control_server(tcp_address(host, port))
+        assert again.endpoint == server.endpoint
+        for end in (client, again, sender):
+            end.close(0.0)
+        receiver.close()
+
+
+def test_a_name_with_addresses_of_both_kinds_and_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    six, four = (socket.AF_INET6, 1, 6, "", ("fd00::5", 0, 0, 0)), (socket.AF_INET, 1, 6, "", ("10.0.0.5", 0))
+    for found, address in (([six, four], "tcp://10.0.0.5:7"), ([six], "tcp://[fd00::5]:7")):
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, found=found, **__: found)
+        assert tcp_address("a-node", 7) == address
+
+
+@pytest.mark.parametrize("host", ["no.such.host.invalid", "", "::g", "192.0.2.1", "*", "2001:db8::1"])
+def test_a_host_that_is_not_this_machine(host: str) -> None:
+    with closing(ZmqTransport(host)) as transport, pytest.raises(TransportError, match=r"transport\.host"):
+        transport.control_server()
 
 
 def test_a_process_may_open_as_many_connections_as_the_system_lets_it() -> None:
