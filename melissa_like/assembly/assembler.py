@@ -7,7 +7,7 @@ import numpy as np
 
 from melissa_like.assembly.consumers import Consumer
 from melissa_like.assembly.inspection import Inspection
-from melissa_like.assembly.partial import BoxPlace, PartialSample, Placement
+from melissa_like.assembly.partial import NOTHING, BoxPlace, PartialSample, Placement
 from melissa_like.assembly.progress import CompletedSteps
 from melissa_like.assembly.refusals import Reason, Refusal, refusal_of
 from melissa_like.assembly.simulations import OpenSimulation
@@ -36,6 +36,8 @@ class Assembler:
     A newer attempt of a simulation discards what is incomplete of the older, and goes on in the same memory; what is
     complete stays, and its parts are refused as duplicates when they come again. Of a simulation that is over no more
     is kept than its number, in one range with its neighbours.
+
+    A part without an element is looked at and belongs to no sample, so nobody waits for it and none is a duplicate.
 
     Args:
         layout: of the study.
@@ -117,7 +119,12 @@ class Assembler:
 
     def place(self, header: Header) -> Placement | Refusal:
         """Where the payload of a part goes; `add` or `drop` must follow before the next call."""
-        refusal = self._inspection.refuse_stranger(header) or self._refuse_over(header)
+        refusal = self._inspection.refuse_stranger(header)
+        if refusal is not None:
+            return refusal
+        if not header.box.size:
+            return self._place_empty(header)
+        refusal = self._refuse_over(header)
         if refusal is not None:
             return refusal
         simulation = self._simulations.get(header.simulation)
@@ -166,7 +173,7 @@ class Assembler:
     def add(self, placement: Placement) -> Sample | None:
         """The payload is in place; the sample, if it was the last part."""
         partial, place, step = placement.partial, placement.place, placement.step
-        if not partial.add(place):
+        if not place.size or not partial.add(place):
             return None
         simulation = self._simulations[placement.simulation]
         del simulation.partials[step]
@@ -190,7 +197,7 @@ class Assembler:
 
     def drop(self, placement: Placement) -> None:
         """The payload did not come as announced: the part counts as not received."""
-        if not placement.partial.arrived:
+        if placement.place.size and not placement.partial.arrived:
             del self._simulations[placement.simulation].partials[placement.step]
 
     def forget(self, simulation: int) -> None:
@@ -201,6 +208,21 @@ class Assembler:
             self._forget_accepted(known)
         for consumer in self._consumers.values():
             consumer.forget(simulation)
+
+    def _place_empty(self, header: Header) -> Placement | Refusal:
+        """It is part of no sample, so it may come at any time, also when its step or its simulation is over."""
+        refusal = self._inspection.refuse_misrouted(header)
+        place = refusal or self._inspection.place(header)
+        if isinstance(place, Refusal):
+            return place
+        return Placement(
+            target=NOTHING.memory_of(place),
+            simulation=header.simulation,
+            attempt=header.attempt,
+            step=header.step,
+            partial=NOTHING,
+            place=place,
+        )
 
     def _begun(self, header: Header, parameters: FloatArray, completed: CompletedSteps | None = None) -> OpenSimulation:
         """An attempt as its first OPEN describes it."""

@@ -1,5 +1,6 @@
 """One sample while its parts arrive: which boxes came, and where a payload goes."""
 
+import math
 from typing import Any
 
 import msgspec
@@ -8,7 +9,7 @@ import numpy.typing as npt
 
 from melissa_like.records import Box, Layout
 
-__all__ = ["BoxPlace", "PartialSample", "Placement", "as_bytes", "place_of"]
+__all__ = ["NOTHING", "BoxPlace", "PartialSample", "Placement", "as_bytes", "place_of"]
 
 
 def as_bytes(array: npt.NDArray[Any]) -> memoryview:
@@ -38,9 +39,7 @@ def place_of(number: int, field_id: int, box: Box, layout: Layout) -> BoxPlace:
     """Work out where a box lies."""
     spec = layout.fields[field_id]
     stretch = None
-    if box.size == 0:
-        stretch = slice(0, 0)
-    elif _is_contiguous(box, spec.shape):
+    if box.size and _is_contiguous(box, spec.shape):
         itemsize = spec.numpy_dtype.itemsize
         first = int(np.ravel_multi_index(box.offset, spec.shape)) * itemsize
         stretch = slice(first, first + box.size * itemsize)
@@ -84,7 +83,7 @@ class PartialSample:
     def conflict(self, place: BoxPlace) -> Box | None:
         """An arrived box that shares an element with this one."""
         if place.number in self.arrived:
-            return place.box if place.size else None
+            return place.box
         others = self._foreign if place.number in self._proven else self.arrived.values()
         for other in others:
             if other.field_id == place.field_id and other.box.overlaps(place.box):
@@ -93,6 +92,8 @@ class PartialSample:
 
     def memory_of(self, place: BoxPlace) -> memoryview | npt.NDArray[Any]:
         """The sample's own memory for a box: its bytes if it is one stretch of them, otherwise a view."""
+        if not place.size:
+            return memoryview(bytearray())
         if place.stretch is None:
             return self.fields[place.field_id][place.slices]
         return self._memory[place.field_id][place.stretch]
@@ -109,6 +110,10 @@ class PartialSample:
     def is_new_decomposition(self) -> bool:
         """Whether it has boxes that were not known to be disjoint."""
         return bool(self._foreign)
+
+
+#: What a box without an element is part of.
+NOTHING = PartialSample((), 0, frozenset(), time=math.nan)
 
 
 class Placement(msgspec.Struct, frozen=True, kw_only=True, eq=False):

@@ -265,13 +265,33 @@ def test_a_part_is_placed_in_the_sample_itself() -> None:
     assert np.shares_memory(np.asarray(rows.target), field)
 
 
-def test_an_empty_box_is_legal() -> None:
-    """A rank without rows, as when there are more ranks than rows."""
-    made = opened()
-    assert deliver(made, header(box=Box((6, 0), (0, 5)))) is None
-    assert deliver(made, header(client_rank=1, box=Box((6, 0), (0, 5)))) is None
+def test_an_empty_box_is_legal_at_any_time_and_no_duplicate() -> None:
+    """A rank without rows, as when there are more ranks than rows; it may be the last to be heard, or the first."""
+    memory = Memory()
+    made = opened(memory)
+    empty = header(client_rank=1, box=Box((6, 0), (0, 5)))
+    for message in (empty, empty, replace(empty, step=7)):
+        assert deliver(made, message) is None
+    assert memory.fields == {}
     assert deliver(made, header()) is None
-    assert isinstance(deliver(made, header(field_id=1, dtype_code=1, box=Box((0,), (4,)))), Sample)
+    assert deliver(made, empty) is None
+    sample = deliver(made, header(field_id=1, dtype_code=1, box=Box((0,), (4,))))
+    assert isinstance(sample, Sample)
+    memory.take(sample, 0.0)
+    assert deliver(made, empty) is None, "its step is complete"
+    made.drop(made.place(empty))
+    made.forget(0)
+    assert deliver(made, empty) is None, "its simulation is over"
+    assert made.duplicates_dropped == 0
+
+
+def test_an_empty_box_is_refused_where_it_cannot_be() -> None:
+    refusal = opened().place(header(box=Box((7, 0), (0, 5))))
+    assert isinstance(refusal, Refusal)
+    assert refusal.reason is Reason.OUTSIDE
+    stranger = opened().place(header(secret=b"?" * 16, box=Box((6, 0), (0, 5))))
+    assert isinstance(stranger, Refusal)
+    assert stranger.reason is Reason.OTHER_STUDY
 
 
 def test_a_dropped_part_leaves_nothing() -> None:
