@@ -91,7 +91,7 @@ class Books:
         )
 
     def settle(self, attempt: Attempt) -> None:
-        """Complete a sent simulation once its samples are there; fail the attempt if they cannot come any more."""
+        """Complete a sent simulation once its samples are there; end the study if they cannot come any more."""
         if attempt.parts_sent is None:
             return
         missing = self.ledger.num_missing(attempt.simulation)
@@ -100,10 +100,13 @@ class Books:
             self.ledger.complete(attempt.simulation)
             self._announce_over(attempt, self.ledger.num_dropped(attempt.simulation))
         elif attempt.all_parts_arrived:
-            self.fail_attempt(
-                attempt,
-                f"{missing} samples of it are incomplete although every part arrived: a field is missing, or the boxes "
-                "of the ranks do not cover the field",
+            # Another attempt would leave out the same.
+            self.end(
+                "failed",
+                f"the solver broke its contract in simulation {attempt.simulation}: {missing} of its samples are "
+                f"incomplete although every part arrived, the first at time step "
+                f"{self.ledger.first_missing(attempt.simulation)}: a field is missing, or the boxes of the ranks do "
+                "not cover the field",
             )
 
     def _announce_over(self, attempt: Attempt, given_up: int) -> None:

@@ -57,6 +57,8 @@ class FailurePolicy:
         quoted = f"\n{detail}" if detail else ""
         total = max(len(ledger), settings.num_simulations + settings.num_validation_simulations)
         allowed = settings.max_failed_fraction * total
+        if total == 1:
+            return f"its only simulation failed: {ledger.story_of(simulation)}{quoted}"
         if ledger.num_given_up > allowed:
             return (
                 f"{ledger.num_given_up} of {total} simulations failed {settings.max_attempts} times, "

@@ -1,7 +1,7 @@
 """Rules about solver jobs: they start, say hello, ask, say goodbye, fail, are held, and end."""
 
 from melissa_like.protocol import control as say
-from melissa_like.records import ClientRank, steps_not_needed
+from melissa_like.records import ClientRank, Window, num_samples, steps_not_needed
 from melissa_like.study.books import Books
 from melissa_like.study.commands import Tell
 from melissa_like.study.events import JobEnded
@@ -103,7 +103,19 @@ def _take_goodbye(books: Books, job: Job, message: say.Goodbye) -> None:
             "for a solver that does not know in advance)",
         )
         return
+    if num_samples(message.num_steps, books.ledger.window) == 0:
+        books.fail_attempt(attempt, _too_short(job, message.num_steps, books.ledger.window))
+        return
     books.settle(attempt)
+
+
+def _too_short(job: Job, num_steps: int, window: Window | None) -> str:
+    if num_steps == 0 or window is None:
+        return f"the solver ended in {job.name} before its first time step: let it send one at least"
+    return (
+        f"the solver ended in {job.name} after {num_steps} time steps, but a sample needs {window.span}: let it send "
+        "as many, or shorten the window of training.task"
+    )
 
 
 def _take_failure(books: Books, job: Job, message: say.Failure) -> None:

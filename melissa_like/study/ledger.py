@@ -258,6 +258,12 @@ class Ledger:
         settled = len(self.delivered_of(simulation)) + self.num_dropped(simulation)
         return num_samples(self._num_steps[simulation], self.window) - settled
 
+    def first_missing(self, simulation: int) -> int:
+        """The (first) step of the first sample that is missing of a simulation that has said goodbye and lacks some."""
+        settled, hop = self.settled_of(simulation), 1 if self.window is None else self.window.hop
+        steps = range(0, num_samples(self._num_steps[simulation], self.window) * hop, hop)
+        return next(step for step in steps if step not in settled)
+
     def complete(self, simulation: int) -> None:
         """Every sample is on a server rank."""
         self._end(simulation, SimulationState.COMPLETE)

@@ -234,7 +234,8 @@ class StudyState:
     def _end_reception(self) -> None:
         books, ledger = self._books, self.ledger
         if ledger.samples_delivered == 0:
-            story = f"; the first one, simulation 0: {ledger.story_of(0)}" if len(ledger) else ""
+            story = ledger.story_of(0) if len(ledger) else ""
+            story = f"; the first one, simulation 0: {story}" if story else ""
             if num_dropped := ledger.samples_dropped[Purpose.TRAINING]:
                 story = f": {num_dropped} were left out because they were not finite (solver.not_finite is drop)"
             books.end("failed", f"none of the {len(ledger)} simulations delivered a sample to train on{story}")

@@ -836,3 +836,44 @@ def test_a_scheduler_that_will_never_take_a_job_ends_the_study_at_once() -> None
     study.on(ev.JobEnded(job=JOB, exit_code=None, message="no such partition", retry=False))
     assert study.state.outcome == "failed"
     assert "no such partition" in study.state.reason
+
+
+def test_a_gap_ends_the_study_with_its_first_step_and_is_not_tried_again() -> None:
+    study = Study(num_steps=4).started().greeted()
+    given = study.assigned()
+    study.delivered(given, steps=(0, 1, 3), parts=8)
+    commands = study.sent(given, parts=8, num_steps=4)
+    assert kinds(commands)[-1] == "EndStudy"
+    assert study.state.outcome == "failed"
+    assert "1 of its samples are incomplete although every part arrived, the first at time step 2" in study.state.reason
+    assert study.state.ledger.num_restarts == 0
+
+
+@pytest.mark.parametrize(
+    ("num_steps", "window", "words"),
+    [
+        (0, None, "the solver ended in job-0001 before its first time step"),
+        (0, Window(length=3), "before its first time step"),
+        (2, Window(length=3), "after 2 time steps, but a sample needs 3: let it send as many, or shorten the window"),
+        (4, Window(length=3, stride=2), "after 4 time steps, but a sample needs 5"),
+    ],
+)
+def test_a_simulation_without_a_sample_fails_and_says_why(num_steps: int, window: Window | None, words: str) -> None:
+    study = Study(num_steps=None, **only_training(1), max_attempts=1).started().greeted()
+    hello = say.ServerHello(endpoint="tcp://s0", host="h", pid=1, device="cpu", window=window)
+    study.server(hello)
+    study.sent(study.assigned(), parts=num_steps, num_steps=num_steps)
+    assert study.state.outcome == "failed"
+    assert study.state.reason.startswith("its only simulation failed: attempt 1 given to job-0001")
+    assert words in study.state.reason
+
+
+def test_some_simulations_without_a_step_cost_no_study() -> None:
+    study = Study(num_steps=None, **only_training(2), max_attempts=1).started().greeted()
+    study.sent(study.assigned(), parts=0, num_steps=0)
+    given = study.assigned()
+    study.sent(given)
+    study.delivered(given)
+    assert study.state.reception_over
+    assert (study.state.ledger.num_given_up, study.state.ledger.num_complete) == (1, 1)
+    assert study.state.samples_expected == study.state.ledger.samples_delivered == 2
