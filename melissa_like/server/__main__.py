@@ -1,4 +1,7 @@
-"""`python -m melissa_like.server RUN_DIR ADDRESS [--check]`: one server rank; started by the launcher."""
+"""`python -m melissa_like.server RUN_DIR ADDRESS [--check]`: one server rank; started by the launcher.
+
+`python -m melissa_like.server FOLDER --trial` tries the training that the configuration in a folder stands for.
+"""
 
 import sys
 from contextlib import closing
@@ -8,15 +11,18 @@ from melissa_like.errors import ConfigurationError
 from melissa_like.extras import missing_package
 from melissa_like.plugins import look_in
 from melissa_like.records import ServerRank, parse_address
+from melissa_like.server.trial import run_trial
 from melissa_like.transport.zmq_transport import ZmqTransport
 
-_CHECK = "--check"
+_CHECK, _TRIAL = "--check", "--trial"
 
 
 def main() -> int:
     """The exit code."""
     look_in(Path.cwd())
     arguments = sys.argv[1:]
+    if _TRIAL in arguments:
+        return run_trial(Path(arguments[0]))
     run_dir, address = Path(arguments[0]), parse_address(arguments[1])
     assert isinstance(address, ServerRank), f"{arguments[1]} is no address of a server rank"
     try:

@@ -10,6 +10,7 @@ from melissa_like.config import Config, layout_of
 from melissa_like.errors import ConfigurationError
 from melissa_like.loading import Batch, Turn
 from melissa_like.plugins import factory_of, make
+from melissa_like.sampling import make_distributions
 from melissa_like.training import (
     Constant,
     LearningRateFactory,
@@ -18,6 +19,7 @@ from melissa_like.training import (
     RankGroup,
     StepReport,
     Surrogate,
+    Suspects,
     TaskFactory,
     TrainingRecipe,
     TrainingStream,
@@ -27,50 +29,62 @@ from melissa_like.training import (
     by_scheduler,
     on_batches,
     on_samples,
-    try_out,
 )
 
-__all__ = ["make_loop", "make_recipe", "make_stream", "make_surrogate"]
+__all__ = ["make_loop", "make_recipe", "make_stream", "make_surrogate", "parameter_bounds", "suspects_of"]
 
 
 def make_surrogate(config: Config, device: torch.device) -> Surrogate:
-    """The untrained surrogate, the same on every rank.
+    """The untrained surrogate, the same on every rank and at every call.
 
     Raises:
-        ConfigurationError: the task or the model cannot be built, the network does not return what the task needs, or
-            the task needs samples of several steps.
+        ConfigurationError: the task or the model cannot be built, or the task needs samples of several steps.
     """
     torch.manual_seed(config.study.seed)
-    bounds = {name: make(spec, f"solver.parameters.{name}").bounds for name, spec in config.solver.parameters.items()}
     task = factory_of(config.training.task, "training.task")
     model = factory_of(config.model, "model")
     _refuse_windows(config, task)
-    try:
-        surrogate = build_surrogate(
+    with suspects_of(config).blame("model", "is called with the problem of the task and the other keys of its group"):
+        return build_surrogate(
             layout=layout_of(config.solver),
-            parameter_bounds=bounds,
+            parameter_bounds=parameter_bounds(config),
             num_steps=config.solver.num_steps,
             model=model,
             task=task,
         ).to(device)
-        try_out(surrogate)
-    except (TypeError, ValueError) as error:
-        raise ConfigurationError(
-            f"the surrogate cannot be built from model._target_ {config.model.get('_target_')!r}: {error} (a model is "
-            "called with the problem of the task and the other keys of its YAML group)"
-        ) from error
-    return surrogate
+
+
+def parameter_bounds(config: Config) -> dict[str, tuple[float, float]]:
+    """(low, high) of each parameter.
+
+    Raises:
+        ConfigurationError: one has no distribution.
+    """
+    return {name: made.bounds for name, made in make_distributions(config.solver.parameters).items()}
+
+
+def suspects_of(config: Config) -> Suspects:
+    """What takes part in a training, by the keys that name it."""
+    training = config.training
+    plugged = {
+        "model": config.model,
+        "training.task": training.task,
+        "training.loss": training.loss,
+        "training.loop": training.loop,
+        "training.optimizer": training.optimizer,
+        "training.schedule": training.schedule,
+        "training.scheduler": training.scheduler,
+    }
+    return Suspects(
+        names={key: str(target["_target_"]) for key, target in plugged.items() if target and "_target_" in target},
+        rate="training.scheduler" if training.scheduler else "training.schedule",
+    )
 
 
 def _refuse_windows(config: Config, task: TaskFactory) -> None:
     path = config.training.task.get("_target_")
-    try:
+    with suspects_of(config).blame("training.task", "is called with layout and the other keys of its mapping"):
         window = task(layout=layout_of(config.solver)).window
-    except (TypeError, ValueError, AttributeError) as error:
-        raise ConfigurationError(
-            f"training.task cannot be made from {path!r}: {error} (a task is called with layout and the other keys of "
-            "its mapping)"
-        ) from error
     if window is not None:
         raise ConfigurationError(
             f"training.task {path!r} needs samples of {window.length} time steps, which is not supported yet: a sample "
@@ -85,38 +99,29 @@ def make_recipe(config: Config) -> TrainingRecipe:
         ConfigurationError: an import path leads nowhere; what is called with wrong arguments later raises it then.
     """
     training = config.training
+    try:
+        optimization = Optimization(
+            precision=training.precision, compile=training.compile, gradient_clip=training.gradient_clip
+        )
+    except ValueError as error:
+        raise ConfigurationError(f"training.{error}") from error
     return TrainingRecipe(
         loss=_function(training.loss, "training.loss"),
         field_weights=training.field_weights or None,
-        optimizer=_named(factory_of(training.optimizer, "training.optimizer"), "training.optimizer"),
+        optimizer=factory_of(training.optimizer, "training.optimizer"),
         learning_rate=_learning_rate(config),
-        optimization=Optimization(
-            precision=training.precision, compile=training.compile, gradient_clip=training.gradient_clip
-        ),
+        optimization=optimization,
     )
 
 
 def _learning_rate(config: Config) -> LearningRateFactory:
     training = config.training
     if training.scheduler:
-        key = "training.scheduler"
-        return by_scheduler(_named(factory_of(training.scheduler, key), key))
+        return by_scheduler(factory_of(training.scheduler, "training.scheduler"))
     schedule = Constant() if not training.schedule else make(training.schedule, "training.schedule")
     if training.schedule_on == "batches" and training.max_batches is not None:
         return on_batches(schedule, training.max_batches)
     return on_samples(schedule)
-
-
-def _named(factory: Callable[[Any], Any], key: str) -> Callable[[Any], Any]:
-    """The factory, but its complaint about its arguments names the key that gave them."""
-
-    def call(argument: Any) -> Any:
-        try:
-            return factory(argument)
-        except (TypeError, ValueError) as error:
-            raise ConfigurationError(f"{key} cannot be made: {error}") from error
-
-    return call
 
 
 def make_loop(config: Config) -> Loop:

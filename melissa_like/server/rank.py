@@ -34,6 +34,7 @@ from melissa_like.server.reporter import Orders
 from melissa_like.server.results import draw, keep
 from melissa_like.server.stream_progress import StreamProgress
 from melissa_like.server.telemetry import Telemetry, summary_of
+from melissa_like.server.trial import try_training
 from melissa_like.training import (
     RankGroup,
     Surrogate,
@@ -137,6 +138,8 @@ class _Rank:
             self._hand_in(end, trained, incomplete=self._progress.stop_reason if end == "stopped" else None)
 
     def _train(self) -> nn.Module:
+        if self._rank == 0:
+            try_training(self._config, self._device, self._run_dir)
         self._reception.say_hello()
         welcome = self._progress.await_welcome(self._config.launcher.start_timeout_s)
         group = self._meet(welcome)

@@ -25,6 +25,7 @@ from melissa_like.training.losses import FieldLosses, Loss, PerSample, l1, mse, 
 from melissa_like.training.modes import evaluating
 from melissa_like.training.normalization import Normalization
 from melissa_like.training.objective import Objective
+from melissa_like.training.probe import Probe
 from melissa_like.training.reports import StepReport, TrainingSummary, ValidationReport
 from melissa_like.training.saving import load_surrogate, save_surrogate
 from melissa_like.training.schedules import (
@@ -41,6 +42,7 @@ from melissa_like.training.schedules import (
 from melissa_like.training.step import Optimization, TrainingStep
 from melissa_like.training.stream import OptimizerFactory, Stateful, TrainingRecipe, TrainingStream
 from melissa_like.training.surrogate import Surrogate
+from melissa_like.training.suspects import Suspects
 from melissa_like.training.tasks import Direct, Operator, Task, TaskFactory
 from melissa_like.training.trial import try_out
 from melissa_like.training.validation import HeldOutSimulation, ValidationSet
@@ -63,10 +65,12 @@ __all__ = [
     "Optimization",
     "OptimizerFactory",
     "PerSample",
+    "Probe",
     "RankGroup",
     "Stateful",
     "StepReport",
     "Surrogate",
+    "Suspects",
     "Task",
     "TaskFactory",
     "TrainingRecipe",

@@ -13,14 +13,14 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 from torch import nn
-from torch.distributed import Store, TCPStore  # type: ignore[attr-defined]  # not in torch's own list of exports
+from torch.distributed import HashStore, Store, TCPStore  # type: ignore[attr-defined]  # not in torch's own list of exports
 from torch.nn.parallel import DistributedDataParallel
 
 from melissa_like.errors import DeadlineExceededError
 from melissa_like.loading import Collective, SoloCollective
 from melissa_like.records import FloatArray
 
-__all__ = ["GlooCollective", "RankGroup", "connect_rendezvous", "join_ranks", "joined", "open_rendezvous"]
+__all__ = ["GlooCollective", "RankGroup", "alone", "connect_rendezvous", "join_ranks", "joined", "open_rendezvous"]
 
 _DEADLINE_S = 300.0
 
@@ -65,10 +65,12 @@ class RankGroup:
     Attributes:
         loading: for the loader's thread alone.
         training: for the trainer's thread alone.
+        is_joined: there is a process group, over which gradients are averaged.
     """
 
     loading: Collective
     training: Collective
+    is_joined: bool = False
 
     @classmethod
     def of_one(cls) -> "RankGroup":
@@ -156,6 +158,16 @@ def join_ranks(
             dist.destroy_process_group()
 
 
+@contextmanager
+def alone() -> Iterator[RankGroup]:
+    """A process group of this rank alone, met in its own memory: what several ranks do to a module, done by one."""
+    dist.init_process_group("gloo", store=HashStore(), rank=0, world_size=1)
+    try:
+        yield RankGroup(loading=SoloCollective(), training=SoloCollective(), is_joined=True)
+    finally:
+        dist.destroy_process_group()
+
+
 def joined(module: nn.Module, device: torch.device) -> nn.Module:
     """A module whose gradients are averaged over the ranks; all start from rank 0's weights."""
     device_ids = [device] if device.type == "cuda" else None
@@ -177,4 +189,4 @@ def _meet(device: torch.device, rank: int, num_ranks: int, store: Store, timeout
             "error in their logs"
         ) from error
     loading, training = (GlooCollective(group, timeout_s) for group in groups)
-    return RankGroup(loading=loading, training=training)
+    return RankGroup(loading=loading, training=training, is_joined=True)

@@ -5,6 +5,7 @@ the study (active sampling, audits) asks which sample was hard. How the values o
 loss to know, so that it works on any grid: `per_sample` takes the mean of element values, [B, ...] to [B].
 """
 
+import math
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
@@ -51,23 +52,24 @@ class FieldLosses:
     Args:
         loss: of one field.
         problem: its target fields.
-        weights: of every target field, any scale; None: the fields count by their number of elements, so that the mean
-            squared error is that of all elements together.
+        weights: of every target field, above 0, any scale; None: the fields count by their number of elements, so that
+            the mean squared error is that of all elements together.
 
     Raises:
-        ValueError: a weight for a field that is none, a field without one, a negative one, or nothing but zeros.
+        ValueError: a weight for a field that is none, a field without one, or one that is not above 0.
     """
 
     def __init__(self, loss: Loss, problem: Problem, weights: Mapping[str, float] | None = None) -> None:
         given = {name: float(shape.size) for name, shape in problem.targets.items()} if weights is None else weights
-        if set(given) != set(problem.targets) or min(given.values()) < 0 or sum(given.values()) <= 0:
+        if set(given) != set(problem.targets) or not all(0 < weight < math.inf for weight in given.values()):
             raise ValueError(
                 f"field_weights is {dict(given)} but the target fields are {', '.join(problem.targets)}: give each of "
-                "these a weight, 0 or more, and not only zeros"
+                "these a weight above 0; a field that shall not be learned is left out of the task's targets "
+                f"(+training.task.targets=[{next(iter(problem.targets))}])"
             )
         total = sum(given.values())
         self._loss = loss
-        self._weights = {name: given[name] / total for name in problem.targets if given[name] > 0}
+        self._weights = {name: given[name] / total for name in problem.targets}
         self._checked = False
 
     def __call__(self, predictions: Mapping[str, torch.Tensor], targets: Mapping[str, torch.Tensor]) -> torch.Tensor:

@@ -1,5 +1,6 @@
 """What is minimized, as one module: the network's way through a task, and the loss of each sample."""
 
+from collections.abc import Mapping
 from contextlib import nullcontext
 from functools import partial
 
@@ -8,8 +9,8 @@ from torch import Tensor, nn
 
 from melissa_like.loading import Batch
 from melissa_like.training.losses import FieldLosses
+from melissa_like.training.outputs import check_outputs
 from melissa_like.training.surrogate import Surrogate
-from melissa_like.training.trial import check_outputs
 
 __all__ = ["PRECISIONS", "Objective"]
 
@@ -52,13 +53,18 @@ class Objective(nn.Module):
         """
         if batch is None:
             return _nothing(self.network)
-        with self._computing():
-            predictions = self._advance(batch, progress)
+        predictions = self.predictions(batch, progress)
         targets = self._targets(batch)
         if not self._checked:
             check_outputs(predictions, targets)
             self._checked = True
         return self._losses(predictions, targets)
+
+    def predictions(self, batch: Batch, progress: float) -> Mapping[str, Tensor]:
+        """What the network makes of a batch, by target field, in the precision of its pass: see `Task.advance`."""
+        with self._computing():
+            made: Mapping[str, Tensor] = self._advance(batch, progress)
+        return made
 
 
 def _nothing(network: nn.Module) -> Tensor:

@@ -16,6 +16,7 @@ from melissa_like.training.meters import InputClock
 from melissa_like.training.objective import Objective
 from melissa_like.training.reports import StepReport, TrainingSummary, ValidationReport
 from melissa_like.training.schedules import Constant, LearningRateFactory, on_samples
+from melissa_like.training.single_values import let_single_values_pass
 from melissa_like.training.step import Optimization
 from melissa_like.training.surrogate import Surrogate
 from melissa_like.training.validation import ValidationSet
@@ -79,6 +80,7 @@ class TrainingStream:
         recipe: how to train, as configured.
         observe: told a batch and the loss of each of its samples, [B]; does nothing unless somebody asks.
         batches: turns handed out so far, those before a restart included.
+        is_trial: the turns are made up, to see whether the loop works: leave no trace outside of it.
 
     Args:
         turns: of this rank.
@@ -102,12 +104,15 @@ class TrainingStream:
         on_validation: Callable[[ValidationReport], None] = lambda report: None,
         observe: Callable[[Batch, Tensor], None] = lambda batch, losses: None,
         restored: Mapping[str, Any] | None = None,
+        is_trial: bool = False,
     ) -> None:
+        let_single_values_pass(surrogate.network)
         self.surrogate = surrogate
         self.held_out = held_out
         self.group = RankGroup.of_one() if group is None else group
         self.recipe = TrainingRecipe() if recipe is None else recipe
         self.observe = observe
+        self.is_trial = is_trial
         self.turns: Iterator[Turn] = self._hand_out(turns)
         self._losses = FieldLosses(self.recipe.loss, surrogate.task.problem, self.recipe.field_weights)
         self._on_step = on_step
@@ -148,7 +153,7 @@ class TrainingStream:
             self.surrogate.network.compile()
         self.surrogate.train()
         objective = Objective(self.surrogate, losses, precision=recipe.optimization.precision)
-        return joined(objective, self.device) if self.group.size > 1 else objective
+        return joined(objective, self.device) if self.group.is_joined else objective
 
     def keep(self, name: str, thing: Stateful) -> None:
         """Keep something over a restart: call it before the first turn; what was kept is loaded into it.

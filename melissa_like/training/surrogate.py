@@ -64,9 +64,19 @@ class Surrogate(nn.Module):
             By name, float32 arrays of the fields' global shapes, in original units.
 
         Raises:
-            ValueError: a parameter is missing or unknown.
+            ValueError: a parameter is missing or unknown, or the task reads a field that its `request` does not give.
             TypeError: the task needs something else to be asked.
         """
         batch = self.task.request(parameters, **asked).to(self.device)
-        with evaluating(self):
-            return {name: values[0].cpu().numpy() for name, values in self(batch).items()}
+        try:
+            with evaluating(self):
+                return {name: values[0].cpu().numpy() for name, values in self(batch).items()}
+        except KeyError as error:
+            unknown = [f.name for f in self.layout.fields if error.args == (f.name,) and f.name not in batch.fields]
+            if not unknown:
+                raise
+            raise ValueError(
+                f"the task reads the field {unknown[0]!r}, which nobody can know where only parameters are given: let "
+                "its request take the field and put it into the batch, as melissa_like.training.Operator does, or let "
+                "advance and restore do without it"
+            ) from error

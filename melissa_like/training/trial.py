@@ -1,64 +1,143 @@
-"""One pass of a network that was just built, before anything depends on it."""
+"""The trial: everything that a training is made of, once, with samples that nobody sent, before anything depends on it.
 
-from collections.abc import Mapping
+A network is trained for a step at the real batch size and for one with a single sample, each stage on its own so that
+what fails is named. Then the configured loop is called with a stream of two such turns. What it has trained is
+validated, saved, loaded and asked to predict. All of it happens to a surrogate of its own, and the random states are
+afterwards as they were; whoever trains then builds the real one from the same seed.
+"""
 
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
 import torch
-from torch import Tensor
+from safetensors.torch import save_model
+from torch import nn
 
-from melissa_like.loading import Batch
-from melissa_like.training.modes import evaluating
+from melissa_like.errors import ConfigurationError
+from melissa_like.training.by_hand import train_by_hand
+from melissa_like.training.contracts import alike, check_evaluation, check_task, check_weights, predictions_of
+from melissa_like.training.distributed import RankGroup, alone
+from melissa_like.training.loop import Loop, run_loop, train
+from melissa_like.training.probe import Probe
+from melissa_like.training.saving import load_surrogate, save_surrogate
+from melissa_like.training.single_values import let_single_values_pass
+from melissa_like.training.stream import TrainingRecipe, TrainingStream
 from melissa_like.training.surrogate import Surrogate
+from melissa_like.training.suspects import LOOP, MODEL, TASK, Suspects
 
-__all__ = ["check_outputs", "try_out"]
+__all__ = ["try_out"]
 
-_NUM_SAMPLES = 2
-
-
-def try_out(surrogate: Surrogate) -> None:
-    """Let the task ask the network once, in evaluation mode, for samples of zeros.
-
-    Raises:
-        TypeError: the network cannot be called as the task does, or did not return a mapping of tensors.
-        ValueError: it returned another shape.
-    """
-    layout, device = surrogate.layout, surrogate.device
-    batch = Batch(
-        simulations=torch.zeros(_NUM_SAMPLES, dtype=torch.int64, device=device),
-        steps=torch.zeros(_NUM_SAMPLES, dtype=torch.int64, device=device),
-        times=torch.zeros(_NUM_SAMPLES, dtype=torch.float64, device=device),
-        parameters=torch.zeros(_NUM_SAMPLES, len(layout.parameters), dtype=torch.float64, device=device),
-        fields={
-            field.name: torch.zeros(_NUM_SAMPLES, *field.shape, dtype=getattr(torch, field.dtype), device=device)
-            for field in layout.fields
-        },
-    )
-    with evaluating(surrogate):
-        predictions = surrogate.task.advance(surrogate.network, surrogate.normalization, batch, 0.0)
-        check_outputs(predictions, surrogate.task.targets(surrogate.normalization, batch))
+_SEED = 0
 
 
-def check_outputs(predictions: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> None:
-    """Whether a network returned what it should have.
+def try_out(
+    build: Callable[[], Surrogate],
+    recipe: TrainingRecipe,
+    loop: Loop,
+    *,
+    probe: Probe,
+    sizes: tuple[int, ...],
+    num_ranks: int,
+    suspects: Suspects,
+    folder: Path,
+) -> None:
+    """Try a training.
+
+    Args:
+        build: an untrained surrogate on the probe's device, the same at every call.
+        recipe: how to train.
+        loop: what trains.
+        probe: makes the samples.
+        sizes: of the batches, in this order.
+        num_ranks: that will train together; with several the network is wrapped as it will be.
+        suspects: who is to be named.
+        folder: in which the surrogate is saved for a moment.
 
     Raises:
-        TypeError: not a mapping, or no tensor for a target.
-        ValueError: a tensor of another shape than its target.
+        ConfigurationError: something does not work; it names the key, what was received and what is expected.
     """
-    if not isinstance(predictions, Mapping):
-        raise TypeError(
-            f"the network returned a {type(predictions).__name__}: return a mapping with a tensor for each of the "
-            f"targets {', '.join(targets)}"
+    with _untouched(probe.device, compiles=recipe.optimization.compile):
+        surrogate = build()
+        check_weights(surrogate.network, suspects)
+        with suspects.blame(TASK, "is asked for the quantities of a batch"):
+            surrogate.normalization.freeze(probe.statistics(surrogate))
+        check_task(surrogate, probe.batch(2), suspects)
+        if max(sizes) > 1:
+            let_single_values_pass(surrogate.network)
+        if loop is train:
+            train_by_hand(surrogate, recipe, probe, sizes, num_ranks=num_ranks, suspects=suspects)
+        for size in (2, 1):
+            check_evaluation(surrogate, probe.batch(size), suspects)
+        trained = _run(loop, surrogate, recipe, probe, sizes, num_ranks, suspects)
+        with TemporaryDirectory(dir=folder, prefix=".trial-") as place:
+            _keep(trained, probe, Path(place), suspects)
+
+
+@contextmanager
+def _untouched(device: torch.device, *, compiles: bool) -> Iterator[None]:
+    """Leave every random state as it was, and nothing that torch has compiled."""
+    python, numpy = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)
+        if compiles:
+            torch.compiler.reset()
+
+
+def _run(
+    loop: Loop,
+    surrogate: Surrogate,
+    recipe: TrainingRecipe,
+    probe: Probe,
+    sizes: tuple[int, ...],
+    num_ranks: int,
+    suspects: Suspects,
+) -> nn.Module:
+    """What the loop makes of made-up turns; nobody hears of it."""
+    with alone() if num_ranks > 1 else nullcontext(RankGroup.of_one()) as group:
+        stream = TrainingStream(
+            probe.turns(sizes, ends_empty=num_ranks > 1),
+            surrogate=surrogate,
+            held_out=probe.held_out(),
+            group=group,
+            recipe=recipe,
+            is_trial=True,
         )
-    for name, target in targets.items():
-        found = predictions.get(name)
-        if not isinstance(found, Tensor):
-            received = f"a {type(found).__name__}" if name in predictions else "nothing"
-            raise TypeError(
-                f"the network returned {received} for the target {name!r}, and something for "
-                f"{', '.join(map(str, predictions))}: return a tensor of shape {tuple(target.shape)} under that name"
-            )
-        if found.shape != target.shape:
-            raise ValueError(
-                f"the network returned the shape {tuple(found.shape)} for the target {name!r}, expected "
-                f"{tuple(target.shape)}: samples, components, then the grid"
-            )
+        with suspects.blame(LOOP, f"is run with {len(sizes)} made-up turns", surrogate.network):
+            trained = run_loop(loop, stream)
+            if not stream.batches:
+                raise ValueError("it took none of the turns, so it would train nothing: iterate over stream.turns")
+    return trained
+
+
+def _keep(trained: nn.Module, probe: Probe, folder: Path, suspects: Suspects) -> None:
+    """Save what was trained, as will be done at the end; a surrogate must then be loaded and predict the same."""
+    who = MODEL if isinstance(trained, Surrogate) else LOOP
+    with suspects.blame(who, "is saved after the training"):
+        if not isinstance(trained, Surrogate):
+            save_model(trained, str(folder / "model.safetensors"))
+            return
+        save_surrogate(trained, folder / "surrogate")
+    with suspects.blame(MODEL, "is loaded again"):
+        loaded = load_surrogate(folder / "surrogate").to(probe.device)
+    predicted = []
+    for surrogate in (trained, loaded):
+        torch.manual_seed(_SEED)  # a network may be random when it predicts
+        predicted.append(predictions_of(surrogate, probe, suspects))
+    mine, theirs = predicted
+    if mine is None or theirs is None:
+        return
+    different = [name for name in mine if not alike(torch.from_numpy(theirs[name]), torch.from_numpy(mine[name]))]
+    if different:
+        raise ConfigurationError(
+            f"{suspects.of(MODEL)} predicts something else for {', '.join(different)} after it was saved and loaded "
+            "again: register what it needs besides its layers, such as random numbers that it drew in __init__, with "
+            "self.register_buffer"
+        )

@@ -1,6 +1,6 @@
 """From parameters and time to the whole time step."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
@@ -8,24 +8,28 @@ from melissa_like.loading import Batch
 from melissa_like.models import Problem
 from melissa_like.records import Layout
 from melissa_like.training.normalization import Normalization
-from melissa_like.training.tasks.fields import one_sample, shape_of, with_components, without_components
+from melissa_like.training.tasks.fields import fields_named, one_sample, shape_of, with_components, without_components
 
 __all__ = ["Direct"]
 
 
 class Direct:
-    """The direct surrogate: (parameters, time) to all fields of that time step, in one call of the network.
+    """The direct surrogate: (parameters, time) to the fields of that time step, in one call of the network.
 
     It needs no earlier step, so any step of any simulation is a sample. The time is the index of the step.
 
     Args:
         layout: of the study.
+        targets: names of the fields to be learned; None: all.
+
+    Raises:
+        ValueError: a name that is no field, or none.
     """
 
     window = None
 
-    def __init__(self, layout: Layout) -> None:
-        self._fields = {field.name: field for field in layout.fields}
+    def __init__(self, layout: Layout, targets: Sequence[str] | None = None) -> None:
+        self._fields = fields_named(layout, targets, "targets")
         self._layout = layout
         self.problem = Problem(
             parameters=layout.parameters,
@@ -35,11 +39,11 @@ class Direct:
         self.quantities = {name: spec.components for name, spec in self._fields.items()}
 
     def measure(self, batch: Batch) -> Mapping[str, Tensor]:
-        """See `Task`: the fields."""
+        """See `Task`: the fields to be learned."""
         return {name: with_components(batch.fields[name], spec) for name, spec in self._fields.items()}
 
     def targets(self, scale: Normalization, batch: Batch) -> Mapping[str, Tensor]:
-        """See `Task`: all fields."""
+        """See `Task`: these fields."""
         return {name: scale.normalize(name, values) for name, values in self.measure(batch).items()}
 
     def advance(self, network: nn.Module, scale: Normalization, batch: Batch, progress: float) -> Mapping[str, Tensor]:

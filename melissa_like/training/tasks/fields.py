@@ -1,6 +1,6 @@
 """What tasks share: the axis of components, and samples that nobody sent."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +10,30 @@ from melissa_like.loading import Batch
 from melissa_like.models import FieldShape
 from melissa_like.records import FieldSpec, Layout
 
-__all__ = ["one_sample", "shape_of", "with_components", "without_components"]
+__all__ = ["fields_named", "one_sample", "shape_of", "with_components", "without_components"]
+
+
+def fields_named(layout: Layout, names: Sequence[str] | None, what: str) -> dict[str, FieldSpec]:
+    """Some fields of a layout, in its order.
+
+    Args:
+        layout: of the study.
+        names: of the fields; None: all.
+        what: they are, for the message.
+
+    Raises:
+        ValueError: a name that is no field, or none at all.
+    """
+    fields = {field.name: field for field in layout.fields}
+    if names is None:
+        return fields
+    if isinstance(names, str) or not names or not set(names) <= set(fields):
+        raise ValueError(
+            f"the {what} are {names if isinstance(names, str) else list(names)} and the solver sends "
+            f"{', '.join(fields)}: give a list of one or more of these fields as {what}, and leave one or more to be "
+            "learned"
+        )
+    return {name: spec for name, spec in fields.items() if name in names}
 
 
 def shape_of(spec: FieldSpec) -> FieldShape:

@@ -9,7 +9,7 @@ from melissa_like.loading import Batch
 from melissa_like.models import Problem
 from melissa_like.records import Layout
 from melissa_like.training.normalization import Normalization
-from melissa_like.training.tasks.fields import one_sample, shape_of, with_components, without_components
+from melissa_like.training.tasks.fields import fields_named, one_sample, shape_of, with_components, without_components
 
 __all__ = ["Operator"]
 
@@ -19,40 +19,38 @@ class Operator:
 
     Args:
         layout: of the study.
-        inputs: names of the fields that are given; they are inputs only, all others are targets.
+        inputs: names of the fields that are given; they are inputs only.
+        targets: names of the fields to be learned; None: all others.
 
     Raises:
-        ValueError: a name that is no field, none, or no field left to be learned.
+        ValueError: a name that is no field or is both, none, or no field left to be learned.
     """
 
     window = None
 
-    def __init__(self, layout: Layout, inputs: Sequence[str]) -> None:
-        fields = {field.name: field for field in layout.fields}
-        unknown = [name for name in inputs if name not in fields]
-        if unknown or not inputs or len(set(inputs)) == len(fields):
-            raise ValueError(
-                f"the inputs are {list(inputs)} and the solver sends {', '.join(fields)}: name one or more of these "
-                "fields, and leave one or more to be learned"
-            )
+    def __init__(self, layout: Layout, inputs: Sequence[str], targets: Sequence[str] | None = None) -> None:
+        others = [field.name for field in layout.fields if field.name not in inputs]
         self._layout = layout
-        self._fields = fields
-        self._inputs = {name: spec for name, spec in fields.items() if name in inputs}
-        self._targets = {name: spec for name, spec in fields.items() if name not in inputs}
+        self._inputs = fields_named(layout, inputs, "inputs")
+        self._targets = fields_named(layout, others if targets is None else targets, "targets")
+        both = [name for name in self._targets if name in self._inputs]
+        if both:
+            raise ValueError(f"{', '.join(both)} are inputs and targets: name each field once")
+        self._fields = self._inputs | self._targets
         self.problem = Problem(
             fields={name: shape_of(spec) for name, spec in self._inputs.items()},
             parameters=layout.parameters,
             time=True,
             targets={name: shape_of(spec) for name, spec in self._targets.items()},
         )
-        self.quantities = {name: spec.components for name, spec in fields.items()}
+        self.quantities = {name: spec.components for name, spec in self._fields.items()}
 
     def measure(self, batch: Batch) -> Mapping[str, Tensor]:
         """See `Task`: the fields, inputs and targets."""
         return {name: with_components(batch.fields[name], spec) for name, spec in self._fields.items()}
 
     def targets(self, scale: Normalization, batch: Batch) -> Mapping[str, Tensor]:
-        """See `Task`: the fields that are no inputs."""
+        """See `Task`: the fields to be learned."""
         return {
             name: scale.normalize(name, with_components(batch.fields[name], spec))
             for name, spec in self._targets.items()

@@ -1,0 +1,102 @@
+"""The trial of a configuration: by server rank 0 before it says hello, and by a process of its own for a dry run.
+
+The result of the second, `python -m melissa_like.server FOLDER --trial`, is a file: what the user's code prints must
+not be taken for it.
+"""
+
+import importlib.util
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from melissa_like.config import Config, layout_of, load_config
+from melissa_like.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["RESULT_FILE", "TrialResult", "run_trial", "try_training"]
+
+RESULT_FILE = "trial.json"
+#: Batch sizes where the device that will train is not there.
+_SMALL = 2
+
+
+class TrialResult(msgspec.Struct, frozen=True, kw_only=True):
+    """How a trial in a process of its own went.
+
+    Attributes:
+        done: what was tried, or why nothing was.
+        refused: why the configuration cannot work; empty if it can.
+    """
+
+    done: str
+    refused: str = ""
+
+
+def try_training(config: Config, device: "torch.device", folder: Path, *, batch_size: int | None = None) -> None:
+    """Build everything that a training is made of, and try it.
+
+    Args:
+        config: of the study.
+        device: to train on.
+        folder: for what is saved and loaded meanwhile.
+        batch_size: to try it with, besides single samples; None: the configured one.
+
+    Raises:
+        ConfigurationError: what does not work; names the key, what was received and what is expected.
+    """
+    from melissa_like.server.build_training import (
+        make_loop,
+        make_recipe,
+        make_surrogate,
+        parameter_bounds,
+        suspects_of,
+    )
+    from melissa_like.training import Probe, try_out
+
+    probe = Probe(
+        layout=layout_of(config.solver),
+        bounds=parameter_bounds(config),
+        num_steps=config.solver.num_steps,
+        device=device,
+    )
+    try_out(
+        lambda: make_surrogate(config, device),
+        make_recipe(config),
+        make_loop(config),
+        probe=probe,
+        sizes=tuple(sorted({batch_size or config.training.batch_size, 1}, reverse=True)),
+        num_ranks=config.launcher.num_server_ranks,
+        suspects=suspects_of(config),
+        folder=folder,
+    )
+
+
+def run_trial(folder: Path) -> int:
+    """Try the configuration in a folder, and leave the result there; the exit code is 0 whatever it is."""
+    (folder / RESULT_FILE).write_bytes(msgspec.json.encode(_tried(load_config(folder), folder)))
+    return 0
+
+
+def _tried(config: Config, folder: Path) -> TrialResult:
+    if importlib.util.find_spec("torch") is None:
+        return TrialResult(done="not tried: torch is not installed here (pip install 'melissa-like[train]')")
+    import torch
+
+    from melissa_like.server.build import make_buffer, make_consumer, pick_device
+
+    torch.set_num_threads(config.training.num_threads)
+    is_there = config.training.device != "cuda" or torch.cuda.is_available()
+    device = pick_device(config, 0) if is_there else torch.device("cpu")
+    batch_size = config.training.batch_size if is_there else min(_SMALL, config.training.batch_size)
+    try:
+        if config.buffer.device != "cuda" or device.type == "cuda":
+            make_consumer(config, make_buffer(config, 0, device), layout_of(config.solver), folder, 0).close()
+        try_training(config, device, folder, batch_size=batch_size)
+    except ConfigurationError as error:
+        return TrialResult(done="tried", refused=str(error))
+    where = "" if is_there else ", because training.device is 'cuda' and there is none here"
+    sizes = "1" if batch_size == 1 else f"{batch_size} and 1"
+    return TrialResult(done=f"tried a training with batches of {sizes} on {device}{where}: it works")

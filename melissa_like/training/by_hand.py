@@ -1,0 +1,124 @@
+"""Training steps one stage at a time, so that what fails can be named."""
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from melissa_like.errors import ConfigurationError
+from melissa_like.training.losses import FieldLosses
+from melissa_like.training.objective import Objective
+from melissa_like.training.outputs import check_outputs
+from melissa_like.training.probe import Probe
+from melissa_like.training.schedules import LearningRate
+from melissa_like.training.stream import TrainingRecipe
+from melissa_like.training.surrogate import Surrogate
+from melissa_like.training.suspects import LOSS, MODEL, OPTIMIZER, TASK, Suspects
+
+__all__ = ["train_by_hand"]
+
+_PROGRESS = (0.0, 0.5, 1.0)
+
+
+def train_by_hand(
+    surrogate: Surrogate,
+    recipe: TrainingRecipe,
+    probe: Probe,
+    sizes: tuple[int, ...],
+    *,
+    num_ranks: int,
+    suspects: Suspects,
+) -> None:
+    """Take a training step with a batch of each size, as our loop does.
+
+    Args:
+        surrogate: normalized; is in training mode afterwards.
+        recipe: how to train.
+        probe: makes the batches.
+        sizes: of them.
+        num_ranks: that will train together: with several, each weight must have a gradient.
+        suspects: who is to be named.
+
+    Raises:
+        ConfigurationError: the first stage that fails.
+    """
+    network = surrogate.network
+    with suspects.blame("training.field_weights", "is matched with the targets"):
+        losses = FieldLosses(recipe.loss, surrogate.task.problem, recipe.field_weights)
+    objective = Objective(surrogate, losses, precision=recipe.optimization.precision)
+    with suspects.blame(OPTIMIZER, "is made for the weights of the network"):
+        optimizer = recipe.optimizer(network.parameters())
+        _check_optimizer(optimizer)
+    with suspects.blame(suspects.rate, "is made for the optimizer"):
+        learning_rate = recipe.learning_rate(optimizer)
+    surrogate.train()
+    for number, size in enumerate(sizes):
+        _set_rate(learning_rate, optimizer, number, suspects)
+        optimizer.zero_grad(set_to_none=True)
+        _differentiate(surrogate, objective, losses, probe, size, suspects)
+        if num_ranks > 1:
+            _check_gradients(network, suspects)
+        if recipe.optimization.gradient_clip is not None:
+            nn.utils.clip_grad_norm_(network.parameters(), recipe.optimization.gradient_clip)
+        with suspects.blame(OPTIMIZER, "steps"):
+            optimizer.step()
+        with suspects.blame(suspects.rate, "follows a training step"):
+            learning_rate.after_step()
+
+
+def _check_optimizer(optimizer: object) -> None:
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(f"it made a {type(optimizer).__name__}: name a torch.optim.Optimizer")
+
+
+def _set_rate(learning_rate: LearningRate, optimizer: Optimizer, batches: int, suspects: Suspects) -> None:
+    with suspects.blame(suspects.rate, "is asked for the learning rate"):
+        for progress in reversed(_PROGRESS):
+            learning_rate.before_step(progress, batches)
+            rates = [float(group["lr"]) for group in optimizer.param_groups]
+            if not all(math.isfinite(rate) and rate >= 0 for rate in rates):
+                raise ValueError(f"it set the learning rate {rates} at the progress {progress:g}: 0 or more is needed")
+
+
+def _differentiate(
+    surrogate: Surrogate, objective: Objective, losses: FieldLosses, probe: Probe, size: int, suspects: Suspects
+) -> None:
+    network, batch, what = surrogate.network, probe.batch(size), f"{size} samples" if size > 1 else "a single sample"
+    targets = surrogate.task.targets(surrogate.normalization, batch)
+    with suspects.blame(MODEL, f"is trained on {what}", network, outside=TASK):
+        predictions = objective.predictions(batch, 0.0)
+    with suspects.blame(MODEL, f"is trained on {what}"):
+        check_outputs(predictions, targets)
+        if not any(values.requires_grad for values in predictions.values()):
+            raise ValueError("what it returns does not depend on its weights: leave out detach, numpy and no_grad")
+    with suspects.blame(LOSS, f"is given {what}"):
+        each = losses(predictions, targets)
+        _check_losses(each, targets)
+    with suspects.blame(MODEL, f"is differentiated with {what}", network):
+        torch.autograd.backward(each.sum())
+
+
+def _check_losses(each: Tensor, targets: Mapping[str, Tensor]) -> None:
+    if not each.requires_grad:
+        raise ValueError(
+            "what it returns does not depend on the prediction in a way that can be differentiated: compute it with "
+            "tensors of torch, without detach, item or numpy"
+        )
+    if all(values.isfinite().all() for values in targets.values()) and not each.isfinite().all():
+        raise ValueError(
+            f"it returned {each.detach().tolist()[:4]} for finite targets and an untrained network: a loss must be "
+            "finite, so keep from dividing by zero and from deviations of a single sample"
+        )
+
+
+def _check_gradients(network: nn.Module, suspects: Suspects) -> None:
+    idle = [name for name, weights in network.named_parameters() if weights.requires_grad and weights.grad is None]
+    if idle:
+        layers = ", ".join(dict.fromkeys(name.rpartition(".")[0] or name for name in idle))
+        raise ConfigurationError(
+            f"{suspects.of(MODEL)} has weights that take no part in the loss ({', '.join(idle[:6])}), which several "
+            f"server ranks cannot join: use the layers {layers} in forward, leave them out, or freeze them with "
+            "requires_grad_(False)"
+        )

@@ -1,0 +1,125 @@
+"""Whether a network and a task keep their contracts, looked at with samples that nobody sent."""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from melissa_like.errors import ConfigurationError
+from melissa_like.loading import Batch
+from melissa_like.training.modes import evaluating
+from melissa_like.training.outputs import check_outputs
+from melissa_like.training.probe import Probe
+from melissa_like.training.surrogate import Surrogate
+from melissa_like.training.suspects import MODEL, TASK, Suspects
+
+__all__ = ["alike", "check_evaluation", "check_task", "check_weights", "predictions_of"]
+
+#: Two ways of computing the same in float32 differ by less, in parts of the largest value.
+_TOLERANCE = 1e-2
+
+
+def check_weights(network: nn.Module, suspects: Suspects) -> None:
+    """Whether there is something to train.
+
+    Raises:
+        ConfigurationError: there is nothing.
+    """
+    if not any(weights.requires_grad for weights in network.parameters()):
+        raise ConfigurationError(
+            f"{suspects.of(MODEL)} has no weights to train: make its layers in __init__ and keep them as attributes of "
+            "the module (layers in a list are an nn.ModuleList)"
+        )
+
+
+def check_task(surrogate: Surrogate, batch: Batch, suspects: Suspects) -> None:
+    """Whether a task gives what it declares, and whether its way back to the fields undoes its way there.
+
+    Args:
+        surrogate: normalized for the batch.
+        batch: some samples.
+        suspects: who is to be named.
+
+    Raises:
+        ConfigurationError: which method gave what.
+    """
+    task, scale, size = surrogate.task, surrogate.normalization, batch.size
+    shapes = {name: (size, shape.components, *shape.grid) for name, shape in task.problem.targets.items()}
+    with suspects.blame(TASK, "looks at a batch"), torch.no_grad():
+        targets = task.targets(scale, batch)
+        _expect("targets", _shapes(targets), shapes)
+        truth = task.truth(batch)
+        _expect("truth", {name: values.numel() for name, values in truth.items()}, _sizes(targets))
+        restored = task.restore(scale, batch, targets)
+        _expect("restore", _shapes(restored), _shapes(truth))
+        wrong = [name for name, values in truth.items() if not alike(restored[name], values)]
+        if wrong and all(values.isfinite().all() for values in targets.values()):
+            raise ValueError(
+                f"restore, given what targets gave for {', '.join(wrong)}, does not give what truth gives: what is "
+                "predicted would be in other units than what the solver sends"
+            )
+
+
+def check_evaluation(surrogate: Surrogate, batch: Batch, suspects: Suspects) -> None:
+    """Whether a network returns what it should in evaluation mode too.
+
+    Args:
+        surrogate: normalized for the batch.
+        batch: some samples.
+        suspects: who is to be named.
+
+    Raises:
+        ConfigurationError: it raises, or returns something else.
+    """
+    task, network, scale = surrogate.task, surrogate.network, surrogate.normalization
+    doing = f"is evaluated on {batch.size} samples" if batch.size > 1 else "is evaluated on a single sample"
+    with evaluating(surrogate):
+        with suspects.blame(MODEL, doing, network, outside=TASK):
+            predictions = task.advance(network, scale, batch, 1.0)
+        with suspects.blame(MODEL, doing):
+            check_outputs(predictions, task.targets(scale, batch))
+
+
+def predictions_of(surrogate: Surrogate, probe: Probe, suspects: Suspects) -> dict[str, Any] | None:
+    """What `predict` gives for one sample; None if the task wants to be asked something that nobody here knows.
+
+    Raises:
+        ConfigurationError: it cannot be asked, or gives other fields than the targets.
+    """
+    batch, task = probe.batch(1), surrogate.task
+    known = {
+        "step": int(batch.steps[0]),
+        "time": float(batch.times[0]),
+        "fields": {name: batch.fields[name][0].cpu().numpy() for name in task.problem.fields if name in batch.fields},
+    }
+    wanted = [p for p in inspect.signature(task.request).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    if any(parameter.default is parameter.empty and parameter.name not in known for parameter in wanted):
+        return None
+    asked = {parameter.name: known[parameter.name] for parameter in wanted if parameter.name in known}
+    parameters = dict(zip(surrogate.layout.parameters, batch.parameters[0].tolist(), strict=True))
+    with suspects.blame(TASK, "is asked to predict"):
+        predicted = surrogate.predict(parameters, **asked)
+        _expect("predict", {name: values.size for name, values in predicted.items()}, _sizes(task.truth(batch)))
+    return predicted
+
+
+def alike(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors of the same shape hold the same numbers, but for rounding; NaN is like NaN."""
+    one, other = one.double(), other.double()
+    slack = _TOLERANCE * float(other[other.isfinite()].abs().max()) if other.isfinite().any() else 0.0
+    return torch.allclose(one, other, rtol=0.0, atol=slack, equal_nan=True)
+
+
+def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(values.shape) for name, values in tensors.items()}
+
+
+def _sizes(tensors: Mapping[str, Tensor]) -> dict[str, int]:
+    return {name: values.numel() for name, values in tensors.items()}
+
+
+def _expect(method: str, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    if found != wanted:
+        raise ValueError(f"{method} gave {found}, expected {wanted}, the shapes of the task's targets")

@@ -1,0 +1,108 @@
+"""Samples that nobody sent: what a training is tried with before there are any."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from melissa_like.loading import Batch, Moments, Turn, moments_of
+from melissa_like.records import FieldSpec, Layout, Purpose, Sample, SampleKey
+from melissa_like.training.surrogate import Surrogate
+from melissa_like.training.validation import ValidationSet
+
+__all__ = ["Probe"]
+
+#: Values of a field, and steps of a simulation, of which nothing is declared.
+_BOUNDS, _NUM_STEPS = (0.0, 1.0), 100
+_NUM_MEASURED = 2
+_SEED = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """Random samples of several simulations and steps, within whatever bounds are declared; always the same ones.
+
+    Attributes:
+        layout: of the study.
+        bounds: (low, high) of each parameter.
+        num_steps: time steps per simulation; None: nobody knows.
+        device: where the batches lie.
+    """
+
+    layout: Layout
+    bounds: Mapping[str, tuple[float, float]]
+    num_steps: int | None
+    device: torch.device
+
+    def batch(self, size: int) -> Batch:
+        """A batch of so many samples."""
+        generator = torch.Generator().manual_seed(_SEED)
+        steps = torch.randint(self.num_steps or _NUM_STEPS, (size,), generator=generator)
+        parameters = torch.zeros(size, len(self.layout.parameters), dtype=torch.float64)
+        for column, name in enumerate(self.layout.parameters):
+            parameters[:, column] = _between(
+                *self.bounds[name], torch.rand(size, generator=generator, dtype=torch.float64)
+            )
+        return Batch(
+            simulations=torch.arange(size),
+            steps=steps,
+            times=steps.double(),
+            parameters=parameters,
+            fields={field.name: _values(field, size, generator) for field in self.layout.fields},
+        ).to(self.device)
+
+    def statistics(self, surrogate: Surrogate) -> dict[str, tuple[Moments, ...]]:
+        """The moments of what the task of a surrogate measures, as they come with the first turn.
+
+        Raises:
+            ValueError: the task measures something else than it declares.
+        """
+        batch, declared = self.batch(_NUM_MEASURED), dict(surrogate.task.quantities)
+        measured = surrogate.task.measure(batch)
+        found = {name: values.shape[1] for name, values in measured.items() if values.shape[0] == batch.size}
+        if found != declared:
+            raise ValueError(
+                f"measure gave quantities of so many components: {found}, expected {declared}, which `quantities` "
+                "declares: return [B, components, *grid] under each of these names"
+            )
+        return {name: moments_of(values) for name, values in measured.items()}
+
+    def turns(self, sizes: tuple[int, ...], *, ends_empty: bool) -> Iterator[Turn]:
+        """Turns with batches of these sizes, without statistics.
+
+        Args:
+            sizes: of the batches.
+            ends_empty: another turn has no batch, as that of a rank whose samples have run out.
+        """
+        for number, size in enumerate(sizes):
+            yield Turn(batch=self.batch(size), num_samples_global=size, progress=number / len(sizes), validate=False)
+        if ends_empty:
+            yield Turn(batch=None, num_samples_global=1, progress=1.0, validate=False)
+
+    def held_out(self) -> ValidationSet:
+        """A validation set of a single sample."""
+        held_out, batch, names = ValidationSet(self.layout), self.batch(1), [f.name for f in self.layout.fields]
+        key = SampleKey(0, int(batch.steps[0]))
+        fields = held_out.reserve(key.simulation, 1, key.step)
+        for values, name in zip(fields, names, strict=True):
+            values[...] = batch.fields[name][0].cpu().numpy()
+        sample = Sample(
+            key=key,
+            attempt=1,
+            purpose=Purpose.VALIDATION,
+            time=float(batch.times[0]),
+            parameters=np.array(batch.parameters[0].tolist()),
+            fields=fields,
+        )
+        held_out.take(sample, 0.0)
+        return held_out
+
+
+def _values(field: FieldSpec, size: int, generator: torch.Generator) -> torch.Tensor:
+    low, high = field.bounds or _BOUNDS
+    return _between(low, high, torch.rand(size, *field.shape, generator=generator)).to(getattr(torch, field.dtype))
+
+
+def _between(low: float, high: float, share: torch.Tensor) -> torch.Tensor:
+    return low * (1 - share) + high * share  # not low + (high - low) · share, whose difference may overflow

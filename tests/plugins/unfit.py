@@ -1,0 +1,406 @@
+"""Networks, losses, tasks, optimizers, schedules and loops that do not work, or only nearly: one fault each."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from melissa_like.loading import Batch
+from melissa_like.models import MLP, Problem
+from melissa_like.records import Layout
+from melissa_like.training import Direct, Normalization, TrainingStream
+
+# -- networks ---------------------------------------------------------------------------------------------------------
+
+
+class Sound(nn.Module):
+    """A network for one field; the others change one thing of it."""
+
+    def __init__(self, problem: Problem, width: int = 8) -> None:
+        super().__init__()
+        ((self.name, self.shape),) = problem.targets.items()
+        self.first = nn.Linear(problem.num_inputs, width)
+        self.between = self.make_between(width)
+        self.last = nn.Linear(width, self.num_outputs(problem))
+
+    def make_between(self, width: int) -> nn.Module:
+        return nn.Tanh()
+
+    def num_outputs(self, problem: Problem) -> int:
+        return problem.num_outputs
+
+    def forward(self, *, parameters: torch.Tensor, time: torch.Tensor) -> Any:
+        return self.answer(self.last(self.between(self.first(torch.cat([parameters, time[:, None]], dim=1)))))
+
+    def answer(self, flat: torch.Tensor) -> Any:
+        return {self.name: flat.view(-1, self.shape.components, *self.shape.grid)}
+
+
+class OneColumn(Sound):
+    """One number for sixteen, which would be broadcast."""
+
+    def num_outputs(self, problem: Problem) -> int:
+        return 1
+
+    def answer(self, flat: torch.Tensor) -> Any:
+        return {self.name: flat.view(-1, 1, 1)}
+
+
+class OneTooMany(Sound):
+    """A column too many."""
+
+    def num_outputs(self, problem: Problem) -> int:
+        return problem.num_outputs + 1
+
+    def answer(self, flat: torch.Tensor) -> Any:
+        return {self.name: flat.unsqueeze(1)}
+
+
+class ViewsOneTooMany(OneTooMany):
+    """The same, found by its own view."""
+
+    def answer(self, flat: torch.Tensor) -> Any:
+        return {self.name: flat.view(len(flat), self.shape.components, *self.shape.grid)}
+
+
+class WithoutComponents(Sound):
+    """The axis of the components is missing."""
+
+    def answer(self, flat: torch.Tensor) -> Any:
+        return {self.name: flat}
+
+
+class AnotherAxis(Sound):
+    """An axis too many."""
+
+    def answer(self, flat: torch.Tensor) -> Any:
+        return {self.name: flat.view(-1, 1, 1, *self.shape.grid)}
+
+
+class Pair(Sound):
+    """A pair instead of a mapping."""
+
+    def answer(self, flat: torch.Tensor) -> Any:
+        return flat, flat
+
+
+class Bare(Sound):
+    """A tensor instead of a mapping."""
+
+    def answer(self, flat: torch.Tensor) -> Any:
+        return flat
+
+
+class Nothing(Sound):
+    """Forgets to return."""
+
+    def answer(self, flat: torch.Tensor) -> Any:
+        return None
+
+
+class Integers(Sound):
+    """Whole numbers."""
+
+    def answer(self, flat: torch.Tensor) -> Any:
+        return {self.name: flat.view(-1, 1, *self.shape.grid).round().long()}
+
+
+class Detached(Sound):
+    """Cuts its answer off from its weights."""
+
+    def answer(self, flat: torch.Tensor) -> Any:
+        return {self.name: flat.detach().view(-1, 1, *self.shape.grid)}
+
+
+class Raises(Sound):
+    """Fails in its own code."""
+
+    def answer(self, flat: torch.Tensor) -> Any:
+        return {self.name: flat @ torch.zeros(3, 3)}
+
+
+class OnlyInTraining(Sound):
+    """Wrong in training mode only."""
+
+    def answer(self, flat: torch.Tensor) -> Any:
+        return {self.name: flat.view(-1, 1, *self.shape.grid)[:, :, : 3 if self.training else None]}
+
+
+class OnlyInEvaluation(Sound):
+    """Wrong in evaluation mode only."""
+
+    def answer(self, flat: torch.Tensor) -> Any:
+        return {self.name: flat.view(-1, 1, *self.shape.grid)[:, :, : None if self.training else 3]}
+
+
+class Squeezes(Sound):
+    """Loses the axis of a single sample."""
+
+    def answer(self, flat: torch.Tensor) -> Any:
+        values = flat.squeeze(0)
+        return {self.name: values.view(*values.shape[:-1], self.shape.components, *self.shape.grid)}
+
+
+class Lazy(Sound):
+    """A layer without a shape before the first call."""
+
+    def make_between(self, width: int) -> nn.Module:
+        return nn.LazyLinear(width)
+
+
+class Idle(Sound):
+    """A layer that is not used."""
+
+    def make_between(self, width: int) -> nn.Module:
+        self.spare = nn.Linear(width, width)
+        return nn.Tanh()
+
+
+class Frozen(Idle):
+    """The same, but nobody expects a gradient of it."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem)
+        self.spare.requires_grad_(False)
+
+
+class Weightless(nn.Module):
+    """Nothing to train; its layers are in a plain list."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__()
+        ((self.name, self.shape),) = problem.targets.items()
+        self.layers = [nn.Linear(problem.num_inputs, problem.num_outputs)]
+
+    def forward(self, *, parameters: torch.Tensor, time: torch.Tensor) -> dict[str, torch.Tensor]:
+        flat = self.layers[0](torch.cat([parameters, time[:, None]], dim=1))
+        return {self.name: flat.view(-1, 1, *self.shape.grid)}
+
+
+class BatchNorm(Sound):
+    """Batch normalization, which a single sample cannot be given in training."""
+
+    def make_between(self, width: int) -> nn.Module:
+        return nn.BatchNorm1d(width)
+
+
+class BatchNormWithoutMemory(Sound):
+    """The same without running statistics."""
+
+    def make_between(self, width: int) -> nn.Module:
+        return nn.BatchNorm1d(width, track_running_stats=False)
+
+
+class Forgetful(Sound):
+    """Random numbers of its own that are not saved."""
+
+    def make_between(self, width: int) -> nn.Module:
+        self.numbers = torch.randn(width, width)
+        return nn.Identity()
+
+    def answer(self, flat: torch.Tensor) -> Any:
+        return {self.name: (flat * (1 + self.numbers.sum())).view(-1, 1, *self.shape.grid)}
+
+
+class Remembering(Forgetful):
+    """The same, saved."""
+
+    def make_between(self, width: int) -> nn.Module:
+        self.register_buffer("numbers", torch.randn(width, width))
+        return nn.Identity()
+
+
+class Dropout(Sound):
+    """Random in training."""
+
+    def make_between(self, width: int) -> nn.Module:
+        return nn.Dropout(0.5)
+
+
+class Grows(Sound):
+    """Has other weights after it was called than a new one."""
+
+    def answer(self, flat: torch.Tensor) -> Any:
+        self.extra = nn.Parameter(torch.zeros(len(flat)))
+        return super().answer(flat)
+
+
+class AnotherCall(Sound):
+    """Wants arguments that no task gives."""
+
+    def forward(self, x: torch.Tensor) -> Any:  # type: ignore[override]
+        return x
+
+
+# -- losses -----------------------------------------------------------------------------------------------------------
+
+
+def scalar(prediction: torch.Tensor, target: torch.Tensor, per_sample: Any) -> torch.Tensor:
+    """One number for the batch."""
+    return ((prediction - target) ** 2).mean()
+
+
+def elementwise(prediction: torch.Tensor, target: torch.Tensor, per_sample: Any) -> torch.Tensor:
+    """A number per element."""
+    return (prediction - target) ** 2
+
+
+def number(prediction: torch.Tensor, target: torch.Tensor, per_sample: Any) -> float:
+    """No tensor."""
+    return float(((prediction - target) ** 2).mean())
+
+
+def cut_off(prediction: torch.Tensor, target: torch.Tensor, per_sample: Any) -> torch.Tensor:
+    """Cannot be differentiated."""
+    return per_sample((prediction.detach() - target) ** 2)
+
+
+def two_arguments(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Does not take per_sample."""
+    return ((prediction - target) ** 2).flatten(1).mean(1)
+
+
+def divides_by_deviation(prediction: torch.Tensor, target: torch.Tensor, per_sample: Any) -> torch.Tensor:
+    """A single sample has no deviation."""
+    return per_sample((prediction - target) ** 2) / target.std(dim=0).mean()
+
+
+def raises(prediction: torch.Tensor, target: torch.Tensor, per_sample: Any) -> torch.Tensor:
+    """Fails in its own code."""
+    return {}["weight"] * per_sample(prediction)
+
+
+# -- optimizers, schedules, loops -------------------------------------------------------------------------------------
+
+
+def no_optimizer(parameters: Iterator[nn.Parameter]) -> list[nn.Parameter]:
+    """Something else."""
+    return list(parameters)
+
+
+def negative(progress: float) -> float:
+    """A factor below 0 at the end."""
+    return 1 - 2 * progress
+
+
+def text(progress: float) -> str:
+    """No factor."""
+    return "fast"
+
+
+def forgets_to_return(stream: TrainingStream) -> None:
+    """Returns nothing."""
+    for _ in stream.turns:
+        pass
+
+
+def takes_nothing(stream: TrainingStream) -> nn.Module:
+    """Trains nothing."""
+    return stream.surrogate
+
+
+def misspelt(stream: TrainingStream) -> nn.Module:
+    """Fails in its own code."""
+    for turn in stream.turns:
+        stream.reprot(loss=turn.progress)  # type: ignore[attr-defined]
+    return stream.surrogate
+
+
+def needs_a_batch(stream: TrainingStream) -> nn.Module:
+    """Does not expect that a rank has nothing to draw."""
+    objective = stream.objective()
+    optimizer = torch.optim.SGD(stream.surrogate.network.parameters(), lr=1e-3)
+    for turn in stream.turns:
+        optimizer.zero_grad()
+        objective(turn.batch, turn.progress).sum().backward()
+        optimizer.step()
+        stream.report(loss=float(turn.batch.size))  # type: ignore[union-attr]
+    return stream.surrogate
+
+
+def own_network(stream: TrainingStream) -> nn.Module:
+    """A module of its own, trained without any of ours."""
+    network = nn.Linear(1, 16)
+    optimizer = torch.optim.SGD(network.parameters(), lr=1e-3)
+    for turn in stream.turns:
+        if turn.batch is None:
+            continue
+        optimizer.zero_grad()
+        (network(turn.batch.parameters.float()) - turn.batch.fields["u"]).square().mean().backward()
+        optimizer.step()
+        assert stream.is_trial
+    return network
+
+
+# -- tasks ------------------------------------------------------------------------------------------------------------
+
+
+class Peeking(Direct):
+    """Reads a field that nobody can know who only has parameters."""
+
+    def advance(self, network: nn.Module, scale: Normalization, batch: Batch, progress: float) -> Mapping[str, Any]:
+        return {
+            n: v + 0 * batch.fields["u"].mean() for n, v in super().advance(network, scale, batch, progress).items()
+        }
+
+
+class Untold(Direct):
+    """Trains on fewer fields than it validates."""
+
+    def __init__(self, layout: Layout) -> None:
+        super().__init__(layout, targets=[layout.fields[0].name])
+        self._all = [field.name for field in layout.fields]
+
+    def truth(self, batch: Batch) -> Mapping[str, torch.Tensor]:
+        return {name: batch.fields[name].float() for name in self._all}
+
+
+class TooFew(Direct):
+    """Its targets are fewer than its problem's."""
+
+    def targets(self, scale: Normalization, batch: Batch) -> Mapping[str, torch.Tensor]:
+        return {}
+
+
+class OtherUnits(Direct):
+    """Forgets to undo its normalization."""
+
+    def restore(
+        self, scale: Normalization, batch: Batch, values: Mapping[str, torch.Tensor]
+    ) -> Mapping[str, torch.Tensor]:
+        return {name: value + 1 for name, value in super().restore(scale, batch, values).items()}
+
+
+class Misdeclared(Direct):
+    """Declares components that it does not measure."""
+
+    def __init__(self, layout: Layout) -> None:
+        super().__init__(layout)
+        self.quantities = {"u": 3}
+
+
+class RaisesInMeasure(Direct):
+    """Fails in its own code."""
+
+    def measure(self, batch: Batch) -> Mapping[str, torch.Tensor]:
+        return {"u": batch.fields["v"]}
+
+
+class AsksForMore(Direct):
+    """Predicts for whoever says something that nobody here knows."""
+
+    def request(self, parameters: Mapping[str, float], *, step: int, mood: str) -> Batch:  # type: ignore[override]
+        return super().request(parameters, step=step + len(mood))
+
+
+class NoTask:
+    """Nothing of a task."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+
+
+def two(problem: Problem, hidden: Sequence[int] = (4,)) -> list[nn.Module]:
+    """A list of networks."""
+    return [MLP(problem, hidden), MLP(problem, hidden)]
