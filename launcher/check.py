@@ -6,6 +6,7 @@ nothing.
 
 import sys
 import time
+from copy import deepcopy
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,6 +16,7 @@ from rich.table import Table
 
 from melissa_like.config import Config, layout_of
 from melissa_like.launcher.run import Launch, prepare
+from melissa_like.launcher.trial import try_training
 from melissa_like.protocol.reports import Findings
 
 __all__ = ["check_solver"]
@@ -25,9 +27,13 @@ _INTERRUPTED = 130
 def check_solver(composed: DictConfig) -> int:
     """Run one simulation, print what was found; 0 if the solver keeps its contract.
 
+    The training is tried before, as the study's server rank 0 would.
+
     Raises:
         ConfigurationError: the configuration cannot work.
     """
+    configured = deepcopy(composed)
+    sys.stdout.write(f"training: {try_training(configured, prepare(configured)[0])}\n")
     composed.study.num_simulations = 1
     composed.study.num_validation_simulations = 0
     composed.launcher.num_server_ranks = 1

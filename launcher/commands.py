@@ -25,7 +25,7 @@ from melissa_like.protocol import read_connection
 from melissa_like.records import ServerRank
 from melissa_like.transport import Transport
 
-__all__ = ["Commands", "ProcessCommands", "ThreadCommands", "check_commands", "commands_for"]
+__all__ = ["Commands", "ProcessCommands", "ThreadCommands", "check_commands", "commands_for", "trial_spec"]
 
 #: The folder where the launcher was started is not put first: its processes look there last (`plugins.look_in`).
 _PYTHON = (sys.executable, "-P")
@@ -60,6 +60,23 @@ def commands_for(
         return ThreadCommands(run_dir=run_dir, transport=transport, checks=checks)
     return ProcessCommands(
         run_dir=run_dir, solver=config.solver, num_threads=config.training.num_threads, checks=checks
+    )
+
+
+def trial_spec(folder: Path, num_threads: int) -> JobSpec:
+    """A process that tries the training of the configuration in a folder.
+
+    Args:
+        folder: of the configuration, and for the result and the log.
+        num_threads: torch threads.
+    """
+    return JobSpec(
+        name="trial",
+        command=(*_PYTHON, "-m", "melissa_like.server", str(folder), "--trial"),
+        environment={"PATH": search_path(), "OMP_NUM_THREADS": str(num_threads)},
+        log=folder / "trial.log",
+        working_directory=Path.cwd(),
+        num_ranks=0,
     )
 
 

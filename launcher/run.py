@@ -76,9 +76,8 @@ def prepare(composed: DictConfig) -> tuple[Config, StudySamplers]:
     check_commands(config.solver, config.launcher.num_server_ranks, in_process=executor.in_process)
     if not executor.in_process:
         numeric_host(config.transport.host)
-    if (
-        isinstance(executor, InlineExecutor | LocalExecutor) and config.buffer.device == "cpu"
-    ):  # the server ranks will run on this machine
+    serves_here = isinstance(executor, InlineExecutor | LocalExecutor)
+    if serves_here and config.buffer.device == "cpu":
         check_memory(config, capacity(config.buffer, layout_of(config.solver)), available_memory())
     call = solver_call_of(config)
     if call is not None:

@@ -20,6 +20,7 @@ from melissa_like.launcher.rundir import make_new_folder
 from melissa_like.launcher.summary import is_success, print_report
 from melissa_like.launcher.sweep import Sweep, plan_of
 from melissa_like.launcher.sweep_table import draw_rows, print_rows
+from melissa_like.launcher.trial import try_training
 
 __all__ = ["Runs", "resolve_new_folder"]
 
@@ -132,7 +133,8 @@ class Runs:
         try:
             if self._dry:
                 config, _ = prepare(composed)
-                sys.stdout.write("\n".join(plan_study(config, run_dir)) + "\n")
+                tried = f"training: {try_training(composed, config)}"
+                sys.stdout.write("\n".join([*plan_study(config, run_dir), tried]) + "\n")
                 return _Ended(code=0, outcome="not run", reason="a dry run starts nothing")
             report = run_study(composed, run_dir)
         except MelissaLikeError as error:

@@ -11,7 +11,6 @@ from melissa_like.errors import ConfigurationError
 from melissa_like.extras import missing_package
 from melissa_like.plugins import look_in
 from melissa_like.records import ServerRank, parse_address
-from melissa_like.server.trial import run_trial
 from melissa_like.transport.zmq_transport import ZmqTransport
 
 _CHECK, _TRIAL = "--check", "--trial"
@@ -22,6 +21,8 @@ def main() -> int:
     look_in(Path.cwd())
     arguments = sys.argv[1:]
     if _TRIAL in arguments:
+        from melissa_like.server.trial import run_trial
+
         return run_trial(Path(arguments[0]))
     run_dir, address = Path(arguments[0]), parse_address(arguments[1])
     assert isinstance(address, ServerRank), f"{arguments[1]} is no address of a server rank"

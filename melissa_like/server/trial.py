@@ -4,7 +4,6 @@ The result of the second, `python -m melissa_like.server FOLDER --trial`, is a f
 not be taken for it.
 """
 
-import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ import msgspec
 
 from melissa_like.config import Config, layout_of, load_config
 from melissa_like.errors import ConfigurationError
+from melissa_like.extras import missing_package
 
 if TYPE_CHECKING:
     import torch
@@ -81,12 +81,15 @@ def run_trial(folder: Path) -> int:
 
 
 def _tried(config: Config, folder: Path) -> TrialResult:
-    if importlib.util.find_spec("torch") is None:
-        return TrialResult(done="not tried: torch is not installed here (pip install 'melissa-like[train]')")
-    import torch
+    try:
+        import torch
 
-    from melissa_like.server.build import make_buffer, make_consumer, pick_device
-
+        from melissa_like.server.build import make_buffer, make_consumer, pick_device
+    except ModuleNotFoundError as error:
+        missing = missing_package(error, "the trial of a training")
+        if missing is None:
+            raise
+        return TrialResult(done=f"not tried: {missing}")
     torch.set_num_threads(config.training.num_threads)
     is_there = config.training.device != "cuda" or torch.cuda.is_available()
     device = pick_device(config, 0) if is_there else torch.device("cpu")
@@ -97,6 +100,6 @@ def _tried(config: Config, folder: Path) -> TrialResult:
         try_training(config, device, folder, batch_size=batch_size)
     except ConfigurationError as error:
         return TrialResult(done="tried", refused=str(error))
-    where = "" if is_there else ", because training.device is 'cuda' and there is none here"
-    sizes = "1" if batch_size == 1 else f"{batch_size} and 1"
-    return TrialResult(done=f"tried a training with batches of {sizes} on {device}{where}: it works")
+    where = "" if is_there else " (training.device is 'cuda', and there is none here)"
+    sizes = "single samples" if batch_size == 1 else f"batches of {batch_size} and of single samples"
+    return TrialResult(done=f"tried with {sizes} on {device}{where}: it works")

@@ -63,20 +63,37 @@ def test_a_program_that_does_not_exist(tmp_path: Path) -> None:
     ("overrides", "words"),
     [
         (["model._target_=nowhere.Net"], "model is 'nowhere.Net', which cannot be imported"),
-        (["+model.wide=3"], "unexpected keyword argument 'wide'"),
-        (["training.loss._target_=nowhere.loss"], "training.loss is 'nowhere.loss', which cannot be imported"),
-        (["+training.loss.wide=3"], "training.loss has the options wide"),
-        (["training.loop._target_=nowhere.loop"], "training.loop is 'nowhere.loop', which cannot be imported"),
-        (["training.task._target_=nowhere.Task"], "training.task is 'nowhere.Task', which cannot be imported"),
-        (["+training.optimizer.momentum=3"], "unexpected keyword argument 'momentum'"),
-        (["training.optimizer._target_=torch.optim.Nope"], "torch.optim has no 'Nope'"),
+        (
+            ["model._target_=tests.plugins.unfit.OneColumn", "~model.hidden"],
+            "shape (4, 1, 1) for the target 'mark'",
+        ),
+        (["training.optimizer._target_=torch.optim.Adm"], "torch.optim has no 'Adm' (the nearest: Adam"),
     ],
 )
-def test_what_only_a_server_rank_can_build(tmp_path: Path, overrides: list[str], words: str) -> None:
-    ran = melissa_like(tmp_path / "study", *marked(), "solver.launch=''", *overrides, timeout_s=60)
-    assert ran.code == 1
+@pytest.mark.parametrize("where", ["run", "inline", "--dry-run", "check"])
+def test_what_only_a_server_rank_can_build_is_refused_before_a_job_starts(
+    tmp_path: Path, overrides: list[str], words: str, where: str
+) -> None:
+    place = "launcher=inline" if where == "inline" else "solver.launch=''"
+    options = ["--dry-run"] if where == "--dry-run" else []
+    command = "check" if where == "check" else "run"
+    ran = melissa_like(
+        tmp_path / "study", *marked("raises"), place, *overrides, *options, command=command, timeout_s=60
+    )
     assert words in ran.err
     assert "Traceback" not in ran.err
+    assert "Newton" not in ran.err
+    assert ran.code == (1 if where in ("run", "inline") else 2)
+    assert not list((tmp_path / "study").glob("logs/job-*"))
+
+
+def test_layers_that_two_server_ranks_cannot_join_are_named(tmp_path: Path) -> None:
+    network = ["model._target_=tests.plugins.unfit.Idle", "~model.hidden", "launcher.num_server_ranks=2"]
+    ran = melissa_like(tmp_path / "study", *marked(), "solver.launch=''", *network, timeout_s=60)
+    assert ran.code == 1
+    assert "take no part in the loss (spare.weight, spare.bias)" in ran.err
+    assert "Traceback" not in ran.err
+    assert not list((tmp_path / "study").glob("logs/job-*"))
 
 
 @pytest.mark.parametrize(("server_ranks", "held_out"), [(1, 0), (1, 1), (2, 0)])

@@ -118,9 +118,13 @@ def test_a_dry_run_prints_the_jobs_and_starts_nothing(tmp_path: Path) -> None:
     ran = melissa_like(tmp_path / "my study", "--dry-run", "launcher.num_server_ranks=2", "launcher.max_jobs=3")
     assert ran.code == 0, ran.err
     lines = ran.out.splitlines()
-    assert [line.split(":")[0] for line in lines] == ["server-0", "server-1", "job-0001", "job-0002", "job-0003"]
+    assert [line.split(":")[0] for line in lines] == [
+        *("server-0", "server-1", "job-0001", "job-0002", "job-0003"),
+        "training",
+    ]
     assert "mpiexec -n 2" in lines[2]
     assert lines[0].endswith(f"'{tmp_path}/my study' server-0")
+    assert lines[-1] == "training: tried with batches of 64 and of single samples on cpu: it works"
     assert not (tmp_path / "my study").exists()
 
 

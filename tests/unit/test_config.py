@@ -8,7 +8,6 @@ import torch
 from hydra import compose, initialize_config_module
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig
-from torch import nn
 from torch.nn import functional
 
 from melissa_like.config import (
@@ -25,7 +24,6 @@ from melissa_like.config import (
 from melissa_like.config.derived import default_capacity
 from melissa_like.errors import ConfigurationError
 from melissa_like.launcher.run import prepare
-from melissa_like.models import Problem
 from melissa_like.records import FieldSpec, Layout, Window
 from melissa_like.server.build import make_buffer
 from melissa_like.server.build_training import make_loop, make_recipe, make_stream, make_surrogate
@@ -219,18 +217,6 @@ class TwoSteps(Direct):
     window = Window(length=2)
 
 
-class Flat(nn.Module):
-    """Returns what networks returned before they saw the grid."""
-
-    def __init__(self, problem: Problem, name: str = "temperature") -> None:
-        super().__init__()
-        self._layer = nn.Linear(len(problem.parameters), problem.num_outputs)
-        self._name = name
-
-    def forward(self, *, parameters: torch.Tensor, time: torch.Tensor) -> dict[str, torch.Tensor]:
-        return {self._name: self._layer(parameters)}
-
-
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
@@ -238,18 +224,9 @@ class Flat(nn.Module):
         (["training.task._target_={here}.TwoSteps"], "training.task .* samples of 2 time steps, .*not supported yet"),
         (["+training.task.inputs=[u]"], "training.task has the options inputs .*Direct .* it takes layout"),
         (["training.task._target_=melissa_like.training.Operator"], "missing 1 required .*'inputs'"),
-        (
-            ["model._target_={here}.Flat", "~model.hidden"],
-            r"returned the shape \(2, 1024\) for the target 'temperature', expected \(2, 1, 32, 32\)",
-        ),
-        (
-            ["model._target_={here}.Flat", "~model.hidden", "+model.name=heat"],
-            "nothing for the target 'temperature', .*heat.*under that name",
-        ),
-        (["model._target_=torch.nn.Identity"], "unexpected keyword argument 'parameters'"),
     ],
 )
-def test_a_task_or_a_network_that_cannot_work_is_refused(overrides: list[str], words: str) -> None:
+def test_a_task_that_cannot_be_made_is_refused(overrides: list[str], words: str) -> None:
     with pytest.raises(ConfigurationError, match=words):
         make_surrogate(config(*(override.format(here=__name__) for override in overrides)), torch.device("cpu"))
 

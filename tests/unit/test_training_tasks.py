@@ -113,6 +113,19 @@ def test_an_operator_needs_inputs_and_something_to_learn(inputs: list[str]) -> N
         Operator(LAYOUT, inputs=inputs)
 
 
+def test_some_fields_are_learned_and_the_others_are_not_looked_at(batch: Batch) -> None:
+    for task in (Direct(LAYOUT, targets=["pressure"]), Operator(LAYOUT, inputs=["force"], targets=["pressure"])):
+        assert sorted(task.problem.targets) == ["pressure"]
+        assert "velocity" not in task.quantities
+        assert sorted(task.truth(batch)) == sorted(task.targets(scale_of(task), batch)) == ["pressure"]
+
+
+@pytest.mark.parametrize("targets", [[], ["froce"], ["velocity", "force"], "velocity"])
+def test_what_is_learned_must_be_fields_that_are_no_inputs(targets: list[str]) -> None:
+    with pytest.raises(ValueError, match=r"give a list of one or more|force are inputs and"):
+        Operator(LAYOUT, inputs=["force"], targets=targets)
+
+
 def test_what_an_operator_is_asked_must_be_the_whole_input() -> None:
     task, parameters = Operator(LAYOUT, inputs=["force"]), {"a": 1.0, "b": 2.0}
     asked = task.request(parameters, fields={"force": np.ones(GRID)}, step=3)
