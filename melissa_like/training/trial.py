@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_model
 from torch import nn
 
@@ -120,11 +121,19 @@ def _run(
 def _keep(trained: nn.Module, probe: Probe, folder: Path, suspects: Suspects) -> None:
     """Save what was trained, as will be done at the end; a surrogate must then be loaded and predict the same."""
     who = MODEL if isinstance(trained, Surrogate) else LOOP
-    with suspects.blame(who, "is saved after the training"):
-        if not isinstance(trained, Surrogate):
-            save_model(trained, str(folder / "model.safetensors"))
-            return
-        save_surrogate(trained, folder / "surrogate")
+    try:
+        with suspects.blame(who, "is saved after the training"):
+            if not isinstance(trained, Surrogate):
+                save_model(trained, str(folder / "model.safetensors"))
+                return
+            save_surrogate(trained, folder / "surrogate")
+    except ConfigurationError as error:
+        if isinstance(error.__cause__, OSError | SafetensorError):  # the place is at fault, not the network
+            raise ConfigurationError(
+                f"what was trained cannot be saved in {folder.parent} ({error.__cause__}): make room, or choose "
+                "another run_dir"
+            ) from error
+        raise
     with suspects.blame(MODEL, "is loaded again"):
         loaded = load_surrogate(folder / "surrogate").to(probe.device)
     predicted = []

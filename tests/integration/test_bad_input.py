@@ -189,7 +189,7 @@ def test_a_run_directory_that_holds_a_study(tmp_path: Path) -> None:
 
 
 def test_a_run_directory_that_cannot_grow(tmp_path: Path) -> None:
-    overrides = [*marked(simulations=200), "solver.launch=''", "monitoring.interval_s=5"]
+    overrides = [*marked(simulations=200), "solver.launch=''", "monitoring.interval_s=5", "model.hidden=[]"]
     run = [*COMMAND, "run", f"run_dir={tmp_path / 'study'}", *overrides]
     done = subprocess.run(
         ["sh", "-c", 'ulimit -f 8; exec "$@"', "sh", *run],

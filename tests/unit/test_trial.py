@@ -242,3 +242,13 @@ def test_what_works_is_not_refused_and_leaves_no_trace(tmp_path: Path, overrides
     torch.testing.assert_close(make_surrogate(config, CPU).state_dict(), expected, rtol=0, atol=0, equal_nan=True)
     assert list(tmp_path.iterdir()) == []
     assert not torch.distributed.is_initialized()
+
+
+def test_a_place_without_room_is_not_blamed_on_the_network(tmp_path: Path) -> None:
+    def folder_full(*arguments: object, **options: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("melissa_like.training.trial.save_surrogate", folder_full)
+        said = refusal(tmp_path)
+    assert said.startswith(f"what was trained cannot be saved in {tmp_path} ([Errno 28] No space left on device)")
