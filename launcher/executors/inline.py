@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import ClassVar, Self
 
-from melissa_like.errors import DeadlineExceededError
+from melissa_like.errors import DeadlineExceededError, printable
 from melissa_like.launcher.executors.interface import FoundJob, JobSpec, JobState, JobUpdate
 from melissa_like.launcher.executors.logs import open_log
 from melissa_like.launcher.executors.refusals import may_pass
@@ -151,9 +151,9 @@ def _run(handle: str, job: _Job) -> None:
         exit_code = job.call(job.canceled)
         message = f"exit code {exit_code}"
     except BaseException as error:  # SystemExit too: nothing may end the thread without a final update
-        message = f"{type(error).__name__}: {error}"
+        message = printable("".join(traceback.format_exception_only(error)).strip())
         with suppress(OSError), open_log(job.spec.log) as log:
-            log.write(traceback.format_exc().encode())
+            log.write(printable(traceback.format_exc()).encode())
     finally:
         with _lock:
             del _living[handle]  # nobody is added to `told` from now on

@@ -4,11 +4,11 @@ One class per thing said. Who says it is the peer's address on the socket, so no
 carries one message with the study's identity, a number and an acknowledgement (`melissa_like.protocol.link`).
 """
 
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
-from melissa_like.errors import ProtocolError
+from melissa_like.errors import ProtocolError, printable
 from melissa_like.protocol.reports import Findings, Summary, ValidationFigures
 from melissa_like.records import Purpose, Window
 
@@ -416,8 +416,19 @@ _DECODER = msgspec.msgpack.Decoder(Envelope)
 
 
 def encode_envelope(envelope: Envelope) -> bytes:
-    """The envelope as msgpack."""
-    return _ENCODER.encode(envelope)
+    """The envelope as msgpack; what UTF-8 cannot hold of a text, as in a strange file's name, becomes an escape."""
+    try:
+        return _ENCODER.encode(envelope)
+    except UnicodeEncodeError:
+        return _ENCODER.encode(_printable(msgspec.to_builtins(envelope, builtin_types=(bytes,))))
+
+
+def _printable(value: Any) -> Any:
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, dict):
+        return {_printable(key): _printable(item) for key, item in value.items()}
+    return [_printable(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def decode_envelope(encoded: bytes) -> Envelope:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from melissa_like import protocol
 from melissa_like.errors import ProtocolError
+from melissa_like.protocol import control
 from melissa_like.protocol.control import decode_envelope, encode_envelope
 from melissa_like.protocol.wire import FIXED_NBYTES, Header, Kind, decode, encode
 from melissa_like.records import MAX_DIMENSIONS, STORAGE_DTYPES, Box, Purpose
@@ -103,6 +104,31 @@ def test_the_golden_bundle() -> None:
         received = opened.take(lambda _, target=target: memoryview(target))  # type: ignore[misc]
         assert (received.header, received.nbytes, received.fault) == (header, len(payload), None)
         assert target == payload
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        control.Failure(simulation=0, attempt=1, message="no file \udcff"),
+        control.Stop(reason="\ud800"),
+        control.ServerFailed(message="a network\udc00"),
+        control.Metrics(more={"\udcff": 1.0}),
+    ],
+)
+def test_every_text_can_be_sent(message: control.ControlMessage) -> None:
+    envelope = control.Envelope(
+        version=1,
+        study=b"\xff" * 16,
+        secret=bytes(16),
+        launcher_incarnation=1,
+        number=1,
+        acknowledged=0,
+        message=message,
+    )
+    received = decode_envelope(encode_envelope(envelope))
+    assert received.study == envelope.study
+    assert type(received.message) is type(message)
+    assert "\\ud" in str(received.message)
 
 
 def test_there_are_golden_vectors() -> None:
