@@ -4,11 +4,12 @@ It is a study of one simulation, launched as every other; only its server rank i
 nothing.
 """
 
+import shutil
 import sys
 import time
 from copy import deepcopy
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import mkdtemp
 
 from omegaconf import DictConfig
 from rich.console import Console
@@ -17,7 +18,7 @@ from rich.table import Table
 from melissa_like.config import Config, layout_of
 from melissa_like.launcher.run import Launch, prepare
 from melissa_like.launcher.trial import try_training
-from melissa_like.protocol.reports import Findings
+from melissa_like.protocol.reports import FieldFindings, Findings
 
 __all__ = ["check_solver"]
 
@@ -25,7 +26,7 @@ _INTERRUPTED = 130
 
 
 def check_solver(composed: DictConfig) -> int:
-    """Run one simulation, print what was found; 0 if the solver keeps its contract.
+    """Run one simulation, print what was found; 0 if the solver keeps its contract, else what it printed is kept.
 
     The training is tried before, as the study's server rank 0 would.
 
@@ -43,25 +44,44 @@ def check_solver(composed: DictConfig) -> int:
     composed.buffer.watermark = None
     config, samplers = prepare(composed)
     started_at = time.time()
-    with (
-        TemporaryDirectory(prefix="melissa-like-check-") as folder,
-        Launch(config=config, samplers=samplers, composed=composed, run_dir=Path(folder), checks=True) as launch,
-    ):
-        launch.run()
-        outcome, reason, findings = launch.state.outcome, launch.state.reason, launch.findings
-    if outcome == "stopped":
-        sys.stderr.write(f"melissa-like check: {reason}\n")
-        return _INTERRUPTED
-    if findings is not None:
-        _print_findings(config, findings, started_at)
-    if outcome != "completed" or findings is None:
-        sys.stderr.write(f"melissa-like check: the solver does not keep its contract: {reason}\n")
-        return 1
-    if any(field.not_finite for field in findings.fields):
-        sys.stderr.write("melissa-like check: the solver sent values that are not finite\n")
-        return 1
-    sys.stdout.write("the solver keeps its contract: every step covered once, all values finite\n")
-    return 0
+    folder = Path(mkdtemp(prefix="melissa-like-check-"))
+    keeps = False
+    try:
+        with Launch(config=config, samplers=samplers, composed=composed, run_dir=folder, checks=True) as launch:
+            launch.run()
+            outcome, reason, findings = launch.state.outcome, launch.state.reason, launch.findings
+        if outcome == "stopped":
+            sys.stderr.write(f"melissa-like check: {reason}\n")
+            return _INTERRUPTED
+        if findings is not None:
+            _print_findings(config, findings, started_at)
+        keeps = outcome != "completed" or findings is None
+        if outcome != "completed" or findings is None:
+            sys.stderr.write(f"melissa-like check: failed: {reason}\nall that was printed is kept in {folder}/logs\n")
+            return 1
+        return _judge_values(config, findings)
+    finally:
+        if not keeps:
+            shutil.rmtree(folder)
+
+
+def _judge_values(config: Config, findings: Findings) -> int:
+    """The verdict on a solver that has sent every step: are its values fit to be trained on?"""
+    bad = [found for found in findings.fields if found.not_finite]
+    if not bad:
+        sys.stdout.write("the solver keeps its contract: every step covered once, all values finite\n")
+        return 0
+    named = ", ".join(f"field {f.name!r} has {f.not_finite}, first at time step {f.first_bad_step}" for f in bad)
+    if config.solver.not_finite != "fail_simulation":
+        sys.stdout.write(
+            f"the solver keeps its contract: every step covered once; values that are not finite: {named} "
+            f"(solver.not_finite={config.solver.not_finite})\n"
+        )
+        return 0
+    sys.stderr.write(
+        f"melissa-like check: failed: the solver sent values that are not finite: {named}; see solver.not_finite\n"
+    )
+    return 1
 
 
 def _print_findings(config: Config, findings: Findings, started_at: float) -> None:
@@ -76,7 +96,7 @@ def _print_findings(config: Config, findings: Findings, started_at: float) -> No
             spec.dtype,
             _number(found.lowest),
             _number(found.highest),
-            "none" if not found.not_finite else f"{found.not_finite}, first at step {found.first_bad_step}",
+            _not_finite(found, arrived=findings.steps is not None),
         )
     console.print(table)
     console.print(f"parameters: {_parameters(config, findings)}", highlight=False)
@@ -84,6 +104,12 @@ def _print_findings(config: Config, findings: Findings, started_at: float) -> No
     first = "–" if findings.arrived_at is None else f"{findings.arrived_at - started_at:.2f} s"
     pace = "–" if findings.seconds_per_step is None else f"{1e3 * findings.seconds_per_step:.2f} ms"
     console.print(f"first step after {first}, then {pace} per step", highlight=False)
+
+
+def _not_finite(found: FieldFindings, *, arrived: bool) -> str:
+    if found.not_finite:
+        return f"{found.not_finite}, first at step {found.first_bad_step}"
+    return "none" if arrived else "–"
 
 
 def _number(value: float | None) -> str:

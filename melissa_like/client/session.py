@@ -143,7 +143,9 @@ class Session:
         if error is None:
             self.close()
         elif not self._is_over:  # else it was raised by `send` or `close`
-            self._tell(trouble_of(self._team.rank, error, self._after), error)
+            trouble = trouble_of(self._team.rank, error, self._after)
+            self._let_go(trouble)
+            self._tell(trouble, error)
             self._end(error)
 
     def _send_new(self, number: int, problem: BaseException | None, fields: Mapping[str, Any], time: Any) -> None:
@@ -245,8 +247,7 @@ class Session:
         told = first_trouble(self._team, None if problem is None else trouble_of(self._team.rank, problem, where))
         assert told is not None, "the ranks were asked to end, and none says why"
         error = problem if problem is not None else told.error()
-        if not told.is_stop:
-            attempt(lambda: self._stream.flush(_FLUSH_S))  # what cannot leave is lost, with the attempt
+        self._let_go(told)
         if self._team.rank == 0:
             self._tell(told, error)
         # Under `python -m mpi4py` the first rank that raises ends the job: not before the reason has been said.
@@ -254,6 +255,11 @@ class Session:
         self._has_failed = True
         self._end(error)
         raise error
+
+    def _let_go(self, trouble: Trouble) -> None:
+        """What was sent before the error leaves before it is told: what is complete of it is trained on."""
+        if not trouble.is_stop:
+            attempt(lambda: self._stream.flush(_FLUSH_S))  # what cannot leave is lost, with the attempt
 
     def _tell(self, trouble: Trouble, error: BaseException) -> None:
         """Tell the launcher at once what a solver with its own main would only write into its log."""

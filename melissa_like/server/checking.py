@@ -17,6 +17,7 @@ from melissa_like.config import load_config
 from melissa_like.protocol.control import Checked, ServerFinished
 from melissa_like.protocol.reports import FieldFindings, Findings, Summary
 from melissa_like.records import FieldSpec, Layout, Purpose, Sample, SampleKey, ServerRank
+from melissa_like.server.receiver import Receiver
 from melissa_like.server.reception import Reception, place_of
 from melissa_like.server.reporter import Orders
 from melissa_like.transport import Transport
@@ -24,6 +25,9 @@ from melissa_like.transport import Transport
 __all__ = ["CheckingConsumer", "run_checking_rank"]
 
 _LOOK_AGAIN_S = 1.0
+#: A receiver to which nothing has come for so long has all that was sent; but findings that come too late are lost.
+_QUIET_S = 0.3
+_QUIET_WITHIN_S = 1.0
 
 
 @dataclass(slots=True)
@@ -118,7 +122,13 @@ def run_checking_rank(run_dir: Path, address: ServerRank, transport: Transport) 
         over.set()
 
     consumer = CheckingConsumer(place.layout)
-    orders = Orders(reception_over=over.set, stop=lambda reason, save_within_s: over.set())
+    stopped = threading.Event()
+
+    def stop(reason: str, save_within_s: float) -> None:
+        stopped.set()
+        over.set()
+
+    orders = Orders(reception_over=over.set, stop=stop)
     with Reception(
         place,
         transport=transport,
@@ -134,6 +144,15 @@ def run_checking_rank(run_dir: Path, address: ServerRank, transport: Transport) 
         if errors:
             reception.fail(f"{type(errors[0]).__name__}: {errors[0]}")
             raise errors[0]
+        if stopped.is_set():
+            _await_quiet(reception.receiver)
         reception.tell(Checked(findings=consumer.findings()))
         reception.tell(ServerFinished(end="drained", summary=Summary()))
     return 0
+
+
+def _await_quiet(receiver: Receiver) -> None:
+    """What was sent before the solver failed is still on its way: the findings tell of all that has arrived."""
+    began = time.monotonic()
+    while time.monotonic() < min(began + _QUIET_WITHIN_S, max(began, receiver.last_at or began) + _QUIET_S):
+        time.sleep(_QUIET_S / 10)

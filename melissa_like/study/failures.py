@@ -38,6 +38,8 @@ class FailurePolicy:
             return f"the scheduler refuses the solver's jobs: {what}{quoted}"
         if self._failed_starts < self._settings.max_failed_starts:
             return None
+        if self._failed_starts == 1:
+            return f"the solver does not start: {what}{quoted}"
         return (
             f"{self._failed_starts} solver jobs in a row ended before they were given a simulation "
             f"(launcher.max_failed_starts); the last one: {what}{quoted}"

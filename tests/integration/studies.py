@@ -37,7 +37,7 @@ def melissa_like(run_dir: Path, *overrides: str, command: str = "run", timeout_s
     done = subprocess.run(
         [*COMMAND, command, *place, *overrides],
         cwd=run_dir.parent,
-        env=environment(),
+        env={**environment(), "TMPDIR": str(run_dir.parent)},
         capture_output=True,
         text=True,
         timeout=timeout_s,

@@ -200,6 +200,31 @@ def test_an_output_that_leads_nowhere_is_no_traceback(redirection: str, code: in
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("solver", "shown", "said"),
+    [
+        ("raises", "time steps: 1, numbered 0 to 0", "rank 0, after time step 0: Traceback"),
+        ("forgets_to_yield", "time steps: none arrived", "rank 0, before its first time step: solve returned a None"),
+        (
+            "gap",
+            "time steps: none arrived",
+            "time step 0: the ranks have sent 28 elements of field 'mark', which has 32",
+        ),
+    ],
+)
+def test_a_check_that_fails_says_what_arrived_and_why_and_keeps_what_was_printed(
+    tmp_path: Path, solver: str, shown: str, said: str
+) -> None:
+    ran = melissa_like(tmp_path / "none", *marked(solver), "launcher=inline", command="check", timeout_s=60)
+    assert ran.code == 1
+    assert shown in ran.out
+    assert said in ran.err
+    assert "inf" not in ran.out
+    assert ran.out.count("–") >= (0 if solver == "raises" else 5)
+    folder = ran.err.strip().splitlines()[-1].removeprefix("all that was printed is kept in ")
+    assert {path.name for path in Path(folder).iterdir()} == {"job-0001.log", "server-0.log"}
+
+
 def test_an_interrupted_check_does_not_blame_the_solver(tmp_path: Path) -> None:
     ran = melissa_like(tmp_path / "none", *marked("interrupts"), "launcher=inline", command="check", timeout_s=60)
     assert ran.code == 130
