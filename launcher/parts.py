@@ -108,6 +108,7 @@ def settings_of(config: Config, *, wants_losses: bool = False) -> StudySettings:
         max_attempts=launcher.max_attempts,
         max_failed_starts=launcher.max_failed_starts,
         max_failed_fraction=launcher.max_failed_fraction,
+        max_server_restarts=launcher.max_server_restarts,
         step_timeout_s=launcher.step_timeout_s,
         delivery_timeout_s=launcher.delivery_timeout_s,
         start_timeout_s=launcher.start_timeout_s,

@@ -43,6 +43,7 @@ def make_report(state: StudyState, seen: Observations, elapsed_s: float) -> dict
             "trained_on": _sum(ranks, lambda rank: rank.trained_on),
             "lost": expected - delivered - given_up,
         },
+        "server_losses": list(state.server_losses),
         "failed_simulations": _failed_simulations(state),
         "refused": refused,
         "refused_control_messages": dict(seen.refused),
@@ -189,5 +190,8 @@ def _phase(state: StudyState) -> str:
     if state.outcome is not None:
         return state.outcome
     if not state.server_ready:
-        return "starting"
+        if not state.server_losses:
+            return "starting"
+        why, _, _ = state.server_losses[-1].partition("\n")
+        return f"starting again, because {why}"
     return "draining the buffer" if state.reception_over else "streaming"

@@ -55,6 +55,12 @@ class Observations:
     findings: Findings | None = None
     refused: Mapping[str, int] = field(default_factory=dict)
 
+    def begin_again(self) -> None:
+        """New server ranks are started: what the lost ones have trained does not count."""
+        self.metrics.clear()
+        self.summaries.clear()
+        self.history = ()
+
 
 class Shell:
     """Carries out what the study wants.
@@ -220,7 +226,7 @@ class Shell:
             if now - heard_at > limit:
                 del self._heard_at[address]
                 text = f"it has reported nothing for launcher.server_timeout_s = {limit:g} s"
-                self._happen(ev.ServerEnded(address=address, message=text))
+                self._happen(ev.ServerSilent(address=address, message=text))
 
     def _happen(self, event: ev.Event) -> None:
         """Journal an event, handle it, and carry out what it leads to; what that makes happen comes after it."""
@@ -298,18 +304,21 @@ class Shell:
                 if job in self._handles:  # else it was refused
                     self._executor.cancel(self._handles[job])
             case do.StartServers(incarnation=incarnation):
-                self._start_servers(incarnation)
+                self.observations.begin_again()
+                num_ranks = self._state.settings.num_server_ranks
+                self._submit([self._specs.server_spec(ServerRank(rank, incarnation)) for rank in range(num_ranks)])
+            case do.EndServers(incarnation=incarnation):
+                self._end_servers(incarnation)
             case do.AskParameters():
                 self._drawing.ask(command)
             case do.EndStudy():
                 pass  # the loop looks at the state's outcome
 
-    def _start_servers(self, incarnation: int) -> None:
+    def _end_servers(self, incarnation: int) -> None:
         for name, handle in self._handles.items():
-            if isinstance(parse_address(name), ServerRank):
+            address = parse_address(name)
+            if isinstance(address, ServerRank) and address.incarnation == incarnation:
                 self._executor.cancel(handle)
-        num_ranks = self._state.settings.num_server_ranks
-        self._submit([self._specs.server_spec(ServerRank(rank, incarnation)) for rank in range(num_ranks)])
 
     def _submit(self, specs: list[JobSpec]) -> None:
         try:

@@ -46,6 +46,7 @@ def print_report(report: Mapping[str, Any], run_dir: Path) -> None:
         ("samples", _counts({k: v for k, v in report["samples"].items() if k != "lost"})),
         ("lost", report["samples"]["lost"]),
     ]
+    lines += [("started again", why.partition("\n")[0]) for why in report["server_losses"]]
     lines += _failed_simulations(report)
     refused = {**report["refused"], **report["refused_control_messages"]}
     if refused:

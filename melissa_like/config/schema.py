@@ -214,6 +214,8 @@ class LauncherConfig:
         max_failed_starts: jobs in a row that may end before they are given a simulation. When this many attempts, or
             max_attempts if that is more, have failed before the study's first sample was delivered, it fails as well.
         max_failed_fraction: of the simulations; when more are given up, the study fails.
+        max_server_restarts: how often the server ranks may be started again when one was lost. Nothing of them is kept
+            so far, so the study begins again with them, with the same parameters.
         num_server_ranks: processes that receive and train together, one per device.
         step_timeout_s: a running simulation without a new time step for so long is failed (the clock stands still
             while any server rank's put waits); a job that after its simulation neither asks for another nor ends for
@@ -234,6 +236,7 @@ class LauncherConfig:
     max_attempts: int = key(3, unit="attempts", least=1)
     max_failed_starts: int = key(3, unit="jobs", least=1)
     max_failed_fraction: float = key(0.1, least=0)
+    max_server_restarts: int = key(3, unit="restarts", least=0)
     num_server_ranks: int = key(1, unit="ranks", least=1)
     step_timeout_s: float = key(600.0, above=0)
     delivery_timeout_s: float = key(30.0, above=0)

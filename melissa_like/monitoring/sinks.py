@@ -96,8 +96,8 @@ class JsonLinesSink:
 
     def write(self, at_s: float, values: Mapping[str, float]) -> None:
         """Append a line, at once: what cannot be written is told when it happens."""
-        if self._stream is None:
-            self._stream = self._path.open("a", encoding="utf-8")
+        if self._stream is None:  # what a lost server rank has written is not of this training
+            self._stream = self._path.open("w", encoding="utf-8")
         self._stream.write(json.dumps({"time": time.time(), **values}) + "\n")
         self._stream.flush()
 
@@ -119,7 +119,7 @@ class TensorBoardSink:
         if self._writer is None:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._writer = SummaryWriter(str(self._folder))
+            self._writer = SummaryWriter(str(self._folder), purge_step=0)  # as for the file of JsonLinesSink
         step = int(values.get("batches", 0))
         for name, value in values.items():
             self._writer.add_scalar(name, value, step)

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from melissa_like.protocol import control as say
 from melissa_like.records import ClientRank, Purpose
 from melissa_like.study.clocks import Clocks
-from melissa_like.study.commands import CancelJob, Command, EndStudy, Outcome, StartServers, Tell
+from melissa_like.study.commands import CancelJob, Command, EndServers, EndStudy, Outcome, StartServers, Tell
 from melissa_like.study.failures import FailurePolicy
 from melissa_like.study.jobs import Job, JobPhase, Jobs
 from melissa_like.study.ledger import Attempt, Ledger
@@ -65,10 +65,19 @@ class Books:
     def start_servers(self) -> None:
         """The next incarnation of the server ranks; it was told nothing yet."""
         self.server.start(self.now)
-        self.reception_over = False
-        self._announced.clear()
         self.clocks.start(self.now, self.settings.start_timeout_s)
         self.want(StartServers(incarnation=self.server.incarnation))
+
+    def lose_servers(self, why: str) -> None:
+        """End what is left of the server ranks; two incarnations never train at once."""
+        self.server.lose(why, self.now)
+        self.reception_over = False
+        self._announced.clear()
+        if self.server.has_ended:
+            self.start_servers()
+            return
+        self.clocks.start(self.now, self.settings.start_timeout_s)
+        self.want(EndServers(incarnation=self.server.incarnation))
 
     def tell_servers(self, message: say.ControlMessage) -> None:
         """Say something to all server ranks."""
@@ -123,7 +132,7 @@ class Books:
             detail: the last lines of a log or a traceback, for the verdict.
         """
         simulation = attempt.simulation
-        self.ledger.tell(simulation, what)
+        self.ledger.count_failure(simulation, what)
         self.failures.attempt_failed()
         if self.failures.may_try_again(simulation):
             self.ledger.wait_again(simulation)

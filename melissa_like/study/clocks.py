@@ -14,6 +14,9 @@ from melissa_like.study.settings import StudySettings
 
 __all__ = ["Clocks"]
 
+#: A rank that is killed makes the others fail in the same moment; its end is known within a second or two.
+_BLAME_S = 3.0
+
 
 class Clocks:
     """Reads jobs, ledger and server; changes nothing but the time of its next look."""
@@ -39,6 +42,8 @@ class Clocks:
         times = [job.since + self._settings.start_timeout_s for job in self._jobs.starting]
         if self._server.started_at is not None and not self._server.ready:
             times.append(self._server.started_at + self._settings.start_timeout_s)
+        if self._server.failed_at is not None:
+            times.append(self._server.failed_at + _BLAME_S)
         if not self._server.pressed:
             times += [a.progressed_at + self.patience(a) for a in self._ledger.in_progress.values()]
             times += [job.since + self.leave(job) for job in self._jobs.idle]
@@ -52,6 +57,11 @@ class Clocks:
         """Whether the server ranks are not ready in time."""
         started_at = self._server.started_at
         return started_at is not None and not self._server.ready and now >= started_at + self._settings.start_timeout_s
+
+    def failure_is_clear(self, now: float) -> bool:
+        """Whether a server rank has failed, and the end of another that was lost before would be known by now."""
+        failed_at = self._server.failed_at
+        return failed_at is not None and now >= failed_at + _BLAME_S
 
     def late_starts(self, now: float) -> list[Job]:
         """Jobs that run and did not say hello in time."""

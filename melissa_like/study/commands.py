@@ -6,14 +6,31 @@ from typing import Literal, TypeAlias
 from melissa_like.protocol.control import ControlMessage
 from melissa_like.records import Address, Purpose
 
-__all__ = ["AskParameters", "CancelJob", "Command", "EndStudy", "Outcome", "StartServers", "SubmitJobs", "Tell"]
+__all__ = [
+    "AskParameters",
+    "CancelJob",
+    "Command",
+    "EndServers",
+    "EndStudy",
+    "Outcome",
+    "StartServers",
+    "SubmitJobs",
+    "Tell",
+]
 
 Outcome: TypeAlias = Literal["completed", "stopped", "failed"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartServers:
-    """Start all server ranks; what runs of an earlier incarnation is ended first."""
+    """Start all server ranks; nothing of an earlier incarnation is left."""
+
+    incarnation: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndServers:
+    """End what is left of an incarnation of the server ranks."""
 
     incarnation: int
 
@@ -62,4 +79,4 @@ class EndStudy:
     reason: str
 
 
-Command: TypeAlias = StartServers | SubmitJobs | CancelJob | Tell | AskParameters | EndStudy
+Command: TypeAlias = StartServers | EndServers | SubmitJobs | CancelJob | Tell | AskParameters | EndStudy

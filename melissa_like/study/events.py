@@ -20,6 +20,7 @@ __all__ = [
     "Said",
     "SamplingFailed",
     "ServerEnded",
+    "ServerSilent",
     "StudyStarted",
     "Tick",
     "is_journaled",
@@ -68,7 +69,14 @@ class JobEnded(_Event, frozen=True, kw_only=True):
 
 
 class ServerEnded(_Event, frozen=True, kw_only=True):
-    """The process of a server rank ended, or has been silent for too long."""
+    """No process of a server rank is left."""
+
+    address: ServerRank
+    message: str
+
+
+class ServerSilent(_Event, frozen=True, kw_only=True):
+    """A server rank has reported nothing for too long; its process may still be there, stopped or hung."""
 
     address: ServerRank
     message: str
@@ -104,6 +112,7 @@ Event: TypeAlias = (
     | JobStarted
     | JobEnded
     | ServerEnded
+    | ServerSilent
     | ParametersDrawn
     | SamplingFailed
     | Interrupted

@@ -51,7 +51,7 @@ class FailurePolicy:
 
     def may_try_again(self, simulation: int) -> bool:
         """Whether a simulation whose attempt has failed is run once more."""
-        return self._ledger.attempts_of(simulation) < self._settings.max_attempts
+        return self._ledger.failures_of(simulation) < self._settings.max_attempts
 
     def gave_up(self, simulation: int, detail: str) -> str | None:
         """A simulation was given up; why the study fails, if it does."""

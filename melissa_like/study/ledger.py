@@ -95,6 +95,7 @@ class Ledger:
         self._purposes = bytearray()
         self._states = bytearray()
         self._attempts = array("H")
+        self._failures = array("H")
         self._num_steps = array("i")
         self._parameters = array("d")
         self._stories: dict[int, deque[str]] = {}
@@ -124,6 +125,10 @@ class Ledger:
     def attempts_of(self, simulation: int) -> int:
         """Executions of a simulation that were begun; also the number of the newest."""
         return self._attempts[simulation]
+
+    def failures_of(self, simulation: int) -> int:
+        """Executions of a simulation that failed; one that ended with the server ranks has not."""
+        return self._failures[simulation]
 
     def parameters_of(self, simulation: int) -> tuple[float, ...]:
         """The parameters, in the order of the layout."""
@@ -172,6 +177,7 @@ class Ledger:
         self._purposes.append(purpose)
         self._states.append(SimulationState.WAITING)
         self._attempts.append(0)
+        self._failures.append(0)
         self._num_steps.append(_UNKNOWN)
         self._parameters.extend(parameters)
         self.num_listed[purpose] += 1
@@ -191,6 +197,11 @@ class Ledger:
         attempt = Attempt(simulation, number, self.purpose_of(simulation), job, num_server_ranks, now)
         self.in_progress[simulation] = attempt
         return attempt
+
+    def count_failure(self, simulation: int, what: str) -> None:
+        """The present attempt has failed; what comes of it is decided elsewhere."""
+        self._failures[simulation] += 1
+        self.tell(simulation, what)
 
     def tell(self, simulation: int, what: str) -> None:
         """Add to the story of a simulation."""

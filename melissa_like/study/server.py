@@ -15,8 +15,12 @@ class ServerLife:
 
     Attributes:
         incarnation: 0 before the first start, then 1, 2, ...; what an earlier one said does not count.
-        started_at: when the present ones were started; None before.
+        started_at: since when the next ones are awaited: their start, or the loss of those before; None before.
+        lost_because: why the present ones are to be replaced, once one was lost; None while all live.
+        losses: why each of the former incarnations was lost.
         trained: how the training of each rank ended, of those whose has.
+        failed: what each rank said that failed, the first one first.
+        failed_at: when the first one did.
         pressed: ranks on which a put waits.
     """
 
@@ -26,16 +30,49 @@ class ServerLife:
         self._hellos: dict[int, ServerHello] = {}
         self.incarnation = 0
         self.started_at: float | None = None
+        self.lost_because: str | None = None
+        self.losses: list[str] = []
+        self._alive: set[int] = set()
         self.trained: dict[int, TrainingEnd] = {}
+        self.failed: dict[int, str] = {}
+        self.failed_at: float | None = None
         self.pressed: set[int] = set()
 
     def start(self, now: float) -> None:
         """The next incarnation is started; what the last one had said is forgotten."""
         self.incarnation += 1
-        self.started_at = now
+        self.started_at, self.lost_because = now, None
+        self._alive = set(range(self.num_ranks))
+
+    def lose(self, why: str, now: float) -> None:
+        """One was lost, so all are: what they had said is forgotten, and what they still say does not count."""
+        self.started_at, self.lost_because = now, why
+        self.losses.append(why)
         self._hellos.clear()
         self.trained.clear()
+        self.failed.clear()
+        self.failed_at = None
         self.pressed.clear()
+
+    def fail(self, rank: int, what: str, now: float) -> None:
+        """A rank has raised; perhaps only because another one is gone."""
+        self.failed.setdefault(rank, what)
+        self.failed_at = now if self.failed_at is None else self.failed_at
+
+    @property
+    def all_accounted_for(self) -> bool:
+        """Whether every rank has said how it came to its end."""
+        return len(self.failed.keys() | self.trained.keys()) == self.num_ranks
+
+    def end(self, address: ServerRank) -> None:
+        """No process of this rank is left."""
+        if address.incarnation == self.incarnation:
+            self._alive.discard(address.rank)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether no process of the present incarnation is left."""
+        return not self._alive
 
     @property
     def may_restart(self) -> bool:
@@ -43,8 +80,8 @@ class ServerLife:
         return self.incarnation <= self._max_restarts
 
     def is_present(self, address: ServerRank) -> bool:
-        """Whether an address is one of the present incarnation's."""
-        return address.incarnation == self.incarnation and address.rank < self.num_ranks
+        """Whether an address is one of the present incarnation's, and that is not lost."""
+        return address.incarnation == self.incarnation and address.rank < self.num_ranks and self.lost_because is None
 
     def greet(self, rank: int, hello: ServerHello) -> None:
         """A rank receives."""

@@ -6,7 +6,7 @@ from melissa_like.study.books import Books
 from melissa_like.study.commands import Tell
 from melissa_like.study.jobs import JobPhase
 
-__all__ = ["count_deliveries", "hear_server", "server_ended"]
+__all__ = ["count_deliveries", "hear_server", "judge_failure", "server_ended", "server_silent"]
 
 
 def hear_server(books: Books, address: ServerRank, message: say.ControlMessage) -> None:
@@ -23,12 +23,22 @@ def hear_server(books: Books, address: ServerRank, message: say.ControlMessage) 
             _fail_unfit(books, message)
         case say.Pressure(put_waits=put_waits):
             _press(books, address.rank, put_waits)
-        case say.ServerFinished(end=end):
+        case say.ServerFinished(end=end) if address.rank not in books.server.failed:
             books.server.trained[address.rank] = end
             if books.server.has_trained:
                 _judge(books)
         case say.ServerFailed(message=what):
-            books.end("failed", f"server rank {address.rank} ended: {what}")
+            books.server.fail(address.rank, what, books.now)
+            if books.server.all_accounted_for:
+                judge_failure(books)
+            else:
+                books.clocks.look_again()
+
+
+def judge_failure(books: Books) -> None:
+    """A server rank has failed, and no other one was lost: the first to say so is the cause."""
+    rank, what = next(iter(books.server.failed.items()))
+    books.end("failed", f"server rank {rank} ended: {what}")
 
 
 def _greet_server(books: Books, rank: int, hello: say.ServerHello) -> None:
@@ -42,18 +52,33 @@ def _greet_server(books: Books, rank: int, hello: say.ServerHello) -> None:
 
 
 def server_ended(books: Books, address: ServerRank, what: str) -> None:
-    """The process of a server rank is gone: all of them are started again, if that is still allowed."""
-    if not books.server.is_present(address) or address.rank in books.server.trained:
-        return
+    """The process of a server rank is gone: if it had not come to its end, all of them are started again."""
+    server = books.server
+    server.end(address)
+    if server.is_present(address) and address.rank not in server.trained and address.rank not in server.failed:
+        _lose(books, f"server rank {address.rank} ended: {what}")
+    elif server.lost_because is not None and server.has_ended:
+        books.start_servers()
+
+
+def server_silent(books: Books, address: ServerRank, what: str) -> None:
+    """A server rank reports nothing, though its process may still be there."""
+    if books.server.is_present(address) and address.rank not in books.server.trained:
+        _lose(books, f"server rank {address.rank} is silent: {what}")
+
+
+def _lose(books: Books, why: str) -> None:
+    """All server ranks are replaced, if that is still allowed; the new ones start when no old one is left."""
     if not books.server.may_restart:
-        books.end("failed", f"server rank {address.rank} ended: {what}")
+        again = books.server.incarnation - 1
+        books.end("failed", f"after {again} restarts of the server ranks, {why}" if again else why)
         return
     books.ledger.roll_back()
     for job in books.jobs.alive.values():
         # They send to ranks that are gone; and what they had sent is due again.
         if job.phase not in (JobPhase.SUBMITTED, JobPhase.STARTING):
             books.cancel(job)
-    books.start_servers()
+    books.lose_servers(why)
 
 
 def count_deliveries(books: Books, message: say.Progress) -> None:

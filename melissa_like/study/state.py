@@ -13,6 +13,8 @@ What it knows lives in parts, joined in `Books`: `Ledger` (simulations), `Listin
 `job_rules`; here is the order of things.
 """
 
+from collections.abc import Sequence
+
 from melissa_like.protocol.control import ControlMessage, HeldOutOver, ListClosed, Progress, ReceptionOver
 from melissa_like.records import Address, ClientRank, Purpose, ServerRank
 from melissa_like.study import events as ev
@@ -21,7 +23,13 @@ from melissa_like.study.commands import Command, Outcome, SubmitJobs
 from melissa_like.study.job_rules import hear_client, job_ended, job_started, serve
 from melissa_like.study.jobs import Jobs
 from melissa_like.study.ledger import Ledger
-from melissa_like.study.server_rules import count_deliveries, hear_server, server_ended
+from melissa_like.study.server_rules import (
+    count_deliveries,
+    hear_server,
+    judge_failure,
+    server_ended,
+    server_silent,
+)
 from melissa_like.study.settings import StudySettings
 from melissa_like.study.vetting import fault_of
 
@@ -100,6 +108,11 @@ class StudyState:
         return self._books.server.incarnation
 
     @property
+    def server_losses(self) -> Sequence[str]:
+        """Why each of the former incarnations of the server ranks was lost."""
+        return self._books.server.losses
+
+    @property
     def reception_over(self) -> bool:
         """Whether every simulation is over, and the server ranks drain their buffers."""
         return self._books.reception_over
@@ -141,6 +154,8 @@ class StudyState:
                 job_ended(books, event)
             case ev.ServerEnded(address=address, message=what):
                 server_ended(books, address, what)
+            case ev.ServerSilent(address=address, message=what):
+                server_silent(books, address, what)
             case ev.ParametersDrawn(purpose=purpose, parameters=parameters):
                 fault = books.listing.fault_of(purpose, parameters)
                 if fault is None:
@@ -177,6 +192,8 @@ class StudyState:
         if clocks.server_is_late(books.now):
             books.end("failed", f"the server ranks were not ready within launcher.start_timeout_s = {limit:g} s")
             return
+        if clocks.failure_is_clear(books.now):
+            judge_failure(books)
         for job in clocks.late_starts(books.now):
             books.cancel(job)
             books.fail_start(f"{job.name} did not say hello within launcher.start_timeout_s = {limit:g} s")

@@ -80,7 +80,8 @@ def test_what_was_trained_is_kept_after_an_interruption(tmp_path: Path) -> None:
 
 def test_of_a_server_rank_that_is_killed_the_last_counts_are_kept(tmp_path: Path) -> None:
     run_dir = tmp_path / "study"
-    ran = melissa_like(run_dir, *once_trained("kills_the_server", run_dir), *TRAINS, "solver.launch=''")
+    killed = once_trained("kills_the_server", run_dir)
+    ran = melissa_like(run_dir, *killed, *TRAINS, "solver.launch=''", "launcher.max_server_restarts=0")
     assert ran.code == 1
     assert "SIGKILL" in ran.report["reason"]
     assert ran.report["training"]["batches"] > 0

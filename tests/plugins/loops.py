@@ -1,6 +1,8 @@
 """Training loops of a user's own."""
 
-from collections.abc import Iterator
+import os
+import signal
+from collections.abc import Callable, Iterator
 
 from torch import nn
 
@@ -10,13 +12,27 @@ from melissa_like.training import TrainingStream, train
 
 def fails(stream: TrainingStream, *, rank: int, after: int = 5) -> nn.Module:
     """The bundled loop, which fails on one rank after some training steps."""
+
+    def fail() -> None:
+        if stream.group.rank == rank:
+            raise RuntimeError("the loop has lost its way")
+
+    return _train_until(stream, after, fail)
+
+
+def dies(stream: TrainingStream, *, after: int = 5) -> nn.Module:
+    """The bundled loop, whose process is killed after some training steps."""
+    return _train_until(stream, after, lambda: os.kill(os.getpid(), signal.SIGKILL))
+
+
+def _train_until(stream: TrainingStream, after: int, then: Callable[[], None]) -> nn.Module:
     turns = stream.turns
 
-    def failing() -> Iterator[Turn]:
+    def ending() -> Iterator[Turn]:
         for turn in turns:
-            if stream.batches > after and stream.group.rank == rank:
-                raise RuntimeError("the loop has lost its way")
+            if stream.batches > after:
+                then()
             yield turn
 
-    stream.turns = failing()
+    stream.turns = ending()
     return train(stream)

@@ -49,15 +49,16 @@ def interrupts(parameters: Mapping[str, float], comm: Any, *, run_dir: str) -> I
 
 
 def kills_the_server(
-    parameters: Mapping[str, float], comm: Any, *, run_dir: str
+    parameters: Mapping[str, float], comm: Any, *, run_dir: str, rank: int = 0, how: str = "SIGKILL"
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Kills every server rank of the study."""
+    """Sends a signal to a server rank of the first incarnation."""
+    address = f"server-{rank}".encode()
 
     def kill() -> None:
         for entry in Path("/proc").glob("[0-9]*/cmdline"):
             command = entry.read_bytes().split(b"\0")
             guarded = any(b"guard" in argument for argument in command)
-            if not guarded and {b"melissa_like.server", run_dir.encode(), b"server-0"} <= set(command):
-                os.kill(int(entry.parent.name), signal.SIGKILL)
+            if not guarded and {b"melissa_like.server", run_dir.encode(), address} <= set(command):
+                os.kill(int(entry.parent.name), signal.Signals[how])
 
     return _once_trained(parameters, comm, run_dir, kill)

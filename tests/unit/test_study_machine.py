@@ -104,6 +104,7 @@ class World(RuleBasedStateMachine):
         self.asked: do.AskParameters | None = None
         self.jobs: list[str] = []
         self.given: dict[str, say.Assignment] = {}
+        self.servers: set[ServerRank] = set()
         self.happen(ev.StudyStarted())
         if calm:
             self.server_hello(0)
@@ -118,6 +119,9 @@ class World(RuleBasedStateMachine):
         for command in self.state.handle(event, self.now):
             assert decided is None, f"{command} after the verdict"
             match command:
+                case do.StartServers(incarnation=incarnation):
+                    assert not self.servers, "two incarnations train at once"
+                    self.servers = {ServerRank(0, incarnation), ServerRank(1, incarnation)}
                 case do.AskParameters():
                     assert self.asked is None
                     self.asked = command
@@ -229,7 +233,15 @@ class World(RuleBasedStateMachine):
     @precondition(lambda self: not self.calm)
     @rule(rank=st.integers(0, 1), incarnation=st.integers(1, 2))
     def server_dies(self, rank: int, incarnation: int) -> None:
+        self.servers.discard(ServerRank(rank, incarnation))
         self.happen(ev.ServerEnded(address=ServerRank(rank, incarnation), message="killed by SIGKILL"))
+        if self.state.outcome is None:
+            self.given.clear()
+
+    @precondition(lambda self: not self.calm)
+    @rule(rank=st.integers(0, 1), incarnation=st.integers(1, 2))
+    def server_is_silent(self, rank: int, incarnation: int) -> None:
+        self.happen(ev.ServerSilent(address=ServerRank(rank, incarnation), message="it has reported nothing"))
         if self.state.outcome is None:
             self.given.clear()
 

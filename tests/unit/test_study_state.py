@@ -829,6 +829,34 @@ def test_a_server_that_may_be_restarted_is_and_what_it_held_is_due_again() -> No
     assert (given.delivered_steps, given.parameters) == ((), (10.0 + given.simulation,))
     study.on(ev.ServerEnded(address=ServerRank(0, 2), message="killed by SIGKILL"))
     assert study.state.outcome == "failed"
+    assert study.state.reason == "after 1 restarts of the server ranks, server rank 0 ended: killed by SIGKILL"
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        ev.ServerEnded(address=SERVER, message="killed by SIGKILL"),
+        ev.ServerSilent(address=SERVER, message="it has reported nothing"),
+    ],
+)
+def test_the_next_server_ranks_start_when_no_lost_one_is_left(loss: ev.Event) -> None:
+    study = Study(max_server_restarts=1, num_server_ranks=2, **only_training(3)).started().greeted()
+    given = study.assigned()
+    assert study.on(loss) == (do.CancelJob(job=JOB), do.EndServers(incarnation=1))
+    study.delivered(given)  # what the other one still says does not count
+    assert study.state.ledger.samples_delivered == 0
+    assert study.on(ev.ServerEnded(address=ServerRank(5), message="no rank of this study")) == ()
+    others = [SERVER, ServerRank(1)] if isinstance(loss, ev.ServerSilent) else [ServerRank(1)]
+    commands = [study.on(ev.ServerEnded(address=address, message="killed by SIGTERM")) for address in others]
+    assert all(found == () for found in commands[:-1])
+    assert commands[-1] == (do.StartServers(incarnation=2),)
+
+
+def test_lost_server_ranks_that_cannot_be_ended_end_the_study() -> None:
+    study = Study(max_server_restarts=1, num_server_ranks=2, **only_training(3)).started()
+    study.on(ev.ServerEnded(address=SERVER, message="killed by SIGKILL"))
+    study.on(ev.Tick(), after=51.0)
+    assert "launcher.start_timeout_s" in study.state.reason
 
 
 def test_a_scheduler_that_will_never_take_a_job_ends_the_study_at_once() -> None:
