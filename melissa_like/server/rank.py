@@ -28,6 +28,7 @@ from melissa_like.records import Purpose, ServerRank, num_samples
 from melissa_like.server.build import guarded, make_buffer, make_consumer, make_sinks, make_terms, pick_device
 from melissa_like.server.build_training import make_loop, make_stream, make_surrogate
 from melissa_like.server.freed_memory import keep_freed_memory
+from melissa_like.server.idle_compiler import leave_compiler_unloaded
 from melissa_like.server.loss_reporter import LossReporter
 from melissa_like.server.reception import Place, Reception, place_of
 from melissa_like.server.reporter import Orders
@@ -65,6 +66,8 @@ def run_server_rank(run_dir: Path, address: ServerRank, transport: Transport) ->
     keep_freed_memory()
     config = load_config(run_dir)
     torch.set_num_threads(config.training.num_threads)
+    if not config.training.compile:
+        leave_compiler_unloaded()
     try:
         with ExitStack() as stack:
             _Rank(config, run_dir, place_of(config, run_dir, address), transport, stack).train()

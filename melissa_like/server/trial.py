@@ -85,12 +85,15 @@ def _tried(config: Config, folder: Path) -> TrialResult:
         import torch
 
         from melissa_like.server.build import make_buffer, make_consumer, pick_device
+        from melissa_like.server.idle_compiler import leave_compiler_unloaded
     except ModuleNotFoundError as error:
         missing = missing_package(error, "the trial of a training")
         if missing is None:
             raise
         return TrialResult(done=f"not tried: {missing}")
     torch.set_num_threads(config.training.num_threads)
+    if not config.training.compile:
+        leave_compiler_unloaded()
     is_there = config.training.device != "cuda" or torch.cuda.is_available()
     device = pick_device(config, 0) if is_there else torch.device("cpu")
     batch_size = config.training.batch_size if is_there else min(_SMALL, config.training.batch_size)
