@@ -54,7 +54,8 @@ def try_training(config: Config, device: "torch.device", folder: Path, *, batch_
         parameter_bounds,
         suspects_of,
     )
-    from melissa_like.training import Probe, try_out
+    from melissa_like.server.memory import check_fits
+    from melissa_like.training import Probe, Surrogate, try_out
 
     probe = Probe(
         layout=layout_of(config.solver),
@@ -62,14 +63,23 @@ def try_training(config: Config, device: "torch.device", folder: Path, *, batch_
         num_steps=config.solver.num_steps,
         device=device,
     )
+    recipe, suspects, size = make_recipe(config), suspects_of(config), batch_size or config.training.batch_size
+
+    def build() -> Surrogate:
+        surrogate = make_surrogate(config, device)
+        if device.type == "cpu":
+            with suspects.blame("training.optimizer", "takes a step"):
+                check_fits(config, surrogate.network, recipe.optimizer, size)
+        return surrogate
+
     try_out(
-        lambda: make_surrogate(config, device),
-        make_recipe(config),
+        build,
+        recipe,
         make_loop(config),
         probe=probe,
-        sizes=tuple(sorted({batch_size or config.training.batch_size, 1}, reverse=True)),
+        sizes=tuple(sorted({size, 1}, reverse=True)),
         num_ranks=config.launcher.num_server_ranks,
-        suspects=suspects_of(config),
+        suspects=suspects,
         folder=folder,
     )
 

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,14 @@ import pytest
 import torch
 from hydra import compose, initialize_config_module
 from hydra.core.config_store import ConfigStore
+from torch import nn
 
 from melissa_like.config import Config, as_config
 from melissa_like.errors import ConfigurationError
 from melissa_like.server.build_training import make_surrogate
+from melissa_like.server.memory import check_fits, states_per_weight
 from melissa_like.server.trial import try_training
+from melissa_like.training import OptimizerFactory
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # a user's process does not end at a warning of torch
 UNFIT = "tests.plugins.unfit"
@@ -242,6 +246,30 @@ def test_what_works_is_not_refused_and_leaves_no_trace(tmp_path: Path, overrides
     torch.testing.assert_close(make_surrogate(config, CPU).state_dict(), expected, rtol=0, atol=0, equal_nan=True)
     assert list(tmp_path.iterdir()) == []
     assert not torch.distributed.is_initialized()
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "expected"),
+    [
+        (torch.optim.Adam, 2),
+        (torch.optim.SGD, 0),
+        (partial(torch.optim.SGD, lr=0.1, momentum=0.9), 1),
+        (partial(torch.optim.Adam, amsgrad=True), 3),
+    ],
+)
+def test_what_an_optimizer_keeps_of_a_weight(optimizer: OptimizerFactory, expected: int) -> None:
+    assert states_per_weight(optimizer) == expected
+
+
+def test_a_training_that_does_not_fit_is_refused_with_both_numbers() -> None:
+    config = configured("solver.fields.u.shape=[4000000]", "training.batch_size=64", "buffer.capacity=100")
+    network = nn.Linear(256, 4_000_000, device="meta")
+    with pytest.raises(ConfigurationError) as refused:
+        check_fits(config, network, torch.optim.Adam, 64, available=2**34)
+    for words in ("needs at least 19.7 GiB more", "11.5 GiB for the gradients", "but 16 GiB are free", "batch_size"):
+        assert words in str(refused.value)
+    check_fits(config, network, torch.optim.Adam, 64, available=2**35)
+    check_fits(config, network, torch.optim.SGD, 64, available=2**34)
 
 
 def test_a_place_without_room_is_not_blamed_on_the_network(tmp_path: Path) -> None:

@@ -1,0 +1,57 @@
+"""Whether a training fits into the memory of the host, before it is begun: a system that has none left kills it."""
+
+import torch
+from torch import nn
+
+from melissa_like.config import Config, available_memory, capacity_per_rank, layout_of, shown
+from melissa_like.errors import ConfigurationError
+from melissa_like.training import OptimizerFactory
+
+__all__ = ["check_fits", "states_per_weight"]
+
+#: Batches that the loader holds; and of a batch the prediction, the target, the loss and the gradient, in float32.
+_LOADED_BATCHES, _FLOATS_PER_VALUE = 3, 4
+#: More states than any known optimizer keeps of a weight: what fits with these need not be looked at closely.
+_MOST_STATES = 4
+
+
+def check_fits(
+    config: Config, network: nn.Module, optimizer: OptimizerFactory, batch_size: int, available: int | None = None
+) -> None:
+    """Refuse a training that needs more memory than is free, by what it needs at least.
+
+    Args:
+        config: of the study.
+        network: to be trained, on the CPU, in memory already.
+        optimizer: of its weights.
+        batch_size: samples per training step.
+        available: bytes of memory that are free; None: those of this machine now.
+
+    Raises:
+        ConfigurationError: with what is needed and what there is.
+    """
+    layout = layout_of(config.solver)
+    available = available_memory() if available is None else available
+    weights = sum(tensor.nbytes for tensor in network.parameters() if tensor.requires_grad)
+    batches = batch_size * (_LOADED_BATCHES * layout.sample_nbytes + 4 * _FLOATS_PER_VALUE * layout.sample_size)
+    held = (capacity_per_rank(config) + config.launcher.max_jobs) * layout.sample_nbytes
+    if weights * (1 + _MOST_STATES) + batches + held <= available:
+        return
+    trained = round(weights * (1 + states_per_weight(optimizer)))
+    if trained + batches + held > available:
+        raise ConfigurationError(
+            f"the training needs at least {shown(trained + batches + held)} more memory: {shown(trained)} for the "
+            f"gradients and the optimizer of weights of {shown(weights)}, {shown(batches)} for batches of {batch_size} "
+            f"samples of {shown(layout.sample_nbytes)}, {shown(held)} for the buffer; but {shown(available)} are free: "
+            "lower training.batch_size or buffer.capacity, or take a smaller network (model) or a machine with more"
+        )
+
+
+def states_per_weight(optimizer: OptimizerFactory) -> float:
+    """Numbers that an optimizer keeps of each weight: 2 of Adam, 0 of plain descent."""
+    weights = nn.Parameter(torch.zeros(4, 4))
+    made = optimizer(iter([weights]))
+    weights.grad = torch.ones_like(weights)
+    made.step()
+    kept = [value for value in made.state.get(weights, {}).values() if isinstance(value, torch.Tensor)]
+    return sum(value.nbytes for value in kept if value.numel() >= weights.numel()) / weights.nbytes
