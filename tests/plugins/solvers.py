@@ -1,5 +1,6 @@
 """Small solvers with known fields, and solvers that break their contract one rule at a time."""
 
+import ctypes
 import itertools
 import math
 import os
@@ -53,6 +54,12 @@ def vector(parameters: Mapping[str, float], comm: Any) -> Iterator[tuple[int, di
 def adaptive(parameters: Mapping[str, float], comm: Any) -> Iterator[tuple[int, dict[str, Any]]]:
     """A number of steps that only the solver knows."""
     yield from marked(parameters, comm, num_steps=2 + int(parameters["number"]) % 3)
+
+
+def unseen(parameters: Mapping[str, float], comm: Any) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The same in processes that nobody but root may inspect (PR_SET_DUMPABLE)."""
+    assert ctypes.CDLL(None).prctl(4, 0, 0, 0, 0) == 0
+    yield from marked(parameters, comm)
 
 
 def dies_once(
