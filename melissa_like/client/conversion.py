@@ -6,6 +6,7 @@ storage dtype already is only copied.
 """
 
 import math
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -94,23 +95,33 @@ def fill_from(array: npt.NDArray[Any], dtype: np.dtype[np.generic], target: memo
     elif dtype.kind == "f":
         _round(array, destination)
     else:
-        _refuse_wrapping(array, np.iinfo(dtype))
+        _refuse_wrapping(array, _range_that_fits(array.dtype, dtype))
         np.copyto(destination, array, casting="same_kind")
 
 
 def _round(array: npt.NDArray[Any], destination: npt.NDArray[Any]) -> None:
-    """The processor notes an overflow while it converts, so looking for one costs no pass of its own."""
     try:
-        with np.errstate(over="raise", under="ignore", invalid="ignore"):
-            np.copyto(destination, array, casting="same_kind")
+        _round_or_overflow(array, destination)
     except FloatingPointError:
         lost = np.isinf(destination) & np.isfinite(array)
         if lost.any():
             raise LostValueError(array, lost) from None
 
 
-def _refuse_wrapping(array: npt.NDArray[Any], held: "np.iinfo[Any]") -> None:
-    if array.size and not np.can_cast(array.dtype, held.dtype, "safe"):
-        if array.min() >= held.min and array.max() <= held.max:
-            return
-        raise LostValueError(array, (array < held.min) | (array > held.max))
+@np.errstate(over="raise", under="ignore", invalid="ignore")  # half as much for a small array as a `with`
+def _round_or_overflow(array: npt.NDArray[Any], destination: npt.NDArray[Any]) -> None:
+    """The processor notes an overflow while it converts, so looking for one costs no pass of its own."""
+    np.copyto(destination, array, casting="same_kind")
+
+
+@cache
+def _range_that_fits(source: np.dtype[Any], dtype: np.dtype[Any]) -> tuple[int, int] | None:
+    """The least and the largest integer that a dtype holds; None if it holds all of the source."""
+    return None if np.can_cast(source, dtype, "safe") else (int(np.iinfo(dtype).min), int(np.iinfo(dtype).max))
+
+
+def _refuse_wrapping(array: npt.NDArray[Any], held: tuple[int, int] | None) -> None:
+    if held is not None and array.size:
+        low, high = held
+        if array.min() < low or array.max() > high:
+            raise LostValueError(array, (array < low) | (array > high))
