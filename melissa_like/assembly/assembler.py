@@ -237,11 +237,13 @@ class Assembler:
         )
 
     def _partial(self, simulation: OpenSimulation, step: int, time: float) -> PartialSample:
-        """The sample of a step, begun if this is its first part."""
+        """The sample of a step, begun if this is its first part; its time is the earliest that a rank gives, if any."""
         partial = simulation.partials.get(step)
         if partial is None:
             fields = simulation.consumer.reserve(simulation.number, simulation.attempt, step)
             partial = simulation.partials[step] = PartialSample(fields, self._sample_size, self._proven, time=time)
+        elif time < partial.time or partial.time != partial.time:  # NaN: the ranks before gave none
+            partial.time = time
         return partial
 
     def _remember(self, common: bytes, simulation: OpenSimulation, place: BoxPlace) -> None:

@@ -294,6 +294,17 @@ def test_an_empty_box_is_refused_where_it_cannot_be() -> None:
     assert stranger.reason is Reason.OTHER_STUDY
 
 
+@pytest.mark.parametrize("times", list(itertools.permutations([0.5, float("nan"), 0.25])))
+def test_the_time_of_a_sample_does_not_depend_on_the_order_of_its_parts(times: tuple[float, ...]) -> None:
+    """One rank gives none, one another: the earliest counts."""
+    made = opened()
+    for row, time in zip((0, 2, 4), times, strict=True):
+        assert deliver(made, header(box=Box((row, 0), (2, 5)), time=time)) is None
+    sample = deliver(made, header(field_id=1, dtype_code=1, box=Box((0,), (4,)), time=float("nan")))
+    assert isinstance(sample, Sample)
+    assert sample.time == 0.25
+
+
 def test_a_dropped_part_leaves_nothing() -> None:
     memory = Memory()
     made = opened(memory)
