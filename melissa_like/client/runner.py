@@ -67,8 +67,15 @@ def run_plugin(solve: Callable[..., Iterable[Any]], options: dict[str, Any], cli
     with client:
         while (session := client.next_session()) is not None:
             with session:
-                for item in _steps(solve(dict(session.parameters), communicator, **options)):
-                    _send(session, item)
+                _run(session, lambda: solve(dict(session.parameters), communicator, **options))
+
+
+def _run(session: Session, begin: Callable[[], Iterable[Any]]) -> None:
+    try:
+        for item in _steps(begin()):
+            _send(session, item)
+    except SystemExit as left:  # with exit code 0 MPI would not end the other ranks, which wait for this one
+        raise RuntimeError(f"the solver called sys.exit({left.code!r}) before its end") from left
 
 
 def _steps(returned: Any) -> Iterable[Any]:
