@@ -76,6 +76,9 @@ class SolverConfig:
         launch: how a job of several ranks is started; `{num_ranks}` is filled in. Empty: the command itself.
         num_ranks: client ranks per job.
         num_steps: time steps per simulation; null for an adaptive solver, which says it at goodbye.
+        end_time: number of the last time step that a simulation sends (the greatest `step`, about), from which the time
+            is scaled for the network; null: num_steps - 1, or what the first simulation that ends has sent, for which
+            the training waits.
         fields: what it sends, by name: the keys of each are listed under `solver.fields.NAME`.
         parameters: a distribution per parameter, by import path.
         environment: variables added to the job's environment.
@@ -90,6 +93,7 @@ class SolverConfig:
     launch: str = "mpiexec -n {num_ranks}"
     num_ranks: int = key(2, unit="ranks", least=1)
     num_steps: int | None = key(None, unit="time steps", least=1)
+    end_time: float | None = key(None, unit="number of a time step", above=0)
     # Not dict[str, FieldConfig]: Hydra's command line cannot add an entry to that.
     fields: dict[str, Any] = field(default_factory=dict)
     parameters: dict[str, Any] = field(default_factory=dict)

@@ -8,6 +8,7 @@ Between the exchange and a draw only the receiver touches the buffer, and it onl
 settled are not offered. So what was offered is still there when the plan draws it.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from enum import Enum
@@ -37,6 +38,9 @@ class RankState:
         available: samples it can draw now, respecting the gate.
         held: samples it could draw with the gate lifted.
         delivered: training samples delivered to it so far.
+        time_known: it knows what time steps are scaled from, or need not.
+        first_step: number of the first step of a simulation, as far as it knows; infinite: it does not.
+        last_step: the same of the last, or minus infinity.
     """
 
     failed: bool = False
@@ -47,9 +51,12 @@ class RankState:
     available: int = 0
     held: int = 0
     delivered: int = 0
+    time_known: bool = True
+    first_step: float = math.inf
+    last_step: float = -math.inf
 
     #: Numbers in the encoded vector.
-    WIDTH = 8
+    WIDTH = 11
 
     def encode(self) -> FloatArray:
         """As a float64 vector of `WIDTH` numbers; counts stay exact up to 2**53."""
@@ -58,7 +65,9 @@ class RankState:
     @classmethod
     def decode(cls, values: FloatArray) -> "RankState":
         """Read what `encode` wrote."""
-        failed, stop, validation, waits, over, available, held, delivered = values[: cls.WIDTH].tolist()
+        failed, stop, validation, waits, over, available, held, delivered, known, first, last = values[
+            : cls.WIDTH
+        ].tolist()
         return cls(
             failed=bool(failed),
             stop_requested=bool(stop),
@@ -68,6 +77,9 @@ class RankState:
             available=int(available),
             held=int(held),
             delivered=int(delivered),
+            time_known=bool(known),
+            first_step=first,
+            last_step=last,
         )
 
 
@@ -108,6 +120,7 @@ class Verdict(Enum):
     FINISHED = "nothing is left to draw, or max_batches is reached"
     STOPPED = "a rank was told to stop"
     FAILED = "a rank's loader failed"
+    BLIND = "a rank's buffer is full, and what time steps are scaled from is not known"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +144,7 @@ class Plan:
         gate_lifted: the draws ignore the watermark.
         progress: share of the study's samples delivered so far, 0 to 1.
         failed_rank: the first rank that failed, with `Verdict.FAILED`.
+        time_range: numbers of the first and the last step of a simulation, over all that any rank knows; None: none.
     """
 
     steps: tuple[PlannedStep, ...] = ()
@@ -138,14 +152,15 @@ class Plan:
     gate_lifted: bool = False
     progress: float = 0.0
     failed_rank: int | None = None
+    time_range: tuple[float, float] | None = None
 
 
 def plan(ranks: Sequence[RankState], terms: AgreementTerms, *, batches_done: int) -> Plan:
     """Agree on the next training steps.
 
-    In this order: a failure ends everything; a stop ends it without an error; full batches where every rank has them;
-    what is left, once every reception is over; what is held, while any rank's put waits (a full rank must not starve
-    because another is empty); otherwise wait.
+    In this order: a failure ends everything; a stop ends it without an error; nothing before every rank knows what time
+    steps are scaled from; full batches where every rank has them; what is left, once every reception is over; what is
+    held, while any rank's put waits (a full rank must not starve because another is empty); otherwise wait.
 
     Args:
         ranks: the state of every rank, by rank.
@@ -163,11 +178,19 @@ def plan(ranks: Sequence[RankState], terms: AgreementTerms, *, batches_done: int
     over = all(rank.reception_over for rank in ranks)
     if over and not any(rank.held for rank in ranks):
         return Plan(verdict=Verdict.FINISHED, progress=progress)
+    if not all(rank.time_known for rank in ranks):
+        blind = any(rank.put_waits for rank in ranks)
+        return Plan(verdict=Verdict.BLIND if blind else Verdict.CONTINUE, progress=progress)
     num_steps, drawable, gate_lifted = _supply(ranks, terms, over=over)
     if terms.max_batches is not None:
         num_steps = min(num_steps, terms.max_batches - batches_done)
     steps = _steps(num_steps, drawable, terms, batches_done, all(rank.validation_ready for rank in ranks))
-    return Plan(steps=steps, gate_lifted=gate_lifted, progress=progress)
+    return Plan(steps=steps, gate_lifted=gate_lifted, progress=progress, time_range=_time_range(ranks))
+
+
+def _time_range(ranks: Sequence[RankState]) -> tuple[float, float] | None:
+    first, last = min(rank.first_step for rank in ranks), max(rank.last_step for rank in ranks)
+    return (first, last) if first <= last else None
 
 
 def _supply(ranks: Sequence[RankState], terms: AgreementTerms, *, over: bool) -> tuple[int, list[int], bool]:

@@ -114,6 +114,8 @@ class Turn:
         validate: validate after this step; all ranks do.
         statistics: moments of each component of each quantity over the samples of all ranks, equal on all ranks; in the
             first turn only, if they are wanted.
+        time_range: numbers of the first and the last time step of a simulation, from which the time is scaled, equal on
+            all ranks; in the first turn only, if it is known.
     """
 
     batch: Batch | None
@@ -121,3 +123,4 @@ class Turn:
     progress: float
     validate: bool
     statistics: Mapping[str, tuple[Moments, ...]] | None = None
+    time_range: tuple[float, float] | None = None

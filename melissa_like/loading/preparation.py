@@ -1,5 +1,6 @@
 """The loader's thread: agree, draw, gather, hand over; again until all ranks agree that it is the end."""
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import TypeAlias
 import numpy as np
 
 from melissa_like.buffer import Offer, SampleBuffer
+from melissa_like.errors import ConfigurationError
 from melissa_like.loading.agreement import (
     AgreementTerms,
     Plan,
@@ -42,11 +44,15 @@ class LocalState:
         delivered: training samples delivered to this rank so far.
         validation_ready: this rank holds what a validation needs.
         stop_requested: this rank was told to stop.
+        time_known: this rank knows what time steps are scaled from, or need not.
+        time_range: numbers of the first and the last step of a simulation; None: not known, or not needed.
     """
 
     delivered: int
     validation_ready: bool = False
     stop_requested: bool = False
+    time_known: bool = True
+    time_range: tuple[float, float] | None = None
 
 
 class Preparation:
@@ -110,12 +116,13 @@ class Preparation:
         while not self._lane.closed:
             offer = self._buffer.offer()
             agreed = self._agree(offer)
+            time_range = None if self._begun else agreed.time_range
             self._begun = self._begun or bool(agreed.steps)
             statistics = self._statistics_once() if agreed.steps else None
             for step in agreed.steps:
-                if not self._prepare(step, agreed, statistics):
+                if not self._prepare(step, agreed, statistics, time_range):
                     return
-                statistics = None
+                statistics = time_range = None
             if agreed.verdict is not Verdict.CONTINUE:
                 return
             if not agreed.steps:
@@ -123,6 +130,7 @@ class Preparation:
 
     def _agree(self, offer: Offer) -> Plan:
         local = self._state()
+        first, last = local.time_range or (math.inf, -math.inf)
         state = RankState(
             stop_requested=local.stop_requested,
             validation_ready=local.validation_ready,
@@ -131,6 +139,9 @@ class Preparation:
             available=offer.available,
             held=offer.held,
             delivered=local.delivered,
+            time_known=local.time_known,
+            first_step=first,
+            last_step=last,
         )
         rows = self._exchange(state.encode())
         agreed = plan([RankState.decode(row) for row in rows], self._terms, batches_done=self._batches_done)
@@ -138,6 +149,12 @@ class Preparation:
             self._others_listen = False
         if agreed.failed_rank is not None:
             raise ServerRankFailedError(_failure_message(agreed.failed_rank, self._collective.rank))
+        if agreed.verdict is Verdict.BLIND:
+            raise ConfigurationError(
+                "the buffer is full before any simulation has ended, so nobody knows how far the numbers of the time "
+                "steps go, from which the network's input is scaled: set solver.num_steps, or solver.end_time (the "
+                "number of the last time step, about), or raise buffer.capacity"
+            )
         self._batches_done += len(agreed.steps)
         return agreed
 
@@ -155,7 +172,13 @@ class Preparation:
                 self.num_collectives += 1
                 self.collective_s += time.monotonic() - started
 
-    def _prepare(self, step: PlannedStep, agreed: Plan, statistics: Statistics | None) -> bool:
+    def _prepare(
+        self,
+        step: PlannedStep,
+        agreed: Plan,
+        statistics: Statistics | None,
+        time_range: tuple[float, float] | None,
+    ) -> bool:
         """Hand over one turn; False when the lane was closed."""
         slot = self._lane.open_slot()
         if slot is None:
@@ -173,6 +196,7 @@ class Preparation:
             progress=agreed.progress,
             validate=step.validate,
             statistics=statistics,
+            time_range=time_range,
         )
         self._lane.push(PreparedTurn(turn=turn, slot=slot, draw=draw))
         return True

@@ -40,6 +40,7 @@ __all__ = [
     "ServerHello",
     "ServerWelcome",
     "SimulationOver",
+    "StepRange",
     "Stop",
     "TrainingEnd",
     "UnfitSample",
@@ -350,6 +351,13 @@ class ListClosed(_Message, frozen=True, kw_only=True):
     num_simulations: int
 
 
+class StepRange(_Message, frozen=True, kw_only=True):
+    """The numbers of the first and the last time step of the first simulation that has ended; said once."""
+
+    first: int
+    last: int
+
+
 class ReceptionOver(_Message, frozen=True, kw_only=True):
     """No simulation is left: the watermark is lifted and the buffer drained."""
 
@@ -388,6 +396,7 @@ ControlMessage: TypeAlias = (
     | SimulationOver
     | HeldOutOver
     | ListClosed
+    | StepRange
     | ReceptionOver
     | Acknowledge
 )

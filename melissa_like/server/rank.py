@@ -35,6 +35,7 @@ from melissa_like.server.reporter import Orders
 from melissa_like.server.results import draw, keep
 from melissa_like.server.stream_progress import StreamProgress
 from melissa_like.server.telemetry import Telemetry, summary_of
+from melissa_like.server.time_range import TimeRange
 from melissa_like.server.trial import try_training
 from melissa_like.training import (
     RankGroup,
@@ -96,6 +97,11 @@ class _Rank:
         # first; the reception is open before the ranks meet, because jobs wait for every rank's hello.
         self._buffer: SampleBuffer = make_buffer(config, rank, self._device)
         self._held_out = ValidationSet(place.layout)
+        self._time_range = TimeRange(
+            end_time=config.solver.end_time,
+            num_steps=config.solver.num_steps,
+            highest_step=lambda: self._reception.receiver.highest_step,
+        )
         self._progress = self._make_progress()
         self._recorder, self._files = make_sinks(config, run_dir, rank)
         for sink in self._files:
@@ -230,6 +236,7 @@ class _Rank:
             num_simulations=config.study.num_simulations,
             samples_per_simulation=None if num_steps is None else num_samples(num_steps, None),
             views_per_sample=config.buffer.views_per_sample,
+            time_range=self._time_range.known,
         )
 
     def _orders(self) -> Orders:
@@ -238,6 +245,7 @@ class _Rank:
             welcome=progress.welcome,
             simulation_over=progress.simulation_over,
             held_out_over=progress.held_out_over,
+            step_range=self._time_range.tell,
             list_closed=progress.list_closed,
             reception_over=self._buffer.end_reception,
             stop=progress.stop,

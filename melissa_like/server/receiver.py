@@ -85,6 +85,7 @@ class Receiver:
         self._over: deque[int] = deque()
         self._unfit: dict[int, int] = {}  # the attempt that was told to have sent an unfit sample, by simulation
         self._num_unfit = 0
+        self.highest_step = -1
         self.put_waits = False
         self.num_bytes = 0
         self.put_wait_seconds = 0.0
@@ -164,6 +165,8 @@ class Receiver:
     def _add(self, placement: Placement) -> None:
         """A payload is in its place: hand the sample over if it was the last one, and tell."""
         sample = self._assembler.add(placement)
+        if placement.step > self.highest_step:
+            self.highest_step = placement.step
         try:
             keys = () if sample is None else self._hand_over(sample)
         except UnfitSampleError as error:

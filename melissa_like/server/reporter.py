@@ -24,6 +24,7 @@ from melissa_like.protocol.control import (
     RejectedPart,
     ServerWelcome,
     SimulationOver,
+    StepRange,
     Stop,
 )
 from melissa_like.protocol.link import Link
@@ -45,6 +46,7 @@ class Orders:
         welcome: the server ranks may meet.
         simulation_over: nothing more comes of a simulation.
         held_out_over: nothing more comes of the held-out simulations.
+        step_range: numbers of the first and the last time step of a simulation that has ended.
         list_closed: there are fewer simulations than the study asked for.
         reception_over: nothing more comes at all.
         stop: end at the next agreed training step: the reason, and the seconds that saving and reporting may take.
@@ -53,6 +55,7 @@ class Orders:
     welcome: Callable[[ServerWelcome], None] = lambda message: None
     simulation_over: Callable[[SimulationOver], None] = lambda message: None
     held_out_over: Callable[[], None] = lambda: None
+    step_range: Callable[[int, int], None] = lambda first, last: None
     list_closed: Callable[[int], None] = lambda num_simulations: None
     reception_over: Callable[[], None] = lambda: None
     stop: Callable[[str, float], None] = lambda reason, save_within_s: None
@@ -170,6 +173,8 @@ class Reporter:
                 self._orders.held_out_over()
             case ListClosed(num_simulations=num_simulations):
                 self._orders.list_closed(num_simulations)
+            case StepRange(first=first, last=last):
+                self._orders.step_range(first, last)
             case ReceptionOver():
                 self._orders.reception_over()
             case Stop(reason=reason, save_within_s=save_within_s):

@@ -7,6 +7,7 @@ set by one thread only.
 import math
 import threading
 import time
+from collections.abc import Callable
 
 from melissa_like.buffer import SampleBuffer
 from melissa_like.errors import DeadlineExceededError, StudyStoppedError
@@ -30,6 +31,7 @@ class StreamProgress:
         num_simulations: training simulations that the study asks for.
         samples_per_simulation: None of an adaptive solver, which does not say in advance how many there will be.
         views_per_sample: draws that each sample stands for, if that is fixed.
+        time_range: numbers of the first and the last time step of a simulation; None as long as nobody knows.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class StreamProgress:
         num_simulations: int,
         samples_per_simulation: int | None,
         views_per_sample: int | None,
+        time_range: Callable[[], tuple[float, float] | None],
     ) -> None:
         self._buffer = buffer
         self._rank = rank
@@ -48,6 +51,7 @@ class StreamProgress:
         self._num_simulations = num_simulations
         self._samples_per_simulation = samples_per_simulation
         self._views = views_per_sample
+        self._time_range = time_range
         self._num_over = 0  # training simulations; every server rank hears of each
         self._num_unlisted = 0
         self._samples_given_up = 0
@@ -132,18 +136,24 @@ class StreamProgress:
 
     def local_state(self) -> LocalState:
         """This rank's part of the agreement."""
+        time_range = self._time_range()
         return LocalState(
             delivered=self._delivered(),
             validation_ready=self._held_out_over,
             stop_requested=self.stop_reason is not None,
+            time_known=time_range is not None,
+            time_range=time_range,
         )
 
     def _delivered(self) -> int:
-        if self._samples_per_simulation is None:
-            return self._num_over + self._num_unlisted
         # With fixed views draws go on after the last delivery, and their number is known: a schedule shall end with the
         # last one.
         population = self._buffer.population()
+        if self._samples_per_simulation is None:
+            over = self._num_over + self._num_unlisted
+            if self._views is None or not population.puts:
+                return over
+            return int(over * min(1.0, population.draws / (self._views * population.puts)))
         delivered = population.puts if self._views is None else population.draws // self._views
         if self._rank == 0:
             # What will never come counts as come, or the schedule would not end; every rank hears of it, one says it.

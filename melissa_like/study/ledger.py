@@ -73,6 +73,7 @@ class Ledger:
         window: what a sample needs; None: one time step. Known before the first delivery.
         waiting: numbers of those that may be started, next first.
         in_progress: the attempts that run, or have sent everything and are awaited, by simulation.
+        step_range: numbers of the first and the last step of the first simulation that was completed; None before.
         samples_given_up: training samples that will never come: of simulations that were given up, or dropped.
         samples_dropped: given up by themselves, by purpose.
         reasons: why the first simulations that were given up were, by number.
@@ -82,6 +83,7 @@ class Ledger:
         self.window: Window | None = None
         self.waiting: deque[int] = deque()
         self.in_progress: dict[int, Attempt] = {}
+        self.step_range: tuple[int, int] | None = None
         self.num_complete = 0
         self.num_given_up = 0
         self.num_restarts = 0
@@ -280,9 +282,24 @@ class Ledger:
         self._end(simulation, SimulationState.COMPLETE)
         self.num_complete += 1
         self._completed_since.add(simulation)
+        if self.step_range is None:
+            self.step_range = self._range_of((self.settled_of(simulation),))
         # Of a complete simulation nothing is asked any more, and there may be many.
         self._delivered.pop(simulation, None)
         self._stories.pop(simulation, None)
+
+    @property
+    def range_so_far(self) -> tuple[int, int] | None:
+        """Numbers of the first and the last step of all that was delivered, if no simulation was completed."""
+        return self.step_range or self._range_of(self._delivered.values())
+
+    def _range_of(self, samples: Iterable[Ranges]) -> tuple[int, int] | None:
+        """From the first step of the first sample to the last step of the last one."""
+        ranges = [one for some in samples for one in some.ranges]
+        if not ranges:
+            return None
+        span = 1 if self.window is None else self.window.span
+        return min(start for start, _ in ranges), max(end for _, end in ranges) - 2 + span
 
     def wait_again(self, simulation: int) -> None:
         """Another attempt is due, before any new simulation."""

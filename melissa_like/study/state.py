@@ -15,7 +15,7 @@ What it knows lives in parts, joined in `Books`: `Ledger` (simulations), `Listin
 
 from collections.abc import Sequence
 
-from melissa_like.protocol.control import ControlMessage, HeldOutOver, ListClosed, Progress, ReceptionOver
+from melissa_like.protocol.control import ControlMessage, HeldOutOver, ListClosed, Progress, ReceptionOver, StepRange
 from melissa_like.records import Address, ClientRank, Purpose, ServerRank
 from melissa_like.study import events as ev
 from melissa_like.study.books import Books
@@ -245,8 +245,14 @@ class StudyState:
         listed, over = books.ledger.num_listed[held_out], books.ledger.num_over[held_out]
         if books.listing.is_closed(held_out) and 0 < listed == over:
             books.tell_servers_once(HeldOutOver())
+        if books.ledger.step_range is not None:
+            self._announce_steps(books.ledger.step_range)
         if self.num_simulations < self.settings.num_simulations:
             books.tell_servers_once(ListClosed(num_simulations=self.num_simulations))
+
+    def _announce_steps(self, step_range: tuple[int, int]) -> None:
+        first, last = step_range
+        self._books.tell_servers_once(StepRange(first=first, last=last))
 
     def _end_reception(self) -> None:
         books, ledger = self._books, self.ledger
@@ -257,6 +263,8 @@ class StudyState:
                 story = f": {num_dropped} were left out because they were not finite (solver.not_finite is drop)"
             books.end("failed", f"none of the {len(ledger)} simulations delivered a sample to train on{story}")
             return
+        if ledger.range_so_far is not None:
+            self._announce_steps(ledger.range_so_far)
         books.reception_over = True
         books.tell_servers(ReceptionOver(num_samples=ledger.samples_delivered))
 

@@ -31,7 +31,7 @@ def build_surrogate(
         model: called with the task's problem; must be importable, so that it can be built again.
         task: called with `layout`; must be importable too.
         parameter_bounds: (low, high) of each parameter, from its distribution; None: they will be loaded.
-        num_steps: time steps per simulation; None (an adaptive solver) assumes 100, which only sets a scale.
+        num_steps: time steps per simulation; None: their numbers are not known before the first turn.
 
     Raises:
         TypeError: the model or the task cannot be imported under a name, or the model is no module.

@@ -16,8 +16,6 @@ from melissa_like.records import Layout
 
 __all__ = ["Normalization"]
 
-#: An adaptive solver does not say how many steps there will be; only the scale of one input depends on it.
-_ASSUMED_NUM_STEPS = 100
 #: Dimensions of values without a grid, [B, C].
 _ROWS = 2
 
@@ -28,16 +26,23 @@ def _from_bounds(low: float, high: float) -> tuple[float, float]:
 
 
 class _Affine(nn.Module):
-    """One shift and scale per component of one quantity: buffers [C], NaN until they are set."""
+    """One shift and scale per component of one quantity: buffers [C], NaN until they are set.
+
+    Args:
+        components: of the quantity.
+        dtype: in which it is shifted and scaled. Inputs are few and may be large and close together, as steps numbered
+            from a billion on: in float32 their differences would be lost.
+    """
 
     shift: torch.Tensor
     scale: torch.Tensor
 
-    def __init__(self, components: int) -> None:
+    def __init__(self, components: int, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
         self._components = components
-        self.register_buffer("shift", torch.full((components,), math.nan))
-        self.register_buffer("scale", torch.full((components,), math.nan))
+        self._dtype = dtype
+        self.register_buffer("shift", torch.full((components,), math.nan, dtype=dtype))
+        self.register_buffer("scale", torch.full((components,), math.nan, dtype=dtype))
 
     @property
     def is_set(self) -> bool:
@@ -45,12 +50,12 @@ class _Affine(nn.Module):
 
     def set(self, affine: Sequence[tuple[float, float]]) -> None:
         """Set shift and scale of each component; one pair stands for all."""
-        self.shift.copy_(torch.tensor([shift for shift, _ in affine]))
-        self.scale.copy_(torch.tensor([scale for _, scale in affine]))
+        self.shift.copy_(torch.tensor([shift for shift, _ in affine], dtype=self._dtype))
+        self.scale.copy_(torch.tensor([scale for _, scale in affine], dtype=self._dtype))
 
     def normalize(self, values: torch.Tensor) -> torch.Tensor:
         shift, scale = self._along(values)
-        return (values.float() - shift) / scale
+        return ((values.to(self._dtype) - shift) / scale).float()
 
     def restore(self, normalized: torch.Tensor) -> torch.Tensor:
         shift, scale = self._along(normalized)
@@ -68,7 +73,8 @@ class Normalization(nn.Module):
     """Of each quantity, component by component; of the parameters; and of the time.
 
     A quantity that bears the name of a field with declared bounds is mapped from these to [-1, 1], any other to mean 0
-    and deviation 1 by `freeze`. Parameters and step indices are mapped from their bounds to [-1, 1].
+    and deviation 1 by `freeze`. Parameters are mapped from their bounds to [-1, 1], and so are the numbers of the time
+    steps from those of the first and the last one of a simulation.
 
     Args:
         quantities: what is normalized, by name, with its components.
@@ -80,8 +86,8 @@ class Normalization(nn.Module):
         # Found by a dictionary of our own: a ModuleDict refuses names with a dot, and those of its methods.
         self._by_name = {name: _Affine(components) for name, components in quantities.items()}
         self._quantities = nn.ModuleList(self._by_name.values())
-        self._inputs = _Affine(len(layout.parameters))
-        self._steps = _Affine(1)
+        self._inputs = _Affine(len(layout.parameters), torch.float64)
+        self._steps = _Affine(1, torch.float64)
         for field in layout.fields:
             if field.bounds is not None and field.name in quantities:
                 self._by_name[field.name].set([_from_bounds(*field.bounds)])
@@ -97,11 +103,11 @@ class Normalization(nn.Module):
         return self._steps.shift.device
 
     def set_inputs(self, bounds: Sequence[tuple[float, float]], num_steps: int | None) -> None:
-        """Set what the parameters and the time are mapped from.
+        """Set what the parameters are mapped from, and the time if it is known.
 
         Args:
             bounds: (low, high) of each parameter, in the order of the layout.
-            num_steps: time steps per simulation; None (an adaptive solver) assumes 100, which only sets a scale.
+            num_steps: time steps per simulation, numbered from 0; None: `freeze` will say.
 
         Raises:
             ValueError: a bound that is not finite.
@@ -109,16 +115,25 @@ class Normalization(nn.Module):
         if not all(math.isfinite(bound) for pair in bounds for bound in pair):
             raise ValueError(f"the parameters have the bounds {list(bounds)}: give two finite numbers each")
         self._inputs.set([_from_bounds(low, high) for low, high in bounds])
-        self._steps.set([_from_bounds(0, (num_steps or _ASSUMED_NUM_STEPS) - 1)])
+        if num_steps is not None:
+            self._steps.set([_from_bounds(0, num_steps - 1)])
 
-    def freeze(self, statistics: Mapping[str, Sequence[Moments]] | None) -> None:
-        """Set what is still unset from the moments of the quantities, one per component; what is set stays.
+    def freeze(
+        self, statistics: Mapping[str, Sequence[Moments]] | None, time_range: tuple[float, float] | None = None
+    ) -> None:
+        """Set what is known with the first turn.
+
+        Args:
+            statistics: moments of the quantities, one per component; a quantity that is set stays as it is.
+            time_range: numbers of the first and the last time step of a simulation; None: the time stays as it is.
 
         Raises:
             ValueError: no usable moments for a quantity that needs them.
         """
         for name in self.unset:
             self._by_name[name].set(_from_moments(name, (statistics or {}).get(name)))
+        if time_range is not None:
+            self._steps.set([_from_bounds(*time_range)])
 
     def normalize(self, name: str, values: torch.Tensor) -> torch.Tensor:
         """Normalize a quantity in original units, [B, C, *grid] of any dtype, to float32."""
@@ -147,6 +162,7 @@ def _from_moments(name: str, moments: Sequence[Moments] | None) -> list[tuple[fl
         if not (math.isfinite(component.mean) and math.isfinite(component.std)):
             raise ValueError(
                 f"the first samples of {name!r} have the mean {component.mean} and the deviation {component.std}, so "
-                "it cannot be normalized: the solver sends values that are not finite; run `melissa-like check`"
+                f"it cannot be normalized: declare solver.fields.{name}.bounds if its values are large, and let "
+                "solver.not_finite be fail_simulation or drop if some are not finite"
             )
     return [(component.mean, component.std or 1.0) for component in moments]

@@ -35,6 +35,11 @@ class Probe:
     num_steps: int | None
     device: torch.device
 
+    @property
+    def time_range(self) -> tuple[float, float]:
+        """Numbers of the first and the last time step that a sample may have."""
+        return 0.0, (self.num_steps or _NUM_STEPS) - 1.0
+
     def batch(self, size: int) -> Batch:
         """A batch of so many samples."""
         generator = torch.Generator().manual_seed(_SEED)

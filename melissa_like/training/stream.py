@@ -222,7 +222,7 @@ class TrainingStream:
         frozen = False
         for turn in self._clock.measure(turns):
             if not frozen:
-                self.surrogate.normalization.freeze(turn.statistics)
+                self.surrogate.normalization.freeze(turn.statistics, turn.time_range)
                 frozen = True
             self.batches += 1
             self._samples += 0 if turn.batch is None else turn.batch.size

@@ -65,7 +65,7 @@ def try_out(
         surrogate = build()
         check_weights(surrogate.network, suspects)
         with suspects.blame(TASK, "is asked for the quantities of a batch"):
-            surrogate.normalization.freeze(probe.statistics(surrogate))
+            surrogate.normalization.freeze(probe.statistics(surrogate), probe.time_range)
         check_task(surrogate, probe.batch(2), suspects)
         if max(sizes) > 1:
             let_single_values_pass(surrogate.network)

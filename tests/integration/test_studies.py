@@ -97,6 +97,35 @@ def test_a_sample_that_is_not_finite_is_trained_on_by_nobody(
     assert math.isfinite(ran.report["training"]["final_training_loss"])
 
 
+@pytest.mark.parametrize(
+    ("first", "stride", "overrides"),
+    [
+        (10**6, 10**6, []),
+        (10**9, 1, ["solver.num_steps=null", "launcher=local", "launcher.num_server_ranks=2", "solver.launch=''"]),
+        (0, 500, ["solver.num_steps=null", "solver.end_time=2500"]),
+    ],
+)
+def test_steps_may_have_any_numbers(tmp_path: Path, first: int, stride: int, overrides: list[str]) -> None:
+    study = [*marked("numbered", first=first, stride=stride), "launcher=inline", *overrides]
+    study += ["buffer.views_per_sample=100", "buffer.capacity=64", "study.num_validation_simulations=1"]
+    ran = melissa_like(tmp_path / "study", *study)
+    assert ran.code == 0, ran.err
+    assert counts(ran) == (48, 48, 48, 0)
+    assert ran.report["validation"]["relative_l2"] < 0.4  # unscaled it is in the thousands
+    surrogate = load_surrogate(tmp_path / "study" / "surrogate")
+    last = surrogate.predict({"number": 4.0}, step=first + 5 * stride)["mark"]
+    assert abs(last - 0.54).max() < 0.4
+
+
+def test_a_buffer_that_is_full_before_the_steps_are_known_is_told(tmp_path: Path) -> None:
+    study = [*marked("numbered", num_steps=50, simulations=2), "solver.num_steps=null", "launcher=inline"]
+    ran = melissa_like(tmp_path / "study", *study, timeout_s=60)
+    assert ran.code == 1
+    assert "the buffer is full before any simulation has ended" in ran.report["reason"]
+    assert "solver.end_time" in ran.report["reason"]
+    assert "Traceback" not in ran.err
+
+
 @pytest.mark.mpi
 @pytest.mark.parametrize("client_ranks", [1, 2])
 def test_a_solver_with_its_own_main(tmp_path: Path, client_ranks: int) -> None:
@@ -175,7 +204,8 @@ def test_max_batches_reached_while_the_buffer_drains_do_not_complete_the_study(t
 
 
 def test_a_solver_in_a_thread_ends_between_two_steps_once_the_study_has_ended(tmp_path: Path) -> None:
-    overrides = [*marked("endless"), "solver.num_steps=null", "launcher=inline", "training.max_batches=3"]
+    overrides = [*marked("endless"), "solver.num_steps=null", "solver.end_time=11", "launcher=inline"]
+    overrides.append("training.max_batches=3")
     ran = melissa_like(tmp_path / "study", *overrides)
     assert ran.code == 0, ran.err
     assert ran.report["outcome"] == "stopped"

@@ -158,6 +158,15 @@ def sometimes_not_finite(
         yield step, fields
 
 
+def numbered(
+    parameters: Mapping[str, float], comm: Any, *, first: int = 0, stride: int = 1, num_steps: int = 6
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """A field that grows in equal parts, whatever numbers its steps have."""
+    values = np.ones((8 // comm.size, 4)) * (0.5 + parameters["number"] / 100)
+    for step in range(num_steps):
+        yield first + stride * step, {"mark": values * (1 + step) / num_steps}
+
+
 def gap(parameters: Mapping[str, float], comm: Any) -> Iterator[tuple[int, dict[str, Any]]]:
     """Each rank leaves out its last row."""
     rows = 8 // comm.size

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from melissa_like.buffer import BufferClosedError, SampleBuffer, fifo, firo, reservoir
+from melissa_like.errors import ConfigurationError
 from melissa_like.loading import (
     AgreementTerms,
     Batch,
@@ -191,6 +192,51 @@ def test_statistics_are_those_of_all_ranks_and_come_once() -> None:
     assert second.mean == pytest.approx(-2 * first.mean)
     assert second.std == pytest.approx(2 * first.std)
     assert (number.count, number.mean, number.std) == (first.count, pytest.approx(first.mean), pytest.approx(first.std))
+
+
+def test_the_range_of_the_time_is_that_of_all_ranks_and_comes_once_when_each_knows_it() -> None:
+    """Rank 1 learns it after some agreements, as from a simulation that ends; nothing is trained before."""
+    buffers = [fifo(LAYOUT, 64), fifo(LAYOUT, 64)]
+    for buffer in buffers:
+        feed(buffer, range(8))
+    asked = [0, 0]
+    ranges: list[list[tuple[float, float] | None]] = [[], []]
+
+    def state(rank: int) -> LocalState:
+        asked[rank] += 1
+        known = rank == 0 or asked[rank] > 3
+        return LocalState(delivered=8, time_known=known, time_range=(rank, 10.0 + rank) if known else None)
+
+    terms = AgreementTerms(batch_size=4, expected_samples=16, steps_per_agreement=1)
+    collectives = ThreadCollective.ranks(2, deadline_s=DEADLINE_S)
+
+    def train(rank: int) -> None:
+        with Loader(buffers[rank], terms, state=lambda: state(rank), collective=collectives[rank]) as loader:
+            for turn in loader:
+                ranges[rank].append(turn.time_range)
+
+    with ThreadPoolExecutor(2) as pool:
+        for future in [pool.submit(train, rank) for rank in range(2)]:
+            future.result(DEADLINE_S)
+    assert ranges == [[(0, 11.0), None], [(0, 11.0), None]]
+
+
+def test_a_full_buffer_before_the_range_of_the_time_is_known_is_told_with_what_to_write() -> None:
+    buffer = fifo(LAYOUT, 4)
+    for number in range(4):
+        put(buffer, number)
+    assert not buffer.put(
+        SampleKey(4, 0), [np.zeros(2, np.float32)], time=0.0, parameters=np.array([1.0]), timeout_s=0.0
+    )
+    terms = AgreementTerms(batch_size=4, expected_samples=16)
+    state = LocalState(delivered=4, time_known=False)
+    with (
+        pytest.raises(
+            ConfigurationError, match=r"set solver.num_steps, or solver.end_time .* or raise buffer.capacity"
+        ),
+        Loader(buffer, terms, state=lambda: state, collective=SoloCollective()) as loader,
+    ):
+        next(loader)
 
 
 def test_a_task_that_measures_other_components_than_it_says_is_told() -> None:

@@ -1,6 +1,6 @@
 """The agreement of server ranks: the table of rules, and simulated ranks with uneven streams."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -75,6 +75,36 @@ def test_a_stop_of_one_rank_stops_all() -> None:
 
 def test_finished_when_every_reception_is_over_and_nothing_is_held() -> None:
     assert plan([_over(0), _over(0)], TERMS, batches_done=7).verdict is Verdict.FINISHED
+
+
+BLIND = RankState(available=50, held=50, time_known=False)
+
+
+@pytest.mark.parametrize(
+    ("ranks", "verdict", "num_steps", "time_range"),
+    [
+        ([BLIND], Verdict.CONTINUE, 0, None),
+        ([replace(BLIND, put_waits=True)], Verdict.BLIND, 0, None),
+        ([BLIND, RankState(available=50, held=50, put_waits=True)], Verdict.BLIND, 0, None),
+        ([replace(BLIND, stop_requested=True, put_waits=True)], Verdict.STOPPED, 0, None),
+        ([RankState(reception_over=True, time_known=False)], Verdict.FINISHED, 0, None),
+        ([RankState(available=50, held=50)], Verdict.CONTINUE, 5, None),
+        (
+            [
+                RankState(available=20, held=20, first_step=0, last_step=9),
+                RankState(available=20, held=20, first_step=1e6, last_step=1e7),
+            ],
+            Verdict.CONTINUE,
+            2,
+            (0, 1e7),
+        ),
+    ],
+)
+def test_nothing_is_trained_before_every_rank_knows_what_the_time_is_scaled_from(
+    ranks: list[RankState], verdict: Verdict, num_steps: int, time_range: tuple[float, float] | None
+) -> None:
+    agreed = plan(ranks, TERMS, batches_done=0)
+    assert (agreed.verdict, len(agreed.steps), agreed.time_range) == (verdict, num_steps, time_range)
 
 
 def test_max_batches_cuts_the_plan_and_then_finishes() -> None:

@@ -8,6 +8,7 @@ from melissa_like.errors import DeadlineExceededError, StudyStoppedError
 from melissa_like.protocol.control import ServerWelcome, SimulationOver
 from melissa_like.records import FieldSpec, Layout, Purpose, SampleKey
 from melissa_like.server.stream_progress import StreamProgress
+from melissa_like.server.time_range import TimeRange
 
 LAYOUT = Layout(fields=(FieldSpec(name="u", shape=(4,)),), parameters=("a",))
 
@@ -17,7 +18,8 @@ def progress(
 ) -> StreamProgress:
     """Of a study of two simulations of three samples."""
     settings = {"num_simulations": 2, "samples_per_simulation": 3, "views_per_sample": None, **changes}
-    return StreamProgress(buffer, rank=rank, num_server_ranks=1, **settings)  # type: ignore[arg-type]
+    time = TimeRange(end_time=None, num_steps=3, highest_step=lambda: 2)
+    return StreamProgress(buffer, rank=rank, num_server_ranks=1, time_range=time.known, **settings)  # type: ignore[arg-type]
 
 
 def over(given_up: int = 0, purpose: Purpose = Purpose.TRAINING) -> SimulationOver:
@@ -86,6 +88,23 @@ def test_an_adaptive_solver_counts_simulations_whether_given_up_or_not() -> None
     assert stream.local_state().delivered == stream.expected == 2
 
 
+def test_with_fixed_views_an_adaptive_solvers_progress_is_that_of_the_draws() -> None:
+    """All four simulations are over before the training begins: the schedule must not be at its end."""
+    buffer = reservoir(LAYOUT, capacity=10, watermark=1, views_per_sample=2, seed=0, spare_slots=2)
+    stream = progress(buffer, samples_per_simulation=None, views_per_sample=2, num_simulations=4)
+    put(buffer, 4)
+    for _ in range(4):
+        stream.simulation_over(over())
+    buffer.end_reception()
+    buffer.offer()
+    seen = []
+    for _ in range(4):
+        seen.append(stream.local_state().delivered)
+        buffer.settle(buffer.draw(2))
+    assert [*seen, stream.local_state().delivered] == [0, 1, 2, 3, 4]
+    assert stream.expected == 4
+
+
 def empty() -> SampleBuffer:
     return fifo(LAYOUT, capacity=10, seed=0, spare_slots=2)
 
@@ -125,3 +144,30 @@ def test_after_a_stop_there_is_time_as_long_as_the_launcher_leaves_it() -> None:
     assert stream.has_time
     stream.stop("interrupted", 1.0)
     assert not stream.has_time
+
+
+@pytest.mark.parametrize(
+    ("end_time", "num_steps", "highest", "told", "known"),
+    [
+        (None, 10, -1, None, (0.0, 9.0)),
+        (None, 10, 9, (0, 9), (0.0, 9.0)),
+        (None, 10, 10, (1, 10), (0.0, 9.0)),  # numbered from 1
+        (None, 10, 11, None, None),  # numbered in another way: nobody knows how far it goes
+        (None, 10, 10**6, (10**6, 10**7), (1e6, 1e7)),
+        (None, None, 5, None, None),
+        (None, None, 5, (0, 41), (0.0, 41.0)),
+        (2.5e7, 10, 10**6, (10**6, 10**7), (0.0, 2.5e7)),
+        (40.0, None, 5, None, (0.0, 40.0)),
+    ],
+)
+def test_what_the_time_is_scaled_from(
+    end_time: float | None,
+    num_steps: int | None,
+    highest: int,
+    told: tuple[int, int] | None,
+    known: tuple[float, float] | None,
+) -> None:
+    time = TimeRange(end_time=end_time, num_steps=num_steps, highest_step=lambda: highest)
+    if told is not None:
+        time.tell(*told)
+    assert time.known() == known

@@ -67,11 +67,15 @@ class Study:
         self.state = StudyState(replace(SETTINGS, welcome=welcome, **changes))
         self.now = 0.0
         self.answers = answers
+        self.step_ranges: list[tuple[int, int]] = []
 
     def on(self, event: ev.Event, after: float = 0.0) -> tuple[do.Command, ...]:
         self.now += after
         commands = []
         for command in self.state.handle(event, self.now):
+            if isinstance(command, do.Tell) and isinstance(command.message, say.StepRange):
+                self.step_ranges.append((command.message.first, command.message.last))  # of whatever test
+                continue
             if isinstance(command, do.AskParameters) and self.answers:
                 rows = tuple((float(10 + command.first + i),) for i in range(command.num))
                 commands += self.on(ev.ParametersDrawn(purpose=command.purpose, parameters=rows))
@@ -905,3 +909,26 @@ def test_some_simulations_without_a_step_cost_no_study() -> None:
     assert study.state.reception_over
     assert (study.state.ledger.num_given_up, study.state.ledger.num_complete) == (1, 1)
     assert study.state.samples_expected == study.state.ledger.samples_delivered == 2
+
+
+def test_the_server_ranks_are_told_once_how_the_steps_of_a_simulation_are_numbered() -> None:
+    study = Study(num_steps=None, num_server_ranks=2).started().greeted()
+    given = study.assigned()
+    study.delivered(given, steps=(2_000_000, 1_000_000), parts=2)
+    assert study.step_ranges == []
+    study.sent(given, parts=(2, 0))
+    assert study.step_ranges == [(1_000_000, 2_000_000)] * 2
+    again = study.assigned()
+    study.delivered(again, steps=(7,), parts=1)
+    study.sent(again, parts=(1, 0), num_steps=1)
+    assert len(study.step_ranges) == 2
+
+
+def test_a_study_whose_simulations_are_all_given_up_tells_of_the_steps_that_came() -> None:
+    study = Study(**only_training(2), num_steps=None, max_attempts=1, max_failed_fraction=1.0).started().greeted()
+    study.delivered(study.assigned(), steps=(30, 10), parts=2)
+    study.ended()
+    study.greeted("job-0002").assigned("job-0002")
+    last = study.ended("job-0002")
+    assert study.step_ranges == [(10, 30)]
+    assert last[-1] == do.Tell(address=SERVER, message=say.ReceptionOver(num_samples=2))

@@ -68,11 +68,34 @@ def test_parameters_and_steps_are_mapped_from_their_bounds_and_a_constant_to_zer
     torch.testing.assert_close(normalization.normalize_steps(torch.tensor([0, 2, 4])), torch.tensor([-1.0, 0, 1]))
 
 
-@pytest.mark.parametrize(("num_steps", "middle"), [(1, 0), (None, 49.5)])
-def test_a_single_step_and_an_unknown_number_of_steps(num_steps: int | None, middle: float) -> None:
+def test_a_single_step_is_mapped_to_zero_and_an_unknown_range_to_nothing_that_looks_right() -> None:
     normalization = Normalization({}, LAYOUT)
-    normalization.set_inputs([(0, 1), (0, 1)], num_steps)
-    assert normalization.normalize_steps(torch.tensor([middle])).item() == 0
+    normalization.set_inputs([(0, 1), (0, 1)], 1)
+    assert normalization.normalize_steps(torch.tensor([0])).item() == 0
+    normalization = Normalization({}, LAYOUT)
+    normalization.set_inputs([(0, 1), (0, 1)], None)
+    assert normalization.normalize_steps(torch.tensor([7])).isnan().all()
+
+
+@pytest.mark.parametrize(
+    ("first", "last"), [(0, 41), (1, 10), (10**6, 10**7), (10**12, 10**12 + 9), (0, 3 * 10**15), (5, 5)]
+)
+def test_steps_are_mapped_from_the_first_to_the_last_however_large_they_are(first: int, last: int) -> None:
+    normalization = Normalization({}, LAYOUT)
+    normalization.set_inputs([(0, 1), (0, 1)], 10)
+    normalization.freeze(STATISTICS, (float(first), float(last)))
+    middle = (first + last) // 2
+    expected = torch.tensor([-1.0, 2 * (middle - first) / (last - first) - 1, 1.0]) if last > first else torch.zeros(3)
+    torch.testing.assert_close(normalization.normalize_steps(torch.tensor([first, middle, last])), expected)
+
+
+def test_a_saved_surrogate_keeps_the_range_of_its_steps(tmp_path: Path) -> None:
+    built = build_surrogate(layout=LAYOUT, parameter_bounds=BOUNDS, model=partial(MLP, hidden=(8,)))
+    built.normalization.freeze(STATISTICS, (1e12, 1e12 + 9))
+    save_surrogate(built, tmp_path / "surrogate")
+    steps = torch.arange(10**12, 10**12 + 10)
+    loaded = load_surrogate(tmp_path / "surrogate").normalization.normalize_steps(steps)
+    torch.testing.assert_close(loaded, torch.linspace(-1, 1, 10))
 
 
 def test_bounds_must_be_finite() -> None:

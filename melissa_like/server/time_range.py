@@ -1,0 +1,34 @@
+"""`TimeRange`: what the time of a network's input is scaled from, as far as a server rank knows."""
+
+from collections.abc import Callable
+
+__all__ = ["TimeRange"]
+
+
+class TimeRange:
+    """The numbers of the first and the last time step of a simulation: declared, or told once one has ended.
+
+    Args:
+        end_time: number of the last step, if it is declared; then the first is 0.
+        num_steps: of a simulation, if it is declared: they are numbered from 0, or from 1, unless one comes that is
+            not.
+        highest_step: of all that have come to this rank so far; -1 before the first.
+    """
+
+    def __init__(self, *, end_time: float | None, num_steps: int | None, highest_step: Callable[[], int]) -> None:
+        self._end_time = end_time
+        self._num_steps = num_steps
+        self._highest_step = highest_step
+        self._told: tuple[float, float] | None = None  # one reference, set by the control thread
+
+    def tell(self, first: int, last: int) -> None:
+        """The launcher knows the steps of a simulation that has ended; on the control thread."""
+        self._told = float(first), float(last)
+
+    def known(self) -> tuple[float, float] | None:
+        """First and last; None as long as nobody knows."""
+        if self._end_time is not None:
+            return 0.0, self._end_time
+        if self._num_steps is not None and self._highest_step() <= self._num_steps:
+            return 0.0, self._num_steps - 1.0
+        return self._told
