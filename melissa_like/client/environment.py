@@ -6,7 +6,13 @@ from pathlib import Path
 from melissa_like.errors import ConfigurationError
 from melissa_like.protocol import Connection, read_connection
 
-__all__ = ["JOB_VARIABLE", "RUN_DIR_VARIABLE", "connection_from_environment", "job_from_environment"]
+__all__ = [
+    "JOB_VARIABLE",
+    "RUN_DIR_VARIABLE",
+    "connection_from_environment",
+    "job_from_environment",
+    "run_dir_from_environment",
+]
 
 RUN_DIR_VARIABLE = "MELISSA_LIKE_RUN_DIR"
 JOB_VARIABLE = "MELISSA_LIKE_JOB"
@@ -18,7 +24,16 @@ def connection_from_environment() -> Connection:
     Raises:
         ConfigurationError: not started by a launcher, or its study is gone.
     """
-    return read_connection(Path(_value_of(RUN_DIR_VARIABLE)))
+    return read_connection(run_dir_from_environment())
+
+
+def run_dir_from_environment() -> Path:
+    """The run directory of the study.
+
+    Raises:
+        ConfigurationError: not started by a launcher.
+    """
+    return Path(_value_of(RUN_DIR_VARIABLE))
 
 
 def job_from_environment() -> str:

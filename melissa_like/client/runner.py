@@ -52,8 +52,18 @@ class SolverCall(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_solver_call(run_dir: Path) -> SolverCall:
-    """The plug-in that the launcher wrote into the run directory."""
-    return msgspec.json.decode((run_dir / SOLVER_FILE).read_bytes(), type=SolverCall)
+    """The plug-in that the launcher wrote into the run directory.
+
+    Raises:
+        ConfigurationError: it wrote none.
+    """
+    try:
+        return msgspec.json.decode((run_dir / SOLVER_FILE).read_bytes(), type=SolverCall)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{run_dir / SOLVER_FILE} cannot be read ({error.strerror}): only a study with solver.solve, a generator, "
+            "starts melissa_like.client; a program of your own calls melissa_like.client.connect"
+        ) from None
 
 
 def run_plugin(solve: Callable[..., Iterable[Any]], options: dict[str, Any], client: Client, comm: Any) -> None:
