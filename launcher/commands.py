@@ -20,7 +20,7 @@ from melissa_like.config import Config, SolverConfig
 from melissa_like.errors import ConfigurationError, StudyStoppedError
 from melissa_like.launcher.executors import JobSpec, launch_command, search_path
 from melissa_like.launcher.rundir import log_path
-from melissa_like.launcher.shadowing import require_unshadowed
+from melissa_like.launcher.shadowing import may_hide, require_unshadowed
 from melissa_like.protocol import read_connection
 from melissa_like.records import ServerRank
 from melissa_like.transport import Transport
@@ -220,9 +220,14 @@ def _solver_command(solver: SolverConfig) -> tuple[str, ...]:
 
 
 def _own_modules() -> dict[str, str]:
-    """A program of the user's finds modules in the folder where the launcher was started, as if it lay there."""
-    modules = os.pathsep.join(part for part in (os.getcwd(), os.environ.get("PYTHONPATH")) if part)
-    return {"PYTHONPATH": modules}
+    """A program of the user's finds modules in the folder where the launcher was started, as if it lay there.
+
+    Not where one of them might hide what the program imports: PYTHONPATH comes before Python's own library.
+    """
+    folder = Path.cwd()
+    if may_hide(folder):
+        return {}
+    return {"PYTHONPATH": os.pathsep.join(part for part in (str(folder), os.environ.get("PYTHONPATH")) if part)}
 
 
 def _require_program(program: str, key: str) -> None:

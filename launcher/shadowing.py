@@ -14,11 +14,16 @@ from pathlib import Path
 from melissa_like.errors import ConfigurationError
 from melissa_like.launcher.executors import search_path
 
-__all__ = ["require_unshadowed"]
+__all__ = ["may_hide", "require_unshadowed"]
 
 _INSTALLED = frozenset(("mpi4py", "msgspec", "numpy", "zmq"))
 _LOADED_BY_A_CLIENT = "import sys, melissa_like.client; print(*{name.partition('.')[0] for name in sys.modules})"
 _ANSWER_S = 30.0
+
+
+def may_hide(folder: Path) -> bool:
+    """Whether a file there has the name of a module that Python or a package of a client brings."""
+    return bool(_suspects(folder))
 
 
 def require_unshadowed(command: Sequence[str]) -> None:

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from melissa_like.config import SolverConfig
 from melissa_like.errors import ConfigurationError
+from melissa_like.launcher.commands import ProcessCommands
 from melissa_like.launcher.shadowing import require_unshadowed
 
 
@@ -36,3 +38,15 @@ def test_a_file_beside_another_program_is_nobodys_business(tmp_path: Path, monke
     require_unshadowed(("./solver", "input.py"))
     (tmp_path / "elsewhere").mkdir()
     require_unshadowed((sys.executable, "elsewhere/main.py"))
+
+
+def test_a_program_in_another_folder_is_not_given_what_might_hide_its_modules(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", "mine")
+    solver = SolverConfig(name="own", command=["./run.sh"], launch="", num_ranks=1)
+    commands = ProcessCommands(run_dir=tmp_path, solver=solver, num_threads=1)
+    assert commands.solver_spec("job").environment["PYTHONPATH"] == f"{tmp_path}:mine"
+    (tmp_path / "random.py").write_text("raise RuntimeError")
+    assert "PYTHONPATH" not in commands.solver_spec("job").environment
