@@ -29,7 +29,7 @@ def hear_server(books: Books, address: ServerRank, message: say.ControlMessage) 
                 _judge(books)
         case say.ServerFailed(message=what):
             books.server.fail(address.rank, what, books.now)
-            if books.server.all_accounted_for:
+            if books.server.all_accounted_for or not books.server.ready:  # ranks that have not met harm nobody
                 judge_failure(books)
             else:
                 books.clocks.look_again()
