@@ -13,6 +13,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig
 
 from melissa_like.config import Config
+from melissa_like.config.mistakes import did_you_mean
 from melissa_like.errors import ConfigurationError, MelissaLikeError
 from melissa_like.launcher.mistakes import explain_refusal
 from melissa_like.launcher.streams import open_standard_streams, told_of_lost_output
@@ -39,6 +40,18 @@ _SHOW = {"--cfg", "-c", "--package", "-p", "--experimental-rerun"}
 _INFO = {"--info", "-i"}
 _INFO_KINDS = {"all", "config", "defaults", "defaults-tree", "plugins", "searchpath"}
 _OPTIONS_WITH_VALUE = _CONFIG_DIR | _CONFIG_NAME | _SHOW
+_PLAIN_OPTIONS = {
+    "--multirun",
+    "-m",
+    "--run",
+    "-r",
+    "--resolve",
+    "--hydra-help",
+    "--version",
+    "--shell-completion",
+    "-sc",
+}
+_OPTIONS = _OPTIONS_WITH_VALUE | _INFO | _PLAIN_OPTIONS | {_DRY_RUN, *_HELP}
 
 
 def main() -> None:
@@ -55,15 +68,26 @@ def _main(arguments: Sequence[str]) -> None:
         sys.exit(0 if arguments else 2)
     commands = {"run": _run, "status": _status, "check": _check}
     if command not in commands:
-        sys.stderr.write(f"melissa-like: unknown command {command!r}: write one of {', '.join(commands)}\n{_USAGE}")
+        near = did_you_mean(command, commands) or f": write one of {', '.join(commands)}"
+        sys.stderr.write(f"melissa-like: unknown command {command!r}{near}\n{_USAGE}")
         sys.exit(2)
+    _refuse_unknown_options(arguments[1:])
     try:
-        if command != "status" and any(word in arguments for word in _HELP):
+        if any(word in arguments for word in _HELP):
             sys.exit(_help(arguments[1:]))
         sys.exit(commands[command](arguments[1:]))
     except KeyboardInterrupt:  # while a study runs its own handler takes the signal
         sys.stderr.write("melissa-like: interrupted before anything was started\n")
         sys.exit(_INTERRUPTED)
+
+
+def _refuse_unknown_options(arguments: Sequence[str]) -> None:
+    for option in _split(arguments)[0]:
+        name = option.partition("=")[0]
+        if name.startswith("-") and name not in _OPTIONS:
+            near = did_you_mean(name, _OPTIONS) or f": write one of {', '.join(sorted(_OPTIONS))}"
+            sys.stderr.write(f"melissa-like: unknown option {name!r}{near}\n")
+            sys.exit(2)
 
 
 def _help(arguments: Sequence[str]) -> int:
