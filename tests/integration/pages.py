@@ -91,9 +91,11 @@ def _environment(folder: Path) -> dict[str, str]:
     ):
         (programs / name).write_text(f"#!/bin/sh\n{script}\n")
         (programs / name).chmod(0o755)
+    temporary = folder / ".temporary"
+    temporary.mkdir(exist_ok=True)
     path = os.pathsep.join([str(programs), str(Path(sys.executable).parent), os.environ["PATH"]])
     kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    return {**kept, "PATH": path, "OMP_NUM_THREADS": "1"}
+    return {**kept, "PATH": path, "TMPDIR": str(temporary), "OMP_NUM_THREADS": "1"}
 
 
 def _compare(shown: str, said: str) -> None:
