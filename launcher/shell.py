@@ -280,7 +280,8 @@ class Shell:
             self._happen(ev.ServerEnded(address=address, message=f"{update.message}\n{quoted}"))
             self._peers.forget(address)
         else:
-            failed = update.state is not JobState.COMPLETED
+            job = self._state.jobs.get(name)
+            failed = update.state is not JobState.COMPLETED or (job is not None and job.ends_early)
             self._happen(
                 ev.JobEnded(
                     job=name,

@@ -44,6 +44,11 @@ class Job:
         early = (JobPhase.SUBMITTED, JobPhase.STARTING)
         return self.phase in early or (self.phase is JobPhase.GREETED and self.simulation is None)
 
+    @property
+    def ends_early(self) -> bool:
+        """Whether its end now would be a failure, with whatever exit code."""
+        return self.phase is JobPhase.BUSY or self.was_useless
+
 
 class Jobs:
     """The living jobs, by name; those that have ended are forgotten."""

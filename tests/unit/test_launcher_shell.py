@@ -318,6 +318,22 @@ def test_an_executor_that_raises_in_mid_study_leads_to_a_verdict(tmp_path: Path)
     assert "the scheduler does not answer" in world.state.reason
 
 
+def test_the_log_of_a_job_that_ends_early_is_quoted_whatever_its_exit_code(tmp_path: Path) -> None:
+    def leave(canceled: threading.Event) -> int:
+        if threading.current_thread().name != "job-job-0001":
+            return 0 if canceled.wait(DEADLINE_S) else 1
+        (tmp_path / "job-0001.log").write_text("no licence for this solver\n")
+        return 0
+
+    world = World(tmp_path, max_failed_starts=1)
+    world.run_job = leave
+    world.play(ServerRank(0), SERVER_HELLO)
+    world.run()
+    assert world.state.outcome == "failed"
+    assert "the solver does not start: job-0001 ended (exit code 0)" in world.state.reason
+    assert "no licence for this solver" in world.state.reason
+
+
 @pytest.mark.parametrize(
     ("raised", "words"),
     [
