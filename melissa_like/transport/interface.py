@@ -1,7 +1,7 @@
 """What a transport gives: parts one way, control messages both ways. Contents are opaque bytes.
 
-Every object belongs to the one thread that uses it, except `wake`, which any thread may call. Every wait has a deadline
-and sleeps.
+Every object belongs to the one thread that uses it, except `wake`, which any thread may call, and to the process that
+made it: the ends of a client raise TransportError in one that was forked from it. Every wait has a deadline and sleeps.
 """
 
 from collections.abc import Callable, Sequence

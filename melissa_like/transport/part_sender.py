@@ -1,10 +1,12 @@
 """`BundlingSender`: the sending end for parts, over one outlet per server rank."""
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from melissa_like.transport.bundles import Bundle
+from melissa_like.transport.forks import require_same_process
 from melissa_like.transport.wakeup import sleep_until
 
 __all__ = ["BundlingSender", "Outlet"]
@@ -44,11 +46,13 @@ class BundlingSender:
     def __init__(self, outlets: Sequence[Outlet]) -> None:
         self._outlets = outlets
         self._bundles: dict[int, Bundle] = {}
+        self._pid = os.getpid()
 
     def send(
         self, destination: int, header: bytes, nbytes: int, fill: Callable[[memoryview], None], timeout_s: float
     ) -> bool:
         """See `PartSender.send`."""
+        require_same_process(self._pid)
         bundle_nbytes = self._outlets[destination].bundle_nbytes
         if _LEAST_PARTS * nbytes > bundle_nbytes:
             return self._send_alone(destination, header, nbytes, fill, timeout_s)
@@ -64,6 +68,7 @@ class BundlingSender:
 
     def push(self) -> None:
         """See `PartSender.push`."""
+        require_same_process(self._pid)
         for destination in tuple(self._bundles):
             self._push_to(destination)
 
@@ -75,7 +80,8 @@ class BundlingSender:
     def close(self, linger_s: float) -> None:
         """See `PartSender.close`."""
         deadline = time.monotonic() + linger_s
-        self.flush(linger_s)  # of all server ranks together: several may be gone
+        if os.getpid() == self._pid:  # else nothing here is ours to send
+            self.flush(linger_s)  # of all server ranks together: several may be gone
         for outlet in self._outlets:
             outlet.close(max(0.0, deadline - time.monotonic()))
 

@@ -1,11 +1,13 @@
 """ZeroMQ over TCP: PUSH/PULL for parts (`zmq_outlet`, `zmq_receiver`), DEALER/ROUTER for control messages."""
 
+import os
 import resource
 from collections.abc import Sequence
 
 import zmq
 
 from melissa_like.transport.bundles import LARGEST_BUNDLE_BYTES
+from melissa_like.transport.forks import require_same_process
 from melissa_like.transport.interface import PartReceiver, PartSender
 from melissa_like.transport.part_sender import BundlingSender, Outlet
 from melissa_like.transport.ring_outlet import RingOutlet
@@ -119,11 +121,14 @@ class _ZmqControlClient:
         self._socket.setsockopt(zmq.SNDHWM, 0)
         connect(self._socket, endpoint)
         self._arrivals = Arrivals(self._socket)
+        self._pid = os.getpid()
 
     def send(self, message: bytes) -> None:
+        require_same_process(self._pid)
         self._socket.send(message)
 
     def receive(self, timeout_s: float) -> bytes | None:
+        require_same_process(self._pid)
         return self._socket.recv() if self._arrivals.wait(timeout_s) else None
 
     def wake(self) -> None:

@@ -315,6 +315,64 @@ def test_a_client_that_must_not_be_inspected_sends_over_tcp() -> None:
     assert re.search("cannot be opened .*Permission denied.*TCP", ran.stderr)
 
 
+FORKED = """
+import os, sys, warnings
+from melissa_like.errors import TransportError
+from melissa_like.transport.zmq_transport import ZmqTransport
+
+transport = ZmqTransport()
+server, receiver = transport.control_server(), transport.part_receiver(queue_length=8)
+client = transport.control_client(server.endpoint, b"name")
+sender = transport.part_sender([receiver.endpoint], budget_bytes=2**20)
+
+
+def send(byte):
+    assert sender.send(0, b"h", 5, lambda memory: memory.__setitem__(slice(5), byte * 5), 10.0)
+    sender.push()
+
+
+def arrives(byte):
+    place = bytearray(5)
+    received = receiver.receive(lambda header: memoryview(place), 10.0)
+    assert received is not None and received.fault is None
+    assert place == byte * 5, place
+
+
+for _ in range(2):
+    send(b"a")
+    arrives(b"a")
+assert sender.send(0, b"h", 5, lambda memory: memory.__setitem__(slice(5), b"bbbbb"), 10.0)  # held
+child = os.fork()
+if not child:
+    refused = 0
+    for use in (lambda: send(b"x"), sender.push, lambda: client.send(b"x"), lambda: client.receive(0.1)):
+        try:
+            use()
+        except TransportError as error:
+            refused += "was forked from process" in str(error)
+    sender.close(1.0)
+    client.close(1.0)
+    transport.close()
+    os._exit(refused)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 4
+send(b"c")
+arrives(b"b")
+arrives(b"c")
+client.send(b"still here")
+assert server.receive(10.0) == (b"name", b"still here")
+sender.close(1.0)
+for end in (client, server):
+    end.close(0.0)
+receiver.close()
+transport.close()
+"""
+
+
+def test_a_forked_process_is_refused_and_harms_nothing() -> None:
+    ran = subprocess.run([sys.executable, "-c", FORKED], capture_output=True, text=True, timeout=60, check=False)
+    assert ran.returncode == 0, ran.stderr
+
+
 def test_every_part_that_is_lost_with_a_ring_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """The ring was lost after it had been proven, so that what its bundle held is known by its index alone."""
     with closing(ZmqTransport()) as transport, closing(transport.part_receiver(queue_length=8)) as receiver:
