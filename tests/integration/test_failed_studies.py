@@ -48,7 +48,10 @@ def once_trained(what: str, run_dir: Path) -> list[str]:
             "Newton iteration diverged",
         ),
         (loop(0), "RuntimeError: the loop has lost its way"),
-        (["training.optimizer.lr=1e30"], "the training has diverged: its loss is nan at training step 20"),
+        (
+            ["training.loop._target_=tests.plugins.loops.diverges"],
+            "the training has diverged: its loss is nan at training step 20, with the learning rate",
+        ),
     ],
 )
 def test_what_was_trained_is_kept_whatever_the_verdict(tmp_path: Path, overrides: list[str], words: str) -> None:

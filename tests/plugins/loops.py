@@ -1,5 +1,6 @@
 """Training loops of a user's own."""
 
+import math
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -23,6 +24,16 @@ def fails(stream: TrainingStream, *, rank: int, after: int = 5) -> nn.Module:
 def dies(stream: TrainingStream, *, after: int = 5) -> nn.Module:
     """The bundled loop, whose process is killed after some training steps."""
     return _train_until(stream, after, lambda: os.kill(os.getpid(), signal.SIGKILL))
+
+
+def diverges(stream: TrainingStream, *, after: int = 5) -> nn.Module:
+    """The bundled loop, whose weights are no numbers after some training steps."""
+
+    def spoil() -> None:
+        for weights in stream.surrogate.network.parameters():
+            nn.init.constant_(weights, math.nan)
+
+    return _train_until(stream, after, spoil)
 
 
 def _train_until(stream: TrainingStream, after: int, then: Callable[[], None]) -> nn.Module:
