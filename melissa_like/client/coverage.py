@@ -27,9 +27,8 @@ def label_of(step: int) -> list[int]:
     return [label, label * label]
 
 
-def steps_agree(sums: Sequence[int], num_ranks: int) -> bool:
+def steps_agree(total: int, of_squares: int, num_ranks: int) -> bool:
     """Whether all labels are the same: then, and only then, the mean of the squares is the square of the mean."""
-    total, of_squares = sums
     return num_ranks * of_squares == total * total
 
 

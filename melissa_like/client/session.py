@@ -24,6 +24,8 @@ __all__ = ["Session"]
 _SETTLE_S = 2.0
 #: For what was sent before an error; a server rank that holds it back does not get longer.
 _FLUSH_S = 1.0
+#: How the sum of all ballots begins if no rank stops, fails or closes.
+_ALL_GO_ON = [0, 0, 0]
 
 
 class Session:
@@ -59,7 +61,8 @@ class Session:
         self._job = job
         self._last_step = -1
         self._num_steps = 0
-        self._sizes = tuple(spec.size for spec in stream.fields)
+        self._sizes = [spec.size for spec in stream.fields]
+        self._nothing = [0] * len(self._sizes)
         self._has_failed = False
         self._is_over = False
         self.parameters = parameters
@@ -111,8 +114,8 @@ class Session:
         if self._is_over:
             return
         # Told in the collective that `send` calls: a rank that still sends must not meet another one of goodbye's.
-        votes = self._vote(None, attempt(lambda: self._finish_stream(num_steps)))
-        parts_sent = votes.sums[: len(self._stream.parts_sent)]
+        totals = self._vote(None, attempt(lambda: self._finish_stream(num_steps)))
+        parts_sent = counted(totals).sums[: len(self._stream.parts_sent)]
         self._vote(None, attempt(lambda: self._say_goodbye(parts_sent)))
         self._end(None)
 
@@ -160,9 +163,9 @@ class Session:
                 self._stream.send(number, parts, physical_time(time))
             except BaseException as error:  # not `attempt`: this runs at every step
                 problem = error
-        votes = self._vote(number, problem, self._stream.elements_of(parts))
-        *elements, _, _ = votes.sums[len(self._stream.parts_sent) :]
-        if tuple(elements) != self._sizes:
+        totals = self._vote(number, problem, self._stream.elements_of(parts))
+        elements = totals[-2 - len(self._sizes) : -2]
+        if elements != self._sizes:
             self._end_together(f"time step {number}", SolverError(self._name_gap(parts, elements)))
 
     def _finish_stream(self, num_steps: int | None) -> None:
@@ -194,34 +197,43 @@ class Session:
         """The rows of all ranks at their first step; the first vote travels with them."""
         return self._first_vote(number, problem)[1]
 
-    def _first_vote(self, number: int | None, problem: BaseException | None) -> tuple[Votes, npt.NDArray[np.int64]]:
-        mine = self._ballot(number, problem, ())
+    def _first_vote(self, number: int | None, problem: BaseException | None) -> tuple[list[int], npt.NDArray[np.int64]]:
+        mine = self._ballot(number, problem, self._nothing)
         gathered = self._team.gather_rows([*mine, *self._stream.rows])
-        votes = counted([int(n) for n in gathered[:, : len(mine)].sum(axis=0)])
-        self._decide(number, problem, votes)
-        return votes, gathered[:, len(mine) :]
+        totals = [int(n) for n in gathered[:, : len(mine)].sum(axis=0)]
+        self._decide(number, problem, totals)
+        return totals, gathered[:, len(mine) :]
 
-    def _vote(self, number: int | None, problem: BaseException | None, elements: Sequence[int] = ()) -> Votes:
+    def _vote(
+        self, number: int | None, problem: BaseException | None, elements: Sequence[int] | None = None
+    ) -> list[int]:
         """Go on together, or end together; a rank that has not sent yet meets the others at their first step.
 
         Args:
             number: of the step that this rank sends; None if it sends no more.
             problem: what this rank would raise alone.
-            elements: that this rank sends in this step, by field.
+            elements: that this rank sends in this step, by field; None: nothing.
+
+        Returns:
+            The sum of all ballots.
         """
         if not self._stream.started:
             return self._first_vote(number, problem)[0]
-        votes = counted(self._team.total(self._ballot(number, problem, elements)))
-        self._decide(number, problem, votes)
-        return votes
+        totals = self._team.total(self._ballot(number, problem, elements or self._nothing))
+        self._decide(number, problem, totals)
+        return totals
 
     def _ballot(self, number: int | None, problem: BaseException | None, elements: Sequence[int]) -> list[int]:
-        counts = [*self._stream.parts_sent, *(elements or [0] * len(self._sizes)), *label_of(number or 0)]
+        counts = [*self._stream.parts_sent, *elements, *label_of(number or 0)]
         return ballot(problem, closing=number is None, counts=counts)
 
-    def _decide(self, number: int | None, problem: BaseException | None, votes: Votes) -> None:
+    def _decide(self, number: int | None, problem: BaseException | None, totals: list[int]) -> None:
+        agree = steps_agree(totals[-2], totals[-1], self._team.size)
+        if agree and totals[:3] == _ALL_GO_ON:  # nearly always
+            return
+        votes = counted(totals)
         if votes.sound and votes.closing in (0, self._team.size):
-            if steps_agree(votes.sums[-2:], self._team.size):
+            if agree:
                 return
             problem = SolverError(self._name_steps(number or 0))
         elif problem is None:

@@ -61,7 +61,7 @@ def test_the_boxes_that_are_named_are_those_that_are_missing_or_sent_twice(boxes
 def test_ranks_know_from_two_sums_whether_they_are_at_the_same_step(steps: list[int], same: bool) -> None:
     steps = [steps[0]] * len(steps) if same else steps
     sums = np.sum([label_of(step) for step in steps], axis=0).tolist()
-    assert steps_agree(sums, len(steps)) is (len({step % 1_000_003 for step in steps}) == 1)
+    assert steps_agree(*sums, len(steps)) is (len({step % 1_000_003 for step in steps}) == 1)
 
 
 def test_the_sums_of_a_million_ranks_can_be_sent() -> None:
