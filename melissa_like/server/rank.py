@@ -30,7 +30,7 @@ from melissa_like.server.build_training import make_loop, make_stream, make_surr
 from melissa_like.server.freed_memory import keep_freed_memory
 from melissa_like.server.idle_compiler import leave_compiler_unloaded
 from melissa_like.server.loss_reporter import LossReporter
-from melissa_like.server.reception import Place, Reception, place_of
+from melissa_like.server.reception import Place, Reception, place_of, tell_failure
 from melissa_like.server.reporter import Orders
 from melissa_like.server.results import draw, keep
 from melissa_like.server.stream_progress import StreamProgress
@@ -70,8 +70,14 @@ def run_server_rank(run_dir: Path, address: ServerRank, transport: Transport) ->
     if not config.training.compile:
         leave_compiler_unloaded()
     try:
+        place = place_of(config, run_dir, address)
         with ExitStack() as stack:
-            _Rank(config, run_dir, place_of(config, run_dir, address), transport, stack).train()
+            try:
+                rank = _Rank(config, run_dir, place, transport, stack)
+            except Exception as error:
+                tell_failure(place, transport, story_of(error))
+                raise
+            rank.train()
     except StudyStoppedError:
         return 0
     except (ConfigurationError, StudyFailedError, TrainingDivergedError) as error:

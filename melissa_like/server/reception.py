@@ -21,7 +21,7 @@ from melissa_like.server.receiver import Receiver
 from melissa_like.server.reporter import Orders, Reporter
 from melissa_like.transport import Transport
 
-__all__ = ["Place", "Reception", "place_of"]
+__all__ = ["Place", "Reception", "place_of", "tell_failure"]
 
 _CLOSE_S = 10.0
 _QUEUED_MESSAGES = 8
@@ -54,6 +54,32 @@ def place_of(config: Config, run_dir: Path, address: ServerRank) -> Place:
         identity=connection.identity(address.incarnation),
         launcher=connection.endpoint,
     )
+
+
+def tell_failure(place: Place, transport: Transport, message: str) -> None:
+    """Tell the launcher that a rank ends before it has a reception that could; blocks until it has heard it.
+
+    Args:
+        place: of the rank.
+        transport: how messages travel.
+        message: why.
+    """
+    lost: list[BaseException] = []
+    reporter = Reporter(
+        socket=transport.control_client(place.launcher, str(place.address).encode()),
+        identity=place.identity,
+        orders=Orders(),
+        measure=Metrics,
+        put_waits=lambda: False,
+        sinks=(),
+        interval_s=_CLOSE_S,
+        on_error=lost.append,
+    )
+    reporter.start()
+    reporter.tell(ServerFailed(message=message))
+    reporter.close(_CLOSE_S)
+    if lost:
+        raise lost[0]
 
 
 class Reception:

@@ -69,6 +69,7 @@ def test_a_program_that_does_not_exist(tmp_path: Path) -> None:
             "shape (4, 1, 1) for the target 'mark'",
         ),
         (["training.optimizer._target_=torch.optim.Adm"], "torch.optim has no 'Adm' (the nearest: Adam"),
+        (["+training.consumers.mine._target_=tests.plugins.unfit.no_consumer"], "has no reserve, take, forget, close"),
     ],
 )
 @pytest.mark.parametrize("where", ["run", "inline", "--dry-run", "check"])

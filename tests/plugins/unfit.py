@@ -333,6 +333,11 @@ def own_network(stream: TrainingStream) -> nn.Module:
     return network
 
 
+def no_consumer(**options: Any) -> list[Any]:
+    """Something else."""
+    return [*options]
+
+
 # -- tasks ------------------------------------------------------------------------------------------------------------
 
 
