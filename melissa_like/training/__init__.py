@@ -4,6 +4,7 @@ Nouns: a `Task` says what is learned; a `Surrogate` is a network that answers it
 `TrainingStream` is what a training loop is given: turns of batches, the surrogate, held-out samples, the other ranks,
 the configured recipe. `train` is the loop that is used unless another is named. Everything around it is a callable
 named by an import path: the task, the model, a loss with one value per sample, the optimizer, the schedule, the loop.
+`try_out` tries all of this, with samples that nobody sent, before a study starts.
 With several ranks a training step has the gradient of the joined batch, however unevenly the samples are spread, and a
 rank without samples takes part with weight zero.
 

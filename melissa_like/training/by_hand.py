@@ -91,6 +91,7 @@ def _differentiate(
         predictions = objective.predictions(batch, 0.0)
     with suspects.blame(MODEL, f"is trained on {what}"):
         check_outputs(predictions, targets)
+        _check_finite(predictions, targets)
         if not any(values.requires_grad for values in predictions.values()):
             raise ValueError("what it returns does not depend on its weights: leave out detach, numpy and no_grad")
     with suspects.blame(LOSS, f"is given {what}"):
@@ -98,6 +99,15 @@ def _differentiate(
         _check_losses(each, targets)
     with suspects.blame(MODEL, f"is differentiated with {what}", network):
         torch.autograd.backward(each.sum())
+
+
+def _check_finite(predictions: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> None:
+    bad = [name for name, values in predictions.items() if name in targets and not values.isfinite().all()]
+    if bad and all(values.isfinite().all() for values in targets.values()):
+        raise ValueError(
+            f"it returned values that are not finite for {', '.join(map(repr, bad))} before any training: look for "
+            "logarithms, roots and quotients of what may be 0 or below"
+        )
 
 
 def _check_losses(each: Tensor, targets: Mapping[str, Tensor]) -> None:

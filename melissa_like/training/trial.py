@@ -115,6 +115,7 @@ def _run(
             trained = run_loop(loop, stream)
             if not stream.batches:
                 raise ValueError("it took none of the turns, so it would train nothing: iterate over stream.turns")
+            stream.state_dict()  # what is kept for a restart can say what it is
     return trained
 
 

@@ -1,5 +1,6 @@
 """Networks, losses, tasks, optimizers, schedules and loops that do not work, or only nearly: one fault each."""
 
+from collections import UserDict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -226,6 +227,67 @@ class Grows(Sound):
         return super().answer(flat)
 
 
+class NotFinite(Sound):
+    """The logarithm of what is below 0."""
+
+    def answer(self, flat: torch.Tensor) -> Any:
+        return {self.name: (-flat.square() - 1).log().view(-1, 1, *self.shape.grid)}
+
+
+class Complex(Sound):
+    """Complex numbers."""
+
+    def answer(self, flat: torch.Tensor) -> Any:
+        return {self.name: torch.fft.fft(flat).view(-1, 1, *self.shape.grid)}
+
+
+class Double(Sound):
+    """A layer of another precision than what it is given."""
+
+    def make_between(self, width: int) -> nn.Module:
+        return nn.Linear(width, width).double()
+
+
+class Transposed(Sound):
+    """Weights that are not contiguous."""
+
+    def make_between(self, width: int) -> nn.Module:
+        self.extra = nn.Parameter(torch.randn(3, width).t())
+        return nn.Identity()
+
+    def answer(self, flat: torch.Tensor) -> Any:
+        return {self.name: (flat + self.extra.sum()).view(-1, 1, *self.shape.grid)}
+
+
+class RemembersBatch(Sound):
+    """Keeps something of the size of its first batch."""
+
+    memory: torch.Tensor | None = None
+
+    def answer(self, flat: torch.Tensor) -> Any:
+        self.memory = torch.zeros_like(flat) if self.memory is None else self.memory
+        return {self.name: (flat + self.memory).view(-1, 1, *self.shape.grid)}
+
+
+class SparseGradient(Sound):
+    """Gradients that most optimizers do not take."""
+
+    def make_between(self, width: int) -> nn.Module:
+        self.table = nn.Embedding(4, 16, sparse=True)
+        return nn.Identity()
+
+    def answer(self, flat: torch.Tensor) -> Any:
+        rows = self.table(torch.zeros(len(flat), dtype=torch.int64))
+        return {self.name: (flat + rows).view(-1, 1, *self.shape.grid)}
+
+
+class SaysMore(Sound):
+    """More than the targets, in another kind of mapping."""
+
+    def answer(self, flat: torch.Tensor) -> Any:
+        return UserDict({self.name: flat.view(-1, 1, *self.shape.grid), "hidden": flat})
+
+
 class AnotherCall(Sound):
     """Wants arguments that no task gives."""
 
@@ -304,6 +366,43 @@ def misspelt(stream: TrainingStream) -> nn.Module:
     """Fails in its own code."""
     for turn in stream.turns:
         stream.reprot(loss=turn.progress)  # type: ignore[attr-defined]
+    return stream.surrogate
+
+
+def yields(stream: TrainingStream) -> Iterator[nn.Module]:
+    """A generator, which nobody runs."""
+    yield from stream.turns
+
+
+async def waits(stream: TrainingStream) -> nn.Module:
+    """A coroutine, which nobody runs."""
+    return stream.surrogate
+
+
+def keeps_what_has_no_state(stream: TrainingStream) -> nn.Module:
+    """Could not go on after a restart."""
+    stream.keep("list", [])  # type: ignore[arg-type]
+    for _ in stream.turns:
+        pass
+    return stream.surrogate
+
+
+def wants_three_turns(stream: TrainingStream) -> nn.Module:
+    """More than there need be."""
+    for _ in range(3):
+        next(stream.turns)
+    return stream.surrogate
+
+
+def validates_always(stream: TrainingStream) -> nn.Module:
+    """Sound: validates after each training step, and returns the surrogate."""
+    objective = stream.objective()
+    optimizer = torch.optim.SGD(stream.surrogate.network.parameters(), lr=1e-3)
+    for turn in stream.turns:
+        optimizer.zero_grad()
+        objective(turn.batch, turn.progress).sum().backward()
+        optimizer.step()
+        stream.validate()
     return stream.surrogate
 
 
@@ -390,6 +489,14 @@ class RaisesInMeasure(Direct):
 
     def measure(self, batch: Batch) -> Mapping[str, torch.Tensor]:
         return {"u": batch.fields["v"]}
+
+
+class NoTargets(Direct):
+    """Nothing to learn."""
+
+    def __init__(self, layout: Layout) -> None:
+        super().__init__(layout)
+        self.problem = Problem(parameters=layout.parameters, targets={})
 
 
 class AsksForMore(Direct):

@@ -60,6 +60,13 @@ def refusal(folder: Path, *overrides: str) -> str:
 
 NO_OPTIONS = ["~training.optimizer.lr", "~training.optimizer.weight_decay"]
 INPUTS = "+training.task.inputs=[v]"
+SPARSE = [*model("SparseGradient"), NO_OPTIONS[1]]
+ONE_CYCLE = [
+    "training.schedule=null",
+    "+training.scheduler._target_=torch.optim.lr_scheduler.OneCycleLR",
+    "+training.scheduler.max_lr=0.1",
+    "+training.scheduler.total_steps=1",
+]
 PARTIAL = "+training.schedule._partial_=true"
 TWO_RANKS = "launcher.num_server_ranks=2"
 
@@ -86,6 +93,10 @@ TWO_RANKS = "launcher.num_server_ranks=2"
         ("BatchNormWithoutMemory", ["a single sample", "in the layer between (BatchNorm1d)", "nn.LayerNorm"]),
         ("Forgetful", ["predicts something else for u", "register_buffer"]),
         ("Grows", ["fails when it is"]),
+        ("NotFinite", ["is trained on 8 samples", "not finite for 'u'"]),
+        ("Complex", ["complex64", "real numbers"]),
+        ("Double", ["in the layer between (Linear)", "RuntimeError"]),
+        ("RemembersBatch", ["a single sample"]),
         ("AnotherCall", ["is trained on 8 samples", "unexpected keyword argument"]),
         ("two", ["returned a list", "return a torch.nn.Module"]),
     ],
@@ -152,6 +163,17 @@ def test_a_network_that_cannot_work_is_refused(tmp_path: Path, network: str, wor
             ["training.task._target_={unfit}.Peeking"],
             ["training.task", "reads the field 'u'", "Operator does"],
         ),
+        (["training.loop._target_={unfit}.yields"], ["training.loop", "returned a generator"]),
+        (["training.loop._target_={unfit}.waits"], ["training.loop", "returned a coroutine"]),
+        (
+            ["training.loop._target_={unfit}.keeps_what_has_no_state"],
+            ["training.loop", "'list' object has no"],
+        ),
+        (["training.loop._target_={unfit}.wants_three_turns"], ["training.loop", "StopIteration", "unfit.py"]),
+        (["training.task._target_={unfit}.NoTargets", "model.hidden=[]"], ["of the MLP have the widths"]),
+        (SPARSE, ["training.optimizer (torch.optim.Adam) fails when it steps", "sparse"]),
+        (["training.optimizer._target_=torch.optim.SparseAdam", NO_OPTIONS[1]], ["training.optimizer", "dense grad"]),
+        (ONE_CYCLE, ["training.scheduler", "Tried to step 2 times"]),
         (["training.task._target_={unfit}.TooFew"], ["training.task", "targets gave {{}}"]),
         (["training.task._target_={unfit}.OtherUnits"], ["training.task", "restore", "in other units"]),
         (["training.task._target_={unfit}.Misdeclared"], ["training.task", "{{'u': 1}}, expected {{'u': 3}}"]),
@@ -214,6 +236,9 @@ def test_batches_of_one_sample_alone_are_nothing_for_batch_normalization(tmp_pat
         model("Idle"),
         model("Remembering"),
         model("Dropout"),
+        model("SaysMore"),
+        model("Transposed"),
+        [f"training.loop._target_={UNFIT}.validates_always"],
         ["training.precision=bf16"],
         ["training.gradient_clip=1"],
         ["training.batch_size=1"],
