@@ -27,8 +27,11 @@ def good() -> dict[str, np.ndarray]:
 class Unreadable(Mapping[str, Any]):
     """Fields whose owner cannot hand them out."""
 
+    def __init__(self, error: Exception | None = None) -> None:
+        self._error = error or MemoryError("no memory for the copy from the device")
+
     def __getitem__(self, name: str) -> Any:
-        raise MemoryError("no memory for the copy from the device")
+        raise self._error
 
     def __iter__(self) -> Iterator[str]:
         return iter(["mark"])
@@ -67,6 +70,21 @@ def unreadable() -> None:
 
 def unreadable_at_first() -> None:
     run(lambda step: Unreadable() if LAST else good())
+
+
+def strange_name() -> None:
+    run(lambda step: Unreadable(OSError("no file \udcff")) if LAST and step == 2 else good())
+
+
+def gap() -> None:
+    run(lambda step: {} if LAST and step == 2 else good())
+
+
+def other_step() -> None:
+    session = connect(COMM)
+    for step in range(NUM_STEPS):
+        session.send(step + (LAST and step > 2), good())
+    session.close()
 
 
 def no_mapping_at_first() -> None:
