@@ -25,7 +25,7 @@ _WORDS: Mapping[Any, str] = {
     str: "text",
     list: "a list",
     dict: "a mapping",
-    Any: "a number, text or null",
+    Any: "a number or text",
 }
 
 
@@ -120,7 +120,7 @@ def _key(group: str, declared: Field[Any], hint: Any, meaning: str, given: Mappi
         meaning=meaning,
         unit=limits.unit,
         default="" if default == "???" else _as_yaml(default),
-        allowed=_allowed(hint, limits.words),
+        allowed=_allowed(hint, limits.words, takes_null=_declared_default(declared) is None),
     )
 
 
@@ -128,7 +128,7 @@ def _declared_default(declared: Field[Any]) -> Any:
     return declared.default_factory() if declared.default_factory is not MISSING else declared.default
 
 
-def _allowed(hint: Any, words: str) -> str:
+def _allowed(hint: Any, words: str, *, takes_null: bool) -> str:
     """From a type and its limits: "a whole number, 1 or more, or null"."""
     kinds = get_args(hint) if isinstance(hint, UnionType) else (hint,)
     plain = [get_origin(kind) or kind for kind in kinds if kind is not NoneType]
@@ -137,7 +137,7 @@ def _allowed(hint: Any, words: str) -> str:
         said = words
     elif words:
         said = f"{said}, {words}"
-    return f"{said}, or null" if NoneType in kinds else said
+    return f"{said}, or null" if takes_null or NoneType in kinds else said
 
 
 def _meanings(schema: type) -> dict[str, str]:
