@@ -1,9 +1,10 @@
 """Rows 1 to 3: two producer processes into one server rank's buffer, against raw pyzmq with the same frames.
 
 Ours is everything: the client's stream (header, conversion, byte budget), the receiving thread, validation, assembly,
-deduplication, the way into a buffer, and the reporter that tells a launcher. The peer sends a header and a payload of
-the same sizes with `copy=False` and receives them into a preallocated array, over TCP, or over ipc where ours shares
-memory. Both run on all that the machine has.
+deduplication, the look for values that are not finite (but where the row says "unchecked"), the way into a buffer, and
+the reporter that tells a launcher. The peer sends a header and a payload of the same sizes with `copy=False` and
+receives them into a preallocated array, over TCP, or over ipc where ours shares memory. Both run on all that the
+machine has.
 """
 
 import gc
@@ -13,7 +14,7 @@ from contextlib import closing
 import numpy as np
 import zmq
 
-from melissa_like.assembly import Assembler
+from melissa_like.assembly import Assembler, Consumer, FiniteCheck
 from melissa_like.buffer import SampleBuffer, fifo
 from melissa_like.protocol.control import Metrics
 from melissa_like.records import Layout, Purpose, Routing, SampleKey
@@ -28,13 +29,16 @@ ROUNDS = 5
 _HEADER_NBYTES = 128
 #: How the two producers split a field; whole: each sends half of the samples.
 SPLITS = ("whole", "rows", "columns", "blocks")
+#: Whole samples, and the same without a look for values that are not finite.
+LOOKS = ("whole", "unchecked")
 
 
 def ours(nbytes: int, buffer: SampleBuffer, split: str, *, shares_memory: bool) -> float:
     """Bytes per second into the buffer."""
     layout = layout_of(nbytes)
     errors: list[BaseException] = []
-    consumers = {Purpose.TRAINING: buffer}
+    checked = FiniteCheck(buffer, layout, drops=False, give_back=buffer.give_back)
+    consumers: dict[Purpose, Consumer] = {Purpose.TRAINING: buffer if split == "unchecked" else checked}
     memory = MemoryTransport()
     launcher = memory.control_server()
     with closing(ZmqTransport(shares_memory=shares_memory)) as transport:
@@ -66,7 +70,7 @@ def ours(nbytes: int, buffer: SampleBuffer, split: str, *, shares_memory: bool) 
         receiver.start()
         reporter.start()
         expected = buffer.population().puts + volume(nbytes)
-        with producers("ours", parts.endpoint, nbytes, split) as started:
+        with producers("ours", parts.endpoint, nbytes, "whole" if split == "unchecked" else split) as started:
             start(started)
             deadline = time.monotonic() + DEADLINE_S
             while buffer.population().puts < expected and time.monotonic() < deadline and not errors:
@@ -130,7 +134,7 @@ def compare(sizes: tuple[int, ...], splits: tuple[str, ...], title: str, *, shar
         rates = interleave(contestants, ROUNDS)
         for split in splits:
             cells = {
-                "part": f"{nbytes // 1024} KiB" if split == "whole" else f"half of {nbytes // 1024} KiB, {split}",
+                "part": f"{'' if split in LOOKS else 'half of '}{nbytes // 1024} KiB, {split}",
                 "ours MiB/s": shown(rates[split], 2**20),
                 "raw pyzmq MiB/s": shown(rates["raw"], 2**20),
                 "ours / raw": ratio(rates, split, "raw"),
@@ -154,6 +158,6 @@ def touch(buffer: SampleBuffer, layout: Layout, num_samples: int) -> None:
 def main() -> None:
     """All three tables."""
     sizes = (4096, 2**16, 2**20, 2**24)
-    compare(sizes, ("whole",), "two producers into one server rank's buffer, TCP", shares_memory=False)
-    compare(sizes[1:], ("whole",), "the same through shared memory, raw pyzmq over ipc", shares_memory=True)
+    compare(sizes, LOOKS, "two producers into one server rank's buffer, TCP", shares_memory=False)
+    compare(sizes[1:], LOOKS, "the same through shared memory, raw pyzmq over ipc", shares_memory=True)
     compare((2**20,), SPLITS, "two client ranks, one field split between them, TCP", shares_memory=False)
