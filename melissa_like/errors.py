@@ -4,7 +4,9 @@ A caller's mistake is a `ValueError` or a `TypeError`, a mistake of ours an `Ass
 a `MelissaLikeError`. Messages say what, received, expected, do. `story_of` tells any error in words that can be sent.
 """
 
+import os
 import traceback
+from itertools import dropwhile
 
 __all__ = [
     "ConfigurationError",
@@ -24,6 +26,7 @@ __all__ = [
 ]
 
 _TRACE_ENTRIES = 12
+_OWN = os.path.dirname(__file__) + os.sep
 _HEAD, _TAIL = 4_000, 16_000
 
 
@@ -92,14 +95,25 @@ def printable(text: str) -> str:
 def story_of(error: BaseException) -> str:
     """What a person is told of an error, whatever it is: 20,000 characters at most, and printable.
 
-    Of ours its message; of any other the traceback's last entries, which also tells of an error without a message, or
-    with one that cannot be had.
+    Of ours its message; of any other the traceback's last entries, from where the user's code begins, which also tells
+    of an error without a message, or with one that cannot be had.
     """
     if isinstance(error, MelissaLikeError) and all(isinstance(argument, str) for argument in error.args):
         text = str(error)
     else:
-        text = "".join(traceback.format_exception(error)[-_TRACE_ENTRIES:]).strip()
+        told = traceback.TracebackException.from_exception(error)
+        _leave_out_ours(told)
+        text = "".join([*told.format()][-_TRACE_ENTRIES:]).strip()
     if len(text) > _HEAD + _TAIL:
         left_out = len(text) - _HEAD - _TAIL
         text = f"{text[:_HEAD]}\n... {left_out} characters are left out ...\n{text[-_TAIL:]}"
     return printable(text)
+
+
+def _leave_out_ours(told: traceback.TracebackException | None) -> None:
+    """Take the frames of this library from the beginning of a traceback and of those that led to it, if more follow."""
+    while told is not None:
+        kept = [*dropwhile(lambda frame: frame.filename.startswith(_OWN), told.stack)]
+        if kept:
+            told.stack[:] = kept
+        told = told.__cause__ or told.__context__
