@@ -15,7 +15,7 @@ from melissa_like.training.probe import Probe
 from melissa_like.training.surrogate import Surrogate
 from melissa_like.training.suspects import MODEL, TASK, Suspects
 
-__all__ = ["alike", "check_evaluation", "check_task", "check_weights", "predictions_of"]
+__all__ = ["alike", "check_evaluation", "check_prediction", "check_task", "check_weights"]
 
 #: Two ways of computing the same in float32 differ by less, in parts of the largest value.
 _TOLERANCE = 1e-2
@@ -82,8 +82,8 @@ def check_evaluation(surrogate: Surrogate, batch: Batch, suspects: Suspects) -> 
             check_outputs(predictions, task.targets(scale, batch))
 
 
-def predictions_of(surrogate: Surrogate, probe: Probe, suspects: Suspects) -> dict[str, Any] | None:
-    """What `predict` gives for one sample; None if the task wants to be asked something that nobody here knows.
+def check_prediction(surrogate: Surrogate, probe: Probe, suspects: Suspects) -> None:
+    """Whether `predict` answers for one sample, unless the task wants to be asked something that nobody here knows.
 
     Raises:
         ConfigurationError: it cannot be asked, or gives other fields than the targets.
@@ -96,13 +96,12 @@ def predictions_of(surrogate: Surrogate, probe: Probe, suspects: Suspects) -> di
     }
     wanted = [p for p in inspect.signature(task.request).parameters.values() if p.kind is p.KEYWORD_ONLY]
     if any(parameter.default is parameter.empty and parameter.name not in known for parameter in wanted):
-        return None
+        return
     asked = {parameter.name: known[parameter.name] for parameter in wanted if parameter.name in known}
     parameters = dict(zip(surrogate.layout.parameters, batch.parameters[0].tolist(), strict=True))
     with suspects.blame(TASK, "is asked to predict"):
         predicted = surrogate.predict(parameters, **asked)
         _expect("predict", {name: values.size for name, values in predicted.items()}, _sizes(task.truth(batch)))
-    return predicted
 
 
 def alike(one: Tensor, other: Tensor) -> bool:

@@ -7,7 +7,7 @@ afterwards as they were; whoever trains then builds the real one from the same s
 """
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,13 +16,14 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_model
-from torch import nn
+from torch import Tensor, nn
 
 from melissa_like.errors import ConfigurationError
 from melissa_like.training.by_hand import train_by_hand
-from melissa_like.training.contracts import alike, check_evaluation, check_task, check_weights, predictions_of
+from melissa_like.training.contracts import alike, check_evaluation, check_prediction, check_task, check_weights
 from melissa_like.training.distributed import RankGroup, alone
 from melissa_like.training.loop import Loop, run_loop, train
+from melissa_like.training.modes import evaluating
 from melissa_like.training.probe import Probe
 from melissa_like.training.saving import load_surrogate, save_surrogate
 from melissa_like.training.single_values import let_single_values_pass
@@ -137,17 +138,19 @@ def _keep(trained: nn.Module, probe: Probe, folder: Path, suspects: Suspects) ->
         raise
     with suspects.blame(MODEL, "is loaded again"):
         loaded = load_surrogate(folder / "surrogate").to(probe.device)
-    predicted = []
-    for surrogate in (trained, loaded):
-        torch.manual_seed(_SEED)  # a network may be random when it predicts
-        predicted.append(predictions_of(surrogate, probe, suspects))
-    mine, theirs = predicted
-    if mine is None or theirs is None:
-        return
-    different = [name for name in mine if not alike(torch.from_numpy(theirs[name]), torch.from_numpy(mine[name]))]
+    check_prediction(trained, probe, suspects)
+    mine, theirs = (_evaluated(surrogate, probe) for surrogate in (trained, loaded))
+    different = [name for name, values in mine.items() if not alike(theirs[name], values)]
     if different:
         raise ConfigurationError(
             f"{suspects.of(MODEL)} predicts something else for {', '.join(different)} after it was saved and loaded "
             "again: register what it needs besides its layers, such as random numbers that it drew in __init__, with "
             "self.register_buffer"
         )
+
+
+def _evaluated(surrogate: Surrogate, probe: Probe) -> Mapping[str, Tensor]:
+    torch.manual_seed(_SEED)  # a network may be random when it predicts
+    with evaluating(surrogate):
+        made: Mapping[str, Tensor] = surrogate(probe.batch(2))
+    return made

@@ -40,6 +40,7 @@ from melissa_like.training import (
     run_loop,
     train,
 )
+from melissa_like.training.single_values import let_single_values_pass
 from tests.contract.consumers import assembled
 
 LAYOUT = Layout(fields=(FieldSpec(name="u", shape=(2, 3)), FieldSpec(name="v", shape=(4,))), parameters=("a", "b"))
@@ -338,3 +339,20 @@ def test_fields_count_by_their_size_or_by_their_weights() -> None:
     for weights in ({"u": 1.0}, {"u": 1.0, "v": 1.0, "w": 1.0}, {"u": -1.0, "v": 2.0}, {"u": 1.0, "v": 0.0}):
         with pytest.raises(ValueError, match=r"field_weights .*target fields are u, v"):
             FieldLosses(l1, problem, weights)
+
+
+def test_a_batch_norm_takes_its_running_statistics_for_a_single_value_per_channel() -> None:
+    network = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4))
+    let_single_values_pass(network)
+    let_single_values_pass(network)
+    network(torch.randn(8, 3))
+    before = {name: values.clone() for name, values in network.state_dict().items()}
+    one = torch.randn(1, 3)
+    made = network(one)
+    made.sum().backward()
+    assert all(layer.training for layer in network.modules())
+    torch.testing.assert_close(network.state_dict(), before)
+    torch.testing.assert_close(made, network.eval()(one))
+    assert network[0].weight.grad.abs().sum() > 0
+    network.train()(torch.randn(2, 3))
+    assert not torch.equal(network[1].running_mean, before["1.running_mean"])
