@@ -6,10 +6,13 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from melissa_like.transport.zmq_transport import ZmqTransport
+from tests.contract.parts import receive
 from tests.integration.studies import ROOT, marked, melissa_like
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -27,6 +30,20 @@ with connect() as session:
     for step in range(6):
         session.send(step, {"mark": np.full((8, 4), session.parameters["number"])}, step / 6)
     session.close(6)
+"""
+
+SENDER = """
+import sys
+from melissa_like.transport.zmq_transport import ZmqTransport
+
+sender = ZmqTransport().part_sender([sys.argv[1]], budget_bytes=2**22)
+for nbytes in eval(sys.argv[2]):
+    def fill(memory):
+        memory[:] = bytes([nbytes % 251]) * nbytes
+    assert sender.send(0, b"h", nbytes, fill, 20.0)
+    sender.push()
+assert sender.flush(20.0)
+sender.close(20.0)
 """
 
 
@@ -61,6 +78,22 @@ def test_a_solver_with_a_client_alone_streams_into_a_study(python: Path, tmp_pat
     ran = melissa_like(tmp_path / "study", *marked(), *own, "+solver.environment.PYTHONPATH=''")
     assert ran.code == 0, ran.err
     assert ran.report["samples"]["delivered"] == 8 * 6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shares_memory", [True, False])
+def test_parts_of_every_size_arrive_from_a_client_alone(python: Path, shares_memory: bool) -> None:
+    sizes = [0, 1, 1000, 100_000, 2**20, 2**22, 5, 3_000_001, 0] * 3
+    with closing(ZmqTransport(shares_memory=shares_memory)) as transport:
+        receiver = transport.part_receiver(queue_length=8)
+        client = subprocess.Popen([python, "-P", "-c", SENDER, receiver.endpoint, str(sizes)])
+        for nbytes in sizes:
+            received, payload = receive(receiver, nbytes)
+            assert received is not None
+            assert received.fault is None
+            assert payload == bytes([nbytes % 251]) * nbytes
+        assert client.wait(60) == 0
+        receiver.close()
 
 
 @pytest.mark.slow
