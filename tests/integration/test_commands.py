@@ -283,13 +283,13 @@ def _started(run_dir: Path, *overrides: str) -> subprocess.Popen[str]:
 def test_a_server_rank_that_stands_still_ends_the_study(tmp_path: Path) -> None:
     run_dir = tmp_path / "study"
     overrides = [*marked("slow", simulations=50, pause_s=0.1), "solver.launch=''", "launcher.server_timeout_s=2"]
-    launcher = _started(run_dir, *overrides, "launcher.grace_s=1")
+    launcher = _started(run_dir, *overrides, "launcher.grace_s=1", "launcher.max_server_restarts=0")
     for pid in _processes_of(run_dir):
         if b"melissa_like.server" in Path(f"/proc/{pid}/cmdline").read_bytes():
             os.kill(pid, signal.SIGSTOP)
     _, err = launcher.communicate(timeout=60)
     assert launcher.returncode == 1
-    assert "server rank 0 ended: it has reported nothing for launcher.server_timeout_s = 2 s" in err
+    assert "server rank 0 is silent: it has reported nothing for launcher.server_timeout_s = 2 s" in err
     assert _processes_of(run_dir) == set()
 
 
