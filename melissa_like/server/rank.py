@@ -35,7 +35,7 @@ from melissa_like.server.reporter import Orders
 from melissa_like.server.results import draw, keep
 from melissa_like.server.stream_progress import StreamProgress
 from melissa_like.server.telemetry import Telemetry, summary_of
-from melissa_like.server.time_range import TimeRange
+from melissa_like.server.time_range import TimeRange, misfit_of
 from melissa_like.server.trial import try_training
 from melissa_like.training import (
     RankGroup,
@@ -195,6 +195,7 @@ class _Rank:
                     raise
                 problems.append(str(error))
             problems += self._draw(trained)
+            problems += self._misfit(trained)
         problems += [sink.problem for sink in self._files if sink.problem is not None]
         self._tell_summary(end, surrogate=kept, problems=tuple(problems))
 
@@ -208,6 +209,14 @@ class _Rank:
             self._config, self._run_dir, trained, self._held_out, self._recorder, self._telemetry.validations
         )
         return [] if problem is None else [problem]
+
+    def _misfit(self, trained: nn.Module) -> list[str]:
+        """Whether steps came that the time of the surrogate was not scaled for."""
+        scaled_from = trained.normalization.time_range if isinstance(trained, Surrogate) else None
+        if scaled_from is None:
+            return []
+        misfit = misfit_of(self._reception.receiver.highest_step, scaled_from)
+        return [] if misfit is None else [misfit]
 
     def _tell_summary(
         self,

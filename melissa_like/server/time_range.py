@@ -2,7 +2,10 @@
 
 from collections.abc import Callable
 
-__all__ = ["TimeRange"]
+__all__ = ["TimeRange", "misfit_of"]
+
+#: Simulations of an adaptive solver differ in length; inputs a few times beyond the range are still learned.
+_FAR = 10
 
 
 class TimeRange:
@@ -32,3 +35,14 @@ class TimeRange:
         if self._num_steps is not None and self._highest_step() <= self._num_steps:
             return 0.0, self._num_steps - 1.0
         return self._told
+
+
+def misfit_of(highest_step: int, scaled_from: tuple[float, float]) -> str | None:
+    """Why the range that the time was scaled from is not that of the steps that came, or None if it fits them."""
+    first, last = scaled_from
+    if highest_step <= first + _FAR * max(1.0, last - first):
+        return None
+    return (
+        f"the time was scaled from {first:g} to {last:g}, but time steps came that are numbered up to {highest_step}, "
+        "so the network hardly tells their times apart: set solver.end_time to the number of the last one, about"
+    )

@@ -102,6 +102,14 @@ class Normalization(nn.Module):
         """Where it computes."""
         return self._steps.shift.device
 
+    @property
+    def time_range(self) -> tuple[float, float] | None:
+        """The numbers of the first and the last time step that the time is scaled from; None before they are set."""
+        if not self._steps.is_set:
+            return None
+        shift, scale = self._steps.shift.item(), self._steps.scale.item()
+        return shift - scale, shift + scale
+
     def set_inputs(self, bounds: Sequence[tuple[float, float]], num_steps: int | None) -> None:
         """Set what the parameters are mapped from, and the time if it is known.
 

@@ -8,7 +8,7 @@ from melissa_like.errors import DeadlineExceededError, StudyStoppedError
 from melissa_like.protocol.control import ServerWelcome, SimulationOver
 from melissa_like.records import FieldSpec, Layout, Purpose, SampleKey
 from melissa_like.server.stream_progress import StreamProgress
-from melissa_like.server.time_range import TimeRange
+from melissa_like.server.time_range import TimeRange, misfit_of
 
 LAYOUT = Layout(fields=(FieldSpec(name="u", shape=(4,)),), parameters=("a",))
 
@@ -171,3 +171,21 @@ def test_what_the_time_is_scaled_from(
     if told is not None:
         time.tell(*told)
     assert time.known() == known
+
+
+@pytest.mark.parametrize(
+    ("highest", "scaled_from", "fits"),
+    [
+        (10, (0.0, 9.0), True),
+        (41, (0.0, 9.0), True),  # an adaptive solver whose first simulation was short
+        (9, (0.0, 0.0), True),
+        (99, (0.0, 2.5), False),  # a physical time instead of a number
+        (10**7, (0.0, 9.0), False),
+    ],
+)
+def test_a_range_that_does_not_fit_the_steps_is_told(
+    highest: int, scaled_from: tuple[float, float], fits: bool
+) -> None:
+    misfit = misfit_of(highest, scaled_from)
+    assert (misfit is None) == fits
+    assert fits or f"numbered up to {highest}" in str(misfit)

@@ -84,6 +84,8 @@ def test_steps_are_mapped_from_the_first_to_the_last_however_large_they_are(firs
     normalization = Normalization({}, LAYOUT)
     normalization.set_inputs([(0, 1), (0, 1)], 10)
     normalization.freeze(STATISTICS, (float(first), float(last)))
+    if last > first:
+        assert normalization.time_range == (first, last)
     middle = (first + last) // 2
     expected = torch.tensor([-1.0, 2 * (middle - first) / (last - first) - 1, 1.0]) if last > first else torch.zeros(3)
     torch.testing.assert_close(normalization.normalize_steps(torch.tensor([first, middle, last])), expected)
