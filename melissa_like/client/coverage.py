@@ -41,8 +41,8 @@ def gather_boxes(team: Team, boxes: Sequence[Box], num_dimensions: int) -> list[
         num_dimensions: of each box.
     """
     most = int(team.gather_rows([len(boxes)]).max())
-    if most > _MOST_BOXES:
-        return None
+    if most == 0 or most > _MOST_BOXES:
+        return None if most else []
     width = 2 * num_dimensions
     mine = [number for box in boxes for number in (*box.offset, *box.shape)]
     rows = team.gather_rows([*mine, *[0] * (most * width - len(mine))])

@@ -110,12 +110,13 @@ class Books:
             self._announce_over(attempt, self.ledger.num_dropped(attempt.simulation))
         elif attempt.all_parts_arrived:
             # Another attempt would leave out the same.
+            first = self.ledger.first_missing(attempt.simulation)
+            place = "" if first is None else f", the first at time step {first}"
             self.end(
                 "failed",
                 f"the solver broke its contract in simulation {attempt.simulation}: {missing} of its samples are "
-                f"incomplete although every part arrived, the first at time step "
-                f"{self.ledger.first_missing(attempt.simulation)}: a field is missing, or the boxes of the ranks do "
-                "not cover the field",
+                f"incomplete although every part arrived{place}: a field is missing, or the boxes of the ranks do not "
+                "cover the field",
             )
 
     def _announce_over(self, attempt: Attempt, given_up: int) -> None:

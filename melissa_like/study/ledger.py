@@ -271,11 +271,16 @@ class Ledger:
         settled = len(self.delivered_of(simulation)) + self.num_dropped(simulation)
         return num_samples(self._num_steps[simulation], self.window) - settled
 
-    def first_missing(self, simulation: int) -> int:
-        """The (first) step of the first sample that is missing of a simulation that has said goodbye and lacks some."""
+    def first_missing(self, simulation: int) -> int | None:
+        """The (first) step of the first sample that is missing of a simulation that has said goodbye and lacks some.
+
+        None if nobody can tell: nothing is there, or the solver does not number its steps 0, 1, 2, ...
+        """
         settled, hop = self.settled_of(simulation), 1 if self.window is None else self.window.hop
-        steps = range(0, num_samples(self._num_steps[simulation], self.window) * hop, hop)
-        return next(step for step in steps if step not in settled)
+        end = num_samples(self._num_steps[simulation], self.window) * hop
+        if not len(settled) or settled.ranges[-1][1] > end:
+            return None
+        return next(step for step in range(0, end, hop) if step not in settled)
 
     def complete(self, simulation: int) -> None:
         """Every sample is on a server rank."""

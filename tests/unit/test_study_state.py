@@ -870,14 +870,23 @@ def test_a_scheduler_that_will_never_take_a_job_ends_the_study_at_once() -> None
     assert "no such partition" in study.state.reason
 
 
-def test_a_gap_ends_the_study_with_its_first_step_and_is_not_tried_again() -> None:
+@pytest.mark.parametrize(
+    ("steps", "words"),
+    [
+        ((0, 1, 3), "1 of its samples are incomplete although every part arrived, the first at time step 2: a field"),
+        ((0, 1, 2), "arrived, the first at time step 3: a field"),
+        ((10, 20, 40), "1 of its samples are incomplete although every part arrived: a field is missing"),
+        ((), "4 of its samples are incomplete although every part arrived: a field is missing"),
+    ],
+)
+def test_a_gap_ends_the_study_with_its_first_step_and_is_not_tried_again(steps: tuple[int, ...], words: str) -> None:
     study = Study(num_steps=4).started().greeted()
     given = study.assigned()
-    study.delivered(given, steps=(0, 1, 3), parts=8)
+    study.delivered(given, steps=steps, parts=8)
     commands = study.sent(given, parts=8, num_steps=4)
     assert kinds(commands)[-1] == "EndStudy"
     assert study.state.outcome == "failed"
-    assert "1 of its samples are incomplete although every part arrived, the first at time step 2" in study.state.reason
+    assert words in study.state.reason
     assert study.state.ledger.num_restarts == 0
 
 
