@@ -1,5 +1,7 @@
 """The receiving thread: whatever arrives, it goes on; what belongs to the study is taken."""
 
+import errno
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -17,8 +19,9 @@ from melissa_like.protocol.control import UnfitSample
 from melissa_like.protocol.wire import OPEN_FIELD, Header, Kind, encode
 from melissa_like.records import Box, FieldSpec, Layout, Purpose, Routing, Sample, SampleKey, StudyIdentity
 from melissa_like.server.receiver import Arrival, Receiver, Rejection
-from melissa_like.transport import PartSender
+from melissa_like.transport import PartSender, Transport
 from melissa_like.transport.in_memory import MemoryTransport
+from melissa_like.transport.zmq_transport import ZmqTransport
 from tests.plugins.means import Means
 
 DEADLINE_S = 20.0
@@ -48,16 +51,16 @@ OPEN = replace(PART, kind=Kind.OPEN, field_id=OPEN_FIELD, dtype_code=1, box=Box(
 class Rig:
     """A receiver with a consumer behind it, a queue by default, a sender in front, and what it tells."""
 
-    def __init__(self, consumer: Consumer | None = None) -> None:
+    def __init__(self, consumer: Consumer | None = None, transport: Transport | None = None) -> None:
         self.news: SimpleQueue[Arrival | Rejection | UnfitSample] = SimpleQueue()
         self.errors: list[BaseException] = []
         self.buffer = fifo(LAYOUT, 8, spare_slots=2)
         consumers = {Purpose.TRAINING: consumer or self.buffer}
-        transport = MemoryTransport()
-        parts = transport.part_receiver(queue_length=8)
-        self.sender: PartSender = transport.part_sender([parts.endpoint], budget_bytes=2**16)
+        transport = transport or MemoryTransport()
+        self.parts = transport.part_receiver(queue_length=8)
+        self.sender: PartSender = transport.part_sender([self.parts.endpoint], budget_bytes=2**16)
         self.receiver = Receiver(
-            socket=parts,
+            socket=self.parts,
             assembler=Assembler(
                 layout=LAYOUT,
                 identity=IDENTITY,
@@ -77,6 +80,7 @@ class Rig:
             memory[:] = payload
 
         assert self.sender.send(0, header, len(payload), fill, DEADLINE_S)
+        self.sender.push()
 
     def close(self) -> None:
         self.receiver.close(DEADLINE_S)
@@ -102,6 +106,24 @@ def rig() -> Iterator[Rig]:
 
 def test_a_sample_arrives(rig: Rig) -> None:
     rig.a_sample_arrives()
+
+
+def test_a_part_that_is_lost_with_shared_memory_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_memory(path: str) -> str:
+        raise PermissionError(errno.EACCES, "Permission denied", path)
+
+    with closing(ZmqTransport()) as transport, closing(Rig(transport=transport)) as rig:
+        rig.a_sample_arrives()  # so the ring is proven
+        rig.send(encode(replace(PART, step=1)), bytes(16))
+        assert rig.news.get(timeout=DEADLINE_S) == Arrival(3, 1, (1,))
+        monkeypatch.setattr(os, "readlink", no_memory)
+        rig.parts._mappings.close()  # type: ignore[attr-defined]  # as if the ring had vanished
+        rig.send(encode(replace(PART, step=2)), bytes(16))
+        told = rig.news.get(timeout=DEADLINE_S)
+        assert isinstance(told, Rejection)
+        assert (told.simulation, told.attempt) == (3, 1)
+        assert "cannot be opened" in told.message
+        rig.sender.close(0.0)
 
 
 @pytest.mark.parametrize(
