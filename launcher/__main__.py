@@ -10,6 +10,9 @@ __all__ = ["main"]
 
 def main() -> None:
     """Entry of the console script; leaves with an exit code."""
+    # Put in front by -m or by PYTHONPATH: a file of the user's must not hide what is imported from now on.
+    here = os.getcwd()
+    sys.path[:] = [*(entry for entry in sys.path if entry != here), *([here] if here in sys.path else [])]
     try:
         from melissa_like.launcher.cli import main as command
     except ModuleNotFoundError as error:
@@ -22,6 +25,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    if sys.path[0] == os.getcwd():  # put there by -m: a file of the user's must not hide what is imported from now on
-        del sys.path[0]
     main()

@@ -73,7 +73,7 @@ def trial_spec(folder: Path, num_threads: int) -> JobSpec:
     return JobSpec(
         name="trial",
         command=(*_PYTHON, "-m", "melissa_like.server", str(folder), "--trial"),
-        environment={"PATH": search_path(), "OMP_NUM_THREADS": str(num_threads)},
+        environment=_of_server(num_threads),
         log=folder / "trial.log",
         working_directory=Path.cwd(),
         num_ranks=0,
@@ -120,7 +120,7 @@ class ProcessCommands:
         return JobSpec(
             name=str(address),
             command=(*_PYTHON, "-m", "melissa_like.server", str(self.run_dir), str(address), *options),
-            environment={"PATH": search_path(), "OMP_NUM_THREADS": str(self.num_threads)},
+            environment=_of_server(self.num_threads),
             log=log_path(self.run_dir, str(address)),
             working_directory=Path.cwd(),
             num_ranks=0,
@@ -134,7 +134,7 @@ class ProcessCommands:
             environment={
                 **_ONE_THREAD,
                 "PATH": search_path(),
-                **(_own_modules() if self.solver.command else {}),
+                **(_own_modules() if self.solver.command else _without_hiding()),
                 **self.solver.environment,
                 RUN_DIR_VARIABLE: str(self.run_dir),
                 JOB_VARIABLE: job,
@@ -219,6 +219,10 @@ def _solver_command(solver: SolverConfig) -> tuple[str, ...]:
     return launch_command(solver.launch, solver.num_ranks, program)
 
 
+def _of_server(num_threads: int) -> dict[str, str]:
+    return {"PATH": search_path(), **_without_hiding(), "OMP_NUM_THREADS": str(num_threads)}
+
+
 def _own_modules() -> dict[str, str]:
     """A program of the user's finds modules in the folder where the launcher was started, as if it lay there.
 
@@ -228,6 +232,14 @@ def _own_modules() -> dict[str, str]:
     if may_hide(folder):
         return {}
     return {"PYTHONPATH": os.pathsep.join(part for part in (str(folder), os.environ.get("PYTHONPATH")) if part)}
+
+
+def _without_hiding() -> dict[str, str]:
+    """Our own processes look there last; PYTHONPATH would put it first, so that a file there could hide a module."""
+    folder = Path.cwd()
+    given = [part for part in os.environ.get("PYTHONPATH", "").split(os.pathsep) if part]
+    kept = [part for part in given if Path(part).resolve() != folder]
+    return {"PYTHONPATH": os.pathsep.join(kept)} if len(kept) < len(given) and may_hide(folder) else {}
 
 
 def _require_program(program: str, key: str) -> None:

@@ -1,5 +1,7 @@
 """A Python program of the user's beside which a file has the name of what a client needs."""
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -9,6 +11,9 @@ from melissa_like.config import SolverConfig
 from melissa_like.errors import ConfigurationError
 from melissa_like.launcher.commands import ProcessCommands
 from melissa_like.launcher.shadowing import require_unshadowed
+from melissa_like.records import ServerRank
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("name", ["random.py", "copy.py", "numpy.py", "zmq/__init__.py"])
@@ -50,3 +55,26 @@ def test_a_program_in_another_folder_is_not_given_what_might_hide_its_modules(
     assert commands.solver_spec("job").environment["PYTHONPATH"] == f"{tmp_path}:mine"
     (tmp_path / "random.py").write_text("raise RuntimeError")
     assert "PYTHONPATH" not in commands.solver_spec("job").environment
+
+
+def test_our_own_processes_do_not_find_it_by_pythonpath_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", f".:mine:{tmp_path}")
+    solver = SolverConfig(name="own", solve={"_target_": "mine.solve"}, launch="", num_ranks=1)
+    commands = ProcessCommands(run_dir=tmp_path, solver=solver, num_threads=1)
+    specs = (commands.solver_spec("job"), commands.server_spec(ServerRank(0)))
+    assert not any("PYTHONPATH" in spec.environment for spec in specs)
+    (tmp_path / "random.py").write_text("raise RuntimeError")
+    specs = (commands.solver_spec("job"), commands.server_spec(ServerRank(0)))
+    assert [spec.environment["PYTHONPATH"] for spec in specs] == ["mine", "mine"]
+
+
+def test_the_launcher_itself_does_not(tmp_path: Path) -> None:
+    for name in ("signal", "random", "queue", "secrets", "yaml", "numpy"):
+        (tmp_path / f"{name}.py").write_text("raise RuntimeError")
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"}
+    command = [sys.executable, "-m", "melissa_like.launcher", "run", "training.batch_size=10000"]
+    ran = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ran.stderr.startswith("melissa-like: training.batch_size is 10000 but"), ran.stderr
