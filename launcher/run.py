@@ -1,6 +1,5 @@
 """The composition root of the launcher: one study from its configuration to its report."""
 
-import errno
 import os
 import secrets
 import shlex
@@ -34,9 +33,18 @@ from melissa_like.launcher.executors import Executor, InlineExecutor, LocalExecu
 from melissa_like.launcher.parts import make_executor, make_samplers, settings_of, try_sampling
 from melissa_like.launcher.peers import Peers
 from melissa_like.launcher.report import make_report, make_snapshot
-from melissa_like.launcher.rundir import REPORT_FILE, STATUS_FILE, create_run_dir, log_path, solver_call_of, write_json
+from melissa_like.launcher.rundir import (
+    CANNOT_WRITE,
+    REPORT_FILE,
+    STATUS_FILE,
+    create_run_dir,
+    log_path,
+    no_room,
+    solver_call_of,
+    write_json,
+)
 from melissa_like.launcher.shell import Shell
-from melissa_like.monitoring import view_for
+from melissa_like.monitoring import StudySnapshot, view_for
 from melissa_like.plugins import look_in
 from melissa_like.protocol import Connection, write_connection
 from melissa_like.protocol.reports import Findings
@@ -54,7 +62,6 @@ _STATUS_EVERY_S = 1.0
 _CLOSE_S = 5.0
 #: For what a server rank that has not trained can still tell of a failed study: counts, or the findings of a check.
 _LAST_WORDS_S = 2.0
-_CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
 def prepare(composed: DictConfig) -> tuple[Config, StudySamplers]:
@@ -125,6 +132,7 @@ class Launch:
         self._stack = ExitStack()
         self._started_at = time.monotonic()
         self._status_at = 0.0
+        self._problems: list[str] = []
         self._capacity = capacity_per_rank(config) * config.launcher.num_server_ranks
         self.state = StudyState(settings_of(config, wants_losses=samplers.observes))
 
@@ -197,7 +205,8 @@ class Launch:
     def report(self) -> dict[str, Any]:
         """What is known of the study now."""
         elapsed = time.monotonic() - self._started_at
-        return make_report(self.state, self._shell.observations, elapsed)
+        report = make_report(self.state, self._shell.observations, elapsed)
+        return {**report, "problems": [*report["problems"], *self._problems]}
 
     def _look(self) -> None:
         """Show the present state, and leave it in the run directory for `melissa-like status`."""
@@ -205,10 +214,24 @@ class Launch:
         snapshot = make_snapshot(
             self._config.study.name, self._capacity, self.state, self._shell.observations, elapsed_s=elapsed
         )
-        self._view.show(snapshot)
+        self._show(snapshot)
         if elapsed - self._status_at >= _STATUS_EVERY_S or self.state.outcome is not None:
             self._status_at = elapsed
-            write_json(self._run_dir / STATUS_FILE, {"pid": os.getpid(), **asdict(snapshot)})
+            try:
+                write_json(self._run_dir / STATUS_FILE, {"pid": os.getpid(), **asdict(snapshot)})
+            except OSError as error:
+                if error.errno not in CANNOT_WRITE:
+                    raise
+                self._shell.fail(no_room(self._run_dir, error))
+
+    def _show(self, snapshot: StudySnapshot) -> None:
+        """Show the present state as long as somebody reads it; a study does not end with its terminal."""
+        if self._problems:
+            return
+        try:
+            self._view.show(snapshot)
+        except OSError as error:
+            self._problems.append(f"the state of the study could not be shown any more ({error.strerror})")
 
 
 def run_study(composed: DictConfig, run_dir: Path) -> dict[str, Any]:
@@ -216,18 +239,15 @@ def run_study(composed: DictConfig, run_dir: Path) -> dict[str, Any]:
 
     Raises:
         ConfigurationError: it cannot be run; nothing was started.
-        StudyFailedError: the run directory is full, or cannot be written any more; what was started has been ended.
+        StudyFailedError: the run directory cannot be written from the beginning; what was started has been ended.
         DeadlineExceededError: something of it could not be ended; the report is written all the same.
     """
     try:
         return _run_study(composed, run_dir)
     except OSError as error:
-        if error.errno not in _CANNOT_WRITE:
+        if error.errno not in CANNOT_WRITE:
             raise
-        raise StudyFailedError(
-            f"the launcher cannot write to {run_dir} ({error.strerror}), so it has ended the study: make room, or "
-            "choose another run_dir"
-        ) from error
+        raise StudyFailedError(no_room(run_dir, error)) from error
 
 
 def _run_study(composed: DictConfig, run_dir: Path) -> dict[str, Any]:
@@ -238,7 +258,19 @@ def _run_study(composed: DictConfig, run_dir: Path) -> dict[str, Any]:
         finally:
             report = launch.report()
             if launch.state.outcome is not None:  # what cannot be ended must not take the verdict with it
-                write_json(run_dir / REPORT_FILE, report)
+                report = _written(report, run_dir)
+    return report
+
+
+def _written(report: dict[str, Any], run_dir: Path) -> dict[str, Any]:
+    """The report, after it was written; if there is no room for it, it says so, and can still be printed."""
+    try:
+        write_json(run_dir / REPORT_FILE, report)
+    except OSError as error:
+        if error.errno not in CANNOT_WRITE:
+            raise
+        problem = f"{run_dir / REPORT_FILE} could not be written ({error.strerror})"
+        return {**report, "problems": [*report["problems"], problem]}
     return report
 
 

@@ -1,5 +1,6 @@
 """The run directory: what the launcher writes into it before anything starts, and how others read it."""
 
+import errno
 import importlib.metadata
 import platform
 from itertools import count
@@ -15,15 +16,19 @@ from melissa_like.errors import ConfigurationError
 from melissa_like.study.journal import JOURNAL_FILE
 
 __all__ = [
+    "CANNOT_WRITE",
     "REPORT_FILE",
     "STATUS_FILE",
     "create_run_dir",
     "log_path",
     "make_new_folder",
+    "no_room",
     "solver_call_of",
     "write_json",
 ]
 
+#: Errors that say that a run directory is full, or cannot be written any more.
+CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 REPORT_FILE = "report.json"
 STATUS_FILE = "status.json"
 _VERSIONS_FILE = "versions.json"
@@ -85,6 +90,14 @@ def solver_call_of(config: Config) -> SolverCall | None:
         return None
     options = {name: value for name, value in config.solver.solve.items() if name != "_target_"}
     return SolverCall(target=config.solver.solve["_target_"], options=options)
+
+
+def no_room(run_dir: Path, error: OSError) -> str:
+    """Why a study ends whose run directory cannot be written."""
+    return (
+        f"the launcher cannot write to {run_dir} ({error.strerror}), so it has ended the study: make room, or choose "
+        "another run_dir"
+    )
 
 
 def log_path(run_dir: Path, job: str) -> Path:

@@ -19,6 +19,7 @@ from melissa_like.launcher.commands import Commands
 from melissa_like.launcher.drawing import Drawing
 from melissa_like.launcher.executors import Executor, JobSpec, JobState, JobUpdate, log_tail
 from melissa_like.launcher.peers import Peers
+from melissa_like.launcher.rundir import CANNOT_WRITE, no_room
 from melissa_like.launcher.steady_clock import SteadyClock
 from melissa_like.protocol import control as say
 from melissa_like.protocol.reports import Findings, Summary, ValidationFigures
@@ -114,6 +115,8 @@ class Shell:
         self._ended: deque[tuple[float, JobUpdate]] = deque()  # with when it was noticed, not believed yet
         self._heard_at: dict[ServerRank, float] = {}
         self._interruption: str | None = None
+        self._failure: str | None = None
+        self._journal_is_full = False
         self._happening: deque[ev.Event] = deque()
         self.observations = Observations(refused=peers.refused)
 
@@ -123,6 +126,10 @@ class Shell:
         """End the study as soon as the loop is back; safe in a signal handler."""
         self._interruption = reason
         self._peers.wake()
+
+    def fail(self, reason: str) -> None:
+        """End the study as failed as soon as the loop is back; from the loop's own thread."""
+        self._failure = reason
 
     def run(self) -> None:
         """The whole study, until the verdict and until every process has ended or its grace is over."""
@@ -170,6 +177,9 @@ class Shell:
         if self._interruption is not None:
             reason, self._interruption = self._interruption, None
             self._happen(ev.Interrupted(reason=reason))
+        if self._failure is not None:
+            reason, self._failure = self._failure, None
+            self._happen(ev.LauncherFailed(message=reason))
         all_read = self._read_messages()
         for event in self._drawing.take():
             self._happen(event)
@@ -235,11 +245,21 @@ class Shell:
             return
         while self._happening:
             event, now = self._happening[0], self._clock.now()
-            if ev.is_journaled(event):
-                self._journal.append(Entry(at_s=now, event=event))
+            if ev.is_journaled(event) and not self._journal_is_full:
+                self._write_down(event, now)
             for command in self._state.handle(event, now):
                 self._carry_out(command)
             self._happening.popleft()
+
+    def _write_down(self, event: ev.Event, now: float) -> None:
+        """Journal an event; without room for it the study fails, and what still happens is in no journal."""
+        try:
+            self._journal.append(Entry(at_s=now, event=event))
+        except OSError as error:
+            if error.errno not in CANNOT_WRITE:
+                raise
+            self._journal_is_full = True
+            self.fail(no_room(self._journal.folder, error))
 
     # -- messages and process ends become events ----------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ __all__ = [
     "JobEnded",
     "JobStarted",
     "JobsSubmitted",
+    "LauncherFailed",
     "ParametersDrawn",
     "Said",
     "SamplingFailed",
@@ -101,6 +102,12 @@ class Interrupted(_Event, frozen=True, kw_only=True):
     reason: str
 
 
+class LauncherFailed(_Event, frozen=True, kw_only=True):
+    """The launcher cannot go on as it should, as without room for its files."""
+
+    message: str
+
+
 class Tick(_Event, frozen=True, kw_only=True):
     """Nothing but time has passed."""
 
@@ -116,6 +123,7 @@ Event: TypeAlias = (
     | ParametersDrawn
     | SamplingFailed
     | Interrupted
+    | LauncherFailed
     | Tick
 )
 

@@ -29,9 +29,14 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Journal:
-    """Appends entries; a line is complete or absent after a crash of the launcher."""
+    """Appends entries; a line is complete or absent after a crash of the launcher.
+
+    Attributes:
+        folder: where it lies.
+    """
 
     def __init__(self, run_dir: Path) -> None:
+        self.folder = run_dir
         self._path = run_dir / JOURNAL_FILE
         self._stream: BinaryIO | None = None
         self._encoder = msgspec.json.Encoder()

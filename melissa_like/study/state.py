@@ -164,6 +164,8 @@ class StudyState:
                     books.end("failed", f"the sampler did not answer what it was asked: {fault}")
             case ev.SamplingFailed(message=what):
                 books.end("failed", f"the sampler failed: {what}")
+            case ev.LauncherFailed(message=what):
+                books.end("failed", what)
             case ev.Interrupted(reason=reason):
                 books.end("stopped", reason)
             case ev.Tick():

@@ -258,6 +258,18 @@ class Refusing(InlineExecutor):
         return super().submit(specs, study)
 
 
+def test_a_journal_for_which_there_is_no_room_leads_to_a_verdict(tmp_path: Path) -> None:
+    (tmp_path / "journal.jsonl").symlink_to("/dev/full")
+    world = World(tmp_path)
+    world.play(ServerRank(0), SERVER_HELLO)
+    world.run()
+    assert world.state.outcome == "failed"
+    assert world.state.reason == (
+        f"the launcher cannot write to {tmp_path} (No space left on device), so it has ended the study: make room, or "
+        "choose another run_dir"
+    )
+
+
 TRAINED = say.Metrics(batches=3)
 
 
