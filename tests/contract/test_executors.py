@@ -526,8 +526,21 @@ def test_jobs_in_a_spool_go_on_without_their_launcher(tmp_path, fifo, study):
 # --- inline ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("error", [ZeroDivisionError("no cells"), SystemExit("no cells")])
-def test_an_exception_fails_an_inline_job_and_its_traceback_is_in_the_log(spec, tmp_path, study, error):
+class UnprintableError(Exception):
+    def __str__(self):
+        raise RuntimeError("no text")
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (ZeroDivisionError("no cells"), "ZeroDivisionError: no cells"),
+        (SystemExit("no cells"), "SystemExit: no cells"),
+        (OSError("no file \udcff"), "OSError: no file \\udcff"),
+        (UnprintableError(), f"{__name__}.UnprintableError: <exception str() failed>"),
+    ],
+)
+def test_an_exception_fails_an_inline_job_and_its_traceback_is_in_the_log(spec, tmp_path, study, error, message):
     def diverge(canceled: threading.Event) -> int:
         raise error
 
@@ -535,7 +548,6 @@ def test_an_exception_fails_an_inline_job_and_its_traceback_is_in_the_log(spec, 
         job = spec("a", call=diverge)
         inline.submit(job)
         final = inline.final("a")
-    message = f"{type(error).__name__}: no cells"
     assert final == JobUpdate(name="a", state=JobState.FAILED, exit_code=None, message=message)
     assert "in diverge" in log_tail(job.log)
     assert log_tail(job.log, 1) == message
