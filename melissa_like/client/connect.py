@@ -1,5 +1,7 @@
 """`connect`: four lines for a solver with its own main."""
 
+import atexit
+import os
 from contextlib import ExitStack
 from typing import Any
 
@@ -21,7 +23,8 @@ def connect(
 ) -> Session:
     """Connect a solver with its own main: one simulation, then the end of the program.
 
-    Every rank calls it, once. The session's `close` ends the connection as well. Arguments and errors as for `Client`.
+    Every rank calls it, once. The session's `close` ends the connection as well. A rank whose program ends before, for
+    whatever reason, tells the launcher why and ends the other ranks. Arguments and errors as for `Client`.
 
     Raises:
         SolverError: it was called before; the launcher would take the second hello for a repetition of the first.
@@ -33,4 +36,10 @@ def connect(
         if session is None:
             raise StudyStoppedError("no simulation is left for this job")
         stack.pop_all()  # the session ends the connection
+        atexit.register(_abandon, session, os.getpid())
         return session
+
+
+def _abandon(session: Session, pid: int) -> None:
+    if os.getpid() == pid:  # not in a child that was forked
+        session.abandon()

@@ -1,5 +1,6 @@
 """The session of one simulation: its time steps, and how it ends."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
@@ -136,6 +137,22 @@ class Session:
             )
         )
         self._line.settle(_SETTLE_S)
+
+    def abandon(self) -> None:
+        """The program ends: if the session is open, say why, and end the other ranks, which wait for this one.
+
+        What ended it is the exception that Python has printed last, if any.
+        """
+        if self._is_over:
+            return
+        error = getattr(sys, "last_value", None) or RuntimeError(
+            "the program ended before session.close(): call it on every rank, after the last time step"
+        )
+        trouble = trouble_of(self._team.rank, error, self._after)
+        self._let_go(trouble)
+        self._tell(trouble, error)
+        self._end(error)
+        self._team.abort()
 
     def __enter__(self) -> "Session":
         return self

@@ -52,6 +52,10 @@ class Team(Protocol):
         """Every rank's values, one row per rank, on every rank."""
         ...
 
+    def abort(self) -> None:
+        """End the other ranks, wherever they are, and perhaps this one; the only call that one rank makes alone."""
+        ...
+
 
 class SoloTeam:
     """A team of one: no MPI is touched."""
@@ -70,6 +74,9 @@ class SoloTeam:
     def gather_rows(self, values: Sequence[int]) -> npt.NDArray[np.int64]:
         """One row."""
         return np.asarray([values], dtype=np.int64)
+
+    def abort(self) -> None:
+        """There are no others."""
 
 
 class MpiTeam:
@@ -106,6 +113,10 @@ class MpiTeam:
         result = np.empty((self.size, mine.size), dtype=np.int64)
         self._wait(self._comm.Iallgather(mine, result))
         return result
+
+    def abort(self) -> None:
+        """`MPI_Abort` of all that run."""
+        self._mpi.COMM_WORLD.Abort(1)
 
     @staticmethod
     def _wait(request: Any) -> None:

@@ -87,6 +87,28 @@ def other_step() -> None:
     session.close()
 
 
+def between(end: Callable[[], object]) -> None:
+    """The last rank ends outside of the client, where the others do not meet it."""
+    session = connect(COMM)
+    for step in range(NUM_STEPS):
+        session.send(step, good())
+        if LAST and step == 1:
+            end()
+    session.close()
+
+
+def raises_between() -> None:
+    between(lambda: 1 // 0)
+
+
+def leaves_between() -> None:
+    between(sys.exit)
+
+
+def forgets_to_close() -> None:
+    connect(COMM).send(0, good())
+
+
 def no_mapping_at_first() -> None:
     run(lambda step: [1.0] if LAST else good())
 
