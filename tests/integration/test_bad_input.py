@@ -14,7 +14,7 @@ from tests.integration.studies import COMMAND, environment, marked, melissa_like
     [
         (["buffer.capcity=10"], ["buffer.capcity", "did you mean buffer.capacity?"]),
         (["+buffer.capcity=10"], ["buffer.capcity", "did you mean buffer.capacity?"]),
-        (["--dryrun"], ["unknown option '--dryrun'", "did you mean --dry-run?"]),
+        (["--dryrun"], ["unknown option '--dryrun'", "did you mean --dry-run"]),
         (["--config-dir", "no-such-folder"], ["--config-dir", "no-such-folder", "solver/, model/"]),
         (["solver=3"], ["must be a string", "int"]),
         (["+training.gradient_clip.a=1"], ["training.gradient_clip"]),
