@@ -181,7 +181,8 @@ class TrainingConfig:
             arguments; called with the optimizer, stepped per batch.
         gradient_clip: largest norm of the gradient of all weights together; null: not clipped.
         precision: of the network's arithmetic; `bf16` keeps the weights in float32.
-        compile: compile the network with `torch.compile`, which takes a while and pays for a long training.
+        compile: compile the network with `torch.compile`, which takes a while and pays for a long training; the trial
+            does it too, so `launcher.start_timeout_s` must allow for it.
         device: where the training is; `auto` takes a GPU if there is one.
         num_threads: that torch uses on each server rank.
         steps_per_agreement: training steps that the server ranks settle ahead at once.
@@ -227,7 +228,8 @@ class LauncherConfig:
         delivery_timeout_s: the same after goodbye, when parts are still missing, and for a job to end after it has
             told that its simulation failed.
         server_timeout_s: a server rank that reports nothing for so long has failed.
-        start_timeout_s: for a submitted server rank or job that is running to say hello.
+        start_timeout_s: for a submitted server rank or job that is running to say hello; server rank 0 tries the
+            training before.
         save_timeout_s: when a study has failed or is stopped, for the server ranks to validate, save the surrogate as
             it is and report; a second Ctrl-C does not wait for it.
         grace_s: between SIGTERM and SIGKILL.

@@ -192,7 +192,11 @@ class StudyState:
         books, clocks = self._books, self._books.clocks
         limit = self.settings.start_timeout_s
         if clocks.server_is_late(books.now):
-            books.end("failed", f"the server ranks were not ready within launcher.start_timeout_s = {limit:g} s")
+            books.end(
+                "failed",
+                f"the server ranks were not ready within launcher.start_timeout_s = {limit:g} s: allow more if rank 0 "
+                "still tries the training, or look into the logs of the server ranks",
+            )
             return
         if clocks.failure_is_clear(books.now):
             judge_failure(books)
