@@ -98,15 +98,18 @@ class Runs:
             sys.exit(_INTERRUPTED)
 
     def close(self) -> None:
-        """Print the table of a sweep, and draw its figure."""
+        """Draw the figure of a sweep, and print its table."""
         if self._sweep is None:
             return
-        self._sweep.close()
-        print_rows(self._sweep.rows)
         try:
+            self._sweep.close()
             draw_rows(self._sweep.folder, self._sweep.rows)
+        except ConfigurationError as error:
+            sys.stderr.write(f"melissa-like: {error}\n")
+            self.code = max(self.code, 2)
         except (ImportError, OSError) as error:
             sys.stderr.write(f"melissa-like: the figure of the sweep could not be drawn ({error})\n")
+        print_rows(self._sweep.rows)
         sys.stdout.write(f"written to: {self._sweep.folder}\n")
 
     def _run_in_sweep(self, composed: DictConfig, run_dir: Path, hydra_config: HydraConf) -> _Ended:

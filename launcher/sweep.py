@@ -59,10 +59,14 @@ class Sweep:
         self._change(number, outcome=outcome, reason=reason, figures=figures_of(report or {}))
 
     def close(self) -> None:
-        """No other study will be run."""
-        for row in self.rows:
-            if row.outcome == "waiting":
-                self._change(row.number, outcome="not run", reason="the sweep was ended before")
+        """No other study will be run.
+
+        Raises:
+            ConfigurationError: the folder cannot be written any more; the rows are as they are.
+        """
+        for row in [row for row in self.rows if row.outcome == "waiting"]:
+            self.rows[row.number] = replace(row, outcome="not run", reason="the sweep was ended before")
+        write_sweep(self.folder, self.rows)
 
     def _change(self, number: int, **changes: Any) -> None:
         self.rows[number] = replace(self.rows[number], **changes)

@@ -80,6 +80,17 @@ def test_a_folder_that_holds_a_sweep_or_cannot_be_written_is_refused(tmp_path: P
         read_sweep(tmp_path)
 
 
+def test_rows_are_known_where_the_folder_is_gone(tmp_path: Path) -> None:
+    folder = tmp_path / "sweep"
+    folder.mkdir()
+    sweep = Sweep(folder, [{"a": "1"}, {"a": "2"}])
+    (folder / "sweep.csv").unlink()
+    folder.rmdir()
+    with pytest.raises(ConfigurationError, match="cannot be written"):
+        sweep.close()
+    assert [row.outcome for row in sweep.rows] == ["not run"] * 2
+
+
 def test_mean_and_spread_are_of_studies_that_differ_in_their_seed_only() -> None:
     rows = [
         row(0, 0.1, buffer="fifo", study__seed="1"),
