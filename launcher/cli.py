@@ -16,7 +16,7 @@ from melissa_like.config import Config
 from melissa_like.config.mistakes import did_you_mean
 from melissa_like.errors import ConfigurationError, MelissaLikeError
 from melissa_like.launcher.mistakes import explain_refusal
-from melissa_like.launcher.streams import open_standard_streams, told_of_lost_output
+from melissa_like.launcher.streams import lost_output_passed_on, open_standard_streams, told_of_lost_output
 
 __all__ = ["main"]
 
@@ -171,7 +171,8 @@ def _hydra(task: Any, arguments: Sequence[str]) -> None:
         if composing:
             composing = False
             _set_back(wanted_by_user)  # not for the jobs that the task starts
-        return task(composed)
+        with lost_output_passed_on():
+            return task(composed)
 
     try:
         hydra.main(version_base="1.3", config_path="pkg://melissa_like.configs", config_name="config")(begin)()

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["open_standard_streams", "told_of_lost_output"]
+__all__ = ["lost_output_passed_on", "open_standard_streams", "told_of_lost_output"]
 
 _LOST = (errno.EPIPE, errno.ENOSPC, errno.EIO)
 _FAILED = 1
@@ -20,6 +20,25 @@ def open_standard_streams() -> None:
     sys.stdin = sys.stdin or open(0, encoding="utf-8")  # noqa: SIM115
     sys.stdout = sys.stdout or open(1, "w", encoding="utf-8")  # noqa: SIM115
     sys.stderr = sys.stderr or open(2, "w", encoding="utf-8")  # noqa: SIM115
+
+
+class _OutputLost(BaseException):
+    """Not an `Exception`: Hydra prints a traceback of whatever a study raises."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+@contextmanager
+def lost_output_passed_on() -> Iterator[None]:
+    """Let the news that the output cannot be written through whoever prints other exceptions."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _LOST or error.filename is not None:
+            raise
+        raise _OutputLost(error) from error
 
 
 @contextmanager
@@ -36,7 +55,8 @@ def told_of_lost_output() -> Iterator[None]:
         except SystemExit as ended:
             code = ended.code
         sys.stdout.flush()
-    except OSError as error:
+    except (OSError, _OutputLost) as lost:
+        error = lost.error if isinstance(lost, _OutputLost) else lost
         if error.errno not in _LOST:
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python tries again at its end

@@ -65,7 +65,7 @@ def print_report(report: Mapping[str, Any], run_dir: Path) -> None:
     lines.append(("bottleneck", report["stalls"]["bottleneck"]))
     lines.append(("seconds", f"{report['seconds']:.1f}"))
     lines.append(("written to", str(run_dir)))
-    stream = sys.stdout if is_success(report) else sys.stderr
+    stream = sys.stdout if report["outcome"] != "failed" else sys.stderr
     stream.write("".join(f"{name}: {value}\n" for name, value in lines))
     stream.flush()
 

@@ -52,7 +52,7 @@ class FiniteCheck:
         """Look at a sample, once, and hand it on.
 
         Raises:
-            UnfitSampleError: a value is not finite.
+            UnfitSampleError: a value is not finite, or the next one refuses the sample.
         """
         if sample is not self._seen:
             fields = sample.fields
@@ -63,7 +63,11 @@ class FiniteCheck:
             for index in self._others:
                 self._look_closely(sample, index)
             self._seen = sample
-        return self._then.take(sample, timeout_s)
+        try:
+            return self._then.take(sample, timeout_s)
+        except UnfitSampleError:  # of one of yours
+            self._give_back(sample.key.simulation, sample.key.step)
+            raise
 
     def forget(self, simulation: int) -> None:
         """Nothing of a single simulation is kept here."""

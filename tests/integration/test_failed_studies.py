@@ -113,3 +113,26 @@ def test_a_surrogate_for_which_there_is_no_room_has_failed_the_study(tmp_path: P
     assert report["samples"]["trained_on"] == report["samples"]["delivered"] == 12
     assert report["training"]["batches"] == 12
     assert not (run_dir / "surrogate").exists()
+
+
+@pytest.mark.parametrize("redirection", ["> /dev/full", "2> /dev/full"])
+def test_a_study_whose_output_leads_nowhere_comes_to_its_end_and_says_so(tmp_path: Path, redirection: str) -> None:
+    run_dir = tmp_path / "study"
+    run = [*COMMAND, "run", f"run_dir={run_dir}", *marked(simulations=2), "launcher=inline"]
+    done = subprocess.run(
+        ["sh", "-c", f'exec "$@" {redirection}', "sh", *run],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    report = Ran(0, "", "", run_dir).report
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert report["outcome"] == "completed"
+    if redirection.startswith("2"):
+        assert "problem: the state of the study could not be shown any more (No space left on device)" in done.stdout
+    else:
+        assert "the output could not be written (No space left on device)" in done.stderr

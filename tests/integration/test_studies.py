@@ -256,4 +256,4 @@ def test_a_figure_that_cannot_be_drawn_costs_no_study_and_is_told(tmp_path: Path
     assert (ran.report["outcome"], ran.report["surrogate"]) == ("completed", "complete")
     (problem,) = ran.report["problems"]
     assert problem.startswith(f"not all figures could be drawn in {tmp_path}/study/figures: FileExistsError")
-    assert f"problem: {problem}" in ran.err
+    assert f"problem: {problem}" in ran.out

@@ -7,9 +7,10 @@ from melissa_like.assembly import FiniteCheck
 from melissa_like.buffer import fifo
 from melissa_like.config import Config
 from melissa_like.errors import UnfitSampleError
-from melissa_like.records import FieldSpec, Layout, SampleKey
+from melissa_like.records import FieldSpec, Layout, Sample, SampleKey
 from melissa_like.server.build import guarded
 from tests.contract.consumers import assembled
+from tests.plugins.means import Means
 
 KEY = SampleKey(3, 7)
 
@@ -80,3 +81,26 @@ def test_where_nothing_is_looked_for_nothing_is_in_the_way(dtype: str, what: str
     consumer = guarded(config, buffer, of, give_back=buffer.give_back)
     assert isinstance(consumer, FiniteCheck) == looks
     assert (consumer is buffer) != looks
+
+
+class Picky(Means):
+    """A consumer of a user's own that refuses what it does not believe."""
+
+    def take(self, sample: Sample, timeout_s: float) -> tuple[SampleKey, ...] | None:
+        if sample.fields[0].max() > 100:
+            raise UnfitSampleError("hotter than the sun", drops=True)
+        return super().take(sample, timeout_s)
+
+
+def test_a_consumer_of_ones_own_may_refuse_a_sample_and_its_memory_is_free_again() -> None:
+    of = Layout(fields=(FieldSpec(name="u", shape=(4,)),), parameters=("a",))
+    buffer = fifo(of, 4, spare_slots=1)
+    consumer = FiniteCheck(Picky(then=buffer), of, drops=False, give_back=buffer.give_back)
+    for step in range(10):
+        sample = assembled(consumer, SampleKey(0, step), (np.full(4, 200.0 if step % 3 else 1.0),))
+        if step % 3:
+            with pytest.raises(UnfitSampleError, match="hotter than the sun"):
+                consumer.take(sample, 0.0)
+        else:
+            assert consumer.take(sample, 0.0) == (sample.key,)
+    assert buffer.population().puts == 4
