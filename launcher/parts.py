@@ -21,6 +21,8 @@ from melissa_like.study import StudySettings
 
 __all__ = ["make_executor", "make_samplers", "settings_of", "try_sampling"]
 
+_OURS = "melissa_like.sampling."
+
 
 def make_executor(launcher: LauncherConfig, on_change: Callable[[], None]) -> Executor:
     """What the configuration names under `launcher.executor`, not opened.
@@ -66,11 +68,16 @@ def make_samplers(config: Config) -> StudySamplers:
 def try_sampling(config: Config) -> None:
     """Draw once, from samplers that nobody else draws from.
 
+    Our own designs are not drawn from: they are as good as their distributions, and a hypercube of a million points
+    would be made twice.
+
     Raises:
         ConfigurationError: a distribution, the design or the sampler cannot be made, or does not give parameters.
     """
     try_distributions(make_distributions(config.solver.parameters))
-    try_samplers(make_samplers(config), with_sampler=config.sampling.sampler is not None)
+    plugins = [plugin for plugin in (config.sampling.design, config.sampling.sampler) if plugin is not None]
+    if not all(str(plugin.get("_target_")).startswith(_OURS) for plugin in plugins):
+        try_samplers(make_samplers(config), with_sampler=config.sampling.sampler is not None)
 
 
 def settings_of(config: Config, *, wants_losses: bool = False) -> StudySettings:

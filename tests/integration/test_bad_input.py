@@ -37,6 +37,13 @@ from tests.integration.studies import COMMAND, environment, marked, melissa_like
         (["solver.solve._target_=melissa_like.solvers.nowhere.solve"], ["melissa_like.solvers.nowhere.solve"]),
         (["buffer=fifo", "buffer.watermark=10"], ["watermark"]),
         (["sampling=list", "sampling.design.path=no-such.csv"], ["no-such.csv"]),
+        (["sampling.design._target_=tests.plugins.unfit.NoDesign"], ["sampling.design", "KeyError: 'table'"]),
+        (
+            ["solver.parameters.left_temperature._target_=numpy.random.uniform"],
+            ["solver.parameters.left_temperature", "gave a float and no distribution"],
+        ),
+        (["solver.fields.temperature.bounds=[1e299,1e300]"], ["field 'temperature' has the bounds", "3.403e+38"]),
+        (["solver.solve.grid_size=2000", "buffer.capacity=100000"], ["buffer.capacity is 100000", "are free here"]),
     ],
 )
 def test_refused_before_anything_starts(tmp_path: Path, overrides: list[str], words: list[str]) -> None:

@@ -288,6 +288,13 @@ class SaysMore(Sound):
         return UserDict({self.name: flat.view(-1, 1, *self.shape.grid), "hidden": flat})
 
 
+class OnTheHost(Sound):
+    """Works on the CPU only: adds a tensor that is no buffer."""
+
+    def answer(self, flat: torch.Tensor) -> Any:
+        return {self.name: (flat + torch.ones(flat.shape)).view(-1, 1, *self.shape.grid)}
+
+
 class AnotherCall(Sound):
     """Wants arguments that no task gives."""
 
@@ -435,6 +442,16 @@ def own_network(stream: TrainingStream) -> nn.Module:
 def no_consumer(**options: Any) -> list[Any]:
     """Something else."""
     return [*options]
+
+
+class NoDesign:
+    """Fails when it is drawn from."""
+
+    def __init__(self, distributions: Mapping[str, Any], *, num_simulations: int, seed: int) -> None:
+        self._points: dict[str, Any] = {}
+
+    def draw(self, first: int, num: int) -> Any:
+        return self._points["table"][first : first + num]
 
 
 # -- tasks ------------------------------------------------------------------------------------------------------------
