@@ -93,26 +93,18 @@ def test_of_a_server_rank_that_is_killed_the_last_counts_are_kept(tmp_path: Path
     assert "training: " in ran.err
 
 
-def test_a_surrogate_for_which_there_is_no_room_has_failed_the_study(tmp_path: Path) -> None:
+def test_a_surrogate_that_cannot_be_saved_has_failed_the_study(tmp_path: Path) -> None:
     run_dir = tmp_path / "study"
-    overrides = [*marked(simulations=2), "launcher=inline", "model.hidden=[3000,40]", "buffer.views_per_sample=4"]
-    done = subprocess.run(
-        ["sh", "-c", 'ulimit -f 512; exec "$@"', "sh", *COMMAND, "run", f"run_dir={run_dir}", *overrides],
-        cwd=tmp_path,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    report = Ran(0, "", "", run_dir).report
-    assert done.returncode == 1
-    assert "what was trained cannot be saved" in report["reason"]
-    assert "make room" in report["reason"]
-    assert "Traceback" not in done.stderr
-    assert report["samples"]["trained_on"] == report["samples"]["delivered"] == 12
-    assert report["training"]["batches"] == 12
-    assert not (run_dir / "surrogate").exists()
+    run_dir.mkdir()
+    (run_dir / "surrogate").symlink_to("nowhere")
+    overrides = [*marked(simulations=2), "launcher=inline", "buffer.views_per_sample=4"]
+    ran = melissa_like(run_dir, *overrides, timeout_s=60)
+    assert ran.code == 1
+    assert f"what was trained cannot be saved in {run_dir}" in ran.report["reason"]
+    assert "make room" in ran.report["reason"]
+    assert "Traceback" not in ran.err
+    assert ran.report["samples"]["trained_on"] == ran.report["samples"]["delivered"] == 12
+    assert ran.report["training"]["batches"] == 12
 
 
 @pytest.mark.parametrize("redirection", ["> /dev/full", "2> /dev/full"])
