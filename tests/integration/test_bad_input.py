@@ -118,7 +118,7 @@ def test_a_solver_whose_values_are_not_finite_has_failed(tmp_path: Path, server_
     assert "Traceback" not in ran.err
     assert failed["reason"].startswith(what)
     assert (failed["attempts"], list(failed["parameters"])) == (2, ["number"])
-    assert failed["purpose"] == ("validation" if held_out else "training")
+    assert failed["purpose"] == ("validation" if failed["simulation"] < held_out else "training")
 
 
 @pytest.mark.mpi

@@ -28,6 +28,6 @@ def test_a_scheduler_that_does_not_take_its_arguments_is_refused(tmp_path: Path)
     overrides = [*marked(), "launcher=spool", "launcher.executor.spool=s", "+launcher.executor.queue=long"]
     ran = melissa_like(tmp_path / "study", *CONFIGS, *overrides, timeout_s=30)
     assert ran.code == 2
-    assert "launcher.executor cannot be made" in ran.err
+    assert "launcher.executor has the options queue" in ran.err
     assert "queue" in ran.err
     assert not (tmp_path / "study").exists()
