@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
+import numpy as np
 import zmq
 from hydra import compose, initialize_config_module
 from hydra.core.config_store import ConfigStore
@@ -47,25 +48,27 @@ _JOBS_MAY_SPEAK = "jobs-may-speak"
 UNIFORM = "{_target_:melissa_like.sampling.Uniform,low:0,high:1}"
 
 
-def empty(parameters: object, comm: object) -> Iterator[tuple[int, dict[str, object]]]:
-    """A solver that computes and sends nothing."""
-    return iter(())
+def one_number(parameters: Mapping[str, float], comm: object) -> Iterator[tuple[int, dict[str, object]]]:
+    """A solver that computes nothing and sends one number."""
+    yield 0, {"u": np.array([parameters["a"]], dtype=np.float32)}
 
 
 def overrides(*more: str) -> list[str]:
-    """A study of the empty solver: one cell, and no step."""
+    """A study of that solver; whatever comes fits into the buffer, and training begins when all is there."""
     return [
         "solver=empty",
-        "solver.name=empty",
+        "solver.name=one_number",
         "solver.num_ranks=1",
-        "+solver.solve._target_=tests.benchmarks.control_plane.empty",
+        "+solver.solve._target_=tests.benchmarks.control_plane.one_number",
         "+solver.fields.u={shape:[1],bounds:[-1,1]}",
         "+solver.parameters.a={_target_:melissa_like.sampling.Uniform,low:0,high:1}",
         "sampling=monte_carlo",
         f"study.num_simulations={NUM_SIMULATIONS}",
         "study.num_validation_simulations=0",
-        "buffer.capacity=16",
-        "training.batch_size=4",
+        "buffer=firo",
+        f"buffer.capacity={NUM_SIMULATIONS}",
+        f"buffer.watermark={NUM_SIMULATIONS - 1}",
+        "training.batch_size=1000",
         "monitoring.figures=false",
         "monitoring.tensorboard=false",
         *more,
@@ -284,11 +287,10 @@ def crowd(run_dir: Path, *more: str) -> None:
 
 
 def inline(run_dir: Path, *more: str) -> None:
-    """10,000 empty simulations in one process; prints what it measured."""
+    """10,000 simulations of one number in one process; prints what it measured."""
     from melissa_like.launcher.run import run_study
 
     report = run_study(composed(run_dir, "launcher=inline"), run_dir)
-    # The outcome is "failed": an empty solver gives nothing to train on, and the study says so.
     assert report["simulations"]["completed"] == NUM_SIMULATIONS, report
     requested = [
         entry.at_s
@@ -401,7 +403,7 @@ def main() -> None:
             found[role].append(_alone(role))
     sockets, replays = found["launcher"], found["replay"]
     rows = [
-        _row("inline executor, empty solver", [f["rate"] for f in found["inline"]], 1, "simulations/s", "1000"),
+        _row("inline executor, one number", [f["rate"] for f in found["inline"]], 1, "simulations/s", "1000"),
         _row(f"sockets, {NUM_CLIENTS} fake clients", [f["rate"] for f in sockets], 1, "simulations/s", "300"),
         _row("  by the launcher's processor time", [f["launcher_rate"] for f in sockets], 1, "simulations/s", ""),
         _row("  the launcher's peak memory", [f["rss"] for f in sockets], 1e6, "MB", "200"),
