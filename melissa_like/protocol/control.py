@@ -18,6 +18,7 @@ __all__ = [
     "Assignment",
     "Blocked",
     "Checked",
+    "Checkpointed",
     "ControlMessage",
     "Delivery",
     "Envelope",
@@ -25,6 +26,7 @@ __all__ = [
     "Finish",
     "Goodbye",
     "HeldOutOver",
+    "HeldSteps",
     "Hello",
     "ListClosed",
     "Losses",
@@ -35,11 +37,13 @@ __all__ = [
     "Refused",
     "RejectedPart",
     "Request",
+    "Restored",
     "ServerFailed",
     "ServerFinished",
     "ServerHello",
     "ServerWelcome",
     "SimulationOver",
+    "Standing",
     "StepRange",
     "Stop",
     "TrainingEnd",
@@ -314,6 +318,47 @@ class ServerFailed(_Message, frozen=True, kw_only=True):
     message: str
 
 
+class HeldSteps(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """Samples of one simulation that a server rank has.
+
+    Attributes:
+        steps: by their (first) step, as half-open ranges.
+    """
+
+    simulation: int
+    steps: tuple[tuple[int, int], ...]
+
+
+class Restored(_Message, frozen=True, kw_only=True):
+    """A server rank of a later incarnation has loaded the newest checkpoint, and may be sent parts from now on.
+
+    The first incarnation does not say it. What no rank names here was lost with the server ranks before.
+
+    Attributes:
+        checkpoint: its number, the same on every rank; None: there was none, and the training begins anew.
+        over: simulations of which no rank lacks a sample in this checkpoint, as half-open ranges of their numbers.
+        delivered: the samples that this rank has of all others, of those that are over too.
+    """
+
+    checkpoint: int | None
+    over: tuple[tuple[int, int], ...] = ()
+    delivered: tuple[HeldSteps, ...] = ()
+
+
+class Checkpointed(_Message, frozen=True, kw_only=True):
+    """A checkpoint is complete: the shards of all server ranks are on the disk. Rank 0 says it.
+
+    Attributes:
+        number: of the checkpoint, growing over the whole study.
+        batches: training steps in it.
+        nbytes: of all its files.
+    """
+
+    number: int
+    batches: int
+    nbytes: int
+
+
 # -- launcher to server rank ------------------------------------------------------------------------------------------
 
 
@@ -338,6 +383,18 @@ class SimulationOver(_Message, frozen=True, kw_only=True):
 
     simulation: int
     purpose: Purpose
+    samples_given_up: int
+
+
+class Standing(_Message, frozen=True, kw_only=True):
+    """The answer to the `Restored` of all server ranks: what `SimulationOver` had told the ranks before them, in sum.
+
+    Attributes:
+        num_over: training simulations.
+        samples_given_up: training samples that will never come.
+    """
+
+    num_over: int
     samples_given_up: int
 
 
@@ -393,6 +450,9 @@ ControlMessage: TypeAlias = (
     | ServerFinished
     | ServerFailed
     | ServerWelcome
+    | Restored
+    | Checkpointed
+    | Standing
     | SimulationOver
     | HeldOutOver
     | ListClosed
