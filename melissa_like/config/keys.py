@@ -66,7 +66,8 @@ class Group:
 @cache
 def groups() -> tuple[Group, ...]:
     """All of them, in the order of the schema, those without a group first."""
-    chosen, hints, meanings = _default_choices(), get_type_hints(Config), _meanings(Config)
+    root = _loaded(CONFIGS / "config.yaml")
+    chosen, hints, meanings = _default_choices(root), get_type_hints(Config), _meanings(Config)
     alone: list[Key] = []
     made: list[Group] = []
     for declared in fields(Config):
@@ -76,7 +77,7 @@ def groups() -> tuple[Group, ...]:
         if is_dataclass(hints[name]):
             made.append(_group(name, hints[name], given, choice))
             continue
-        key = _key("", declared, hints[name], meanings.get(name, ""), {name: given} if given else {})
+        key = _key("", declared, hints[name], meanings.get(name, ""), {name: given} if given else root)
         if choice:
             made.append(Group(name=name, summary="The keys depend on what is chosen.", default=choice, keys=(key,)))
         else:
@@ -154,15 +155,18 @@ def _meanings(schema: type) -> dict[str, str]:
     return found
 
 
-def _default_choices() -> dict[str, str]:
+def _default_choices(root: Mapping[str, Any]) -> dict[str, str]:
     """The file of each group in the default study."""
-    entries = OmegaConf.to_container(OmegaConf.load(CONFIGS / "config.yaml").defaults)
-    assert isinstance(entries, list)
-    return {group: choice for entry in entries if isinstance(entry, dict) for group, choice in entry.items() if choice}
+    entries = (entry for entry in root["defaults"] if isinstance(entry, dict))
+    return {group: choice for entry in entries for group, choice in entry.items() if choice}
 
 
 def _given(group: str, choice: str) -> dict[str, Any]:
-    loaded = OmegaConf.to_container(OmegaConf.load(CONFIGS / group / f"{choice}.yaml"))
+    return _loaded(CONFIGS / group / f"{choice}.yaml")
+
+
+def _loaded(file: Path) -> dict[str, Any]:
+    loaded = OmegaConf.to_container(OmegaConf.load(file))
     assert isinstance(loaded, dict)
     return {str(name): value for name, value in loaded.items()}
 
