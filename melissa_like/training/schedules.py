@@ -151,16 +151,19 @@ class _Scheduled:
 
 
 class _Stepped:
-    """Steps a scheduler of torch after each training step."""
+    """Steps a scheduler of torch after each training step; one that has an end keeps its last learning rate then."""
 
     def __init__(self, scheduler: LRScheduler) -> None:
         self._scheduler = scheduler
+        # OneCycleLR raises behind its last step, and nobody knows exactly how many a study will have.
+        self._num_steps: int | None = getattr(scheduler, "total_steps", None)
 
     def before_step(self, progress: float, batches: int) -> None:
         """The scheduler counts for itself."""
 
     def after_step(self) -> None:
-        self._scheduler.step()
+        if self._num_steps is None or self._scheduler.last_epoch < self._num_steps - 1:
+            self._scheduler.step()
 
     def state_dict(self) -> dict[str, Any]:
         return self._scheduler.state_dict()
@@ -186,5 +189,5 @@ def on_batches(schedule: Schedule, max_batches: int) -> LearningRateFactory:
 
 
 def by_scheduler(scheduler: Callable[[Optimizer], LRScheduler]) -> LearningRateFactory:
-    """A scheduler of torch, called with the optimizer and stepped once per training step."""
+    """A scheduler of torch, called with the optimizer and stepped once per training step, to its end if it has one."""
     return lambda optimizer: _Stepped(scheduler(optimizer))

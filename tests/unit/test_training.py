@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from torch.nn import functional
-from torch.optim.lr_scheduler import StepLR
+from torch.optim.lr_scheduler import OneCycleLR, StepLR
 
 from melissa_like.loading import Batch, Moments, Turn
 from melissa_like.models import MLP, FieldShape, Problem
@@ -248,6 +248,21 @@ def test_the_learning_rate_follows_the_samples_delivered() -> None:
         report_interval=1,
     )
     assert [report.learning_rate for report in steps] == pytest.approx([0.1, 0.075, 0.05, 0.025])
+
+
+def test_a_scheduler_that_ends_early_keeps_its_last_rate() -> None:
+    steps: list[StepReport] = []
+    trained(
+        surrogate(),
+        turns(9),
+        optimizer=sgd,
+        learning_rate=by_scheduler(partial(OneCycleLR, max_lr=1.0, total_steps=5)),
+        on_step=steps.append,
+        report_interval=1,
+    )
+    rates = [report.learning_rate for report in steps]
+    assert max(rates) > 0.9
+    assert rates[4:] == [min(rates)] * 5
 
 
 @pytest.mark.parametrize(
