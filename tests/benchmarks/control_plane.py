@@ -54,7 +54,7 @@ def one_number(parameters: Mapping[str, float], comm: object) -> Iterator[tuple[
 
 
 def overrides(*more: str) -> list[str]:
-    """A study of that solver; whatever comes fits into the buffer, and training begins when all is there."""
+    """A study of that solver."""
     return [
         "solver=empty",
         "solver.name=one_number",
@@ -65,10 +65,8 @@ def overrides(*more: str) -> list[str]:
         "sampling=monte_carlo",
         f"study.num_simulations={NUM_SIMULATIONS}",
         "study.num_validation_simulations=0",
-        "buffer=firo",
-        f"buffer.capacity={NUM_SIMULATIONS}",
-        f"buffer.watermark={NUM_SIMULATIONS - 1}",
-        "training.batch_size=1000",
+        "buffer.capacity=16",
+        "training.batch_size=4",
         "monitoring.figures=false",
         "monitoring.tensorboard=false",
         *more,
@@ -290,7 +288,9 @@ def inline(run_dir: Path, *more: str) -> None:
     """10,000 simulations of one number in one process; prints what it measured."""
     from melissa_like.launcher.run import run_study
 
-    report = run_study(composed(run_dir, "launcher=inline"), run_dir)
+    # Whatever comes fits into the buffer, and the training, which would share the process, begins when all is there.
+    late = ["buffer=firo", f"buffer.capacity={NUM_SIMULATIONS}", f"buffer.watermark={NUM_SIMULATIONS - 1}"]
+    report = run_study(composed(run_dir, "launcher=inline", "training.batch_size=1000", *late), run_dir)
     assert report["simulations"]["completed"] == NUM_SIMULATIONS, report
     requested = [
         entry.at_s
