@@ -219,8 +219,8 @@ class LauncherConfig:
         max_failed_starts: jobs in a row that may end before they are given a simulation. When this many attempts, or
             max_attempts if that is more, have failed before the study's first sample was delivered, it fails as well.
         max_failed_fraction: of the simulations; when more are given up, the study fails.
-        max_server_restarts: how often the server ranks may be started again when one was lost. Nothing of them is kept
-            so far, so the study begins again with them, with the same parameters.
+        max_server_restarts: how often the server ranks may be started again, when one was lost, without a new
+            checkpoint in between. They go on from the newest one; what it lacks is produced again.
         num_server_ranks: processes that receive and train together, one per device.
         step_timeout_s: a running simulation without a new time step for so long is failed (the clock stands still
             while any server rank's put waits); a job that after its simulation neither asks for another nor ends for

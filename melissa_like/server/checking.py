@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from melissa_like.config import load_config
-from melissa_like.protocol.control import Checked, ServerFinished
+from melissa_like.protocol.control import Checked, Restored, ServerFinished
 from melissa_like.protocol.reports import FieldFindings, Findings, Summary
 from melissa_like.records import FieldSpec, Layout, Purpose, Sample, SampleKey, ServerRank
 from melissa_like.server.receiver import Receiver
@@ -138,6 +138,8 @@ def run_checking_rank(run_dir: Path, address: ServerRank, transport: Transport) 
         interval_s=config.monitoring.interval_s,
     ) as reception:
         reception.say_hello()
+        if address.incarnation > 1:
+            reception.tell(Restored(checkpoint=None))
         # No deadline: a solver may take hours to its first step. The launcher ends this process, or is watched.
         while not over.wait(_LOOK_AGAIN_S):
             continue

@@ -23,7 +23,7 @@ from melissa_like.errors import (
     story_of,
 )
 from melissa_like.loading import Loader, LoaderCounters, Measurement
-from melissa_like.protocol.control import ServerFinished, ServerWelcome, TrainingEnd
+from melissa_like.protocol.control import Restored, ServerFinished, ServerWelcome, TrainingEnd
 from melissa_like.records import Purpose, ServerRank, num_samples
 from melissa_like.server.build import guarded, make_buffer, make_consumer, make_sinks, make_terms, pick_device
 from melissa_like.server.build_training import make_loop, make_stream, make_surrogate
@@ -158,6 +158,8 @@ class _Rank:
         self._reception.say_hello()
         welcome = self._progress.await_welcome(self._config.launcher.start_timeout_s)
         group = self._meet(welcome)
+        if self._place.address.incarnation > 1:
+            self._reception.tell(Restored(checkpoint=None))
         surrogate = make_surrogate(self._config, self._device)
         self._loader = loader = self._make_loader(surrogate, group)
         self._stream = stream = self._make_stream(loader, surrogate, group, welcome)
@@ -258,6 +260,7 @@ class _Rank:
         progress = self._progress
         return Orders(
             welcome=progress.welcome,
+            standing=progress.standing,
             simulation_over=progress.simulation_over,
             held_out_over=progress.held_out_over,
             step_range=self._time_range.tell,

@@ -24,6 +24,7 @@ from melissa_like.protocol.control import (
     RejectedPart,
     ServerWelcome,
     SimulationOver,
+    Standing,
     StepRange,
     Stop,
 )
@@ -44,6 +45,7 @@ class Orders:
 
     Attributes:
         welcome: the server ranks may meet.
+        standing: how many simulations were over before these server ranks were started.
         simulation_over: nothing more comes of a simulation.
         held_out_over: nothing more comes of the held-out simulations.
         step_range: numbers of the first and the last time step of a simulation that has ended.
@@ -53,6 +55,7 @@ class Orders:
     """
 
     welcome: Callable[[ServerWelcome], None] = lambda message: None
+    standing: Callable[[Standing], None] = lambda message: None
     simulation_over: Callable[[SimulationOver], None] = lambda message: None
     held_out_over: Callable[[], None] = lambda: None
     step_range: Callable[[int, int], None] = lambda first, last: None
@@ -167,6 +170,8 @@ class Reporter:
         match message:
             case ServerWelcome():
                 self._orders.welcome(message)
+            case Standing():
+                self._orders.standing(message)
             case SimulationOver():
                 self._orders.simulation_over(message)
             case HeldOutOver():

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from melissa_like.buffer import SampleBuffer
 from melissa_like.errors import DeadlineExceededError, StudyStoppedError
 from melissa_like.loading import LocalState
-from melissa_like.protocol.control import ServerWelcome, SimulationOver, TrainingEnd
+from melissa_like.protocol.control import ServerWelcome, SimulationOver, Standing, TrainingEnd
 from melissa_like.records import Purpose
 
 __all__ = ["StreamProgress"]
@@ -73,6 +73,11 @@ class StreamProgress:
         if message.purpose is Purpose.TRAINING:
             self._samples_given_up += message.samples_given_up
             self._num_over += 1
+
+    def standing(self, message: Standing) -> None:
+        """What `simulation_over` had told the server ranks before these."""
+        self._samples_given_up = message.samples_given_up
+        self._num_over = message.num_over
 
     def held_out_over(self) -> None:
         """Nothing more comes of the held-out simulations."""

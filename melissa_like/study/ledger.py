@@ -3,13 +3,13 @@
 It is made for a million simulations: what is kept of every one is a row of numbers in a few arrays, what is kept of
 those in progress is an `Attempt`, and of those waiting or complete nothing more. The unit of the books is the sample.
 
-A delivery is *reported* when a server rank has told of it, and *durable* when a checkpoint holds it. `cut` makes
-everything reported durable; `roll_back` takes back what is not, because the server ranks that held it are gone.
+A delivery is *reported* when a server rank has told of it, and *durable* when a checkpoint holds it. Which ones are
+durable the server ranks say themselves, when they have loaded a checkpoint: `restore` takes back all others.
 """
 
 from array import array
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import IntEnum
 
 from melissa_like.records import Purpose, Ranges, Window, num_samples
@@ -105,11 +105,8 @@ class Ledger:
         self._delivered: dict[int, Ranges] = {}
         self._given_up: dict[int, int] = {}
         self._dropped: dict[int, Ranges] = {}
-        # Since the last cut: which were completed, and what was durable then of those that were not complete.
-        self._completed_since = Ranges()
-        self._durable: dict[int, Ranges] = {}
         self._known_samples = 0  # of training simulations that have said how many steps they have
-        self._uncounted_samples = 0  # delivered of those that have not
+        self._uncounted_samples = 0  # delivered or given up of those that have not
 
     def __len__(self) -> int:
         return len(self._states)
@@ -144,6 +141,19 @@ class Ledger:
     def num_dropped(self, simulation: int) -> int:
         """Samples of a simulation that were given up by themselves."""
         return len(self._dropped.get(simulation, ()))
+
+    def steps_of(self, simulation: int) -> int | None:
+        """Time steps of a simulation, once one of its attempts has said goodbye."""
+        num_steps = self._num_steps[simulation]
+        return None if num_steps == _UNKNOWN else num_steps
+
+    @property
+    def samples_announced_given_up(self) -> int:
+        """Training samples that will never come, of the simulations that are over."""
+        ends = (SimulationState.COMPLETE, SimulationState.GIVEN_UP)
+        not_over = (s for s in self._dropped if self._states[s] not in ends)
+        early = sum(self.num_dropped(s) for s in not_over if self._purposes[s] == Purpose.TRAINING)
+        return self.samples_given_up - early
 
     def settled_of(self, simulation: int) -> Ranges:
         """The samples of a simulation that no attempt need send any more: delivered, or given up by themselves."""
@@ -232,6 +242,8 @@ class Ledger:
             if found > 0:
                 self._given_up[simulation] -= found
                 self.samples_given_up -= found
+                if self._num_steps[simulation] == _UNKNOWN:
+                    self._uncounted_samples -= found
         return new
 
     def drop(self, simulation: int, samples: Iterable[int]) -> None:
@@ -284,9 +296,12 @@ class Ledger:
 
     def complete(self, simulation: int) -> None:
         """Every sample is on a server rank."""
+        surplus = -self.num_missing(simulation)
+        if surplus > 0:  # of an adaptive solver whose attempts differ: all that came counts
+            more = surplus if self.window is None else surplus * self.window.hop
+            self._count_steps(simulation, self._num_steps[simulation] + more)
         self._end(simulation, SimulationState.COMPLETE)
         self.num_complete += 1
-        self._completed_since.add(simulation)
         if self.step_range is None:
             self.step_range = self._range_of((self.settled_of(simulation),))
         # Of a complete simulation nothing is asked any more, and there may be many.
@@ -340,7 +355,8 @@ class Ledger:
         if self._purposes[simulation] == Purpose.TRAINING:
             before = self._num_steps[simulation]
             if before == _UNKNOWN:
-                self._uncounted_samples -= len(self.delivered_of(simulation)) + self.num_dropped(simulation)
+                given_up = self.num_dropped(simulation) + self._given_up.get(simulation, 0)
+                self._uncounted_samples -= len(self.delivered_of(simulation)) + given_up
             else:
                 self._known_samples -= num_samples(before, self.window)
             self._known_samples += num_samples(num_steps, self.window)
@@ -348,40 +364,97 @@ class Ledger:
 
     # -- reported and durable -----------------------------------------------------------------------------------------
 
-    def cut(self) -> None:
-        """A checkpoint holds all that is reported: it is durable from now on."""
-        self._completed_since = Ranges()
-        self._durable = {simulation: samples.copy() for simulation, samples in self._delivered.items()}
+    def end_attempts(self) -> None:
+        """The server ranks are gone, and what the attempts in progress had sent: others are due.
 
-    def roll_back(self) -> None:
-        """The server ranks have lost what is not durable: whatever it belonged to is due again.
-
-        Attempts in progress are ended, because what they had sent is lost as well.
-        A simulation that was given up stays so, and what is lost of it is given up as well; what was dropped stays so.
+        What was delivered before counts until it is known what the next server ranks have of it.
         """
-        for simulation in tuple(self.in_progress):
+        for simulation in sorted(self.in_progress, reverse=True):
             self.wait_again(simulation)
-        for simulation in self._completed_since:
-            num_reported = num_samples(self._num_steps[simulation], self.window) - self.num_dropped(simulation)
-            self._take_back(simulation, num_reported)
-            self._states[simulation] = SimulationState.WAITING
-            self.num_complete -= 1
-            self.num_over[self.purpose_of(simulation)] -= 1
-            self.waiting.append(simulation)
-        for simulation, reported in tuple(self._delivered.items()):
-            if simulation not in self._completed_since:
-                self._take_back(simulation, len(reported))
-        self._delivered = {simulation: samples.copy() for simulation, samples in self._durable.items()}
-        self._completed_since = Ranges()
 
-    def _take_back(self, simulation: int, num_reported: int) -> None:
-        """Correct the counts by what is not durable of a simulation."""
-        lost = num_reported - len(self._durable.get(simulation, Ranges()))
+    def unfinished_in(self, over: Ranges) -> Iterator[int]:
+        """The simulations among these that are neither complete nor given up."""
+        ends = (SimulationState.COMPLETE, SimulationState.GIVEN_UP)
+        for start, end in over.ranges:
+            states = self._states[start:end]
+            if sum(states.count(state) for state in ends) < len(states):
+                yield from (start + i for i, state in enumerate(states) if state not in ends)
+
+    def restore(self, over: Ranges, delivered: Mapping[int, Ranges], expected_steps: int | None) -> None:
+        """Set the books to what the server ranks have loaded: what they lack is due again, before anything new.
+
+        A simulation that was given up stays so, and what is lost of it is given up as well; what was dropped stays so.
+
+        Args:
+            over: simulations of which the server ranks lack nothing that ever came.
+            delivered: the samples that they have of the others.
+            expected_steps: of a simulation that has not said how many it has; None: nobody knows.
+        """
+        assert not self.in_progress, "attempts go on while the server ranks are restored"
+        due = []
+        for simulation in sorted({*self._delivered, *delivered, *self._lacking(over), *self.unfinished_in(over)}):
+            if simulation in over and self._num_steps[simulation] == _UNKNOWN and expected_steps is not None:
+                self._count_steps(simulation, expected_steps)
+            self._tally(simulation, -1)
+            self._hold(simulation, simulation in over, delivered.get(simulation, Ranges()))
+            self._tally(simulation, 1)
+            if self._states[simulation] == SimulationState.WAITING:
+                due.append(simulation)
+        first = frozenset(due)
+        rest = [s for s in self.waiting if s not in first and self._states[s] == SimulationState.WAITING]
+        self.waiting.clear()
+        self.waiting.extend([*due, *rest])
+
+    def _lacking(self, over: Ranges) -> Iterator[int]:
+        """The complete simulations that are not among these."""
+        after = 0
+        for start, end in (*over.ranges, (len(self), len(self))):
+            found = self._states.find(SimulationState.COMPLETE, after, start)
+            while found >= 0:
+                yield found
+                found = self._states.find(SimulationState.COMPLETE, found + 1, start)
+            after = end
+
+    def _hold(self, simulation: int, is_over: bool, there: Ranges) -> None:
+        """Give a simulation the samples that the server ranks have of it, and the state that follows."""
+        dropped = self._dropped.get(simulation, Ranges())
+        for sample in [sample for sample in dropped if sample in there]:
+            dropped.discard(sample)
+            self.samples_dropped[self.purpose_of(simulation)] -= 1
+        before = self._delivered.pop(simulation, Ranges())
+        state = self._states[simulation]
+        if state == SimulationState.GIVEN_UP:
+            self._delivered[simulation] = held = before if is_over else there
+            if self._num_steps[simulation] != _UNKNOWN:
+                self._given_up[simulation] = max(0, self.num_missing(simulation))
+            else:
+                given_up = self._given_up.get(simulation, 0) + len(before) - len(held)
+                self._given_up[simulation] = max(0, given_up)
+            return
+        if not is_over and len(there):
+            self._delivered[simulation] = there
+        knows_steps = self._num_steps[simulation] != _UNKNOWN
+        is_over = knows_steps and (is_over or self.num_missing(simulation) <= 0)
+        if is_over:
+            self.step_range = self.step_range or self._range_of((there,))
+            self._delivered.pop(simulation, None)
+            self._stories.pop(simulation, None)
+        self._states[simulation] = SimulationState.COMPLETE if is_over else SimulationState.WAITING
+        change = is_over - (state == SimulationState.COMPLETE)
+        self.num_complete += change
+        self.num_over[self.purpose_of(simulation)] += change
+
+    def _tally(self, simulation: int, sign: int) -> None:
+        """Take the training samples of a simulation into the counts, or out of them."""
         if self._purposes[simulation] != Purpose.TRAINING:
             return
-        self.samples_delivered -= lost
+        dropped = self.num_dropped(simulation)
+        given_up = dropped + self._given_up.get(simulation, 0)
+        if self._states[simulation] == SimulationState.COMPLETE:
+            delivered = num_samples(self._num_steps[simulation], self.window) - dropped
+        else:
+            delivered = len(self.delivered_of(simulation))
+        self.samples_delivered += sign * delivered
+        self.samples_given_up += sign * given_up
         if self._num_steps[simulation] == _UNKNOWN:
-            self._uncounted_samples -= lost
-        if self._states[simulation] == SimulationState.GIVEN_UP:
-            self._given_up[simulation] = self._given_up.get(simulation, 0) + lost
-            self.samples_given_up += lost
+            self._uncounted_samples += sign * (delivered + given_up)

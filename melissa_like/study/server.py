@@ -1,6 +1,12 @@
-"""The life of the server ranks: which incarnation, who receives, who has trained, whose put waits."""
+"""The life of the server ranks: which incarnation, who receives, what they have restored, who has trained.
 
-from melissa_like.protocol.control import ServerHello, TrainingEnd
+The first incarnation is ready when all its ranks have said hello. Later ones load a checkpoint when they have met, and
+are ready when all have said what is in it.
+"""
+
+from collections.abc import Collection
+
+from melissa_like.protocol.control import Checkpointed, Restored, ServerHello, TrainingEnd
 from melissa_like.records import ServerRank
 
 __all__ = ["ServerLife"]
@@ -11,13 +17,15 @@ class ServerLife:
 
     Args:
         num_ranks: server ranks.
-        max_restarts: how often they may be started again.
+        max_restarts: how often they may be started again without a new checkpoint in between.
 
     Attributes:
         incarnation: 0 before the first start, then 1, 2, ...; what an earlier one said does not count.
         started_at: since when the next ones are awaited: their start, or the loss of those before; None before.
         lost_because: why the present ones are to be replaced, once one was lost; None while all live.
         losses: why each of the former incarnations was lost.
+        num_restarts: since the newest checkpoint, if there is one.
+        checkpoint: the newest one; None before the first.
         trained: how the training of each rank ended, of those whose has.
         failed: what each rank said that failed, the first one first.
         failed_at: when the first one did.
@@ -32,6 +40,9 @@ class ServerLife:
         self.started_at: float | None = None
         self.lost_because: str | None = None
         self.losses: list[str] = []
+        self.num_restarts = 0
+        self.checkpoint: Checkpointed | None = None
+        self._restored: dict[int, Restored] = {}
         self._alive: set[int] = set()
         self.trained: dict[int, TrainingEnd] = {}
         self.failed: dict[int, str] = {}
@@ -48,7 +59,9 @@ class ServerLife:
         """One was lost, so all are: what they had said is forgotten, and what they still say does not count."""
         self.started_at, self.lost_because = now, why
         self.losses.append(why)
+        self.num_restarts += 1
         self._hellos.clear()
+        self._restored.clear()
         self.trained.clear()
         self.failed.clear()
         self.failed_at = None
@@ -77,7 +90,7 @@ class ServerLife:
     @property
     def may_restart(self) -> bool:
         """Whether they may be started once more."""
-        return self.incarnation <= self._max_restarts
+        return self.num_restarts < self._max_restarts
 
     def is_present(self, address: ServerRank) -> bool:
         """Whether an address is one of the present incarnation's, and that is not lost."""
@@ -86,6 +99,22 @@ class ServerLife:
     def greet(self, rank: int, hello: ServerHello) -> None:
         """A rank receives."""
         self._hellos[rank] = hello
+
+    def restore(self, rank: int, message: Restored) -> Collection[Restored] | None:
+        """A rank of a later incarnation has loaded the newest checkpoint.
+
+        Returns:
+            What all ranks have said, once the last one has; None before, and if this one had said it already.
+        """
+        if rank in self._restored:
+            return None
+        self._restored[rank] = message
+        return self._restored.values() if self.has_restored else None
+
+    def save(self, message: Checkpointed) -> None:
+        """There is a new checkpoint."""
+        self.checkpoint = message
+        self.num_restarts = 0
 
     @property
     def ranks(self) -> tuple[ServerRank, ...]:
@@ -103,9 +132,19 @@ class ServerLife:
         return 0 in self._hellos
 
     @property
-    def ready(self) -> bool:
-        """Whether every rank receives."""
+    def has_met(self) -> bool:
+        """Whether every rank has said hello, so that they may wait for each other from now on."""
         return len(self._hellos) == self.num_ranks
+
+    @property
+    def has_restored(self) -> bool:
+        """Whether it is known of every rank what it holds: of the first incarnation nothing."""
+        return self.incarnation == 1 or len(self._restored) == self.num_ranks
+
+    @property
+    def ready(self) -> bool:
+        """Whether every rank receives, and has what it could restore."""
+        return self.has_met and self.has_restored
 
     @property
     def endpoints(self) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
-"""Rules about the server ranks: they receive, deliver, refuse, wait, train, and end."""
+"""Rules about the server ranks: they receive, restore, deliver, refuse, wait, train, save, and end."""
 
 from melissa_like.protocol import control as say
-from melissa_like.records import Purpose, ServerRank
+from melissa_like.records import Purpose, Ranges, ServerRank
 from melissa_like.study.books import Books
 from melissa_like.study.commands import Tell
 from melissa_like.study.jobs import JobPhase
@@ -14,6 +14,10 @@ def hear_server(books: Books, address: ServerRank, message: say.ControlMessage) 
     match message:
         case say.ServerHello():
             _greet_server(books, address.rank, message)
+        case say.Restored():
+            _restore(books, address.rank, message)
+        case say.Checkpointed():
+            books.server.save(message)
         case say.Progress(deliveries=deliveries):
             for item in deliveries:
                 _deliver(books, address.rank, item)
@@ -29,7 +33,7 @@ def hear_server(books: Books, address: ServerRank, message: say.ControlMessage) 
                 _judge(books)
         case say.ServerFailed(message=what):
             books.server.fail(address.rank, what, books.now)
-            if books.server.all_accounted_for or not books.server.ready:  # ranks that have not met harm nobody
+            if books.server.all_accounted_for or not books.server.has_met:  # ranks that have not met harm nobody
                 judge_failure(books)
             else:
                 books.clocks.look_again()
@@ -48,6 +52,36 @@ def _greet_server(books: Books, rank: int, hello: say.ServerHello) -> None:
         welcome = say.ServerWelcome(rendezvous=books.server.rendezvous, wants_losses=books.settings.wants_losses)
         for other in books.server.greeted if rank == 0 else (rank,):
             books.want(Tell(address=ServerRank(other, books.server.incarnation), message=welcome))
+    books.clocks.look_again()
+
+
+def _restore(books: Books, rank: int, message: say.Restored) -> None:
+    """What is durable is what the server ranks have, whatever was reported; known once all of them have said it."""
+    told = books.server.restore(rank, message)
+    if told is None:
+        return
+    checkpoints = {said.checkpoint for said in told}
+    if len(checkpoints) > 1:
+        books.end("failed", f"the server ranks have loaded different checkpoints: {sorted(map(str, checkpoints))}")
+        return
+    over = Ranges(one for said in told for one in said.over)
+    delivered: dict[int, Ranges] = {}
+    for held in (held for said in told for held in said.delivered):
+        there = delivered.setdefault(held.simulation, Ranges())
+        for start, end in held.steps:
+            there.add_range(start, end)
+    ledger, num_steps = books.ledger, books.settings.num_steps
+    unknown = [s for s in ledger.unfinished_in(over) if num_steps is None and ledger.steps_of(s) is None]
+    if unknown:
+        books.end(
+            "failed",
+            f"checkpoint {message.checkpoint} holds simulation {unknown[0]} to its end, of which the journal does not "
+            "know that it had one: was the journal changed, or put back from a copy?",
+        )
+        return
+    ledger.restore(over, delivered, num_steps)
+    num_over = ledger.num_over[Purpose.TRAINING]
+    books.tell_servers(say.Standing(num_over=num_over, samples_given_up=ledger.samples_announced_given_up))
     books.clocks.look_again()
 
 
@@ -70,12 +104,13 @@ def server_silent(books: Books, address: ServerRank, what: str) -> None:
 def _lose(books: Books, why: str) -> None:
     """All server ranks are replaced, if that is still allowed; the new ones start when no old one is left."""
     if not books.server.may_restart:
-        again = books.server.incarnation - 1
-        books.end("failed", f"after {again} restarts of the server ranks, {why}" if again else why)
+        again = books.server.num_restarts
+        tried = f"after {again} restarts of the server ranks without a new checkpoint in between, "
+        books.end("failed", f"{tried}{why}" if again else why)
         return
-    books.ledger.roll_back()
+    books.ledger.end_attempts()
     for job in books.jobs.alive.values():
-        # They send to ranks that are gone; and what they had sent is due again.
+        # They send to ranks that are gone.
         if job.phase not in (JobPhase.SUBMITTED, JobPhase.STARTING):
             books.cancel(job)
     books.lose_servers(why)
@@ -136,7 +171,6 @@ def _judge(books: Books) -> None:
     """Every server rank has come to its end."""
     ends = set(books.server.trained.values())
     if books.reception_over and ends == {"drained"}:
-        books.ledger.cut()
         books.end("completed", _completed(books))
     else:
         why = "training.max_batches was reached" if "max_batches" in ends else "the server ranks stopped training"

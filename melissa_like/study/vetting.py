@@ -1,6 +1,6 @@
 """What a message must be before a rule looks at it: it comes from another program, perhaps from a foreign client."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from melissa_like.protocol import control as say
@@ -10,12 +10,16 @@ from melissa_like.study.ledger import Ledger
 __all__ = ["fault_of"]
 
 _MOST_STEPS = 2**31
+_MOST_SHOWN = 5
+_RANGES = "send half-open ranges in order and apart, from 0 to below"
 
 _OF_RANK_0 = frozenset({say.Hello, say.Request, say.Goodbye})
 _OF_A_CLIENT = _OF_RANK_0 | {say.Failure, say.Blocked, say.Acknowledge}
 _OF_A_SERVER = frozenset(
     {
         say.ServerHello,
+        say.Restored,
+        say.Checkpointed,
         say.Progress,
         say.RejectedPart,
         say.UnfitSample,
@@ -47,6 +51,8 @@ def _breach(address: Address, message: say.ControlMessage, ledger: Ledger, num_s
         return ", which no server rank says"
     elif address.rank >= num_server_ranks:
         return f", but the study has the server ranks 0 to {num_server_ranks - 1}"
+    elif kind is say.Restored and address.incarnation == 1:
+        return ", which the first incarnation does not say: there was nothing before it"
     vet = _VETTING.get(kind)
     return None if vet is None else vet(message, ledger, num_server_ranks)
 
@@ -93,10 +99,48 @@ def _vet_progress(message: say.Progress, ledger: Ledger, num_server_ranks: int) 
     return None
 
 
+def _vet_restored(message: say.Restored, ledger: Ledger, num_server_ranks: int) -> str | None:
+    if message.checkpoint is None and (message.over or message.delivered):
+        return " of no checkpoint, but with samples"
+    if message.checkpoint is not None and message.checkpoint < 0:
+        return f" of checkpoint {message.checkpoint}: count from 0"
+    if not _are_sorted(message.over, len(ledger)):
+        return f" with simulations that are over, {_shown(message.over)}: {_RANGES} {len(ledger)}"
+    simulations = [held.simulation for held in message.delivered]
+    if not _are_sorted([(number, number + 1) for number in simulations], len(ledger)):
+        return f" of the simulations {_shown(simulations)}: name each once, in order, of 0 to {len(ledger) - 1}"
+    for held in message.delivered:
+        if not _are_sorted(held.steps, _MOST_STEPS):
+            return f" of simulation {held.simulation}, the samples {_shown(held.steps)}: {_RANGES} {_MOST_STEPS}"
+    return None
+
+
+def _are_sorted(ranges: Sequence[tuple[int, int]], most: int) -> bool:
+    """Whether ranges are half-open, none empty, in order, apart, and between 0 and `most`."""
+    after = 0
+    for start, end in ranges:
+        if not after <= start < end <= most:
+            return False
+        after = end
+    return True
+
+
+def _shown(items: Sequence[object]) -> str:
+    return ", ".join(map(str, items[:_MOST_SHOWN])) + (", ..." if len(items) > _MOST_SHOWN else "")
+
+
+def _vet_checkpointed(message: say.Checkpointed, ledger: Ledger, num_server_ranks: int) -> str | None:
+    if min(message.number, message.batches, message.nbytes) < 0:
+        return f" number {message.number} of {message.batches} batches and {message.nbytes} bytes: count from 0"
+    return None
+
+
 #: What else is looked at, by kind: nearly every message of a study passes here, so there is no chain of cases.
 _VETTING: dict[type, Callable[[Any, Ledger, int], str | None]] = {
+    say.Checkpointed: _vet_checkpointed,
     say.Failure: _vet_failure,
     say.Goodbye: _vet_goodbye,
     say.Progress: _vet_progress,
+    say.Restored: _vet_restored,
     say.UnfitSample: _vet_failure,
 }

@@ -1,10 +1,10 @@
-"""The ledger: what a rollback takes back, and what a million simulations cost."""
+"""The ledger: what restored server ranks take back, and what a million simulations cost."""
 
 import tracemalloc
 
 import pytest
 
-from melissa_like.records import Purpose
+from melissa_like.records import Purpose, Ranges, Window
 from melissa_like.study import Ledger, SimulationState
 
 
@@ -26,44 +26,103 @@ def of(num: int) -> Ledger:
     return ledger
 
 
-def test_a_rollback_keeps_what_was_durable() -> None:
-    ledger = of(4)
+def restore(
+    ledger: Ledger, *over: tuple[int, int], num_steps: int | None = 3, **delivered: tuple[tuple[int, int], ...]
+) -> None:
+    """The server ranks are lost, and others have loaded a checkpoint: `_2=((0, 3),)` are samples of simulation 2."""
+    ledger.end_attempts()
+    there = {int(name[1:]): Ranges(ranges) for name, ranges in delivered.items()}
+    ledger.restore(Ranges(over), there, num_steps)
+
+
+def test_what_restored_server_ranks_lack_is_due_again_before_anything_new() -> None:
+    ledger = of(6)
     run(ledger, (0, 1, 2), complete=True)
-    half = run(ledger, (0,))
-    ledger.cut()
-    ledger.deliver(half, (1, 2))
-    ledger.send(half, 3, (3,), 0.0)
-    ledger.complete(half)
+    half = run(ledger, (0, 1, 2), complete=True)
     run(ledger, (0, 1, 2), complete=True)
     started = run(ledger, (2,))
     assert (ledger.num_complete, ledger.samples_delivered) == (3, 10)
-    ledger.roll_back()
+    restore(ledger, (0, 1), _1=((0, 1),))
     assert (ledger.num_complete, ledger.samples_delivered) == (1, 4)
+    assert ledger.num_over[Purpose.TRAINING] == 1
     assert ledger.state_of(0) is SimulationState.COMPLETE
-    assert sorted(ledger.waiting) == [half, 2, started]
+    assert list(ledger.waiting) == [half, 2, started, 4, 5]
     assert ledger.delivered_of(half).ranges == ((0, 1),)
     assert not len(ledger.delivered_of(2))
     assert ledger.parameters_of(2) == (2.0,)
 
 
-def test_a_second_rollback_takes_nothing_more() -> None:
+def test_what_was_delivered_counts_until_it_is_known_what_is_left() -> None:
+    ledger = of(1)
+    run(ledger, (0, 1))
+    ledger.end_attempts()
+    assert (ledger.samples_delivered, list(ledger.waiting)) == (2, [0])
+
+
+def test_server_ranks_that_restore_the_same_again_take_nothing_more() -> None:
     ledger = of(2)
+    run(ledger, (0, 1))
+    for _ in range(2):
+        restore(ledger, _0=((0, 1),))
+        assert ledger.samples_delivered == 1
+        assert ledger.delivered_of(0).ranges == ((0, 1),)
+
+
+def test_a_checkpoint_may_hold_more_than_the_books_know_of() -> None:
+    """The launcher died between a delivery and the journal."""
+    ledger = of(4)
+    run(ledger, ())
     run(ledger, (0,))
-    ledger.cut()
-    ledger.roll_back()
-    ledger.roll_back()
-    assert ledger.samples_delivered == 1
-    assert ledger.delivered_of(0).ranges == ((0, 1),)
+    restore(ledger, (0, 1), _1=((0, 3),), _2=((1, 2),))
+    assert (ledger.num_complete, ledger.samples_delivered) == (1, 7)
+    assert list(ledger.waiting) == [1, 2, 3]
+    assert books(ledger, 4, 3) == (7, 0, 5)
+    assert list(ledger.unfinished_in(Ranges([(0, 3)]))) == [1, 2]
 
 
-def test_what_is_lost_of_a_simulation_given_up_is_given_up_as_well() -> None:
+def test_a_simulation_that_said_goodbye_is_complete_if_all_of_it_was_restored() -> None:
+    ledger = of(2)
+    simulation = run(ledger, (0,))
+    ledger.send(simulation, 3, (3,), 0.0)
+    restore(ledger, _0=((0, 3),))
+    assert ledger.state_of(0) is SimulationState.COMPLETE
+    assert (list(ledger.waiting), ledger.samples_delivered, ledger.step_range) == ([1], 3, (0, 2))
+
+
+@pytest.mark.parametrize("num_steps", [3, None])
+def test_what_is_lost_of_a_simulation_given_up_is_given_up_as_well(num_steps: int | None) -> None:
     ledger = of(1)
     simulation = run(ledger, (0, 1))
-    assert ledger.give_up(simulation, 3) == 1
-    ledger.roll_back()
-    assert (ledger.samples_delivered, ledger.samples_given_up) == (0, 3)
+    missing = 0 if num_steps is None else 1
+    assert ledger.give_up(simulation, num_steps) == missing
+    restore(ledger, num_steps=num_steps)
+    assert books(ledger, 1, num_steps) == (0, 2 + missing, 0)
     assert ledger.state_of(0) is SimulationState.GIVEN_UP
-    assert ledger.samples_expected(1, 3) == 3
+    ledger.deliver(simulation, (1,))  # late
+    assert books(ledger, 1, num_steps) == (1, 1 + missing, 0)
+    restore(ledger, (0, 1), num_steps=num_steps)  # given up before the checkpoint, which lacks nothing that came
+    assert books(ledger, 1, num_steps) == (1, 1 + missing, 0)
+
+
+def test_windows_are_restored_by_their_first_step() -> None:
+    ledger = of(1)
+    ledger.window = Window(length=2)
+    simulation = run(ledger, (0, 1))
+    ledger.send(simulation, 3, (3,), 0.0)
+    ledger.complete(simulation)
+    restore(ledger, _0=((1, 2),))
+    assert books(ledger, 1, 3) == (1, 0, 1)
+
+
+def test_what_was_told_as_given_up_leaves_out_what_is_still_to_be_told() -> None:
+    ledger = of(3)
+    complete, given_up, waits = (run(ledger, (0,)) for _ in range(3))
+    for simulation in (complete, waits):
+        ledger.drop(simulation, (1, 2))
+    ledger.send(complete, 3, (3,), 0.0)
+    ledger.complete(complete)
+    ledger.give_up(given_up, 3)
+    assert (ledger.samples_given_up, ledger.samples_announced_given_up) == (6, 4)
 
 
 def books(ledger: Ledger, num: int, num_steps: int | None) -> tuple[int, int, int]:
@@ -106,13 +165,16 @@ def test_a_dropped_sample_that_is_delivered_after_all_counts_as_delivered(num_st
     assert books(ledger, 1, num_steps) == (2, 1, 0)
 
 
-def test_what_was_dropped_stays_so_after_a_rollback() -> None:
+def test_what_was_dropped_stays_so_whatever_is_restored() -> None:
     ledger = of(1)
     simulation = run(ledger, (0, 1))
     ledger.drop(simulation, (2,))
     ledger.send(simulation, 3, (3,), 0.0)
     ledger.complete(simulation)
-    ledger.roll_back()
+    restore(ledger, _0=((0, 2),))
+    assert books(ledger, 1, 3) == (2, 1, 0)
+    assert ledger.num_complete == 1
+    restore(ledger)
     assert ledger.settled_of(simulation).ranges == ((2, 3),)
     assert run(ledger, (0, 1)) == simulation
     ledger.send(simulation, 3, (3,), 0.0)
@@ -142,7 +204,7 @@ def test_of_an_adaptive_solver_what_is_known_is_expected() -> None:
     run(ledger, (0, 1, 2), complete=True)
     run(ledger, (0, 1))
     assert ledger.samples_expected(3, None) == 5
-    ledger.roll_back()
+    restore(ledger, num_steps=None)
     assert ledger.samples_expected(3, None) == 3  # how many steps the first one has is still known
     assert ledger.samples_delivered == 0
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from melissa_like.protocol import control as say
-from melissa_like.records import Address, ClientRank, Purpose, ServerRank
+from melissa_like.records import Address, ClientRank, Purpose, Ranges, ServerRank
 from melissa_like.study import SimulationState, StudyState
 from melissa_like.study import commands as do
 from melissa_like.study import events as ev
@@ -59,6 +59,16 @@ MESSAGES: st.SearchStrategy[say.ControlMessage] = st.one_of(
         say.ServerFinished, end=st.sampled_from(["drained", "max_batches", "stopped"]), summary=st.just(say.Summary())
     ),
     st.builds(say.ServerFailed, message=TEXT),
+    st.builds(
+        say.Restored,
+        checkpoint=st.none() | SMALL,
+        over=st.lists(st.tuples(SMALL, SMALL), max_size=2).map(tuple),
+        delivered=st.lists(
+            st.builds(say.HeldSteps, simulation=SMALL, steps=st.lists(st.tuples(SMALL, SMALL), max_size=2).map(tuple)),
+            max_size=2,
+        ).map(tuple),
+    ),
+    st.builds(say.Checkpointed, number=SMALL, batches=SMALL, nbytes=SMALL),
 )
 ADDRESSES: st.SearchStrategy[Address] = st.one_of(
     st.builds(ClientRank, st.sampled_from(["job-0001", "job-0002", "job-0077", "x"]), st.integers(0, 2)),
@@ -245,6 +255,28 @@ class World(RuleBasedStateMachine):
         if self.state.outcome is None:
             self.given.clear()
 
+    @precondition(lambda self: self.state.server_incarnation > 1)
+    @rule(data=st.data(), has_checkpoint=st.booleans())
+    def servers_restore(self, data: st.DataObject, has_checkpoint: bool) -> None:
+        """All that live; a checkpoint may hold more or less than was reported, and each rank knows another part."""
+        incarnation, num = self.state.server_incarnation, len(self.state.ledger)
+        for rank in range(self.settings.num_server_ranks):
+            self.server_hello(rank)
+        for rank in range(self.settings.num_server_ranks):
+            over = data.draw(st.sets(st.integers(0, num - 1))) if has_checkpoint and num else set()
+            held = data.draw(st.sets(st.integers(0, num - 1))) if has_checkpoint and num else set()
+            message = say.Restored(
+                checkpoint=3 if has_checkpoint else None,
+                over=Ranges((i, i + 1) for i in over).ranges,
+                delivered=tuple(say.HeldSteps(simulation=i, steps=((rank, rank + 1),)) for i in sorted(held)),
+            )
+            self.happen(ev.Said(address=ServerRank(rank, incarnation), message=message))
+
+    @rule(number=st.integers(0, 3))
+    def a_checkpoint_is_complete(self, number: int) -> None:
+        address = ServerRank(0, self.state.server_incarnation)
+        self.happen(ev.Said(address=address, message=say.Checkpointed(number=number, batches=1, nbytes=1)))
+
     @precondition(lambda self: not self.calm)
     @rule(address=ADDRESSES, message=MESSAGES)
     def anybody_says_anything(self, address: Address, message: say.ControlMessage) -> None:
@@ -269,10 +301,29 @@ class World(RuleBasedStateMachine):
         assert sum(ledger.num_over.values()) == ledger.num_complete + ledger.num_given_up
         assert ledger.samples_delivered >= 0
         assert ledger.samples_given_up >= 0
-        assert all(
-            ledger.attempts_of(i) <= self.settings.max_attempts + self.settings.max_server_restarts * 2
-            for i in range(len(ledger))
-        )
+        assert all(ledger.failures_of(i) <= self.settings.max_attempts for i in range(len(ledger)))
+
+    @invariant()
+    def samples_are_counted_as_they_are_kept(self) -> None:
+        ledger, delivered, dropped = self.state.ledger, 0, 0
+        for i in range(len(ledger)):
+            if ledger.purpose_of(i) is Purpose.TRAINING:
+                complete = ledger.state_of(i) is SimulationState.COMPLETE
+                dropped += ledger.num_dropped(i)
+                delivered += len(ledger.delivered_of(i))
+                delivered += ledger.steps_of(i) - ledger.num_dropped(i) if complete else 0
+        assert ledger.samples_delivered == delivered
+        assert ledger.samples_dropped[Purpose.TRAINING] == dropped
+        assert ledger.samples_given_up >= dropped
+        assert 0 <= ledger.samples_announced_given_up <= ledger.samples_given_up
+
+    @invariant()
+    def something_is_still_to_come(self) -> None:
+        """No study waits for ever: somebody owes it a word or an end, or a clock runs."""
+        state = self.state
+        if state.outcome is None and self.asked is None:
+            timed = state.next_deadline() is not None
+            assert state.jobs.alive or state.reception_over or (not state.server_ready and timed)
 
     @invariant()
     def nothing_is_lost(self) -> None:

@@ -135,6 +135,11 @@ class Study:
     def ended(self, job: str = JOB, message: str = "exit code 1", tail: str = "") -> tuple[do.Command, ...]:
         return self.on(ev.JobEnded(job=job, exit_code=1, message=message, log_tail=tail))
 
+    def restored(
+        self, rank: int = 0, checkpoint: int | None = None, **held: tuple[say.HeldSteps, ...] | tuple[tuple[int, int], ...]
+    ) -> tuple[do.Command, ...]:
+        return self.server(say.Restored(checkpoint=checkpoint, **held), rank)
+
     def trained(self, end: say.TrainingEnd = "drained", rank: int = 0) -> tuple[do.Command, ...]:
         return self.server(say.ServerFinished(end=end, summary=say.Summary()), rank)
 
@@ -822,18 +827,119 @@ def test_a_server_that_may_be_restarted_is_and_what_it_held_is_due_again() -> No
     commands = study.on(ev.ServerEnded(address=SERVER, message="killed by SIGKILL"))
     assert commands[:2] == (do.CancelJob(job=JOB), do.StartServers(incarnation=2))
     ledger = study.state.ledger
+    assert (ledger.num_complete, ledger.samples_delivered) == (1, 3)  # until it is known what is left
+    assert study.ready() == (
+        do.Tell(address=ServerRank(0, 2), message=say.ServerWelcome(rendezvous="h:1", wants_losses=False)),
+    )
+    assert study.restored() == (
+        do.Tell(address=ServerRank(0, 2), message=say.Standing(num_over=0, samples_given_up=0)),
+    )
     assert (ledger.num_complete, ledger.samples_delivered) == (0, 0)
     assert {ledger.state_of(i) for i in range(3)} == {SimulationState.WAITING}
     stale = say.Delivery(simulation=0, attempt=1, steps=(0, 1), num_parts=4)
     study.on(ev.Said(address=SERVER, message=say.Progress(deliveries=(stale,))))
     assert ledger.samples_delivered == 0
     study.ended(message="canceled")
-    study.ready()
     given = study.greeted("job-0002").assigned("job-0002")
     assert (given.delivered_steps, given.parameters) == ((), (10.0 + given.simulation,))
     study.on(ev.ServerEnded(address=ServerRank(0, 2), message="killed by SIGKILL"))
     assert study.state.outcome == "failed"
-    assert study.state.reason == "after 1 restarts of the server ranks, server rank 0 ended: killed by SIGKILL"
+    assert study.state.reason == (
+        "after 1 restarts of the server ranks without a new checkpoint in between, server rank 0 ended: killed by "
+        "SIGKILL"
+    )
+
+
+def killed(study: Study, rank: int = 0) -> tuple[do.Command, ...]:
+    address = ServerRank(rank, study.state.server_incarnation)
+    return study.on(ev.ServerEnded(address=address, message="killed by SIGKILL"))
+
+
+def test_every_new_checkpoint_renews_the_restarts_that_are_allowed() -> None:
+    study = Study(max_server_restarts=1, **only_training(3)).started()
+    for number in range(3):
+        study.server(say.Checkpointed(number=number, batches=7, nbytes=100))
+        assert "StartServers" in kinds(killed(study))
+        study.ready()
+        study.restored(checkpoint=number)
+    killed(study)
+    assert study.state.outcome == "failed"
+    assert study.state.server_incarnation == 4
+
+
+def test_restored_server_ranks_are_ready_when_all_have_said_what_they_hold() -> None:
+    study = Study(max_server_restarts=1, num_server_ranks=2, **only_training(3)).started().greeted()
+    first = study.assigned()
+    study.delivered(first)
+    study.sent(first, parts=(4, 0))
+    second = study.assigned()
+    study.delivered(second, steps=(0,), parts=2)
+    killed(study)
+    killed(study, 1)
+    study.ended(message="canceled")
+    study.ready(0)
+    study.ready(1)
+    study.greeted("job-0002")
+    assert study.requests("job-0002") == ()
+    assert study.restored(0, checkpoint=3, over=((0, 1),)) == ()
+    assert not study.state.server_ready
+    held = (say.HeldSteps(simulation=1, steps=((1, 2),)),)
+    told = study.restored(1, checkpoint=3, delivered=held)
+    standing = say.Standing(num_over=1, samples_given_up=0)
+    assert [command.message for command in told[:2]] == [standing, standing]
+    assert isinstance(told[2].message, say.Welcome)
+    given = told[3].message
+    assert (given.simulation, given.attempt, given.delivered_steps) == (1, 2, ((1, 2),))
+    assert study.state.ledger.samples_delivered == 3
+
+
+def test_server_ranks_that_restored_different_checkpoints_end_the_study() -> None:
+    study = Study(max_server_restarts=1, num_server_ranks=2, **only_training(3)).started()
+    killed(study)
+    killed(study, 1)
+    study.ready(0)
+    study.ready(1)
+    study.restored(0, checkpoint=3)
+    study.restored(1, checkpoint=None)
+    assert study.state.reason == "the server ranks have loaded different checkpoints: ['3', 'None']"
+
+
+def test_a_checkpoint_of_which_the_journal_knows_nothing_ends_the_study() -> None:
+    study = Study(max_server_restarts=1, num_steps=None, **only_training(3)).started()
+    killed(study)
+    study.ready()
+    study.restored(checkpoint=3, over=((0, 2),))
+    assert "checkpoint 3 holds simulation 0 to its end" in study.state.reason
+
+
+def test_a_study_completes_from_a_checkpoint_of_its_whole_reception() -> None:
+    study = Study(max_server_restarts=1, **only_training(1)).started().greeted()
+    given = study.assigned()
+    study.delivered(given)
+    study.sent(given)
+    assert study.state.reception_over
+    killed(study)
+    assert not study.state.reception_over
+    study.ready()
+    told = [command.message for command in study.restored(checkpoint=0, over=((0, 1),))]
+    assert told == [say.Standing(num_over=1, samples_given_up=0), say.ReceptionOver(num_samples=2)]
+    study.trained()
+    assert study.state.outcome == "completed"
+
+
+def test_a_rank_that_fails_while_others_restore_is_not_judged_before_their_ends_are_known() -> None:
+    """It may have raised because another one was killed; the loss must be known first."""
+    study = Study(max_server_restarts=2, num_server_ranks=2, **only_training(3)).started()
+    killed(study)
+    killed(study, 1)
+    study.ready(0)
+    study.ready(1)
+    study.server(say.ServerFailed(message="connection reset by peer"), 0)
+    assert study.state.outcome is None
+    killed(study, 1)
+    assert study.state.outcome is None
+    killed(study, 0)
+    assert study.state.server_incarnation == 3
 
 
 @pytest.mark.parametrize(
