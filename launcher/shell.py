@@ -133,7 +133,7 @@ class Shell:
 
     def run(self) -> None:
         """The whole study, until the verdict and until every process has ended or its grace is over."""
-        self._happen(ev.StudyStarted())
+        self._happen(ev.StudyStarted(settings=self._state.settings))
         while self._state.outcome is None:
             self._turn()
         self._let_end()

@@ -4,6 +4,8 @@ The rules (`server_rules`, `job_rules`) turn events into calls of these methods;
 collected here.
 """
 
+from collections.abc import Mapping
+
 from msgspec.structs import replace
 
 from melissa_like.protocol import control as say
@@ -36,11 +38,7 @@ class Books:
         self.ledger = Ledger(settings.num_parameters)
         self.jobs = Jobs()
         self.server = ServerLife(settings.num_server_ranks, settings.max_server_restarts)
-        wanted = {
-            Purpose.TRAINING: settings.num_simulations,
-            Purpose.VALIDATION: settings.num_validation_simulations,
-        }
-        self.listing = Listing(self.ledger, wanted, settings.max_jobs)
+        self.listing = Listing(self.ledger, _wanted(settings), settings.max_jobs)
         self.clocks = Clocks(settings, self.server, self.jobs, self.ledger)
         self.failures = FailurePolicy(settings, self.ledger)
         self.unserved: dict[str, Job] = {}
@@ -61,6 +59,24 @@ class Books:
     def want(self, command: Command) -> None:
         """Have something done."""
         self._commands.append(command)
+
+    def resume(self, settings: StudySettings, queued: Mapping[str, str]) -> None:
+        """Go on with other settings, whatever the verdict was; nothing runs any more, and nothing is timed."""
+        had_samples = self.failures.anything_delivered
+        self.settings = settings
+        self.ledger.end_attempts()
+        self.jobs.resume(queued, self.now)
+        self.server.resume(settings.num_server_ranks, settings.max_server_restarts)
+        self.listing.resume(_wanted(settings), settings.max_jobs)
+        self.clocks = Clocks(settings, self.server, self.jobs, self.ledger)
+        self.failures = FailurePolicy(settings, self.ledger)
+        self.failures.anything_delivered = had_samples
+        self.unserved.clear()
+        self.hungry.clear()
+        self._announced.clear()
+        self.reception_over = False
+        self.outcome, self.reason = None, ""
+        self.start_servers()
 
     def start_servers(self) -> None:
         """The next incarnation of the server ranks; it was told nothing yet."""
@@ -188,6 +204,10 @@ class Books:
         if outcome != "completed" and self.server.incarnation:
             self.tell_servers(say.Stop(reason=reason, save_within_s=self.settings.save_timeout_s))
         self.want(EndStudy(outcome=outcome, reason=reason))
+
+
+def _wanted(settings: StudySettings) -> dict[Purpose, int]:
+    return {Purpose.TRAINING: settings.num_simulations, Purpose.VALIDATION: settings.num_validation_simulations}
 
 
 def _in_short(what: str, detail: str) -> str:

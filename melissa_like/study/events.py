@@ -9,6 +9,7 @@ import msgspec
 
 from melissa_like.protocol.control import Blocked, ControlMessage
 from melissa_like.records import Address, ClientRank, Purpose, ServerRank
+from melissa_like.study.settings import StudySettings
 
 __all__ = [
     "Event",
@@ -18,6 +19,7 @@ __all__ = [
     "JobsSubmitted",
     "LauncherFailed",
     "ParametersDrawn",
+    "Resumed",
     "Said",
     "SamplingFailed",
     "ServerEnded",
@@ -33,7 +35,25 @@ class _Event(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class StudyStarted(_Event, frozen=True, kw_only=True):
-    """The launcher runs: server ranks and jobs may be started."""
+    """The first launcher runs: server ranks and jobs may be started.
+
+    Attributes:
+        settings: that the state was made with, so that a journal can be replayed without the configuration.
+    """
+
+    settings: StudySettings
+
+
+class Resumed(_Event, frozen=True, kw_only=True):
+    """Another launcher goes on with the study: jobs and server ranks of the one before are gone.
+
+    Attributes:
+        settings: from now on.
+        queued: jobs that the scheduler still has and has not started, with their handles, by name; they stay.
+    """
+
+    settings: StudySettings
+    queued: dict[str, str] = {}
 
 
 class Said(_Event, frozen=True, kw_only=True):
@@ -114,6 +134,7 @@ class Tick(_Event, frozen=True, kw_only=True):
 
 Event: TypeAlias = (
     StudyStarted
+    | Resumed
     | Said
     | JobsSubmitted
     | JobStarted

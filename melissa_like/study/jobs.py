@@ -1,5 +1,6 @@
 """The solver jobs of a study that are alive: what each is doing, and whether another should be submitted."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -67,6 +68,10 @@ class Jobs:
         job = Job(name=f"job-{self._num_submitted:04d}", since=now)
         self.alive[job.name] = job
         return job
+
+    def resume(self, queued: Mapping[str, str], now: float) -> None:
+        """Another launcher goes on: only those are left that the scheduler has not started, with these handles."""
+        self.alive = {name: Job(name=name, since=now, handle=handle) for name, handle in queued.items()}
 
     def end(self, job: Job) -> None:
         """The job's processes are gone."""

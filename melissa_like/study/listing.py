@@ -27,9 +27,17 @@ class Listing:
 
     def __init__(self, ledger: Ledger, wanted: dict[Purpose, int], max_jobs: int) -> None:
         self._ledger = ledger
+        self._asked_for = dict(wanted)
         self._wanted = dict(wanted)
         self._max_jobs = max_jobs
         self.asked: AskParameters | None = None
+
+    def resume(self, wanted: dict[Purpose, int], max_jobs: int) -> None:
+        """Another launcher goes on, and may want more; a list that the sampler closed stays closed if it does not."""
+        changed = {purpose: num for purpose, num in wanted.items() if num != self._asked_for[purpose]}
+        self._wanted |= changed
+        self._asked_for |= changed
+        self._max_jobs, self.asked = max_jobs, None
 
     def is_closed(self, purpose: Purpose) -> bool:
         """Whether no further simulation of a purpose will be listed."""

@@ -55,11 +55,20 @@ class ServerLife:
         self.started_at, self.lost_because = now, None
         self._alive = set(range(self.num_ranks))
 
+    def resume(self, num_ranks: int, max_restarts: int) -> None:
+        """No process of the present incarnation is left, and the next one may be of another number of ranks."""
+        self._forget()
+        self.num_ranks, self._max_restarts = num_ranks, max_restarts
+        self.num_restarts = 0
+
     def lose(self, why: str, now: float) -> None:
         """One was lost, so all are: what they had said is forgotten, and what they still say does not count."""
         self.started_at, self.lost_because = now, why
         self.losses.append(why)
         self.num_restarts += 1
+        self._forget()
+
+    def _forget(self) -> None:
         self._hellos.clear()
         self._restored.clear()
         self.trained.clear()

@@ -15,7 +15,15 @@ What it knows lives in parts, joined in `Books`: `Ledger` (simulations), `Listin
 
 from collections.abc import Sequence
 
-from melissa_like.protocol.control import ControlMessage, HeldOutOver, ListClosed, Progress, ReceptionOver, StepRange
+from melissa_like.protocol.control import (
+    Checkpointed,
+    ControlMessage,
+    HeldOutOver,
+    ListClosed,
+    Progress,
+    ReceptionOver,
+    StepRange,
+)
 from melissa_like.records import Address, ClientRank, Purpose, ServerRank
 from melissa_like.study import events as ev
 from melissa_like.study.books import Books
@@ -40,7 +48,6 @@ class StudyState:
     """Everything the launcher knows, and every decision it takes."""
 
     def __init__(self, settings: StudySettings) -> None:
-        self.settings = settings
         self._books = Books(settings)
 
     # -- the two entries ----------------------------------------------------------------------------------------------
@@ -49,10 +56,11 @@ class StudyState:
         """Take an event and return what is to be done, in order.
 
         After the verdict (`EndStudy`) deliveries are still counted, because the server ranks may train on them, and
-        nothing more is wanted. An event that is not journaled changes nothing, and lets no clock run out either.
+        nothing more is wanted, until another launcher goes on with the study. An event that is not journaled changes
+        nothing, and lets no clock run out either.
         """
         books = self._books
-        if books.outcome is None:
+        if books.outcome is None or isinstance(event, ev.Resumed):
             books.now, books.settled = now, False
             self._take(event)
         elif isinstance(event, ev.Said) and isinstance(event.message, Progress):
@@ -76,6 +84,11 @@ class StudyState:
         return None if self._books.outcome is not None else self._books.clocks.next_deadline
 
     # -- for the report and the view ----------------------------------------------------------------------------------
+
+    @property
+    def settings(self) -> StudySettings:
+        """The present ones."""
+        return self._books.settings
 
     @property
     def outcome(self) -> Outcome | None:
@@ -106,6 +119,16 @@ class StudyState:
     def server_incarnation(self) -> int:
         """How often the server ranks were started."""
         return self._books.server.incarnation
+
+    @property
+    def checkpoint(self) -> Checkpointed | None:
+        """The newest one that the server ranks have told of."""
+        return self._books.server.checkpoint
+
+    @property
+    def launcher_incarnation(self) -> int:
+        """How often a launcher was started for the study."""
+        return self.settings.welcome.launcher_incarnation
 
     @property
     def server_losses(self) -> Sequence[str]:
@@ -144,6 +167,8 @@ class StudyState:
                 self._hear(address, message)
             case ev.StudyStarted():
                 books.start_servers()
+            case ev.Resumed(settings=settings, queued=queued):
+                books.resume(settings, queued)
             case ev.JobsSubmitted(handles=handles):
                 for name, handle in handles.items():
                     if (job := books.jobs.get(name)) is not None:

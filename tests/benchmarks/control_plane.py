@@ -307,7 +307,7 @@ def inline(run_dir: Path, *more: str) -> None:
 def events() -> Iterator[ev.Event]:
     """The life of a study of many simulations, each step reported by itself, on sixteen jobs."""
     server = ServerRank(0)
-    yield ev.StudyStarted()
+    yield ev.StudyStarted(settings=replay_settings())
     yield ev.Said(address=server, message=say.ServerHello(endpoint="e", host="h", pid=1, device="cpu"))
     jobs = [ClientRank(f"job-{number + 1:04d}") for number in range(NUM_JOBS)]
     num_simulations = NUM_EVENTS // (STEPS_PER_SIMULATION + 2)
@@ -333,23 +333,10 @@ def events() -> Iterator[ev.Event]:
 def replay(run_dir: Path, *more: str) -> None:
     """Write a journal, read it back into a new state; prints what it measured."""
     run_dir.mkdir()
-    num_simulations = NUM_EVENTS // (STEPS_PER_SIMULATION + 2)
     with Journal(run_dir) as journal:
         for number, event in enumerate(events()):
             journal.append(Entry(at_s=0.001 * number, event=event))
-    welcome = say.Welcome(
-        server_endpoints=(),
-        server_incarnation=0,
-        launcher_incarnation=1,
-        routing=0,
-        layout_id=0,
-        fields=(),
-        parameters=("a",),
-        num_steps=STEPS_PER_SIMULATION,
-        budget_bytes=1,
-        heartbeat_s=1.0,
-    )
-    state = StudyState(StudySettings(welcome=welcome, num_simulations=num_simulations, max_jobs=NUM_JOBS))
+    state = StudyState(replay_settings())
     before, started, count = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter(), 0
     for entry in read_journal(run_dir):
         state.handle(entry.event, entry.at_s)
@@ -362,6 +349,24 @@ def replay(run_dir: Path, *more: str) -> None:
             {"rate": count / seconds, "rss": 1024.0 * after, "grown": 1024.0 * (after - before), "events": float(count)}
         )
     )
+
+
+def replay_settings() -> StudySettings:
+    """Of the study whose events are replayed."""
+    welcome = say.Welcome(
+        server_endpoints=(),
+        server_incarnation=0,
+        launcher_incarnation=1,
+        routing=0,
+        layout_id=0,
+        fields=(),
+        parameters=("a",),
+        num_steps=STEPS_PER_SIMULATION,
+        budget_bytes=1,
+        heartbeat_s=1.0,
+    )
+    num_simulations = NUM_EVENTS // (STEPS_PER_SIMULATION + 2)
+    return StudySettings(welcome=welcome, num_simulations=num_simulations, max_jobs=NUM_JOBS)
 
 
 def _alone(role: str, *more: object, timeout_s: float = 200.0) -> Counter[str]:

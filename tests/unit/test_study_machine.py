@@ -7,6 +7,7 @@ that report in any order, and peers that say whatever the types allow.
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -16,6 +17,7 @@ from melissa_like.records import Address, ClientRank, Purpose, Ranges, ServerRan
 from melissa_like.study import SimulationState, StudyState
 from melissa_like.study import commands as do
 from melissa_like.study import events as ev
+from melissa_like.study.jobs import JobPhase
 from tests.unit.test_study_state import SETTINGS
 
 NUM_STEPS = 2
@@ -91,8 +93,8 @@ def snapshot(state: StudyState) -> tuple[Any, ...]:
 class World(RuleBasedStateMachine):
     """A study and everything that can happen to it."""
 
-    @initialize(restarts=st.integers(0, 1), adaptive=st.booleans(), calm=st.booleans())
-    def begin(self, restarts: int, adaptive: bool, calm: bool) -> None:
+    @initialize(restarts=st.integers(0, 2), adaptive=st.booleans(), calm=st.booleans(), num_run=st.integers(0, 3))
+    def begin(self, restarts: int, adaptive: bool, calm: bool, num_run: int) -> None:
         self.calm = calm  # no foreigner, no dead server rank: so that a study comes to its end as well
         welcome = SETTINGS.welcome
         if adaptive:
@@ -115,10 +117,15 @@ class World(RuleBasedStateMachine):
         self.jobs: list[str] = []
         self.given: dict[str, say.Assignment] = {}
         self.servers: set[ServerRank] = set()
-        self.happen(ev.StudyStarted())
-        if calm:
+        self.happen(ev.StudyStarted(settings=self.settings))
+        if calm or num_run:
             self.server_hello(0)
             self.server_hello(1)
+            self.answer(0)
+        for number in range(num_run):  # so that there is something to lose
+            self.run_a_simulation(self.jobs[number % len(self.jobs)])
+            if self.asked is not None:
+                self.answer(0)
 
     def happen(self, event: ev.Event, after: float = 0.0) -> None:
         self.now += after
@@ -127,11 +134,11 @@ class World(RuleBasedStateMachine):
         before = None if ev.is_journaled(event) else snapshot(self.state)
         decided = self.state.outcome
         for command in self.state.handle(event, self.now):
-            assert decided is None, f"{command} after the verdict"
+            assert decided is None or isinstance(event, ev.Resumed), f"{command} after the verdict"
             match command:
                 case do.StartServers(incarnation=incarnation):
                     assert not self.servers, "two incarnations train at once"
-                    self.servers = {ServerRank(0, incarnation), ServerRank(1, incarnation)}
+                    self.servers = {ServerRank(rank, incarnation) for rank in range(self.settings.num_server_ranks)}
                 case do.AskParameters():
                     assert self.asked is None
                     self.asked = command
@@ -140,6 +147,52 @@ class World(RuleBasedStateMachine):
                 case do.Tell(address=ClientRank(job=job), message=say.Assignment() as given):
                     self.given[job] = given
         assert before is None or before == snapshot(self.state)
+
+    def server(self, rank: int) -> ServerRank:
+        """One of the server ranks there are."""
+        return ServerRank(rank % self.settings.num_server_ranks, self.state.server_incarnation)
+
+    def goodbye_of(self, given: say.Assignment) -> say.Goodbye:
+        parts = (1, 1) if self.settings.num_server_ranks == 2 else (2,)
+        return say.Goodbye(simulation=given.simulation, attempt=given.attempt, num_steps=NUM_STEPS, parts_sent=parts)
+
+    @rule(more=st.integers(0, 1), num_ranks=st.integers(1, 2), moment=st.integers(0, 3), ready=st.booleans())
+    def another_launcher_goes_on(self, more: int, num_ranks: int, moment: int, ready: bool) -> None:
+        """After the death of this one; seldom, so that there is something to go on with."""
+        if moment or self.state.launcher_incarnation > 3:
+            return
+        again = self.replayed()
+        assert snapshot(again) == snapshot(self.state)
+        self.state = again
+        welcome = msgspec.structs.replace(
+            self.settings.welcome, launcher_incarnation=self.state.launcher_incarnation + 1
+        )
+        self.settings = replace(
+            self.settings,
+            welcome=welcome,
+            num_simulations=self.settings.num_simulations + more,
+            num_server_ranks=num_ranks,
+        )
+        self.asked = None
+        self.servers.clear()
+        self.given.clear()
+        queued = {job.name: job.handle for job in self.state.jobs.alive.values() if job.phase is JobPhase.SUBMITTED}
+        self.happen(ev.Resumed(settings=self.settings, queued=queued))
+        if self.calm or ready:
+            ledger, declared = self.state.ledger, self.settings.num_steps is not None
+            even = (i for i in range(0, len(ledger), 2) if declared or ledger.steps_of(i) is not None)
+            self.servers_say_what_they_have(tuple(even), tuple(range(1, len(ledger), 2)))
+
+    def servers_say_what_they_have(self, over: tuple[int, ...], held: tuple[int, ...]) -> None:
+        for rank in range(self.settings.num_server_ranks):
+            self.server_hello(rank)
+        for rank in range(self.settings.num_server_ranks):
+            message = say.Restored(
+                checkpoint=3 if over or held else None,
+                over=Ranges((i, i + 1) for i in over).ranges,
+                delivered=tuple(say.HeldSteps(simulation=i, steps=((rank, rank + 1),)) for i in held),
+            )
+            self.happen(ev.Said(address=self.server(rank), message=message))
 
     @precondition(lambda self: self.asked is not None)
     @rule(fewer=st.integers(0, 3))
@@ -151,7 +204,7 @@ class World(RuleBasedStateMachine):
 
     @rule(rank=st.integers(0, 1))
     def server_hello(self, rank: int) -> None:
-        address = ServerRank(rank, self.state.server_incarnation)
+        address = self.server(rank)
         self.happen(
             ev.Said(address=address, message=say.ServerHello(endpoint=f"e{rank}", host="h", pid=1, device="cpu"))
         )
@@ -176,9 +229,7 @@ class World(RuleBasedStateMachine):
             case "blocked":
                 message = say.Blocked(server_rank=0)
             case "goodbye" if given is not None:
-                message = say.Goodbye(
-                    simulation=given.simulation, attempt=given.attempt, num_steps=NUM_STEPS, parts_sent=(1, 1)
-                )
+                message = self.goodbye_of(given)
             case "failure" if given is not None:
                 message = say.Failure(simulation=given.simulation, attempt=given.attempt, message="it diverged")
         if message is not None:
@@ -195,7 +246,7 @@ class World(RuleBasedStateMachine):
             num_parts=len(steps),
             dropped=tuple(steps) if drops else (),
         )
-        address = ServerRank(rank, self.state.server_incarnation)
+        address = self.server(rank)
         self.happen(ev.Said(address=address, message=say.Progress(deliveries=(delivery,))))
 
     @precondition(lambda self: self.given and not self.calm)
@@ -203,13 +254,16 @@ class World(RuleBasedStateMachine):
     def a_sample_is_not_finite(self, data: st.DataObject, rank: int) -> None:
         given = self.given[data.draw(st.sampled_from(sorted(self.given)))]
         message = say.UnfitSample(simulation=given.simulation, attempt=given.attempt, message="it is nan")
-        self.happen(ev.Said(address=ServerRank(rank, self.state.server_incarnation), message=message))
+        self.happen(ev.Said(address=self.server(rank), message=message))
 
     @precondition(lambda self: self.jobs)
     @rule(data=st.data())
     def a_job_runs_a_simulation(self, data: st.DataObject) -> None:
         """What a sound job does, from wherever it stands; everything else may come in between."""
-        job = data.draw(st.sampled_from(self.jobs))
+        alive = [job for job in self.jobs if job in self.state.jobs.alive]
+        self.run_a_simulation(data.draw(st.sampled_from(alive or self.jobs)))
+
+    def run_a_simulation(self, job: str) -> None:
         address = ClientRank(job)
         self.happen(ev.JobStarted(job=job))
         self.happen(ev.Said(address=address, message=say.Hello(num_ranks=self.settings.num_ranks, host="h", pid=1)))
@@ -218,16 +272,12 @@ class World(RuleBasedStateMachine):
         if given is not None and self.state.outcome is None:
             for rank in (0, 1):
                 delivery = say.Delivery(simulation=given.simulation, attempt=given.attempt, steps=(rank,), num_parts=1)
-                server = ServerRank(rank, self.state.server_incarnation)
-                self.happen(ev.Said(address=server, message=say.Progress(deliveries=(delivery,))))
-            goodbye = say.Goodbye(
-                simulation=given.simulation, attempt=given.attempt, num_steps=NUM_STEPS, parts_sent=(1, 1)
-            )
-            self.happen(ev.Said(address=address, message=goodbye))
+                self.happen(ev.Said(address=self.server(rank), message=say.Progress(deliveries=(delivery,))))
+            self.happen(ev.Said(address=address, message=self.goodbye_of(given)))
 
     @rule(rank=st.integers(0, 1), put_waits=st.booleans())
     def pressure(self, rank: int, put_waits: bool) -> None:
-        address = ServerRank(rank, self.state.server_incarnation)
+        address = self.server(rank)
         self.happen(ev.Said(address=address, message=say.Pressure(put_waits=put_waits)))
 
     @rule(after=st.sampled_from([0.1, 5.0, 11.0, 60.0, 101.0]))
@@ -237,44 +287,37 @@ class World(RuleBasedStateMachine):
     @precondition(lambda self: self.state.reception_over)
     @rule(rank=st.integers(0, 1))
     def trained(self, rank: int) -> None:
-        address = ServerRank(rank, self.state.server_incarnation)
+        address = self.server(rank)
         self.happen(ev.Said(address=address, message=say.ServerFinished(end="drained", summary=say.Summary())))
 
     @precondition(lambda self: not self.calm)
-    @rule(rank=st.integers(0, 1), incarnation=st.integers(1, 2))
-    def server_dies(self, rank: int, incarnation: int) -> None:
-        self.servers.discard(ServerRank(rank, incarnation))
-        self.happen(ev.ServerEnded(address=ServerRank(rank, incarnation), message="killed by SIGKILL"))
+    @rule(rank=st.integers(0, 1), back=st.integers(0, 1))
+    def server_dies(self, rank: int, back: int) -> None:
+        address = ServerRank(rank, max(1, self.state.server_incarnation - back))
+        self.servers.discard(address)
+        self.happen(ev.ServerEnded(address=address, message="killed by SIGKILL"))
         if self.state.outcome is None:
             self.given.clear()
 
     @precondition(lambda self: not self.calm)
-    @rule(rank=st.integers(0, 1), incarnation=st.integers(1, 2))
-    def server_is_silent(self, rank: int, incarnation: int) -> None:
-        self.happen(ev.ServerSilent(address=ServerRank(rank, incarnation), message="it has reported nothing"))
+    @rule(rank=st.integers(0, 1), back=st.integers(0, 1))
+    def server_is_silent(self, rank: int, back: int) -> None:
+        address = ServerRank(rank, max(1, self.state.server_incarnation - back))
+        self.happen(ev.ServerSilent(address=address, message="it has reported nothing"))
         if self.state.outcome is None:
             self.given.clear()
 
     @precondition(lambda self: self.state.server_incarnation > 1)
-    @rule(data=st.data(), has_checkpoint=st.booleans())
-    def servers_restore(self, data: st.DataObject, has_checkpoint: bool) -> None:
-        """All that live; a checkpoint may hold more or less than was reported, and each rank knows another part."""
-        incarnation, num = self.state.server_incarnation, len(self.state.ledger)
-        for rank in range(self.settings.num_server_ranks):
-            self.server_hello(rank)
-        for rank in range(self.settings.num_server_ranks):
-            over = data.draw(st.sets(st.integers(0, num - 1))) if has_checkpoint and num else set()
-            held = data.draw(st.sets(st.integers(0, num - 1))) if has_checkpoint and num else set()
-            message = say.Restored(
-                checkpoint=3 if has_checkpoint else None,
-                over=Ranges((i, i + 1) for i in over).ranges,
-                delivered=tuple(say.HeldSteps(simulation=i, steps=((rank, rank + 1),)) for i in sorted(held)),
-            )
-            self.happen(ev.Said(address=ServerRank(rank, incarnation), message=message))
+    @rule(data=st.data())
+    def servers_restore(self, data: st.DataObject) -> None:
+        """A checkpoint may hold more or less than was reported."""
+        numbers = st.sets(st.integers(0, max(0, len(self.state.ledger) - 1))).map(sorted).map(tuple)
+        over, held = (data.draw(numbers) if len(self.state.ledger) else () for _ in range(2))
+        self.servers_say_what_they_have(over, held)
 
     @rule(number=st.integers(0, 3))
     def a_checkpoint_is_complete(self, number: int) -> None:
-        address = ServerRank(0, self.state.server_incarnation)
+        address = self.server(0)
         self.happen(ev.Said(address=address, message=say.Checkpointed(number=number, batches=1, nbytes=1)))
 
     @precondition(lambda self: not self.calm)
@@ -343,10 +386,16 @@ class World(RuleBasedStateMachine):
         """The journal gives the same state again."""
         if not hasattr(self, "state"):
             return
-        again = StudyState(self.settings)
+        assert snapshot(self.replayed()) == snapshot(self.state)
+
+    def replayed(self) -> StudyState:
+        """A new state that has seen the same."""
+        first, _ = self.journal[0]
+        assert isinstance(first, ev.StudyStarted)
+        again = StudyState(first.settings)
         for event, now in self.journal:
             again.handle(event, now)
-        assert snapshot(again) == snapshot(self.state)
+        return again
 
 
 World.TestCase.settings = settings(

@@ -36,6 +36,7 @@ SETTINGS = StudySettings(
     delivery_timeout_s=10.0,
     start_timeout_s=50.0,
 )
+STARTED = ev.StudyStarted(settings=SETTINGS)
 JOB = "job-0001"
 RANK_0 = ClientRank(JOB)
 SERVER = ServerRank(0)
@@ -99,7 +100,7 @@ class Study:
         return self.server(hello, rank)
 
     def started(self) -> "Study":
-        self.on(ev.StudyStarted())
+        self.on(STARTED)
         for rank in range(self.state.settings.num_server_ranks):
             self.ready(rank)
         return self
@@ -135,9 +136,7 @@ class Study:
     def ended(self, job: str = JOB, message: str = "exit code 1", tail: str = "") -> tuple[do.Command, ...]:
         return self.on(ev.JobEnded(job=job, exit_code=1, message=message, log_tail=tail))
 
-    def restored(
-        self, rank: int = 0, checkpoint: int | None = None, **held: tuple[say.HeldSteps, ...] | tuple[tuple[int, int], ...]
-    ) -> tuple[do.Command, ...]:
+    def restored(self, rank: int = 0, checkpoint: int | None = None, **held: object) -> tuple[do.Command, ...]:
         return self.server(say.Restored(checkpoint=checkpoint, **held), rank)
 
     def trained(self, end: say.TrainingEnd = "drained", rank: int = 0) -> tuple[do.Command, ...]:
@@ -150,7 +149,7 @@ def kinds(commands: tuple[do.Command, ...]) -> list[str]:
 
 def test_jobs_start_when_rank_0_has_tried_the_training_and_are_welcomed_when_all_ranks_receive() -> None:
     study = Study(num_server_ranks=2)
-    assert kinds(study.on(ev.StudyStarted())) == ["StartServers"]
+    assert kinds(study.on(STARTED)) == ["StartServers"]
     greeting, submission = study.ready(0)
     assert greeting == do.Tell(address=SERVER, message=say.ServerWelcome(rendezvous="h:1", wants_losses=False))
     assert submission == do.SubmitJobs(jobs=(JOB,))
@@ -165,7 +164,7 @@ def test_jobs_start_when_rank_0_has_tried_the_training_and_are_welcomed_when_all
 
 def test_no_job_starts_for_the_other_server_ranks_nor_for_a_training_that_is_refused() -> None:
     study = Study(num_server_ranks=2)
-    study.on(ev.StudyStarted())
+    study.on(STARTED)
     assert study.ready(1) == ()
     commands = study.server(say.ServerFailed(message="model: it returned the wrong shape"))
     assert "SubmitJobs" not in kinds(commands)
@@ -598,7 +597,7 @@ def test_a_dead_server_rank_ends_the_study() -> None:
 
 def test_a_server_that_is_never_ready_ends_the_study() -> None:
     study = Study()
-    study.on(ev.StudyStarted())
+    study.on(STARTED)
     study.on(ev.Tick(), after=51.0)
     assert "launcher.start_timeout_s" in study.state.reason
 
@@ -657,7 +656,7 @@ def test_an_unknown_job_is_refused() -> None:
 
 def submitting(max_jobs: int) -> tuple[do.Command, ...]:
     study = Study(max_jobs=max_jobs)
-    study.on(ev.StudyStarted())
+    study.on(STARTED)
     return study.ready()
 
 
@@ -680,7 +679,7 @@ def test_after_the_verdict_nothing_more_is_wanted() -> None:
 def test_replaying_the_journal_gives_the_same_state(tmp_path) -> None:
     study, events = Study(answers=False), []
     delivery = say.Delivery(simulation=0, attempt=1, steps=(0,), num_parts=2)
-    events += [ev.StudyStarted(), ev.ParametersDrawn(purpose=Purpose.VALIDATION, parameters=((0.5,),))]
+    events += [STARTED, ev.ParametersDrawn(purpose=Purpose.VALIDATION, parameters=((0.5,),))]
     events += [ev.Said(address=SERVER, message=say.ServerHello(endpoint="e", host="h", pid=1, device="cpu"))]
     events += [ev.JobsSubmitted(handles={JOB: "42"}), ev.JobStarted(job=JOB)]
     events += [ev.Said(address=RANK_0, message=say.Hello(num_ranks=2, host="h", pid=1))]
@@ -701,10 +700,10 @@ def test_replaying_the_journal_gives_the_same_state(tmp_path) -> None:
 
 def test_a_torn_last_line_of_the_journal_is_ignored(tmp_path) -> None:
     with Journal(tmp_path) as journal:
-        journal.append(Entry(at_s=0.0, event=ev.StudyStarted()))
+        journal.append(Entry(at_s=0.0, event=STARTED))
     path = tmp_path / "journal.jsonl"
     path.write_bytes(path.read_bytes() + b'{"at_s":1.0,"eve')
-    assert [entry.event for entry in read_journal(tmp_path)] == [ev.StudyStarted()]
+    assert [entry.event for entry in read_journal(tmp_path)] == [STARTED]
 
 
 def test_a_clock_that_moved_on_is_looked_at_again_and_still_runs_out() -> None:
@@ -724,7 +723,7 @@ def test_a_goodbye_shortens_the_clock_of_a_simulation() -> None:
 
 def test_jobs_that_asked_before_the_server_was_ready_are_answered_when_it_is() -> None:
     study = Study(max_jobs=2, num_server_ranks=2)
-    study.on(ev.StudyStarted())
+    study.on(STARTED)
     study.ready(0)
     for job in ("job-0001", "job-0002"):
         study.greeted(job)
@@ -735,7 +734,7 @@ def test_jobs_that_asked_before_the_server_was_ready_are_answered_when_it_is() -
 
 def test_the_list_grows_a_little_ahead_of_the_jobs_held_out_simulations_first() -> None:
     study = Study(answers=False, num_simulations=20, num_validation_simulations=3, max_jobs=2)
-    (_, question) = study.on(ev.StudyStarted())
+    (_, question) = study.on(STARTED)
     assert question == do.AskParameters(purpose=Purpose.VALIDATION, first=0, num=3)
     rows = ((0.0,), (1.0,), (2.0,))
     assert study.on(ev.ParametersDrawn(purpose=Purpose.VALIDATION, parameters=rows)) == ()
@@ -751,7 +750,7 @@ def test_the_list_grows_a_little_ahead_of_the_jobs_held_out_simulations_first() 
 
 def test_a_job_waits_for_a_sampler_and_is_not_sent_away() -> None:
     study = Study(answers=False, **only_training(4))
-    study.on(ev.StudyStarted())
+    study.on(STARTED)
     study.on(ev.ParametersDrawn(purpose=Purpose.TRAINING, parameters=((0.0,), (1.0,))))
     study.ready()
     study.greeted()
@@ -767,7 +766,7 @@ def test_a_job_waits_for_a_sampler_and_is_not_sent_away() -> None:
 
 def test_a_sampler_that_gives_fewer_closes_the_list() -> None:
     study = Study(answers=False, **only_training(4))
-    study.on(ev.StudyStarted())
+    study.on(STARTED)
     study.on(ev.ParametersDrawn(purpose=Purpose.TRAINING, parameters=((0.0,),)))
     closed = do.Tell(address=SERVER, message=say.ListClosed(num_simulations=1))
     assert closed in study.ready()
@@ -782,7 +781,7 @@ def test_a_sampler_that_gives_fewer_closes_the_list() -> None:
 
 def test_a_sampler_that_fails_ends_the_study() -> None:
     study = Study(answers=False)
-    study.on(ev.StudyStarted())
+    study.on(STARTED)
     study.on(ev.SamplingFailed(message="no such file"))
     assert study.state.outcome == "failed"
     assert "no such file" in study.state.reason
@@ -790,7 +789,7 @@ def test_a_sampler_that_fails_ends_the_study() -> None:
 
 def test_all_ranks_are_told_the_rendezvous_when_rank_0_has_opened_it() -> None:
     study = Study(num_server_ranks=3)
-    study.on(ev.StudyStarted())
+    study.on(STARTED)
     assert study.ready(1) == ()
     told = [command.address for command in study.ready(0) if isinstance(command, do.Tell)]
     assert told == [ServerRank(1), ServerRank(0)]
@@ -803,7 +802,7 @@ def test_without_held_out_simulations_nothing_is_said_of_them() -> None:
 
 def test_the_books_count_windows_where_a_task_needs_them() -> None:
     study = Study(num_steps=5, **only_training(2))
-    study.on(ev.StudyStarted())
+    study.on(STARTED)
     study.server(say.ServerHello(endpoint="e", host="h", pid=1, device="cpu", window=Window(length=2)))
     study.greeted()
     given = study.assigned()
@@ -848,6 +847,90 @@ def test_a_server_that_may_be_restarted_is_and_what_it_held_is_due_again() -> No
         "after 1 restarts of the server ranks without a new checkpoint in between, server rank 0 ended: killed by "
         "SIGKILL"
     )
+
+
+def resumed(study: Study, queued: dict[str, str] | None = None, **changes: object) -> tuple[do.Command, ...]:
+    settings = replace(study.state.settings, **changes)
+    return study.on(ev.Resumed(settings=settings, queued=queued or {}))
+
+
+def test_another_launcher_starts_the_server_ranks_and_what_they_lack_is_due_again() -> None:
+    study = Study(**only_training(3)).started().greeted()
+    first = study.assigned()
+    study.delivered(first)
+    study.sent(first)
+    study.assigned()
+    assert resumed(study, num_server_ranks=2) == (do.StartServers(incarnation=2),)
+    assert not study.state.jobs.alive
+    assert do.SubmitJobs(jobs=("job-0002",)) in study.ready(0)
+    study.ready(1)
+    study.restored(0, checkpoint=1, over=((0, 1),))
+    study.restored(1, checkpoint=1)
+    given = study.greeted("job-0002").assigned("job-0002")
+    assert (given.simulation, given.attempt) == (1, 2)
+
+
+def test_jobs_that_the_scheduler_has_not_started_stay() -> None:
+    study = Study(max_jobs=2, **only_training(3)).started().greeted()
+    study.assigned()
+    resumed(study, queued={"job-0002": "4242"})
+    study.ready()
+    study.restored()
+    assert {job.name: job.handle for job in study.state.jobs.alive.values()} == {"job-0002": "4242", "job-0003": ""}
+
+
+def test_a_study_that_was_stopped_goes_on() -> None:
+    study = Study(**only_training(1)).started().greeted()
+    study.assigned()
+    study.on(ev.Interrupted(reason="interrupted by SIGTERM"))
+    resumed(study)
+    assert (study.state.outcome, study.state.reason) == (None, "")
+    study.ready()
+    study.restored()
+    given = study.greeted("job-0002").assigned("job-0002")
+    study.delivered(given)
+    study.sent(given, job="job-0002")
+    study.trained()
+    assert study.state.outcome == "completed"
+
+
+def test_more_simulations_may_be_asked_for_of_a_study_that_has_completed() -> None:
+    study = Study(**only_training(1)).started().greeted()
+    given = study.assigned()
+    study.delivered(given)
+    study.sent(given)
+    study.trained()
+    resumed(study, num_simulations=3)
+    study.ready()
+    study.restored(checkpoint=1, over=((0, 1),))
+    assert study.state.num_simulations == 3
+    given = study.greeted("job-0002").assigned("job-0002")
+    assert (given.simulation, given.parameters) == (1, (11.0,))
+
+
+def test_a_list_that_the_sampler_has_closed_stays_so_unless_more_is_wanted() -> None:
+    study = Study(answers=False, **only_training(4))
+    study.on(STARTED)
+    study.on(ev.ParametersDrawn(purpose=Purpose.TRAINING, parameters=((0.0,),)))
+    assert kinds(resumed(study)) == ["StartServers"]
+    assert kinds(resumed(study, num_simulations=5)) == ["StartServers", "AskParameters"]
+
+
+def test_a_question_to_the_sampler_that_was_not_answered_is_asked_again() -> None:
+    study = Study(answers=False, **only_training(4))
+    (_, question) = study.on(STARTED)
+    assert resumed(study)[-1] == question
+
+
+def test_server_ranks_may_be_restarted_as_often_again_after_a_resume() -> None:
+    study = Study(max_server_restarts=1, **only_training(3)).started()
+    killed(study)
+    study.ready()
+    study.restored()
+    resumed(study)
+    study.ready()
+    study.restored()
+    assert kinds(killed(study)) == ["StartServers"]
 
 
 def killed(study: Study, rank: int = 0) -> tuple[do.Command, ...]:

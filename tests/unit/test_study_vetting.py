@@ -35,6 +35,15 @@ def progress(simulation: int, attempt: int = 1, steps: tuple[int, ...] = (0,), n
     return say.Progress(deliveries=(delivery,))
 
 
+def restored(
+    over: tuple[tuple[int, int], ...] = (),
+    delivered: tuple[tuple[int, tuple[tuple[int, int], ...]], ...] = (),
+    checkpoint: int | None = 0,
+) -> say.Restored:
+    held = tuple(say.HeldSteps(simulation=number, steps=steps) for number, steps in delivered)
+    return say.Restored(checkpoint=checkpoint, over=over, delivered=held)
+
+
 @pytest.mark.parametrize(
     ("address", "message"),
     [
@@ -43,6 +52,8 @@ def progress(simulation: int, attempt: int = 1, steps: tuple[int, ...] = (0,), n
         (ClientRank("job-0001", 1), say.Failure(simulation=0, attempt=1, message="")),
         (RANK_0, say.Acknowledge()),
         (ServerRank(1), progress(1)),
+        (ServerRank(1, 2), restored(over=((0, 1), (2, 3)), delivered=((1, ((0, 4), (6, 7))),))),
+        (ServerRank(0), say.Checkpointed(number=0, batches=0, nbytes=0)),
     ],
 )
 def test_sound_messages_pass(address: Address, message: say.ControlMessage) -> None:
@@ -58,6 +69,18 @@ def test_sound_messages_pass(address: Address, message: say.ControlMessage) -> N
         (RANK_0, progress(0), "no solver rank says"),
         (ServerRank(0), say.Request(), "no server rank says"),
         (ServerRank(2), say.Pressure(put_waits=True), "server ranks 0 to 1"),
+        (ServerRank(0), restored(), "the first incarnation does not say"),
+        (ServerRank(0, 2), restored(checkpoint=-1), "count from 0"),
+        (ServerRank(0, 2), restored(((0, 1),), checkpoint=None), "no checkpoint, but with samples"),
+        (ServerRank(0, 2), restored(((2, 4),)), "over, (2, 4): send half-open ranges in order and apart, from 0"),
+        (ServerRank(0, 2), restored(((-1, 1),)), "send half-open ranges"),
+        (ServerRank(0, 2), restored(((1, 1),)), "send half-open ranges"),
+        (ServerRank(0, 2), restored(((1, 2), (0, 1))), "send half-open ranges"),
+        (ServerRank(0, 2), restored(delivered=((3, ((0, 1),)),)), "name each once, in order, of 0 to 2"),
+        (ServerRank(0, 2), restored(delivered=((1, ()), (1, ()))), "name each once"),
+        (ServerRank(0, 2), restored(delivered=((1, ((-1, 1),)),)), "of simulation 1, the samples (-1, 1)"),
+        (ServerRank(0, 2), restored(delivered=((1, ((0, 2**31 + 1),)),)), "from 0 to below 2147483648"),
+        (ServerRank(0), say.Checkpointed(number=-1, batches=0, nbytes=0), "count from 0"),
         (RANK_0, goodbye(simulation=70), "simulation 70"),
         (RANK_0, goodbye(simulation=-1), "simulation -1"),
         (RANK_0, goodbye(attempt=0), "attempt 0 of simulation 1"),
