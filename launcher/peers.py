@@ -1,33 +1,53 @@
-"""The launcher's control socket: one link per peer, messages in, events' raw material out."""
+"""The launcher's control socket: one link per peer, messages in, events' raw material out.
+
+Who connects calls itself by an address; the door through which it came tells its kind. Only processes that the study
+expects have a link that lasts: whoever else comes has one until the launcher's turn ends, which is enough to be refused
+by name, and to be refused again when it, or another of its name, says the same again.
+"""
 
 import time
 from collections import Counter
+from collections.abc import Callable
 
 from melissa_like.errors import ProtocolError
-from melissa_like.protocol.control import ControlMessage
+from melissa_like.protocol.control import Acknowledge, Blocked, ControlMessage, Hello
 from melissa_like.protocol.link import Link
 from melissa_like.records import Address, ClientRank, ServerRank, StudyIdentity, parse_address
-from melissa_like.transport import ControlServer
+from melissa_like.transport import ControlServer, Door, Peer
 
 __all__ = ["Peers"]
 
 _REPEAT_EVERY_S = 0.25
 _MOST_REASONS = 20
+_LONGEST_REASON = 300
 _LONGEST_NAME = 40
+_OF_A_STRANGER = Hello | Blocked | Acknowledge | None
 
 
 class Peers:
     """Every process that has spoken to the launcher; owned, with the socket, by the launcher's loop.
 
+    Args:
+        socket: the launcher's end.
+        identity: what every message must carry.
+        expects: whether a process is one of the study's: a server rank, or a job by its name.
+
     Attributes:
-        refused: messages that were not for this study, by reason.
+        refused: messages and connections that were not for this study, by reason.
     """
 
-    def __init__(self, socket: ControlServer, identity: StudyIdentity) -> None:
+    def __init__(
+        self,
+        socket: ControlServer,
+        identity: StudyIdentity,
+        expects: Callable[[ServerRank | str], bool] = lambda process: True,
+    ) -> None:
         self._socket = socket
         self._identity = identity
+        self._expects = expects
         self._links: dict[Address, Link] = {}
-        self._addresses: dict[bytes, Address] = {}
+        self._strangers: dict[Address, Link] = {}
+        self._addresses: dict[Peer, Address] = {}
         self._unanswered: dict[Address, Link] = {}
         self._repeated_at = 0.0
         self.refused: Counter[str] = Counter()
@@ -42,24 +62,24 @@ class Peers:
         if received is None:
             return None
         peer, encoded = received
-        address = self._addresses.get(peer) or parse_address(peer.decode(errors="replace"))
+        address = self._addresses.get(peer) or self._address_of(peer)
         if address is None:
-            name = peer[:_LONGEST_NAME].decode(errors="replace")
-            self._refuse(f"{name!r} is no address: connect as JOB/RANK")
             return _NOBODY, None
-        link = self._links.get(address)
+        link = self._links.get(address) or self._strangers.get(address)
         known = link is not None
         if link is None:
-            link = Link(self._identity)
+            link = Link(self._identity, joins_late=not self._is_expected(address))
         try:
             message = link.receive(encoded)
         except ProtocolError as error:
             self._refuse(str(error))
             return address, None
         if not known:
-            self._links[address] = link
-            self._addresses[peer] = address
+            self._welcome(peer, address, link)
         self._unanswered[address] = link
+        if address in self._strangers and not isinstance(message, _OF_A_STRANGER):
+            self._refuse("a message of a process that the study does not expect, or not any more")
+            return address, None
         return address, message
 
     def acknowledge(self) -> None:
@@ -67,14 +87,15 @@ class Peers:
         now = time.monotonic()
         for address, link in self._unanswered.items():
             for encoded in link.due(now):
-                self._socket.send(str(address).encode(), encoded)
+                self._send(address, encoded)
         self._unanswered.clear()
+        self._strangers.clear()
 
     def tell(self, address: Address, message: ControlMessage) -> None:
         """Send; repeated until the peer acknowledges, for a peer that is known."""
-        link = self._links.get(address)
+        link = self._links.get(address) or self._strangers.get(address)
         if link is not None:
-            self._socket.send(str(address).encode(), link.post(message, time.monotonic()))
+            self._send(address, link.post(message, time.monotonic()))
 
     def repeat(self) -> None:
         """Send again what was not acknowledged; cheap, call it often."""
@@ -82,9 +103,11 @@ class Peers:
         if now - self._repeated_at < _REPEAT_EVERY_S:
             return
         self._repeated_at = now
+        for reason, count in self._socket.refused.items():
+            self.refused[reason] = count
         for address, link in self._links.items():
             for encoded in link.due(now):
-                if not self._socket.send(str(address).encode(), encoded):
+                if not self._send(address, encoded):
                     break
 
     def forget(self, process: ServerRank | str) -> None:
@@ -96,16 +119,45 @@ class Peers:
         ]
         for address in gone:
             del self._links[address]
-            self._addresses.pop(str(address).encode(), None)
+            self._addresses.pop(_peer_of(address), None)
 
     def wake(self) -> None:
         """Make a waiting `receive` return; from any thread."""
         self._socket.wake()
 
+    def _address_of(self, peer: Peer) -> Address | None:
+        """The address that a peer has given itself; None, and counted, if nobody has that comes through its door."""
+        address = parse_address(peer.name.decode(errors="replace"))
+        if address is None or _peer_of(address) != peer:
+            name = peer.name[:_LONGEST_NAME].decode(errors="replace")
+            of_its_kind = "JOB/RANK" if peer.door is Door.JOBS else "server-RANK"
+            self._refuse(f"{name!r} is no address at the door of {peer.door.name.lower()}: connect as {of_its_kind}")
+            return None
+        return address
+
+    def _is_expected(self, address: Address) -> bool:
+        return self._expects(address if isinstance(address, ServerRank) else address.job)
+
+    def _welcome(self, peer: Peer, address: Address, link: Link) -> None:
+        """Keep the link of a process that has spoken for the first time: of a stranger until the turn ends."""
+        if self._is_expected(address):
+            self._links[address] = link
+            self._addresses[peer] = address
+        else:
+            self._strangers[address] = link
+
+    def _send(self, address: Address, encoded: bytes) -> bool:
+        return self._socket.send(_peer_of(address), encoded)
+
     def _refuse(self, reason: str) -> None:
+        reason = reason[:_LONGEST_REASON]
         if len(self.refused) >= _MOST_REASONS and reason not in self.refused:
             reason = "others"  # a stranger may think up any number of them
         self.refused[reason] += 1
+
+
+def _peer_of(address: Address) -> Peer:
+    return Peer(Door.SERVERS if isinstance(address, ServerRank) else Door.JOBS, str(address).encode())
 
 
 _NOBODY = ClientRank("nobody")

@@ -1,7 +1,6 @@
 """The composition root of the launcher: one study from its configuration to its report."""
 
 import os
-import secrets
 import shlex
 import signal
 import sys
@@ -44,6 +43,7 @@ from melissa_like.launcher.rundir import (
     write_json,
 )
 from melissa_like.launcher.shell import Shell
+from melissa_like.launcher.study_keys import make_study_keys
 from melissa_like.monitoring import StudySnapshot, view_for
 from melissa_like.plugins import look_in
 from melissa_like.protocol import Connection, write_connection
@@ -52,6 +52,7 @@ from melissa_like.records import ServerRank
 from melissa_like.sampling import StudySamplers
 from melissa_like.study import Journal, StudyState
 from melissa_like.transport import Transport
+from melissa_like.transport.admission import require_curve
 from melissa_like.transport.in_memory import MemoryTransport
 from melissa_like.transport.zmq_sockets import numeric_host, tcp_address
 from melissa_like.transport.zmq_transport import ZmqTransport
@@ -72,7 +73,7 @@ def prepare(composed: DictConfig) -> tuple[Config, StudySamplers]:
 
     Raises:
         ConfigurationError: what was received, what was expected, what to write instead.
-        TransportError: transport.host has no address.
+        TransportError: transport.host has no address, or ZeroMQ cannot encrypt.
     """
     config = as_config(composed)
     look_in(Path.cwd())
@@ -83,6 +84,8 @@ def prepare(composed: DictConfig) -> tuple[Config, StudySamplers]:
     check_commands(config.solver, config.launcher.num_server_ranks, in_process=executor.in_process)
     if not executor.in_process:
         numeric_host(config.transport.host)
+        if config.transport.encryption != "none":
+            require_curve()
     serves_here = isinstance(executor, InlineExecutor | LocalExecutor)
     if serves_here and config.buffer.device == "cpu":
         check_memory(config, capacity(config.buffer, layout_of(config.solver)), available_memory())
@@ -150,20 +153,29 @@ class Launch:
     def _open(self, stack: ExitStack) -> None:
         config, run_dir = self._config, self._run_dir
         executor = self._make_executor(lambda: socket.wake())  # not opened before the socket is
-        transport: Transport = MemoryTransport() if executor.in_process else ZmqTransport(host=config.transport.host)
+        keys = make_study_keys("none" if executor.in_process else config.transport.encryption)
+        transport: Transport
+        if executor.in_process:
+            transport = MemoryTransport()
+        else:
+            transport = ZmqTransport(host=config.transport.host, credentials=keys.credentials("launcher"))
         stack.enter_context(closing(transport))
         commands = commands_for(
             config, run_dir, in_process=executor.in_process, transport=transport, checks=self._checks
         )
-        port = config.transport.port
-        socket = transport.control_server(tcp_address(config.transport.host, port) if port else None)
+        host, port = config.transport.host, config.transport.port
+        addresses = (tcp_address(host, port), tcp_address(host, port + 1)) if port else ()
+        socket = transport.control_server(*addresses)
         stack.callback(socket.close, 1.0)
         create_run_dir(self._composed, run_dir)
+        keys.write(run_dir)
         connection = Connection(
             endpoint=socket.endpoint,
-            study=secrets.token_bytes(16),
-            secret=secrets.token_bytes(16),
+            server_endpoint=socket.server_endpoint,
+            study=keys.study,
+            secret=keys.secret,
             launcher_incarnation=1,
+            keys=keys.keys("launcher"),
         )
         write_connection(run_dir, connection)
         journal = stack.enter_context(Journal(run_dir))
@@ -173,7 +185,7 @@ class Launch:
         self._shell = Shell(
             state=self.state,
             journal=journal,
-            peers=Peers(socket, connection.identity()),
+            peers=Peers(socket, connection.identity(), lambda process: self._shell.expects(process)),
             executor=self._executor,
             study=connection.study.hex(),
             commands=commands,

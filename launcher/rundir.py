@@ -46,6 +46,7 @@ def create_run_dir(config: DictConfig, run_dir: Path) -> None:
             raise _taken(run_dir, name)
     try:
         (run_dir / "logs").mkdir(parents=True, exist_ok=True)
+        run_dir.chmod(0o700)  # whatever the umask: nobody else reads keys, logs and results, or finds a way to them
         with (run_dir / CONFIG_FILE).open("x") as stream:  # of two launchers that start now only one goes on
             OmegaConf.save(config, stream, resolve=True)
         write_json(run_dir / _VERSIONS_FILE, _versions())

@@ -131,6 +131,10 @@ class Shell:
         """End the study as failed as soon as the loop is back; from the loop's own thread."""
         self._failure = reason
 
+    def expects(self, process: ServerRank | str) -> bool:
+        """Whether a process was submitted and has not ended: a server rank, or a job by its name."""
+        return str(process) in self._handles
+
     def run(self) -> None:
         """The whole study, until the verdict and until every process has ended or its grace is over."""
         self._happen(ev.StudyStarted(settings=self._state.settings))

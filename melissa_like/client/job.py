@@ -153,7 +153,7 @@ class Client:
         self._connection, self._welcome = greeting.connection, greeting.welcome
         if self._line is None:
             self._line_to(greeting.connection, greeting.job)
-        self._sender = self._opened_transport().part_sender(
+        self._sender = self._opened_transport(greeting.connection).part_sender(
             self._welcome.server_endpoints, budget_bytes=self._welcome.budget_bytes
         )
 
@@ -184,13 +184,16 @@ class Client:
 
     def _line_to(self, connection: Connection, job: str) -> ControlLine:
         self._line = ControlLine(
-            self._opened_transport(), connection.endpoint, connection.identity(), ClientRank(job, self.team.rank)
+            self._opened_transport(connection),
+            connection.endpoint,
+            connection.identity(),
+            ClientRank(job, self.team.rank),
         )
         return self._line
 
-    def _opened_transport(self) -> Transport:
+    def _opened_transport(self, connection: Connection) -> Transport:
         if self._transport is None:
-            self._transport = ZmqTransport()
+            self._transport = ZmqTransport(credentials=connection.credentials)
         return self._transport
 
 

@@ -120,7 +120,10 @@ class TransportConfig:
 
     Attributes:
         host: name or address (IPv4 or IPv6) of this machine, under which the launcher and the server ranks are reached.
-        port: of the control socket; 0 takes a free one.
+        port: of the control socket for solver jobs; that for server ranks has the next one. 0 takes free ones.
+        encryption: what is encrypted (CURVE), with keys made per study: `control` messages, in which the launcher,
+            the server ranks and the jobs also prove who they are; `all`, the fields too, which costs time; or `none`.
+            Without, whoever can read the network can speak as a process of the study.
         routing: `sample` spreads the steps of a simulation over the server ranks, `trajectory` keeps them together.
         budget_bytes: memory in flight of one client rank.
         shared_memory: ranks of the server's own node hand large payloads over through shared memory.
@@ -129,7 +132,8 @@ class TransportConfig:
     """
 
     host: str = "127.0.0.1"
-    port: int = key(0, least=0, most=_LAST_PORT)
+    port: int = key(0, least=0, most=_LAST_PORT - 1)
+    encryption: str = key("control", choices=("none", "control", "all"))
     routing: str = key("sample", choices=[routing.name.lower() for routing in Routing])
     budget_bytes: int = key(32 * 2**20, least=1)
     shared_memory: bool = True

@@ -33,7 +33,7 @@ def check_identity(envelope: Envelope, identity: StudyIdentity) -> None:
     Raises:
         ProtocolError: another study, a wrong secret or an older launcher.
     """
-    if envelope.study != identity.study or envelope.secret != identity.secret:
+    if not identity.is_shown_by(envelope.study, envelope.secret):
         raise ProtocolError("a control message of another study (or with a wrong secret)")
     if envelope.launcher_incarnation != identity.launcher_incarnation:
         raise ProtocolError(
@@ -43,10 +43,16 @@ def check_identity(envelope: Envelope, identity: StudyIdentity) -> None:
 
 
 class Link:
-    """The sending and the receiving state of one control connection."""
+    """The sending and the receiving state of one control connection.
 
-    def __init__(self, identity: StudyIdentity) -> None:
+    Args:
+        identity: what every message must carry.
+        joins_late: take the first number that comes, whatever it is: the other side has been speaking for long.
+    """
+
+    def __init__(self, identity: StudyIdentity, *, joins_late: bool = False) -> None:
         self._identity = identity
+        self._joins_late = joins_late
         self._sent = 0
         self._received = 0
         self._owes_acknowledgement = False
@@ -80,6 +86,8 @@ class Link:
         if envelope.number == 0:
             return None if isinstance(envelope.message, Acknowledge) else envelope.message
         self._owes_acknowledgement = True
+        if self._joins_late:
+            self._joins_late, self._received = False, envelope.number - 1
         if envelope.number != self._received + 1:
             return None
         self._received += 1

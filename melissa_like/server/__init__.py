@@ -6,8 +6,10 @@
 | `receiver` | the PULL socket, the assembler | a message; room in the buffer |
 | `loading` | the agreement's process group, the batches being prepared | a free slot of the ring; samples |
 | `control` | the DEALER socket, the sinks | a message of the launcher |
+| `doorkeeper` | the socket on which ZeroMQ asks who may connect | somebody who connects |
 
-The threads meet in the buffer, in the loader's lane and in the control thread's inbox, nowhere else. An exception on
+The threads meet in the buffer, in the loader's lane and in the control thread's inbox, nowhere else; of the doorkeeper
+only its counts are read. An exception on
 any of them closes the buffer; the trainer's next turn raises it.
 
 `rank` is the composition root of a rank that trains: it opens the stream, runs the loop that `training.loop` names, and

@@ -10,6 +10,7 @@ from pathlib import Path
 from melissa_like.errors import ConfigurationError
 from melissa_like.extras import missing_package
 from melissa_like.plugins import look_in
+from melissa_like.protocol import read_connection
 from melissa_like.records import ServerRank, parse_address
 from melissa_like.transport.zmq_transport import ZmqTransport
 
@@ -42,7 +43,8 @@ def _serve(run_dir: Path, address: ServerRank, *, checks: bool) -> int:
     from melissa_like.config import load_config
 
     told = load_config(run_dir).transport
-    with closing(ZmqTransport(host=told.host, shares_memory=told.shared_memory)) as transport:
+    credentials = read_connection(run_dir, "server").credentials
+    with closing(ZmqTransport(host=told.host, shares_memory=told.shared_memory, credentials=credentials)) as transport:
         if checks:
             from melissa_like.server.checking import run_checking_rank
 

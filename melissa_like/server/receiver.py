@@ -114,6 +114,10 @@ class Receiver:
         """Nothing more comes of a simulation; from any thread, takes effect at the next message."""
         self._over.append(simulation)
 
+    def refusals(self) -> dict[str, int]:
+        """Parts and connections that were refused, by reason; from any thread."""
+        return dict(self.refused) | dict(self._socket.refused)
+
     def _run(self) -> None:
         try:
             while not self._stopping.is_set():

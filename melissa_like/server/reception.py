@@ -45,14 +45,14 @@ def place_of(config: Config, run_dir: Path, address: ServerRank) -> Place:
     Raises:
         ConfigurationError: no study runs there.
     """
-    connection = read_connection(run_dir)
+    connection = read_connection(run_dir, "server")
     return Place(
         address=address,
         num_server_ranks=config.launcher.num_server_ranks,
         layout=layout_of(config.solver),
         routing=routing_of(config.transport),
         identity=connection.identity(address.incarnation),
-        launcher=connection.endpoint,
+        launcher=connection.server_endpoint,
     )
 
 

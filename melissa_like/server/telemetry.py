@@ -123,9 +123,7 @@ def summary_of(
     return Summary(
         trained_on=population.puts - population.unseen,
         duplicates_dropped=reception.assembler.duplicates_dropped,
-        refused={
-            reason: count for reason, count in dict(receiver.refused).items() if reason != Reason.DUPLICATE_SAMPLE.value
-        },
+        refused={r: count for r, count in receiver.refusals().items() if r != Reason.DUPLICATE_SAMPLE.value},
         training=None if training is None or not training.batches else _figures_of(training, counters),
         validation=seen.validations[-1] if seen.validations else None,
         ingest_bytes=receiver.num_bytes,

@@ -4,30 +4,35 @@ import itertools
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Generic, TypeVar
 
 from melissa_like.errors import TransportError
-from melissa_like.transport.interface import Place, Received, copy_payload
+from melissa_like.transport.interface import Door, Peer, Place, Received, copy_payload
 
 __all__ = ["MemoryTransport"]
 
+_Item = TypeVar("_Item")
+_NOBODY: Mapping[str, int] = MappingProxyType({})
 
-class _Queue:
+
+class _Queue(Generic[_Item]):
     """A queue with a deadline on every wait and a wake-up call."""
 
     def __init__(self) -> None:
         self.changed = threading.Condition()
-        self.items: deque[tuple[bytes, bytes]] = deque()
+        self.items: deque[_Item] = deque()
         self.woken = False
         self.closed = False
 
-    def put(self, item: tuple[bytes, bytes]) -> None:
+    def put(self, item: _Item) -> None:
         with self.changed:
             self.items.append(item)
             self.changed.notify_all()
 
-    def take(self, timeout_s: float) -> tuple[bytes, bytes] | None:
+    def take(self, timeout_s: float) -> _Item | None:
         with self.changed:
             self.changed.wait_for(lambda: self.items or self.woken, timeout_s)
             self.woken = False
@@ -52,7 +57,7 @@ class _Hub:
     """Everything that has an address."""
 
     receivers: dict[str, "_MemoryReceiver"]
-    servers: dict[str, "_MemoryControlServer"]
+    servers: dict[str, tuple["_MemoryControlServer", Door]]
 
 
 class MemoryTransport:
@@ -73,20 +78,24 @@ class MemoryTransport:
         self._hub.receivers[receiver.endpoint] = receiver
         return receiver
 
-    def control_server(self, address: str | None = None) -> "_MemoryControlServer":
+    def control_server(self, address: str | None = None, server_address: str | None = None) -> "_MemoryControlServer":
         """See `Transport.control_server`."""
         endpoint = address or self._address("control")
+        server_endpoint = server_address or self._address("control-of-servers")
         with self._lock:
-            held = self._hub.servers.get(endpoint)
-            if held is not None and not held.inbox.closed:
-                raise TransportError(f"{endpoint} is taken: choose another address, or none for a free one")
-            server = _MemoryControlServer(endpoint)
-            self._hub.servers[endpoint] = server
+            for wanted in (endpoint, server_endpoint):
+                held = self._hub.servers.get(wanted)
+                if held is not None and not held[0].inbox.closed:
+                    raise TransportError(f"{wanted} is taken: choose another address, or none for a free one")
+            server = _MemoryControlServer(endpoint, server_endpoint)
+            self._hub.servers[endpoint] = server, Door.JOBS
+            self._hub.servers[server_endpoint] = server, Door.SERVERS
         return server
 
-    def control_client(self, endpoint: str, identity: bytes) -> "_MemoryControlClient":
+    def control_client(self, endpoint: str, name: bytes) -> "_MemoryControlClient":
         """See `Transport.control_client`."""
-        return _MemoryControlClient(self._hub.servers[endpoint], identity)
+        server, door = self._hub.servers[endpoint]
+        return _MemoryControlClient(server, Peer(door, name))
 
     def close(self) -> None:
         """Nothing is held that the ends do not release."""
@@ -101,7 +110,8 @@ class _MemoryReceiver:
         self.endpoint = endpoint
         self.queue_length = queue_length
         self.max_nbytes = max_nbytes
-        self.inbox = _Queue()
+        self.refused = _NOBODY
+        self.inbox: _Queue[tuple[bytes, bytes]] = _Queue()
 
     def receive(self, place: Place, timeout_s: float) -> Received | None:
         item = self.inbox.take(timeout_s)
@@ -166,19 +176,21 @@ class _MemorySender:
 
 
 class _MemoryControlServer:
-    def __init__(self, endpoint: str) -> None:
+    def __init__(self, endpoint: str, server_endpoint: str) -> None:
         self.endpoint = endpoint
-        self.inbox = _Queue()
-        self.peers: dict[bytes, _Queue] = {}
+        self.server_endpoint = server_endpoint
+        self.refused = _NOBODY
+        self.inbox: _Queue[tuple[Peer, bytes]] = _Queue()
+        self.peers: dict[Peer, _Queue[bytes]] = {}
 
-    def receive(self, timeout_s: float) -> tuple[bytes, bytes] | None:
+    def receive(self, timeout_s: float) -> tuple[Peer, bytes] | None:
         return self.inbox.take(timeout_s)
 
-    def send(self, peer: bytes, message: bytes) -> bool:
+    def send(self, peer: Peer, message: bytes) -> bool:
         queue = self.peers.get(peer)
         if queue is None or queue.closed:
             return False
-        queue.put((b"", message))
+        queue.put(message)
         return True
 
     def wake(self) -> None:
@@ -189,18 +201,17 @@ class _MemoryControlServer:
 
 
 class _MemoryControlClient:
-    def __init__(self, server: _MemoryControlServer, identity: bytes) -> None:
+    def __init__(self, server: _MemoryControlServer, peer: Peer) -> None:
         self._server = server
-        self._identity = identity
-        self._inbox = _Queue()
-        server.peers[identity] = self._inbox
+        self._peer = peer
+        self._inbox: _Queue[bytes] = _Queue()
+        server.peers[peer] = self._inbox
 
     def send(self, message: bytes) -> None:
-        self._server.inbox.put((self._identity, message))
+        self._server.inbox.put((self._peer, message))
 
     def receive(self, timeout_s: float) -> bytes | None:
-        item = self._inbox.take(timeout_s)
-        return None if item is None else item[1]
+        return self._inbox.take(timeout_s)
 
     def wake(self) -> None:
         self._inbox.wake()

@@ -4,8 +4,9 @@ Every object belongs to the one thread that uses it, except `wake`, which any th
 made it: the ends of a client raise TransportError in one that was forked from it. Every wait has a deadline and sleeps.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from enum import Enum, auto
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 import numpy as np
@@ -14,8 +15,10 @@ import numpy.typing as npt
 __all__ = [
     "ControlClient",
     "ControlServer",
+    "Door",
     "PartReceiver",
     "PartSender",
+    "Peer",
     "Place",
     "Received",
     "Target",
@@ -42,6 +45,25 @@ class Received(msgspec.Struct, frozen=True, kw_only=True):
     header: bytes
     nbytes: int
     fault: str | None = None
+
+
+class Door(Enum):
+    """Where a process connects to the launcher: what comes through a door was said by a process of its kind.
+
+    A name says little: whoever connects chooses it, and takes over the messages for it. So the two kinds have doors of
+    their own, and a job that calls itself as a server rank does is a stranger at its door and harms nobody at the
+    other.
+    """
+
+    JOBS = auto()
+    SERVERS = auto()
+
+
+class Peer(NamedTuple):
+    """Who is connected to the launcher, by the door and the name chosen there."""
+
+    door: Door
+    name: bytes
 
 
 class PartSender(Protocol):
@@ -78,6 +100,11 @@ class PartReceiver(Protocol):
 
     endpoint: str
 
+    @property
+    def refused(self) -> Mapping[str, int]:
+        """How many connections were refused, by reason."""
+        ...
+
     def receive(self, place: Place, timeout_s: float) -> Received | None:
         """Wait for one message and receive its payload straight into place.
 
@@ -97,15 +124,26 @@ class PartReceiver(Protocol):
 
 
 class ControlServer(Protocol):
-    """The launcher's end of all control connections."""
+    """The launcher's end of all control connections.
+
+    Attributes:
+        endpoint: of the door of jobs.
+        server_endpoint: of the door of server ranks.
+    """
 
     endpoint: str
+    server_endpoint: str
 
-    def receive(self, timeout_s: float) -> tuple[bytes, bytes] | None:
+    @property
+    def refused(self) -> Mapping[str, int]:
+        """How many connections were refused, by reason."""
+        ...
+
+    def receive(self, timeout_s: float) -> tuple[Peer, bytes] | None:
         """The next message as (peer, message); None at the time-out or when woken."""
         ...
 
-    def send(self, peer: bytes, message: bytes) -> bool:
+    def send(self, peer: Peer, message: bytes) -> bool:
         """Send without blocking; False if the peer is unknown, gone, or does not read."""
         ...
 
@@ -156,16 +194,20 @@ class Transport(Protocol):
         """
         ...
 
-    def control_server(self, address: str | None = None) -> ControlServer:
-        """Open the launcher's endpoint, on a free port if no address is given.
+    def control_server(self, address: str | None = None, server_address: str | None = None) -> ControlServer:
+        """Open the launcher's endpoints, on free ports if no addresses are given.
+
+        Args:
+            address: for jobs.
+            server_address: for server ranks.
 
         Raises:
             TransportError: the address is taken or not of this machine.
         """
         ...
 
-    def control_client(self, endpoint: str, identity: bytes) -> ControlClient:
-        """Connect to the launcher under a name of one's own."""
+    def control_client(self, endpoint: str, name: bytes) -> ControlClient:
+        """Connect to a door of the launcher under a name of one's own."""
         ...
 
     def close(self) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import zmq
 
-from melissa_like.transport.zmq_sockets import Socket, connect, set_options
+from melissa_like.transport.zmq_sockets import Socket
 
 __all__ = ["InFlight", "ZmqOutlet"]
 
@@ -71,25 +71,19 @@ class ZmqOutlet:
     """See `Outlet`.
 
     Args:
-        context: of the process.
-        endpoint: of a server rank.
+        socket: a PUSH that is connected to a server rank.
         in_flight: shared by all outlets of the sender.
         number: of this one among them.
         bundle_nbytes: see `Outlet`.
     """
 
-    def __init__(
-        self, context: zmq.Context[Socket], endpoint: str, in_flight: InFlight, number: int, *, bundle_nbytes: int
-    ) -> None:
+    def __init__(self, socket: Socket, in_flight: InFlight, number: int, *, bundle_nbytes: int) -> None:
         self.bundle_nbytes = bundle_nbytes
         self._in_flight = in_flight
         self._number = number
         self._buffer: bytearray | None = None
-        self._socket = context.socket(zmq.PUSH)
-        set_options(self._socket)
-        self._socket.setsockopt(zmq.SNDHWM, 0)  # the bound is in bytes
+        self._socket = socket
         self._socket.copy_threshold = 0  # what is sent without a copy here shall be
-        connect(self._socket, endpoint)
 
     def open(self, nbytes: int) -> memoryview | None:
         """See `Outlet`."""

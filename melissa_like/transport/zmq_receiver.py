@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Callable, Mapping
 
 import zmq
 
@@ -9,30 +10,42 @@ from melissa_like.errors import ProtocolError
 from melissa_like.transport.bundles import LARGEST_BUNDLE_BYTES, LostBundle, OpenedBundle
 from melissa_like.transport.interface import Place, Received, Target, copy_payload
 from melissa_like.transport.shared_memory import Mappings, Notice, Probe
-from melissa_like.transport.zmq_sockets import MORE, Arrivals, Socket, bind, set_options, tcp_address
+from melissa_like.transport.zmq_sockets import MORE, Arrivals, Socket, set_options
 
-__all__ = ["ZmqPartReceiver"]
+__all__ = ["ZmqPartReceiver", "listening"]
 
 _HEADER_LIMIT = 4096
+_CIPHER_NBYTES = 64  # a frame that is encrypted is longer by 33 bytes
+_MOST_FRAMES = 3  # of a bundle, behind its first one
+_FRAMES_OF_A_NOTICE = 2  # an empty one and the notice
+
+
+def listening(context: zmq.Context[Socket], queue_length: int, max_nbytes: int | None) -> Socket:
+    """The PULL socket of a server rank, not bound; see `Transport.part_receiver`."""
+    socket = context.socket(zmq.PULL)
+    set_options(socket)
+    socket.setsockopt(zmq.RCVHWM, queue_length)
+    limit = -1 if max_nbytes is None else max(max_nbytes, LARGEST_BUNDLE_BYTES) + _CIPHER_NBYTES
+    socket.setsockopt(zmq.MAXMSGSIZE, limit)
+    return socket
 
 
 class ZmqPartReceiver:
-    """See `PartReceiver`."""
+    """See `PartReceiver`.
+
+    Args:
+        socket: a PULL that is bound.
+        endpoint: where it is reached.
+        shares_memory: let senders of this node hand payloads over through shared memory.
+        refused: connections that were refused, by reason.
+    """
 
     def __init__(
-        self,
-        context: zmq.Context[Socket],
-        host: str,
-        queue_length: int,
-        *,
-        max_nbytes: int | None,
-        shares_memory: bool,
+        self, socket: Socket, endpoint: str, *, shares_memory: bool, refused: Callable[[], Mapping[str, int]]
     ) -> None:
-        self._socket = context.socket(zmq.PULL)
-        set_options(self._socket)
-        self._socket.setsockopt(zmq.RCVHWM, queue_length)
-        self._socket.setsockopt(zmq.MAXMSGSIZE, -1 if max_nbytes is None else max(max_nbytes, LARGEST_BUNDLE_BYTES))
-        self.endpoint = bind(self._socket, tcp_address(host))
+        self.endpoint = endpoint
+        self._socket = socket
+        self._refused = refused
         self._mappings = Mappings()
         self._probe = _probe() if shares_memory else None
         if self._probe is not None:
@@ -51,6 +64,11 @@ class ZmqPartReceiver:
         if bundle.is_last:
             self._bundle = None
         return bundle.take(place)
+
+    @property
+    def refused(self) -> Mapping[str, int]:
+        """See `PartReceiver.refused`."""
+        return self._refused()
 
     def wake(self) -> None:
         """See `PartReceiver.wake`."""
@@ -87,6 +105,8 @@ class ZmqPartReceiver:
         """A header and a payload; or a header, an empty frame and a notice of where the payload lies."""
         if not self._socket.getsockopt(MORE):
             return Received(header=header[:_HEADER_LIMIT], nbytes=0, fault="the message has no payload frame")
+        if len(header) > _HEADER_LIMIT:
+            return Received(header=header[:_HEADER_LIMIT], nbytes=0, fault=f"a header of {len(header)} bytes")
         target = place(header)
         nbytes, fault = self._receive_into(target)
         if not self._socket.getsockopt(MORE):
@@ -113,8 +133,8 @@ class ZmqPartReceiver:
 
         A bundle of nothing in shared memory offers a ring; no part comes of it.
         """
-        frames = []
-        while self._socket.getsockopt(MORE):
+        frames: list[zmq.Frame] = []
+        while self._socket.getsockopt(MORE) and len(frames) <= _MOST_FRAMES:
             frames.append(self._socket.recv(copy=False))
         try:
             match frames:
@@ -129,7 +149,7 @@ class ZmqPartReceiver:
                         return None
                     self._bundle = OpenedBundle(index.buffer, payload.memory, payload.release)
                 case _:
-                    return Received(header=b"", nbytes=0, fault=f"a bundle of {1 + len(frames)} frames")
+                    return Received(header=b"", nbytes=0, fault=f"a bundle of {1 + len(frames)} frames or more")
         except ProtocolError as error:
             return Received(header=b"", nbytes=0, fault=str(error))
         return None
@@ -145,11 +165,11 @@ class ZmqPartReceiver:
 
     def _drop_the_rest(self) -> None:
         """Of the present message, so that the next one is read from its start; what lies in a ring makes room."""
-        frames = []
+        count, last = 0, b""
         while self._socket.getsockopt(MORE):
-            frames.append(self._socket.recv())
-        if len(frames) == 2:
-            payload = self._mappings.payload(frames[1])
+            count, last = count + 1, self._socket.recv()
+        if count == _FRAMES_OF_A_NOTICE:
+            payload = self._mappings.payload(last)
             if not isinstance(payload, str):
                 payload.release()
 

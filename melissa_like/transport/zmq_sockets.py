@@ -81,21 +81,21 @@ def set_options(socket: Socket) -> None:
 
 
 class Arrivals:
-    """Waits for messages on a socket; any thread may wake it."""
+    """Waits for messages on sockets; any thread may wake it."""
 
-    def __init__(self, socket: Socket) -> None:
-        self._socket = socket
+    def __init__(self, *sockets: Socket) -> None:
         self._wakeup = Wakeup()
         self._poller = zmq.Poller()
-        self._poller.register(socket, zmq.POLLIN)
+        for socket in sockets:
+            self._poller.register(socket, zmq.POLLIN)
         self._poller.register(self._wakeup.fileno(), zmq.POLLIN)
 
     def wait(self, timeout_s: float) -> bool:
         """Whether a message is there, after the time-out or a wake-up at the latest."""
         ready = dict(self._poller.poll(math.ceil(1000 * timeout_s)))
-        if self._wakeup.fileno() in ready:
+        if ready.pop(self._wakeup.fileno(), None) is not None:
             self._wakeup.clear()
-        return self._socket in ready
+        return bool(ready)
 
     def wake(self) -> None:
         """Make a waiting `wait` return."""

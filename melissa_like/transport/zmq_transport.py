@@ -1,25 +1,27 @@
-"""ZeroMQ over TCP: PUSH/PULL for parts (`zmq_outlet`, `zmq_receiver`), DEALER/ROUTER for control messages."""
+"""ZeroMQ over TCP: PUSH/PULL for parts (`zmq_outlet`, `zmq_receiver`), DEALER/ROUTER for control (`zmq_control`)."""
 
-import os
 import resource
 from collections.abc import Sequence
 
 import zmq
 
+from melissa_like.errors import TransportError
+from melissa_like.protocol.keys import Credentials
+from melissa_like.transport.admission import require_curve
 from melissa_like.transport.bundles import LARGEST_BUNDLE_BYTES
-from melissa_like.transport.forks import require_same_process
-from melissa_like.transport.interface import PartReceiver, PartSender
+from melissa_like.transport.gate import Gate
+from melissa_like.transport.interface import ControlClient, ControlServer, Door, PartReceiver, PartSender
 from melissa_like.transport.part_sender import BundlingSender, Outlet
 from melissa_like.transport.ring_outlet import RingOutlet
 from melissa_like.transport.shared_memory import read_probe, split_endpoint
+from melissa_like.transport.zmq_control import ZmqControlClient, ZmqControlServer, open_door
 from melissa_like.transport.zmq_outlet import InFlight, ZmqOutlet
-from melissa_like.transport.zmq_receiver import ZmqPartReceiver
-from melissa_like.transport.zmq_sockets import Arrivals, Socket, bind, connect, set_options, tcp_address
+from melissa_like.transport.zmq_receiver import ZmqPartReceiver, listening
+from melissa_like.transport.zmq_sockets import Socket, bind, connect, set_options, tcp_address
 
 __all__ = ["ZmqTransport"]
 
 _WANTED_OPEN_FILES = 2**16
-_MAX_CONTROL_NBYTES = 64 * 2**20  # far more than any message has; what a stranger can make the launcher hold
 
 
 class ZmqTransport:
@@ -28,13 +30,22 @@ class ZmqTransport:
     Args:
         host: name or address, of IPv4 or IPv6, under which this process is reached by the others.
         shares_memory: let the senders of this node hand payloads over through shared memory.
+        credentials: of this process in its study; None, in tests: whoever connects is let in.
+
+    Raises:
+        TransportError: the study encrypts, and ZeroMQ cannot.
     """
 
-    def __init__(self, host: str = "127.0.0.1", *, shares_memory: bool = True) -> None:
+    def __init__(
+        self, host: str = "127.0.0.1", *, shares_memory: bool = True, credentials: Credentials | None = None
+    ) -> None:
+        if credentials is not None and credentials.keys is not None:
+            require_curve()
         _raise_open_file_limit()
         self._host = host
         self._shares_memory = shares_memory
         self._context = zmq.Context()
+        self._gate = Gate(self._context, credentials)
 
     def part_sender(self, endpoints: Sequence[str], *, budget_bytes: int) -> PartSender:
         """See `Transport.part_sender`."""
@@ -47,93 +58,59 @@ class ZmqTransport:
         in_flight = InFlight(budget_bytes - ring_bytes - len(addresses) * bundle_bytes, len(addresses))
         outlets: list[Outlet] = []
         for number, (address, token) in enumerate(zip(addresses, tokens, strict=True)):
-            outlet = ZmqOutlet(self._context, address, in_flight, number, bundle_nbytes=bundle_bytes)
+            outlet = ZmqOutlet(self._connected(address), in_flight, number, bundle_nbytes=bundle_bytes)
             outlets.append(outlet if token is None else RingOutlet(outlet, ring_bytes // num_sharing, token))
         return BundlingSender(outlets)
 
     def part_receiver(self, *, queue_length: int, max_nbytes: int | None = None) -> PartReceiver:
         """See `Transport.part_receiver`."""
-        return ZmqPartReceiver(
-            self._context, self._host, queue_length, max_nbytes=max_nbytes, shares_memory=self._shares_memory
-        )
+        socket = listening(self._context, queue_length, max_nbytes)
+        self._gate.guard_parts(socket)
+        endpoint = bind(socket, tcp_address(self._host))
+        return ZmqPartReceiver(socket, endpoint, shares_memory=self._shares_memory, refused=self._gate.refused_parts)
 
-    def control_server(self, address: str | None = None) -> "_ZmqControlServer":
+    def control_server(self, address: str | None = None, server_address: str | None = None) -> ControlServer:
         """See `Transport.control_server`."""
-        return _ZmqControlServer(self._context, address or tcp_address(self._host))
+        addresses = {Door.JOBS: address, Door.SERVERS: server_address}
+        sockets: dict[Door, Socket] = {}
+        endpoints: dict[Door, str] = {}
+        try:
+            for door, wanted in addresses.items():
+                socket = sockets[door] = open_door(self._context, door)
+                self._gate.guard_door(socket, door)
+                endpoints[door] = bind(socket, wanted or tcp_address(self._host))
+        except TransportError:
+            for socket in sockets.values():
+                socket.close(linger=0)
+            raise
+        return ZmqControlServer(sockets, endpoints, lambda: self._gate.refused_at(addresses))
 
-    def control_client(self, endpoint: str, identity: bytes) -> "_ZmqControlClient":
+    def control_client(self, endpoint: str, name: bytes) -> ControlClient:
         """See `Transport.control_client`."""
-        return _ZmqControlClient(self._context, endpoint, identity)
+        socket = self._context.socket(zmq.DEALER)
+        set_options(socket)
+        self._gate.show_launcher(socket)
+        socket.setsockopt(zmq.IDENTITY, name)
+        socket.setsockopt(zmq.SNDHWM, 0)
+        connect(socket, endpoint)
+        return ZmqControlClient(socket)
 
     def close(self) -> None:
         """Destroy the context; every socket is closed before."""
+        self._gate.close()
         self._context.destroy(linger=0)
+
+    def _connected(self, address: str) -> Socket:
+        """The socket of one outlet."""
+        socket = self._context.socket(zmq.PUSH)
+        set_options(socket)
+        self._gate.show_server(socket)
+        socket.setsockopt(zmq.SNDHWM, 0)  # the bound is in bytes
+        connect(socket, address)
+        return socket
 
 
 def _raise_open_file_limit() -> None:
     """Every connection is a descriptor, and the usual soft limit of 1024 is fewer than the ranks of a large study."""
     present, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(present, min(most, _WANTED_OPEN_FILES)), most))
-
-
-class _ZmqControlServer:
-    def __init__(self, context: zmq.Context[Socket], address: str) -> None:
-        self._socket = context.socket(zmq.ROUTER)
-        set_options(self._socket)
-        self._socket.setsockopt(zmq.MAXMSGSIZE, _MAX_CONTROL_NBYTES)
-        self._socket.setsockopt(zmq.SNDHWM, 0)  # a server rank hears of every simulation, thousands at a time
-        self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
-        self._socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
-        self.endpoint = bind(self._socket, address)
-        self._arrivals = Arrivals(self._socket)
-
-    def receive(self, timeout_s: float) -> tuple[bytes, bytes] | None:
-        try:
-            frames = self._socket.recv_multipart(zmq.NOBLOCK)
-        except zmq.Again:
-            if not self._arrivals.wait(timeout_s):
-                return None
-            frames = self._socket.recv_multipart()
-        return frames[0], frames[-1]
-
-    def send(self, peer: bytes, message: bytes) -> bool:
-        try:
-            self._socket.send_multipart([peer, message], zmq.NOBLOCK)
-        except (zmq.Again, zmq.ZMQError) as error:
-            if error.errno in (zmq.EAGAIN, zmq.EHOSTUNREACH):
-                return False
-            raise
-        return True
-
-    def wake(self) -> None:
-        self._arrivals.wake()
-
-    def close(self, linger_s: float) -> None:
-        self._socket.close(linger=int(1000 * linger_s))
-        self._arrivals.close()
-
-
-class _ZmqControlClient:
-    def __init__(self, context: zmq.Context[Socket], endpoint: str, identity: bytes) -> None:
-        self._socket = context.socket(zmq.DEALER)
-        set_options(self._socket)
-        self._socket.setsockopt(zmq.IDENTITY, identity)
-        self._socket.setsockopt(zmq.SNDHWM, 0)
-        connect(self._socket, endpoint)
-        self._arrivals = Arrivals(self._socket)
-        self._pid = os.getpid()
-
-    def send(self, message: bytes) -> None:
-        require_same_process(self._pid)
-        self._socket.send(message)
-
-    def receive(self, timeout_s: float) -> bytes | None:
-        require_same_process(self._pid)
-        return self._socket.recv() if self._arrivals.wait(timeout_s) else None
-
-    def wake(self) -> None:
-        self._arrivals.wake()
-
-    def close(self, linger_s: float) -> None:
-        self._socket.close(linger=int(1000 * linger_s))
-        self._arrivals.close()

@@ -27,13 +27,15 @@ from omegaconf import DictConfig
 from melissa_like.config import Config
 from melissa_like.launcher.executors import FoundJob, JobSpec, JobState, JobUpdate
 from melissa_like.launcher.run import Launch, prepare
+from melissa_like.protocol import Connection, read_connection
 from melissa_like.protocol import control as say
-from melissa_like.protocol import read_connection
+from melissa_like.protocol.keys import Credentials
 from melissa_like.protocol.link import Link
 from melissa_like.protocol.reports import Summary
 from melissa_like.records import ClientRank, Purpose, ServerRank
 from melissa_like.study import Entry, Journal, StudySettings, StudyState, read_journal
 from melissa_like.study import events as ev
+from melissa_like.transport.admission import show
 from tests.benchmarks.measure import Row, print_rows, shown
 
 ROUNDS = 3
@@ -202,13 +204,16 @@ class FirstAssignment:
 class Peer:
     """One fake client's socket and link."""
 
-    def __init__(self, context: "zmq.Context[zmq.Socket[bytes]]", endpoint: str, link: Link, name: str) -> None:
+    def __init__(
+        self, context: "zmq.Context[zmq.Socket[bytes]]", endpoint: str, link: Link, name: str, credentials: Credentials
+    ) -> None:
         self.name = name.partition("/")[0]
         self.link = link
         self.socket = context.socket(zmq.DEALER)
         self.socket.setsockopt(zmq.IDENTITY, name.encode())
         self.socket.setsockopt(zmq.SNDHWM, 0)
         self.socket.setsockopt(zmq.LINGER, 1000)
+        show(self.socket, credentials, None if credentials.keys is None else credentials.keys.launcher)
         self.socket.connect(endpoint)
 
     def post(self, *messages: say.ControlMessage) -> None:
@@ -237,21 +242,22 @@ class Peer:
 def crowd(run_dir: Path, *more: str) -> None:
     """Many solver jobs and the server rank, until the launcher says that the reception is over."""
     num_clients = int(more[0])
-    connection = read_connection(run_dir)
+    server_rank, of_a_job = read_connection(run_dir, "server"), read_connection(run_dir)
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     context.set(zmq.MAX_SOCKETS, num_clients + 100)
     poller = zmq.Poller()
 
-    def peer(name: str) -> Peer:
-        made = Peer(context, connection.endpoint, Link(connection.identity()), name)
+    def peer(name: str, endpoint: str, connection: Connection) -> Peer:
+        made = Peer(context, endpoint, Link(connection.identity()), name, connection.credentials)
         poller.register(made.socket, zmq.POLLIN)
         return made
 
-    server = peer("server-0")
+    server = peer("server-0", server_rank.server_endpoint, server_rank)
     server.post(say.ServerHello(endpoint="tcp://127.0.0.1:1", host="here", pid=1, device="cpu"))
     while not (run_dir / _JOBS_MAY_SPEAK).exists():  # a job that speaks before it was submitted is refused
         time.sleep(0.001)
-    jobs = {made.socket: made for made in (peer(f"job-{number + 1:04d}/0") for number in range(num_clients))}
+    names = (f"job-{number + 1:04d}/0" for number in range(num_clients))
+    jobs = {made.socket: made for made in (peer(name, of_a_job.endpoint, of_a_job) for name in names)}
     for job in jobs.values():
         job.post(say.Hello(num_ranks=1, host="here", pid=1))
     over, launcher_pid = False, os.getppid()

@@ -58,7 +58,7 @@ def ours(nbytes: int, buffer: SampleBuffer, split: str, *, shares_memory: bool) 
             on_error=errors.append,
         )
         reporter = Reporter(
-            socket=memory.control_client(launcher.endpoint, b"server-0"),
+            socket=memory.control_client(launcher.server_endpoint, b"server-0"),
             identity=IDENTITY,
             orders=Orders(),
             measure=Metrics,

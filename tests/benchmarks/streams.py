@@ -180,7 +180,13 @@ def listen(run_dir: Path) -> None:
     """The launcher's end: acknowledges until it is killed."""
     with closing(ZmqTransport()) as transport:
         socket = transport.control_server()
-        connection = Connection(endpoint=socket.endpoint, study=b"b" * 16, secret=b"s" * 16, launcher_incarnation=1)
+        connection = Connection(
+            endpoint=socket.endpoint,
+            server_endpoint=socket.server_endpoint,
+            study=b"b" * 16,
+            secret=b"s" * 16,
+            launcher_incarnation=1,
+        )
         write_connection(run_dir, connection)
         _say("listening")
         peers = Peers(socket, connection.identity())

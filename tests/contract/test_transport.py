@@ -10,16 +10,34 @@ import numpy as np
 import pytest
 
 from melissa_like.errors import TransportError
-from melissa_like.transport import Transport
+from melissa_like.protocol.keys import Credentials, Keys
+from melissa_like.transport import Door, Peer, Transport
+from melissa_like.transport.admission import make_key_pair
 from melissa_like.transport.in_memory import MemoryTransport
 from melissa_like.transport.zmq_transport import ZmqTransport
 from tests.contract.parts import DEADLINE_S, SHORT_S, acquaint, filling, receive, send
+
+
+def credentials(encryption: str) -> Credentials:
+    """Of a process that is everything at once: it shows itself the keys of all."""
+    pair = make_key_pair()
+    keys = Keys(launcher=pair.public, server=pair.public, job=pair.public, own=pair, encrypts_data=encryption == "all")
+    return Credentials(study=b"s" * 16, secret=b"k" * 16, keys=None if encryption == "none" else keys)
+
 
 TRANSPORTS: dict[str, Callable[[], Transport]] = {
     "memory": MemoryTransport,
     "zmq": lambda: ZmqTransport(shares_memory=False),
     "shared memory": ZmqTransport,
+    "zmq with a secret": lambda: ZmqTransport(shares_memory=False, credentials=credentials("none")),
+    "zmq encrypted": lambda: ZmqTransport(shares_memory=False, credentials=credentials("all")),
+    "shared memory encrypted": lambda: ZmqTransport(credentials=credentials("all")),
 }
+
+
+def job(name: bytes) -> Peer:
+    """A peer at the door of jobs."""
+    return Peer(Door.JOBS, name)
 
 
 @pytest.fixture(params=TRANSPORTS)
@@ -258,9 +276,9 @@ def test_control_messages_go_both_ways_and_by_name(transport: Transport) -> None
     for name, client in clients.items():
         client.send(b"hello from " + name)
     heard = dict(filter(None, (server.receive(DEADLINE_S) for _ in clients)))
-    assert heard == {b"one": b"hello from one", b"two": b"hello from two"}
-    assert server.send(b"two", b"for two")
-    assert server.send(b"one", b"for one")
+    assert heard == {job(b"one"): b"hello from one", job(b"two"): b"hello from two"}
+    assert server.send(job(b"two"), b"for two")
+    assert server.send(job(b"one"), b"for one")
     assert clients[b"one"].receive(DEADLINE_S) == b"for one"
     assert clients[b"two"].receive(DEADLINE_S) == b"for two"
     assert clients[b"one"].receive(SHORT_S) is None
@@ -269,9 +287,26 @@ def test_control_messages_go_both_ways_and_by_name(transport: Transport) -> None
     server.close(0.0)
 
 
+def test_a_name_at_one_door_is_nobody_at_the_other(transport: Transport) -> None:
+    """A job that takes the name of a server rank hears nothing that is for it."""
+    server = transport.control_server()
+    rank = transport.control_client(server.server_endpoint, b"name")
+    rank.send(b"from the rank")
+    assert server.receive(DEADLINE_S) == (Peer(Door.SERVERS, b"name"), b"from the rank")
+    thief = transport.control_client(server.endpoint, b"name")
+    thief.send(b"from the thief")
+    assert server.receive(DEADLINE_S) == (job(b"name"), b"from the thief")
+    assert server.send(Peer(Door.SERVERS, b"name"), b"for the rank")
+    assert rank.receive(DEADLINE_S) == b"for the rank"
+    assert thief.receive(SHORT_S) is None
+    assert server.refused == {}
+    for end in (rank, thief, server):
+        end.close(0.0)
+
+
 def test_an_unknown_peer_is_reported_not_dropped(transport: Transport) -> None:
     server = transport.control_server()
-    assert not server.send(b"nobody", b"hello?")
+    assert not server.send(job(b"nobody"), b"hello?")
     server.close(0.0)
 
 
@@ -280,11 +315,11 @@ def test_a_name_that_comes_back_gets_the_next_messages(transport: Transport) -> 
     server = transport.control_server()
     first = transport.control_client(server.endpoint, b"name")
     first.send(b"1")
-    assert server.receive(DEADLINE_S) == (b"name", b"1")
+    assert server.receive(DEADLINE_S) == (job(b"name"), b"1")
     second = transport.control_client(server.endpoint, b"name")
     second.send(b"2")
-    assert server.receive(DEADLINE_S) == (b"name", b"2")
-    assert server.send(b"name", b"answer")
+    assert server.receive(DEADLINE_S) == (job(b"name"), b"2")
+    assert server.send(job(b"name"), b"answer")
     assert second.receive(DEADLINE_S) == b"answer"
     for end in (first, second, server):
         end.close(0.0)
@@ -306,8 +341,9 @@ def test_both_control_ends_can_be_woken(transport: Transport) -> None:
 
 def test_an_address_that_is_taken_is_refused(transport: Transport) -> None:
     server = transport.control_server()
-    with pytest.raises(TransportError, match="taken"):
-        transport.control_server(server.endpoint)
+    for taken in ((server.endpoint, None), (None, server.server_endpoint)):
+        with pytest.raises(TransportError, match="taken"):
+            transport.control_server(*taken)
     server.close(0.0)
 
 

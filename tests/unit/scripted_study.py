@@ -21,7 +21,11 @@ class Study:
         self.server = self.transport.control_server()
         self.receiver = self.transport.part_receiver(queue_length=1000)
         self.connection = Connection(
-            endpoint=self.server.endpoint, study=b"s" * 16, secret=b"k" * 16, launcher_incarnation=1
+            endpoint=self.server.endpoint,
+            server_endpoint=self.server.server_endpoint,
+            study=b"s" * 16,
+            secret=b"k" * 16,
+            launcher_incarnation=1,
         )
         self.heard: list[say.ControlMessage] = []
         self._answers = list(answers)

@@ -32,7 +32,7 @@ def test_every_group_and_its_files_are_there() -> None:
 
 def test_a_key_as_it_is_shown() -> None:
     port, size, task = KEYS["transport.port"], KEYS["training.batch_size"], KEYS["training.task"]
-    assert (port.default, port.allowed) == ("0", "a whole number, 0 to 65535")
+    assert (port.default, port.allowed) == ("0", "a whole number, 0 to 65534")
     assert (size.default, size.unit, size.allowed) == ("64", "samples", "a whole number, 1 or more")
     assert task.default == "{_target_: melissa_like.training.Direct}"
     assert KEYS["run_dir"].default.startswith("${new_folder:runs/")  # of no group: config.yaml has it

@@ -8,13 +8,19 @@ from melissa_like.errors import ConfigurationError
 from melissa_like.protocol import Connection, read_connection, write_connection
 
 CONNECTION = Connection(
-    endpoint="tcp://127.0.0.1:4711", study=bytes(range(16)), secret=b"\xff" * 16, launcher_incarnation=3
+    endpoint="tcp://127.0.0.1:4711",
+    server_endpoint="tcp://127.0.0.1:4712",
+    study=bytes(range(16)),
+    secret=b"\xff" * 16,
+    launcher_incarnation=3,
 )
 LINES = (
     "endpoint tcp://127.0.0.1:4711\n"
+    "server_endpoint tcp://127.0.0.1:4712\n"
     "study 000102030405060708090a0b0c0d0e0f\n"
     "secret ffffffffffffffffffffffffffffffff\n"
     "launcher_incarnation 3\n"
+    "encryption none\n"
 )
 
 
@@ -40,7 +46,7 @@ def test_unknown_keys_blank_lines_and_any_order_are_read(tmp_path: Path) -> None
     assert read_connection(tmp_path) == CONNECTION
 
 
-@pytest.mark.parametrize("key", ["endpoint", "study", "secret", "launcher_incarnation"])
+@pytest.mark.parametrize("key", [line.split()[0] for line in LINES.splitlines()])
 def test_a_missing_key_is_named(tmp_path: Path, key: str) -> None:
     kept = [line for line in LINES.splitlines() if not line.startswith(key)]
     (tmp_path / "connection.txt").write_text("\n".join(kept))
@@ -55,6 +61,8 @@ def test_a_missing_key_is_named(tmp_path: Path, key: str) -> None:
         ("study 000102030405060708090a0b0c0d0e0g", "value of study is not of 32 hexadecimal digits"),
         ("launcher_incarnation -1", "value of launcher_incarnation is not a number"),
         ("endpoint", "value of endpoint is not a ZeroMQ address"),
+        ("encryption some", "value of encryption is not none, control or all"),
+        ("encryption control\nlauncher_key 012", "value of launcher_key is not a key of 40 characters"),
     ],
 )
 def test_a_damaged_value_is_named_and_not_quoted(tmp_path: Path, line: str, words: str) -> None:

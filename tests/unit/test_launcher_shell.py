@@ -20,6 +20,7 @@ from melissa_like.sampling import DesignSampler, MonteCarlo, StudySamplers, Unif
 from melissa_like.study import Journal, SimulationState, StudySettings, StudyState, read_journal
 from melissa_like.study import commands as do
 from melissa_like.study import events as ev
+from melissa_like.transport import ControlClient
 from melissa_like.transport.in_memory import MemoryTransport
 from tests.unit.test_study_state import WELCOME
 
@@ -67,11 +68,17 @@ class World:
         self.save_timeout_s = 0.0
         self.sampler: object = DesignSampler(MonteCarlo(DISTRIBUTIONS, num_simulations=1, seed=0))
 
+    def connect(self, address: ServerRank | ClientRank) -> ControlClient:
+        """Through the door of its kind."""
+        is_server = isinstance(address, ServerRank)
+        endpoint = self.socket.server_endpoint if is_server else self.socket.endpoint
+        return self.transport.control_client(endpoint, str(address).encode())
+
     def play(self, address: ServerRank | ClientRank, *first: say.ControlMessage, **answers: say.ControlMessage) -> None:
         """A peer that says something first and then answers messages, by their type, until the study is over."""
 
         def run() -> None:
-            client = self.transport.control_client(self.socket.endpoint, str(address).encode())
+            client = self.connect(address)
             link = Link(IDENTITY)
             while isinstance(address, ClientRank) and address.job not in self.state.jobs.alive:
                 if self.over.wait(0.005):  # a job speaks when it was started
@@ -189,8 +196,7 @@ def test_what_waits_is_read_before_the_ends_of_processes_are_believed(tmp_path: 
     """The launcher stood still: the last words of job and server rank wait in the socket, and both are gone."""
     world = World(tmp_path)
     address, server_address = ClientRank("job-0001"), ServerRank(0)
-    server = world.transport.control_client(world.socket.endpoint, str(server_address).encode())
-    client = world.transport.control_client(world.socket.endpoint, str(address).encode())
+    server, client = world.connect(server_address), world.connect(address)
     server_link, client_link = Link(IDENTITY), Link(IDENTITY)
     server.send(server_link.post(SERVER_HELLO, 0.0))
     greeted: list[bool] = []

