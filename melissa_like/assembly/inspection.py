@@ -59,7 +59,7 @@ class Inspection:
     def refuse_stranger(self, header: Header) -> Refusal | None:
         """What does not come from this study, or cannot be meant for it."""
         mine = self._identity
-        if header.study != mine.study or header.secret != mine.secret:
+        if not mine.is_shown_by(header.study, header.secret):
             return refusal_of(header, Reason.OTHER_STUDY, "it carries another study or secret")
         if (header.launcher_incarnation, header.server_incarnation) != (
             mine.launcher_incarnation,

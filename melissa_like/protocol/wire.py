@@ -5,7 +5,7 @@ payload of a PART is the box's values in C order, that of an OPEN the parameters
 """
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 from melissa_like.errors import ProtocolError
@@ -58,7 +58,7 @@ class Header:
     kind: Kind
     purpose: Purpose
     study: bytes
-    secret: bytes
+    secret: bytes = field(repr=False)
     launcher_incarnation: int
     server_incarnation: int
     simulation: int
