@@ -39,6 +39,7 @@ _NOTICE_SHARE = 4  # of the ring's capacity, what the notices that wait may take
 _LEAST_NOTICE_BYTES = 2**16
 _PROBE_NAME = "melissa_like_probe"
 _RING_NAME = "melissa_like_ring"
+_PRIVATE = 0o600  # such files are made for everybody
 _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW  # or a writer could pull the pages away from under its reader
 
 
@@ -93,6 +94,7 @@ class Probe:
     def __init__(self) -> None:
         self.token = secrets.token_bytes(_TOKEN_NBYTES)
         self._descriptor = os.memfd_create(_PROBE_NAME, os.MFD_CLOEXEC)
+        os.fchmod(self._descriptor, _PRIVATE)
         os.write(self._descriptor, self.token)
 
     def extend(self, endpoint: str) -> str:
@@ -138,6 +140,7 @@ class Ring:
         self._token = secrets.token_bytes(_TOKEN_NBYTES)
         self._descriptor = os.memfd_create(_RING_NAME, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         try:
+            os.fchmod(self._descriptor, _PRIVATE)
             os.ftruncate(self._descriptor, _HEAD_NBYTES + self.capacity)
             fcntl.fcntl(self._descriptor, fcntl.F_ADD_SEALS, _SEALS)
             os.posix_fallocate(self._descriptor, 0, _HEAD_NBYTES)
@@ -326,9 +329,12 @@ class Mappings:
 
 def _map_ring(path: str) -> mmap.mmap | None:
     """The mapped file, if it is a sealed ring of this user."""
-    if not _is_memory_file(path, _RING_NAME) or os.stat(path).st_uid != os.getuid():
+    if not _is_memory_file(path, _RING_NAME):
         return None
-    with open(path, "r+b") as shared:
-        if fcntl.fcntl(shared, fcntl.F_GET_SEALS) & _SEALS != _SEALS:
+    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    try:  # what was opened is looked at, for what has this name may have changed
+        if os.fstat(descriptor).st_uid != os.getuid() or fcntl.fcntl(descriptor, fcntl.F_GET_SEALS) & _SEALS != _SEALS:
             return None
-        return mmap.mmap(shared.fileno(), 0)
+        return mmap.mmap(descriptor, 0)
+    finally:
+        os.close(descriptor)
