@@ -479,6 +479,9 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     acknowledged: int
     message: ControlMessage
 
+    def __repr__(self) -> str:
+        return f"Envelope(number={self.number}, acknowledged={self.acknowledged}, message={self.message!r})"
+
 
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODER = msgspec.msgpack.Decoder(Envelope)
@@ -508,7 +511,7 @@ def decode_envelope(encoded: bytes) -> Envelope:
     """
     try:
         envelope = _DECODER.decode(encoded)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError) as error:  # the second, of lists within lists within lists
         raise ProtocolError(f"not a control message: {error}") from None
     if envelope.version != CONTROL_VERSION:
         raise ProtocolError(
