@@ -9,6 +9,7 @@ import traceback
 from itertools import dropwhile
 
 __all__ = [
+    "CheckpointDamagedError",
     "ConfigurationError",
     "ConnectionRefusedByStudyError",
     "DeadlineExceededError",
@@ -73,6 +74,10 @@ class UnfitSampleError(MelissaLikeError):
     def __init__(self, message: str, *, drops: bool = False) -> None:
         super().__init__(message)
         self.drops = drops
+
+
+class CheckpointDamagedError(MelissaLikeError):
+    """A checkpoint is not as it was written: something is missing, or has other bytes."""
 
 
 class ReceptionFailedError(MelissaLikeError):

@@ -30,6 +30,12 @@ class BatchMemory:
     labels: torch.Tensor
     fields: dict[str, torch.Tensor]
 
+    def first(self, num_rows: int) -> "BatchMemory":
+        """The memory of its first samples."""
+        return BatchMemory(
+            labels=self.labels[:num_rows], fields={name: values[:num_rows] for name, values in self.fields.items()}
+        )
+
     @cached_property
     def simulations(self) -> torch.Tensor:
         """View, int64 [B]."""
