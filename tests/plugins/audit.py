@@ -1,9 +1,10 @@
 """What was trained on in the history that led to the final weights, written down from outside our counters.
 
-A loop to be plugged in as `training.loop._target_=tests.plugins.audit.train +training.loop.folder=...`: the bundled one,
-which in the end leaves a file `history-RANK.json` per server rank; `trained_in(folder)` reads them. The history is kept
-through `stream.keep`, so it rolls back with a checkpoint: what a lost server rank had trained on since then is not in
-it. Every rank keeps that of all ranks, so it also survives a change of their number.
+A loop to be plugged in as `training.loop._target_=tests.plugins.audit.train +training.loop.folder=FOLDER`: the bundled
+one, which in the end leaves a file `history-RANK.json` per server rank; `trained_in(FOLDER)` reads it. The history is
+kept through `stream.keep`, so it rolls back with a checkpoint: what a lost server rank had trained on since then is not
+in it. Every rank keeps that of all ranks, so it also survives a change of their number. Where the solver is one of the
+marked ones, each sample is compared with what its parameters and its step say that it must be.
 """
 
 import json
@@ -16,9 +17,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from melissa_like.loading import Collective, Turn
+from melissa_like.loading import Batch, Collective, Turn
 from melissa_like.training import TrainingStream
 from melissa_like.training import train as bundled
+from tests.plugins.solvers import marks
 
 
 class History:
@@ -75,10 +77,21 @@ def train(stream: TrainingStream, *, folder: str) -> nn.Module:
 
 def _recorded(turns: Iterator[Turn], history: History) -> Iterator[Turn]:
     for turn in turns:
-        keys = None if turn.batch is None else (turn.batch.simulations.clone(), turn.batch.steps.clone())
+        keys = None if turn.batch is None else _keys_of(turn.batch)
         yield turn
         if keys is not None:  # before the next turn is asked for, which may be when a checkpoint is taken
             history.add(*keys)
+
+
+def _keys_of(batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    if "mark" in batch.fields:
+        numbers, steps = (values.cpu().numpy()[:, None, None] for values in (batch.parameters[:, 0], batch.steps))
+        rows, columns = np.mgrid[0:8, 0:4]
+        marked = batch.fields["mark"].cpu().numpy()
+        # The trial's samples are made up, and are no marks.
+        if (marked == marked.round()).all() and (marked != marks(numbers, steps, rows, columns)).any():
+            raise AssertionError(f"a batch of the simulations {batch.simulations.tolist()} is mixed up: {marked}")
+    return batch.simulations.clone(), batch.steps.clone()
 
 
 def trained_in(folder: Path) -> Counter[tuple[int, int]]:
