@@ -16,7 +16,10 @@ When reception is over the watermark is lifted and every draw removes its sample
 is trained on at least once. With `views_per_sample` nothing is removed; the number of draws is fixed instead.
 
 A draw is provisional until `settle` says that its training step has ended: until then its slots are pinned, its samples
-are not seen, and a `state_dict` counts it as not made.
+are not seen, and a checkpoint counts it as not made.
+
+A checkpoint `keep`s all samples of one moment: they are copied out piece by piece, off the training path, and those of
+a piece may give way again as soon as it is copied.
 
 Any thread may call. Never imported here: zmq, hydra, the transport, the study.
 
@@ -29,17 +32,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from melissa_like.buffer.batch_memory import BatchMemory
+    from melissa_like.buffer.kept import KeptSamples
     from melissa_like.buffer.occupancy import Draw, Offer, Population
     from melissa_like.buffer.recipes import fifo, firo, reservoir
     from melissa_like.buffer.sample_buffer import BufferClosedError, SampleBuffer
+    from melissa_like.buffer.state import BufferState
     from melissa_like.buffer.storage import DeviceStorage, HostStorage, Storage
 
 __all__ = [
     "BatchMemory",
     "BufferClosedError",
+    "BufferState",
     "DeviceStorage",
     "Draw",
     "HostStorage",
+    "KeptSamples",
     "Offer",
     "Population",
     "SampleBuffer",
@@ -51,9 +58,11 @@ __all__ = [
 
 _MODULES = {
     "batch_memory": ("BatchMemory",),
+    "kept": ("KeptSamples",),
     "occupancy": ("Draw", "Offer", "Population"),
     "recipes": ("fifo", "firo", "reservoir"),
     "sample_buffer": ("BufferClosedError", "SampleBuffer"),
+    "state": ("BufferState",),
     "storage": ("DeviceStorage", "HostStorage", "Storage"),
 }
 

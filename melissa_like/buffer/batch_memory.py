@@ -9,7 +9,7 @@ import torch
 
 from melissa_like.records import Layout
 
-__all__ = ["BatchMemory", "allocate"]
+__all__ = ["BatchMemory", "allocate", "rows_within"]
 
 #: Columns of the labels before the parameters.
 _NUM_COLUMNS = 3
@@ -65,6 +65,11 @@ class BatchMemory:
     def rows(self) -> tuple[npt.NDArray[np.uint8], ...]:
         """Views of host memory: `tensors` as bytes, [B, bytes of a sample]."""
         return tuple(tensor.flatten(1).numpy().view(np.uint8) for tensor in self.tensors)
+
+
+def rows_within(layout: Layout, nbytes: int) -> int:
+    """Samples that take no more memory than this, labels included; at least one."""
+    return max(1, nbytes // (layout.sample_nbytes + 8 * (_NUM_COLUMNS + len(layout.parameters))))
 
 
 def allocate(layout: Layout, num_rows: int, *, device: torch.device, pinned: bool = False) -> BatchMemory:

@@ -9,16 +9,15 @@ A batch is drawn and settled for the price of a few array operations, whatever i
 first time, or removed, is looked at by itself.
 """
 
-from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections import deque
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from melissa_like.buffer.pins import Pins
 from melissa_like.buffer.policies import Evictor, Gate, Level, Selector
 from melissa_like.buffer.slots import SlotArray
+from melissa_like.buffer.state import BufferState
 from melissa_like.records import FloatArray
 
 __all__ = ["Draw", "Occupancy", "Offer", "Population"]
@@ -252,17 +251,20 @@ class Occupancy:
 
     # -- copying ------------------------------------------------------------------------------------------------------
 
-    def first_filled(self, n: int) -> list[int]:
+    def first_filled(self, n: int) -> SlotArray:
         """Up to n filled slots."""
-        return [int(slot) for slot in np.flatnonzero(self._is_filled)[:n]]
+        return np.flatnonzero(self._is_filled)[:n]
 
-    def hold(self, slots: Sequence[int]) -> int:
+    def hold(self, slots: SlotArray) -> int:
         """Nothing is written into these slots until the hold is released; its number."""
         return self._pins.hold(slots)
 
     def release(self, hold: int) -> None:
         """Release a hold: removed samples that are pinned no more make room."""
         self._pins.release(hold)
+        self._vacate_removed()
+
+    def _vacate_removed(self) -> None:
         if self._removed_pinned:
             leaving = [slot for slot in self._removed_pinned if slot not in self._pins]
             for slot in leaving:
@@ -285,46 +287,58 @@ class Occupancy:
             removed=self._removed,
         )
 
-    def state_dict(self) -> tuple[list[int], dict[str, Any]]:
-        """The slots that a restart needs, in order, and what it needs to know of them; unsettled draws are undone."""
-        undone = [(draw, slot) for draw in self._unsettled.values() for slot in draw.slots.tolist()]
-        slots = [*dict.fromkeys(slot for draw, slot in undone if slot in draw.removed), *self._selector]
-        provisional = Counter(slot for _, slot in undone)
-        return slots, {
-            "num_draws": [max(0, int(self._num_draws[slot]) - provisional[slot]) for slot in slots],
-            "seen": [bool(self._is_seen[slot]) for slot in slots],
-            "puts": self._level.puts,
-            "draws": self._level.draws - provisional.total(),
-            "evicted": self._evicted,
-            "removed": self._removed,
-            "reception_over": self.reception_over,
-            "rng": self._rng.bit_generator.state,
-        }
+    def keep(self) -> tuple[SlotArray, BufferState]:
+        """Pin all samples that a restart needs until `let_go`; their slots, and the state without their keys.
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        Unsettled draws are undone, so the samples that they removed are among them.
+        """
+        drawn = [draw.slots for draw in self._unsettled.values()]
+        removed = dict.fromkeys(
+            slot for draw in self._unsettled.values() for slot in draw.slots.tolist() if slot in draw.removed
+        )
+        slots = np.array([*removed, *self._selector], np.int64)
+        provisional = np.bincount(np.concatenate([np.empty(0, np.int64), *drawn]), minlength=len(self._num_draws))
+        self._pins.keep(slots)
+        return slots, BufferState(
+            keys=np.empty((0, 2), np.int64),
+            seen=self._is_seen[slots],
+            num_draws=np.maximum(0, self._num_draws[slots] - provisional[slots]),
+            puts=self._level.puts,
+            draws=self._level.draws - int(provisional.sum()),
+            evicted=self._evicted,
+            removed=self._removed,
+            rng=self._rng.bit_generator.state,
+        )
+
+    def let_go(self, slots: SlotArray) -> None:
+        """Samples that were kept are copied."""
+        self._pins.let_go(slots)
+        self._vacate_removed()
+
+    def restore(self, state: BufferState) -> None:
         """Go on from a saved state, whose samples lie in the slots 0, 1, 2 ...
 
         Raises:
             ValueError: more samples than the capacity.
         """
         assert self._level.puts == 0, "the buffer was used before"
-        num_samples = len(state["seen"])
+        num_samples = state.size
         if num_samples > self._level.capacity:
             raise ValueError(
                 f"the saved buffer holds {num_samples} samples but the capacity is {self._level.capacity}: "
                 "restart with the capacity that it was saved with, or a larger one"
             )
-        for slot, seen in enumerate(state["seen"]):
+        for slot, seen in enumerate(state.seen.tolist()):
             self._free.remove(slot)
             self._selector.add(slot, drawn=seen)  # draws that were not settled are not made
             if seen:
                 self._evictor.add(slot)
         self._is_filled[:num_samples] = True
-        self._is_seen[:num_samples] = state["seen"]
-        self._num_draws[:num_samples] = state["num_draws"]
+        self._is_seen[:num_samples] = state.seen
+        self._num_draws[:num_samples] = state.num_draws
         self._filled = self._level.size = num_samples
-        self._unseen = num_samples - sum(state["seen"])
-        self._level.puts, self._level.draws = state["puts"], state["draws"]
-        self._evicted, self._removed = state["evicted"], state["removed"]
-        self.reception_over = state["reception_over"]
-        self._rng.bit_generator.state = state["rng"]
+        self._unseen = num_samples - int(state.seen.sum())
+        self._level.puts, self._level.draws = state.puts, state.draws
+        self._evicted, self._removed = state.evicted, state.removed
+        if state.rng is not None:
+            self._rng.bit_generator.state = dict(state.rng)

@@ -16,6 +16,8 @@ class Pins:
     only stamps its number on its slots, and one that is released in the order of the holds, as a loader does, touches
     none of them: a slot is pinned if the hold whose number it carries, its last one, still stands.
 
+    A checkpoint keeps slots for seconds, while thousands of holds come and go: these slots are counted by themselves.
+
     Args:
         num_slots: slots there are.
     """
@@ -25,6 +27,7 @@ class Pins:
         self._holds: dict[int, SlotArray] = {}
         self._number = 0
         self._at_most = 0
+        self._num_kept = np.zeros(num_slots, np.uint8)
 
     def hold(self, slots: SlotArray | Sequence[int]) -> int:
         """Pin slots, of which some may come twice; the number of the hold."""
@@ -48,8 +51,18 @@ class Pins:
             for older, held in self._holds.items():
                 self._last_hold[held] = older
 
+    def keep(self, slots: SlotArray) -> None:
+        """Pin slots, each of which comes once, until they are `let_go` as often as they were kept."""
+        self._num_kept[slots] += 1
+        self._at_most += len(slots)
+
+    def let_go(self, slots: SlotArray) -> None:
+        """The reader of these has copied them; each comes once."""
+        self._num_kept[slots] -= 1
+        self._at_most -= len(slots)
+
     def __contains__(self, slot: int) -> bool:
-        return int(self._last_hold[slot]) in self._holds
+        return bool(self._num_kept[slot]) or int(self._last_hold[slot]) in self._holds
 
     @property
     def at_most(self) -> int:
@@ -58,4 +71,5 @@ class Pins:
 
     def unpinned(self, slots: SlotArray) -> SlotArray:
         """Which of these slots are not pinned."""
+        slots = slots[self._num_kept[slots] == 0]
         return slots[~np.isin(self._last_hold[slots], list(self._holds))]

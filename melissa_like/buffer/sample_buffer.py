@@ -1,7 +1,8 @@
 """`SampleBuffer`: one lock and its waits around `Occupancy`, and the copies, for which no lock is held."""
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -9,9 +10,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from melissa_like.buffer.batch_memory import BatchMemory
+from melissa_like.buffer.batch_memory import BatchMemory, allocate
+from melissa_like.buffer.kept import KeptSamples
 from melissa_like.buffer.occupancy import Draw, Occupancy, Offer, Population
 from melissa_like.buffer.policies import Evictor, Gate, Selector
+from melissa_like.buffer.slots import SlotArray
+from melissa_like.buffer.state import BufferState
 from melissa_like.buffer.storage import SampleFields, Storage
 from melissa_like.errors import MelissaLikeError
 from melissa_like.records import FloatArray, Sample, SampleKey
@@ -269,7 +273,14 @@ class SampleBuffer:
         with self._lock:
             slots = self._occupancy.first_filled(n)
             hold = self._occupancy.hold(slots)
-        return self._read_held(slots, hold)
+        try:
+            out = allocate(self._storage.layout, len(slots), device=torch.device("cpu"))
+            self._storage.read(slots, out)
+        finally:
+            with self._lock:
+                self._occupancy.release(hold)
+                self._changed.notify_all()
+        return out
 
     @property
     def device(self) -> torch.device:
@@ -294,32 +305,39 @@ class SampleBuffer:
                 self._closed, self._error = True, error
             self._changed.notify_all()
 
-    def state_dict(self) -> dict[str, Any]:
-        """What a restart needs; unsettled draws count as not made. The lock is not held while samples are copied."""
-        with self._lock:
-            slots, state = self._occupancy.state_dict()
-            hold = self._occupancy.hold(slots)
-        rows = self._read_held(slots, hold)
-        return {**state, "labels": rows.labels, "fields": rows.fields}
+    def keep(self) -> KeptSamples:
+        """All samples as they are now, for a checkpoint; unsettled draws count as not made. Copies none.
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a saved state, in a buffer that was not used yet.
-
-        Raises:
-            ValueError: more samples than the capacity.
+        What is kept can be drawn, but does not give way before it is copied or let go. One checkpoint at a time.
         """
         with self._lock:
-            self._occupancy.load_state_dict(state)
-            self._storage.restore(state["labels"], state["fields"])
+            slots, state = self._occupancy.keep()
+        state = replace(state, keys=self._storage.keys(slots))
+        return KeptSamples(state, slots, storage=self._storage, let_go=self._let_go)
 
-    def _read_held(self, slots: Sequence[int], hold: int) -> BatchMemory:
-        """Without the lock: copies of slots that are held, and are released then."""
-        try:
-            return self._storage.read(slots)
-        finally:
-            with self._lock:
-                self._occupancy.release(hold)
-                self._changed.notify_all()
+    def restore(self, state: BufferState, samples: Iterable[BatchMemory]) -> None:
+        """Go on from a saved state, in a buffer that was not used yet.
+
+        Args:
+            state: of a buffer with the same layout and recipe.
+            samples: its samples, in pieces in host memory; one is asked for when the last one is copied.
+
+        Raises:
+            ValueError: more samples than the capacity, or another number than the state says.
+        """
+        with self._lock:
+            self._occupancy.restore(state)
+        first = 0
+        for piece in samples:
+            self._storage.restore(first, piece)
+            first += len(piece.labels)
+        if first != state.size:
+            raise ValueError(f"{first} samples came of a buffer that held {state.size}: give all of them")
+
+    def _let_go(self, slots: SlotArray) -> None:
+        with self._lock:
+            self._occupancy.let_go(slots)
+            self._changed.notify_all()
 
     def _check_open(self) -> None:
         """With the lock held."""

@@ -4,7 +4,7 @@
 use which row when.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Protocol, TypeAlias
 
@@ -67,11 +67,14 @@ class Storage(Protocol):
     def gather(self, slots: SlotArray, out: BatchMemory) -> None:
         """Copy rows to the beginning of `out`: one gather per field, without the interpreter lock."""
 
-    def read(self, slots: Sequence[int]) -> BatchMemory:
-        """Fresh copies of rows in host memory."""
+    def read(self, slots: SlotArray, out: BatchMemory) -> None:
+        """Copy rows to the beginning of `out`, which lies in host memory."""
 
-    def restore(self, labels: torch.Tensor, fields: Mapping[str, torch.Tensor]) -> None:
-        """Write rows that were read, in host memory, to the slots 0, 1, 2 ...: for a restart."""
+    def keys(self, slots: SlotArray) -> SlotArray:
+        """[n, 2]: simulation and step of rows."""
+
+    def restore(self, first: int, rows: BatchMemory) -> None:
+        """Write rows that were read, in host memory, to the slots from `first` on: for a restart."""
 
 
 class HostStorage:
@@ -123,16 +126,18 @@ class HostStorage:
         for source, target in zip(self._rows, out.rows, strict=True):
             source.take(slots, 0, target[: len(slots)], "clip")  # the other modes copy twice
 
-    def read(self, slots: Sequence[int]) -> BatchMemory:
+    def read(self, slots: SlotArray, out: BatchMemory) -> None:
         """See `Storage`."""
-        out = allocate(self.layout, len(slots), device=self.device)
-        self.gather(np.asarray(slots, np.int64), out)
-        return out
+        self.gather(slots, out)
 
-    def restore(self, labels: torch.Tensor, fields: Mapping[str, torch.Tensor]) -> None:
+    def keys(self, slots: SlotArray) -> SlotArray:
         """See `Storage`."""
-        for target, source in zip(self._memory.tensors, (labels, *fields.values()), strict=True):
-            target[: len(source)].copy_(source)
+        return self._keys[slots, :2]
+
+    def restore(self, first: int, rows: BatchMemory) -> None:
+        """See `Storage`."""
+        for target, source in zip(self._memory.tensors, rows.tensors, strict=True):
+            target[first : first + len(source)].copy_(source)
 
 
 class DeviceStorage:
@@ -191,20 +196,25 @@ class DeviceStorage:
             for source, target in zip(self._memory.tensors, out.tensors, strict=True):
                 torch.index_select(source, 0, index, out=target[: len(slots)])
 
-    def read(self, slots: Sequence[int]) -> BatchMemory:
+    def read(self, slots: SlotArray, out: BatchMemory) -> None:
         """See `Storage`. Row by row, so that the device needs no memory for it."""
-        out = allocate(self.layout, len(slots), device=torch.device("cpu"))
         with self._going():
             for source, target in zip(self._memory.tensors, out.tensors, strict=True):
-                for number, slot in enumerate(slots):
+                for number, slot in enumerate(slots.tolist()):
                     target[number].copy_(source[slot])
-        return out
 
-    def restore(self, labels: torch.Tensor, fields: Mapping[str, torch.Tensor]) -> None:
+    def keys(self, slots: SlotArray) -> SlotArray:
+        """See `Storage`."""
+        with self._going():
+            index = torch.from_numpy(slots).to(self.device)
+            keys: SlotArray = self._memory.labels[index, :2].cpu().numpy()
+        return keys
+
+    def restore(self, first: int, rows: BatchMemory) -> None:
         """See `Storage`."""
         with self._coming():
-            for target, source in zip(self._memory.tensors, (labels, *fields.values()), strict=True):
-                target[: len(source)].copy_(source)
+            for target, source in zip(self._memory.tensors, rows.tensors, strict=True):
+                target[first : first + len(source)].copy_(source)
 
 
 def _label(

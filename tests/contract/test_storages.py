@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from melissa_like.buffer import DeviceStorage, HostStorage, SampleBuffer, Storage
+from melissa_like.buffer import BatchMemory, DeviceStorage, HostStorage, SampleBuffer, Storage
+from melissa_like.buffer.batch_memory import allocate
 from melissa_like.buffer.policies import AlwaysOpen, FillTo, Never, Oldest, Uniform, UniformSeen
 from melissa_like.loading import AgreementTerms, Loader, LocalState, Measurement, SoloCollective
 from melissa_like.records import FieldSpec, Layout, SampleKey
@@ -70,6 +71,12 @@ def written(make: Make, num_slots: int = 6) -> Storage:
     return storage
 
 
+def read(storage: Storage, slots: list[int]) -> BatchMemory:
+    out = allocate(storage.layout, len(slots), device=torch.device("cpu"))
+    storage.read(np.array(slots, np.int64), out)
+    return out
+
+
 def check(memory: object, numbers: list[int]) -> None:
     n = len(numbers)
     assert memory.simulations[:n].tolist() == numbers
@@ -104,23 +111,27 @@ def test_a_row_can_be_written_again(make: Make) -> None:
     storage = written(make)
     write(storage, 2, 77)
     write(storage, 3, 78, opened=False)
-    check(storage.read([2, 3, 4]), [77, 78, 14])
+    check(read(storage, [2, 3, 4]), [77, 78, 14])
 
 
 def test_what_is_read_lies_on_the_host_and_is_a_copy(make: Make) -> None:
     storage = written(make)
-    read = storage.read([1, 1, 4])
+    copied = read(storage, [1, 1, 4])
     write(storage, 1, 99)
-    assert read.labels.device.type == "cpu"
-    check(read, [11, 11, 14])
-    assert len(storage.read([]).simulations) == 0
+    check(copied, [11, 11, 14])
+    assert len(read(storage, []).simulations) == 0
 
 
-def test_read_rows_are_restored_to_the_first_slots(make: Make) -> None:
-    read = written(make).read([4, 2])
-    storage = make(LAYOUT, 3)
-    storage.restore(read.labels, read.fields)
-    check(storage.read([0, 1]), [14, 12])
+def test_the_keys_of_rows_are_their_simulations_and_steps(make: Make) -> None:
+    assert written(make).keys(np.array([3, 1])).tolist() == [[13, 8], [11, 6]]
+    assert make(LAYOUT, 2).keys(np.empty(0, np.int64)).shape == (0, 2)
+
+
+def test_read_rows_are_restored_piece_by_piece(make: Make) -> None:
+    source, storage = written(make), make(LAYOUT, 4)
+    storage.restore(0, read(source, [4, 2]))
+    storage.restore(2, read(source, [5]))
+    check(read(storage, [0, 1, 2]), [14, 12, 15])
 
 
 def test_a_layout_without_parameters_has_labels_too(make: Make) -> None:
@@ -128,9 +139,9 @@ def test_a_layout_without_parameters_has_labels_too(make: Make) -> None:
     fields = storage.open(0)
     fields[0][:] = 1.5
     storage.write(0, fields, SampleKey(3, 4), 0.25, np.empty(0), opened=True)
-    read = storage.read([0])
-    assert (read.simulations.item(), read.steps.item(), read.times.item()) == (3, 4, 0.25)
-    assert read.parameters.shape == (1, 0)
+    copied = read(storage, [0])
+    assert (copied.simulations.item(), copied.steps.item(), copied.times.item()) == (3, 4, 0.25)
+    assert copied.parameters.shape == (1, 0)
 
 
 def queue_of_one(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> tuple[SampleBuffer, list[int]]:

@@ -1,8 +1,9 @@
 """What a user of a buffer relies on: each sample trained on, the right ones evicted, nobody waiting for ever."""
 
+import io
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,18 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from melissa_like.buffer import BatchMemory, BufferClosedError, HostStorage, SampleBuffer, fifo, firo, reservoir
+from melissa_like.buffer import (
+    BatchMemory,
+    BufferClosedError,
+    BufferState,
+    HostStorage,
+    KeptSamples,
+    SampleBuffer,
+    fifo,
+    firo,
+    reservoir,
+)
+from melissa_like.buffer.batch_memory import allocate
 from melissa_like.buffer.pins import Pins
 from melissa_like.buffer.policies import AlwaysOpen, FillTo, Uniform, UniformSeen
 from melissa_like.buffer.slots import SlotSet
@@ -58,6 +70,23 @@ def drawn(buffer: SampleBuffer, n: int, *, gate_lifted: bool = False, settle: bo
     if settle:
         buffer.settle(draw)
     return numbers
+
+
+def restore(buffer: SampleBuffer, kept: KeptSamples, most_nbytes: int = 100) -> None:
+    """Through a file, as a checkpoint does it: each piece is gone when the next one comes."""
+    pieces = list(copies(kept, most_nbytes))
+    saved = io.BytesIO()
+    torch.save(kept.state.as_dict(), saved)
+    saved.seek(0)
+    buffer.restore(BufferState.of_dict(torch.load(saved, weights_only=True)), pieces)
+
+
+def copies(kept: KeptSamples, most_nbytes: int) -> Iterator[BatchMemory]:
+    for piece in kept.pieces(most_nbytes):
+        copied = allocate(LAYOUT, len(piece.labels), device=torch.device("cpu"))
+        for target, source in zip(copied.tensors, piece.tensors, strict=True):
+            target.copy_(source)
+        yield copied
 
 
 def drain(buffer: SampleBuffer, n: int = 4) -> list[int]:
@@ -298,17 +327,17 @@ def test_a_sample_drawn_twice_and_removed_by_one_unsettled_draw_is_saved_once() 
     put(buffer, 1)
     buffer.end_reception()
     assert draws == [0, 0]
-    assert buffer.state_dict()["labels"][:, 0].tolist() == [0, 1]
+    assert buffer.keep().state.keys[:, 0].tolist() == [0, 1]
     twice_in_one = firo(LAYOUT, 4, watermark=0, pseudo_epochs=2, seed=1)
     for number in range(2):
         put(twice_in_one, number)
     assert len(twice_in_one.draw(2).removed) == 1
-    assert sorted(twice_in_one.state_dict()["labels"][:, 0].tolist()) == [0, 1]
+    assert sorted(twice_in_one.keep().state.keys[:, 0].tolist()) == [0, 1]
 
 
 def test_an_empty_buffer_has_a_state() -> None:
     buffer = reservoir(LAYOUT, 4, watermark=0)
-    buffer.load_state_dict(reservoir(LAYOUT, 4).state_dict())
+    restore(buffer, reservoir(LAYOUT, 4).keep())
     assert put(buffer, 0)
     assert drawn(buffer, 2) == [0, 0]
 
@@ -400,9 +429,9 @@ class Pausing(HostStorage):
         self.pause("write")
         super().write(*args, opened=opened)
 
-    def read(self, *args: Any) -> BatchMemory:
+    def read(self, *args: Any) -> None:
         self.pause("read")
-        return super().read(*args)
+        super().read(*args)
 
 
 def test_draws_that_were_offered_stand_while_a_sample_is_being_replaced() -> None:
@@ -439,7 +468,7 @@ def test_no_lock_is_held_during_a_copy(copy: str) -> None:
     storage.pause_in = copy.split()[0]
     if copy.endswith("slot"):
         buffer.reserve(100, 1, 0)
-    copies = {"gather": lambda: drawn(buffer, 4), "write": lambda: put(buffer, 5), "read": buffer.state_dict}
+    copies = {"gather": lambda: drawn(buffer, 4), "write": lambda: put(buffer, 5), "read": lambda: buffer.peek(3)}
     thread = threading.Thread(target=copies[storage.pause_in])
     thread.start()
     assert storage.paused.wait(DEADLINE_S)
@@ -545,9 +574,8 @@ def test_a_restart_goes_on_as_if_unsettled_draws_had_not_been_made(recipe: str) 
         put(first, number)
     settled = drawn(first, 3)
     provisional = drawn(first, 4, settle=False)
-    state = first.state_dict()
     second = make()
-    second.load_state_dict(state)
+    restore(second, first.keep())
     assert second.population().draws == 3
     assert second.population().unseen == 10 - len(set(settled))
     second.end_reception()
@@ -557,6 +585,67 @@ def test_a_restart_goes_on_as_if_unsettled_draws_had_not_been_made(recipe: str) 
         assert later[:4] == provisional
     if recipe == "views":
         assert len(settled) + len(later) == 20
+
+
+def test_what_is_kept_does_not_give_way_before_it_is_copied() -> None:
+    buffer = reservoir(LAYOUT, 4, watermark=0, spare_slots=2)
+    for number in range(4):
+        put(buffer, number)
+    while buffer.population().unseen:
+        drawn(buffer, 4)
+    kept = buffer.keep()
+    assert not put(buffer, 4)
+    pieces = kept.pieces(2 * 45)
+    first = next(pieces)
+    assert put(buffer, 5)
+    assert put(buffer, 6)
+    assert not put(buffer, 7)
+    assert first.simulations.tolist() == kept.state.keys[:2, 0].tolist() == [0, 1]
+    drawn(buffer, 4)
+    kept.let_go()
+    assert put(buffer, 7)
+    assert list(pieces) == []
+    assert buffer.population().size == 4
+
+
+def test_a_removed_sample_that_is_kept_makes_room_when_it_is_copied() -> None:
+    buffer = fifo(LAYOUT, 2)
+    put(buffer, 0)
+    put(buffer, 1)
+    first, second = buffer.keep(), buffer.keep()
+    assert drawn(buffer, 1) == [0]
+    assert not put(buffer, 2)
+    first.let_go()
+    assert not put(buffer, 2)
+    assert [piece.fields["u"][:, 0].tolist() for piece in copies(second, 1000)] == [[0.0, 1.0]]
+    assert put(buffer, 2)
+    assert drawn(buffer, 2) == [1, 2]
+
+
+def test_a_buffer_that_is_left_out_has_put_only_what_was_seen() -> None:
+    buffer = reservoir(LAYOUT, 4, watermark=0)
+    for number in range(3):
+        put(buffer, number)
+    seen = set(drawn(buffer, 2))
+    state = buffer.keep().state
+    assert sorted(state.unseen_keys[:, 0].tolist()) == sorted(set(range(3)) - seen)
+    other = reservoir(LAYOUT, 4, watermark=0)
+    other.restore(state.without_samples(), [])
+    population = other.population()
+    assert (population.size, population.puts, population.evicted, population.draws) == (0, len(seen), len(seen), 2)
+    assert put(other, 9)
+    assert set(drawn(other, 3)) == {9}
+
+
+def test_a_saved_buffer_that_does_not_fit_is_refused() -> None:
+    buffer = fifo(LAYOUT, 3)
+    for number in range(3):
+        put(buffer, number)
+    with pytest.raises(ValueError, match="holds 3 samples but the capacity is 2"):
+        restore(fifo(LAYOUT, 2), buffer.keep())
+    kept = buffer.keep()
+    with pytest.raises(ValueError, match="2 samples came of a buffer that held 3"):
+        fifo(LAYOUT, 3).restore(kept.state, list(copies(kept, 100))[:-1])
 
 
 def test_the_same_seed_draws_the_same_samples() -> None:
