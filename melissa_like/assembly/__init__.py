@@ -9,8 +9,21 @@ server rank calls it. Never imported here: zmq, torch.
 
 from melissa_like.assembly.assembler import Assembler
 from melissa_like.assembly.consumers import Consumer
+from melissa_like.assembly.delivered import DeliveredSamples, OverSimulations, over_and_steps, owned
 from melissa_like.assembly.finite import FiniteCheck
 from melissa_like.assembly.partial import Placement, as_bytes
 from melissa_like.assembly.refusals import Reason, Refusal
 
-__all__ = ["Assembler", "Consumer", "FiniteCheck", "Placement", "Reason", "Refusal", "as_bytes"]
+__all__ = [
+    "Assembler",
+    "Consumer",
+    "DeliveredSamples",
+    "FiniteCheck",
+    "OverSimulations",
+    "Placement",
+    "Reason",
+    "Refusal",
+    "as_bytes",
+    "over_and_steps",
+    "owned",
+]

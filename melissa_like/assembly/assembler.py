@@ -1,11 +1,12 @@
 """`Assembler`: places parts, completes samples, refuses what does not belong."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import msgspec
 import numpy as np
 
 from melissa_like.assembly.consumers import Consumer
+from melissa_like.assembly.delivered import DeliveredSamples, OverSimulations
 from melissa_like.assembly.inspection import Inspection
 from melissa_like.assembly.partial import NOTHING, BoxPlace, PartialSample, Placement
 from melissa_like.assembly.progress import CompletedSteps
@@ -46,6 +47,7 @@ class Assembler:
         routing: which samples it owns.
         consumers: in whose memory the samples of a purpose are assembled; they are asked to reserve and told to forget,
             handing over what is complete is the caller's.
+        over: simulations that are over, none so far; None: of what is complete of them nothing is kept for a `cut`.
 
     Attributes:
         duplicates_dropped: parts of samples that were complete already.
@@ -60,14 +62,18 @@ class Assembler:
         num_server_ranks: int,
         routing: Routing,
         consumers: Mapping[Purpose, Consumer],
+        over: OverSimulations | None = None,
     ) -> None:
         self._layout = layout
         self._sample_size = layout.sample_size
         self._inspection = Inspection(layout, identity, server_rank, num_server_ranks, routing)
+        self._server_rank = server_rank
+        self._num_server_ranks = num_server_ranks
         self._step_stride = num_server_ranks if routing is Routing.SAMPLE else 1
         self._consumers = consumers
         self._simulations: dict[int, OpenSimulation] = {}
-        self._over = Ranges()
+        self._over = OverSimulations(keeps=False) if over is None else over
+        self._restored: dict[int, CompletedSteps] = {}  # of simulations that no attempt has opened since
         self._proven: frozenset[int] = frozenset()
         self._accepted: dict[bytes, _AcceptedPart] = {}
         self.duplicates_dropped = 0
@@ -102,7 +108,8 @@ class Assembler:
             return refusal
         known = self._simulations.get(header.simulation)
         if known is None:
-            known = self._simulations[header.simulation] = self._begun(header, parameters)
+            completed = self._restored.pop(header.simulation, None)
+            known = self._simulations[header.simulation] = self._begun(header, parameters, completed)
         if header.attempt < known.attempt:
             return known.refuse_old(header)
         if header.attempt > known.attempt:
@@ -204,12 +211,42 @@ class Assembler:
 
     def forget(self, simulation: int) -> None:
         """Nothing more comes of a simulation: what of it arrives late is refused, and its consumers are told."""
-        self._over.add(simulation)
-        known = self._simulations.pop(simulation, None)
+        known, completed = self._simulations.pop(simulation, None), self._restored.pop(simulation, None)
         if known is not None:
+            completed = known.completed
             self._forget_accepted(known)
+        self._over.add(simulation, completed)
         for consumer in self._consumers.values():
             consumer.forget(simulation)
+
+    def cut(self, lacking: Mapping[int, Collection[int]]) -> DeliveredSamples:
+        """Which samples are there now, for a checkpoint.
+
+        Args:
+            lacking: steps that count as not delivered although they are complete, by simulation.
+        """
+        begun = {number: known.completed for number, known in self._simulations.items()}
+        return self._over.cut(
+            self._restored | begun,
+            lacking,
+            stride=self._step_stride,
+            offset=self._server_rank,
+            alone=self._num_server_ranks == 1,
+        )
+
+    def restore(self, over: Ranges, steps: Mapping[int, Ranges]) -> None:
+        """Go on from a checkpoint, before anything has come.
+
+        Args:
+            over: simulations of which nothing more is needed.
+            steps: those that are there of the others, by simulation, as far as this rank owns them.
+        """
+        assert not self._simulations, "something has come before"
+        self._over.restore(over)
+        for simulation, some in steps.items():
+            completed = self._restored[simulation] = CompletedSteps(self._step_stride)
+            for step in some:
+                completed.add(step)
 
     def _place_empty(self, header: Header) -> Placement | Refusal:
         """It is part of no sample, so it may come at any time, also when its step or its simulation is over."""

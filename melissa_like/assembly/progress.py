@@ -1,5 +1,7 @@
 """Which steps of a simulation are complete, in little memory."""
 
+from collections.abc import Iterator
+
 __all__ = ["CompletedSteps"]
 
 
@@ -41,3 +43,19 @@ class CompletedSteps:
         while self._first_missing in self._ahead:
             self._ahead.remove(self._first_missing)
             self._first_missing += 1
+
+    def copy(self) -> "CompletedSteps":
+        """A set of its own with the same steps."""
+        made = CompletedSteps(self._stride)
+        made._first_missing, made._ahead = self._first_missing, self._ahead.copy()
+        return made
+
+    @property
+    def first_missing(self) -> int:
+        """How many steps there are before the first gap: positions, not steps."""
+        return self._first_missing
+
+    @property
+    def ahead(self) -> Iterator[int]:
+        """The positions of the steps behind it, in no order."""
+        return iter(self._ahead)

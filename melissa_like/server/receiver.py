@@ -9,20 +9,23 @@ import sys
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
 
 from melissa_like.assembly import Assembler, Consumer, Placement, Reason, Refusal, as_bytes
-from melissa_like.errors import ProtocolError, UnfitSampleError
+from melissa_like.errors import DeadlineExceededError, ProtocolError, UnfitSampleError
 from melissa_like.protocol.control import UnfitSample
 from melissa_like.protocol.wire import Header, Kind, decode
 from melissa_like.records import Purpose, Sample, SampleKey
 from melissa_like.transport import PartReceiver, Target
 
 __all__ = ["Arrival", "Receiver", "Rejection"]
+
+Found = TypeVar("Found")
 
 _WAIT_S = 0.2
 _TAKE_S = 0.05
@@ -51,6 +54,25 @@ class Rejection:
     attempt: int
     reason: str
     message: str
+
+
+class _Errand:
+    """A function to be called on the receiving thread, and what became of it."""
+
+    def __init__(self, look: Callable[[Collection[SampleKey]], Any]) -> None:
+        self._look = look
+        self.done = threading.Event()
+        self.cancelled = False
+        self.found: Any = None
+        self.error: Exception | None = None
+
+    def run(self, undelivered: Collection[SampleKey]) -> None:
+        if not self.cancelled:
+            try:
+                self.found = self._look(undelivered)
+            except Exception as error:  # the one who asked is told
+                self.error = error
+        self.done.set()
 
 
 class Receiver:
@@ -83,6 +105,8 @@ class Receiver:
         self._parameters = np.empty(0, dtype=np.float64)
         self._lost: tuple[int, int] | None = None  # simulation and attempt told last
         self._over: deque[int] = deque()
+        self._errands: deque[_Errand] = deque()
+        self._undelivered: set[SampleKey] = set()  # complete, and held back by a consumer or dropped
         self._unfit: dict[int, int] = {}  # the attempt that was told to have sent an unfit sample, by simulation
         self._num_unfit = 0
         self.highest_step = -1
@@ -110,6 +134,33 @@ class Receiver:
             assert not self._thread.is_alive(), "the receiving thread did not end"
         self._socket.close()
 
+    def between_samples(self, look: Callable[[Collection[SampleKey]], Found], timeout_s: float) -> Found:
+        """What a function finds that the receiving thread calls when it is not at a sample; from any other thread.
+
+        Blocks until then: as long as a message takes, and a consumer takes for a sample that it has room for. The
+        function is given the keys of samples that are complete and not delivered: of the one that waits for room, of
+        those that a consumer holds back, and of those that were dropped, until their simulation is over.
+
+        Raises:
+            DeadlineExceededError: the receiving thread has ended, or did not come to it within `timeout_s`.
+            Exception: what the function raises.
+        """
+        errand = _Errand(look)
+        self._errands.append(errand)
+        self._socket.wake()
+        deadline = time.monotonic() + timeout_s
+        while not errand.done.wait(min(_WAIT_S, max(0.0, deadline - time.monotonic()))):
+            if time.monotonic() >= deadline or not self._thread.is_alive():
+                errand.cancelled = True
+                raise DeadlineExceededError(
+                    f"the receiving thread did not pause within {timeout_s:g} s: it has ended, or a consumer "
+                    "(training.consumers) takes longer for a sample"
+                )
+        if errand.error is not None:
+            raise errand.error
+        found: Found = errand.found
+        return found
+
     def forget(self, simulation: int) -> None:
         """Nothing more comes of a simulation; from any thread, takes effect at the next message."""
         self._over.append(simulation)
@@ -122,12 +173,23 @@ class Receiver:
         try:
             while not self._stopping.is_set():
                 self._receive_one()
+                if self._errands:
+                    self._run_errands()
                 while self._over:
-                    over = self._over.popleft()
-                    self._assembler.forget(over)
-                    self._unfit.pop(over, None)
+                    self._forget(self._over.popleft())
         except BaseException as error:
             self._on_error(error)
+
+    def _forget(self, simulation: int) -> None:
+        for key in [key for key in self._undelivered if key.simulation == simulation]:
+            self._assembler.retract(key)
+            self._undelivered.remove(key)
+        self._assembler.forget(simulation)
+        self._unfit.pop(simulation, None)
+
+    def _run_errands(self, *waiting: SampleKey) -> None:
+        while self._errands:
+            self._errands.popleft().run({*self._undelivered, *waiting})
 
     def _receive_one(self) -> None:
         self._expect_nothing()
@@ -186,6 +248,7 @@ class Receiver:
         if self._num_unfit <= _MOST_QUOTED:
             sys.stderr.write(f"a sample was left out (of more than {_MOST_QUOTED} nothing is written here): {error}\n")
         if error.drops:
+            self._undelivered.add(SampleKey(simulation, step))
             self._tell(Arrival(simulation, attempt, dropped=(step,)))
             return
         # Its last part does not count as received: the attempt must fail with the message and not be settled before.
@@ -242,11 +305,16 @@ class Receiver:
         started = time.monotonic()
         while (keys := consumer.take(sample, _TAKE_S)) is None:
             self.put_waits = True
+            if self._errands:
+                self._run_errands(sample.key)
             if self._stopping.is_set():
                 return None
         if self.put_waits:
             self.put_waits = False
             self.put_wait_seconds += time.monotonic() - started
+        if keys != (sample.key,):
+            self._undelivered.add(sample.key)  # a consumer may deliver it later, with others
+            self._undelivered.difference_update(keys)
         for key in keys:
             if key.simulation != sample.key.simulation:
                 raise ValueError(

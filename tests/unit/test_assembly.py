@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from melissa_like.assembly import Assembler, Consumer, Placement, Reason, Refusal, as_bytes
+from melissa_like.assembly import Assembler, Consumer, Placement, Reason, Refusal, as_bytes, over_and_steps
 from melissa_like.protocol.wire import OPEN_FIELD, Header, Kind, encode
-from melissa_like.records import Box, FieldSpec, Layout, Purpose, Routing, Sample, SampleKey, StudyIdentity
+from melissa_like.records import Box, FieldSpec, Layout, Purpose, Ranges, Routing, Sample, SampleKey, StudyIdentity
 from melissa_like.transport.interface import copy_payload
 
 LAYOUT = Layout(
@@ -364,6 +364,44 @@ def test_a_newer_attempt_goes_on_in_the_memory_of_the_older() -> None:
     assert isinstance(second, Placement)
     assert second.partial.fields is first.partial.fields
     assert second.partial.arrived == {}
+
+
+def test_a_restored_assembler_goes_on_where_the_cut_was() -> None:
+    made = opened()
+    deliver(made, open_message(simulation=5))
+    for simulation, steps in ((0, (0, 1, 3)), (5, (0,))):
+        for step in steps:
+            deliver_whole(made, simulation, step)
+    made.forget(7)
+    over, steps = over_and_steps([made.cut({5: {0}})])
+    assert over == Ranges([(7, 8)])
+    assert steps == {0: Ranges([(0, 2), (3, 4)])}
+    other = assembler()
+    other.restore(over, steps)
+    assert over_and_steps([other.cut({})]) == (over, steps)
+    other.forget(0)
+    assert over_and_steps([other.cut({})]) == (Ranges([(0, 1), (7, 8)]), {})
+    again = assembler()
+    again.restore(over, steps)
+    assert again.open(open_message(attempt=2), np.array([1.0, 2.0])) is None
+    assert not [step for step in range(4) if deliver_whole(again, 0, step, attempt=2) and step != 2]
+    assert again.duplicates_dropped == 3 * len(LAYOUT.fields)
+    refused = again.open(open_message(simulation=7), np.array([1.0, 2.0]))
+    assert refused is not None
+    assert refused.reason is Reason.OVER
+
+
+def deliver_whole(made: Assembler, simulation: int, step: int, *, attempt: int = 1) -> bool:
+    """Whether a sample came of all its parts."""
+    boxes = [Box((0,) * len(spec.shape), spec.shape) for spec in LAYOUT.fields]
+    told = [
+        deliver(
+            made,
+            header(simulation=simulation, attempt=attempt, step=step, field_id=number, dtype_code=number, box=box),
+        )
+        for number, box in enumerate(boxes)
+    ]
+    return isinstance(told[-1], Sample)
 
 
 class Discard:

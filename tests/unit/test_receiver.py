@@ -2,7 +2,8 @@
 
 import errno
 import os
-from collections.abc import Iterable, Iterator
+import threading
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
@@ -15,6 +16,7 @@ import pytest
 
 from melissa_like.assembly import Assembler, Consumer, FiniteCheck
 from melissa_like.buffer import BufferClosedError, fifo
+from melissa_like.errors import DeadlineExceededError
 from melissa_like.protocol.control import UnfitSample
 from melissa_like.protocol.wire import OPEN_FIELD, Header, Kind, encode
 from melissa_like.records import Box, FieldSpec, Layout, Purpose, Routing, Sample, SampleKey, StudyIdentity
@@ -354,3 +356,48 @@ def test_a_sample_that_is_dropped_counts_as_received_and_is_not_taken_again() ->
         assert rig.news.get(timeout=DEADLINE_S) == Arrival(3, 2)
         assert rig.receiver.refused == {"of a sample that is already complete": 1}
         assert rig.errors == []
+
+
+def test_a_look_between_samples_sees_what_is_complete_and_not_delivered() -> None:
+    with closing(Rig()) as rig:
+        rig.a_sample_arrives()
+        for step in range(1, 9):  # one more than there is room for
+            rig.send(encode(replace(PART, step=step)), bytes(16))
+        for _ in range(7):
+            rig.news.get(timeout=DEADLINE_S)
+        rig.buffer.wait(lambda offer: offer.put_waits, DEADLINE_S)
+        threads: list[str] = []
+
+        def look(undelivered: Collection[SampleKey]) -> list[SampleKey]:
+            threads.append(threading.current_thread().name)
+            return sorted(undelivered)
+
+        assert rig.receiver.between_samples(look, DEADLINE_S) == [SampleKey(3, 8)]
+        rig.buffer.settle(rig.buffer.draw(1))
+        assert rig.news.get(timeout=DEADLINE_S) == Arrival(3, 1, (8,))
+        assert rig.receiver.between_samples(look, DEADLINE_S) == []
+        assert threads == ["receiver", "receiver"]
+
+
+def test_an_error_of_a_look_is_raised_where_it_was_asked_for_and_ends_nothing(rig: Rig) -> None:
+    with pytest.raises(ZeroDivisionError):
+        rig.receiver.between_samples(lambda undelivered: 1 // 0, DEADLINE_S)
+    rig.a_sample_arrives()
+
+
+def test_a_look_does_not_wait_for_a_receiver_that_has_ended(rig: Rig) -> None:
+    rig.close()
+    with pytest.raises(DeadlineExceededError, match="it has ended"):
+        rig.receiver.between_samples(len, DEADLINE_S)
+
+
+def test_a_sample_that_was_dropped_is_not_there_at_a_cut() -> None:
+    with closing(Rig(guarded(drops=True))) as rig:
+        rig.send(encode(OPEN), np.array([7.0]).tobytes())
+        rig.send(encode(PART), values(np.inf, 0, 0, 0))
+        assert rig.news.get(timeout=DEADLINE_S) == Arrival(3, 1, dropped=(0,))
+        assert rig.receiver.between_samples(sorted, DEADLINE_S) == [SampleKey(3, 0)]
+        rig.receiver.forget(3)
+        rig.send(b"nonsense", b"")
+        while rig.receiver.between_samples(len, DEADLINE_S):
+            pass
