@@ -2,7 +2,8 @@
 
 DDP hangs when one rank steps and another does not, and streams are never even. So before every few training steps the
 ranks exchange one small vector each, `RankState`, and every rank computes the same `Plan` from all of them: how many
-training steps, how many samples each rank draws in each, whether to validate, whether to end. Nothing else steers.
+training steps, how many samples each rank draws in each, whether to validate, to take a checkpoint, to end. Nothing
+else steers.
 
 Between the exchange and a draw only the receiver touches the buffer, and it only adds; draws made ahead and not yet
 settled are not offered. So what was offered is still there when the plan draws it.
@@ -10,7 +11,7 @@ settled are not offered. So what was offered is still there when the plan draws 
 
 import math
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from enum import Enum
 
 import numpy as np
@@ -41,6 +42,9 @@ class RankState:
         time_known: it knows what time steps are scaled from, or need not.
         first_step: number of the first step of a simulation, as far as it knows; infinite: it does not.
         last_step: the same of the last, or minus infinity.
+        checkpoint_due: for this rank it is time for a checkpoint.
+        checkpoint_done: number of the newest checkpoint whose writing has ended here, well or not.
+        checkpoint_failed: it has not ended well.
     """
 
     failed: bool = False
@@ -54,9 +58,12 @@ class RankState:
     time_known: bool = True
     first_step: float = math.inf
     last_step: float = -math.inf
+    checkpoint_due: bool = False
+    checkpoint_done: int = 0
+    checkpoint_failed: bool = False
 
     #: Numbers in the encoded vector.
-    WIDTH = 11
+    WIDTH = 14
 
     def encode(self) -> FloatArray:
         """As a float64 vector of `WIDTH` numbers; counts stay exact up to 2**53."""
@@ -65,9 +72,10 @@ class RankState:
     @classmethod
     def decode(cls, values: FloatArray) -> "RankState":
         """Read what `encode` wrote."""
-        failed, stop, validation, waits, over, available, held, delivered, known, first, last = values[
+        failed, stop, validation, waits, over, available, held, delivered, known, first, last, *checkpoint = values[
             : cls.WIDTH
         ].tolist()
+        due, done, spoiled = checkpoint
         return cls(
             failed=bool(failed),
             stop_requested=bool(stop),
@@ -80,6 +88,9 @@ class RankState:
             time_known=bool(known),
             first_step=first,
             last_step=last,
+            checkpoint_due=bool(due),
+            checkpoint_done=int(done),
+            checkpoint_failed=bool(spoiled),
         )
 
 
@@ -125,10 +136,16 @@ class Verdict(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedStep:
-    """One training step: what each rank draws (0: it steps with zero weight) and whether a validation follows."""
+    """One training step: what each rank draws (0: it steps with zero weight) and what follows it.
+
+    Attributes:
+        validate: a validation.
+        checkpoint: the checkpoint of this number; None: none.
+    """
 
     sizes: tuple[int, ...]
     validate: bool
+    checkpoint: int | None = None
 
     @property
     def num_samples(self) -> int:
@@ -145,6 +162,7 @@ class Plan:
         progress: share of the study's samples delivered so far, 0 to 1.
         failed_rank: the first rank that failed, with `Verdict.FAILED`.
         time_range: numbers of the first and the last step of a simulation, over all that any rank knows; None: none.
+        checkpoint_down: whether the newest checkpoint is down on all ranks; None: some have not ended writing.
     """
 
     steps: tuple[PlannedStep, ...] = ()
@@ -153,20 +171,34 @@ class Plan:
     progress: float = 0.0
     failed_rank: int | None = None
     time_range: tuple[float, float] | None = None
+    checkpoint_down: bool | None = None
 
 
-def plan(ranks: Sequence[RankState], terms: AgreementTerms, *, batches_done: int) -> Plan:
+def plan(ranks: Sequence[RankState], terms: AgreementTerms, *, batches_done: int, newest_checkpoint: int = 0) -> Plan:
     """Agree on the next training steps.
 
     In this order: a failure ends everything; a stop ends it without an error; nothing before every rank knows what time
     steps are scaled from; full batches where every rank has them; what is left, once every reception is over; what is
     held, while any rank's put waits (a full rank must not starve because another is empty); otherwise wait.
+    After the last of these steps a checkpoint is taken, if it is time for any rank and all have written the one before.
 
     Args:
         ranks: the state of every rank, by rank.
         terms: the configuration.
         batches_done: training steps planned so far.
+        newest_checkpoint: number of the last one planned, or of the last one before a restart.
     """
+    agreed = _plan_steps(ranks, terms, batches_done)
+    down = None
+    if all(rank.checkpoint_done >= newest_checkpoint for rank in ranks):
+        down = not any(rank.checkpoint_failed for rank in ranks)
+    steps = agreed.steps
+    if steps and down is not None and any(rank.checkpoint_due for rank in ranks):
+        steps = (*steps[:-1], replace(steps[-1], checkpoint=newest_checkpoint + 1))
+    return replace(agreed, steps=steps, checkpoint_down=down)
+
+
+def _plan_steps(ranks: Sequence[RankState], terms: AgreementTerms, batches_done: int) -> Plan:
     progress = min(1.0, sum(rank.delivered for rank in ranks) / terms.expected_samples)
     failed = next((number for number, rank in enumerate(ranks) if rank.failed), None)
     if failed is not None:

@@ -112,6 +112,7 @@ class Turn:
         num_samples_global: samples of this step over all ranks: divide the summed loss by it.
         progress: share of the study's samples delivered, 0 to 1, equal on all ranks: for schedules.
         validate: validate after this step; all ranks do.
+        checkpoint: number of the checkpoint that is taken after this step, on all ranks; None: none.
         statistics: moments of each component of each quantity over the samples of all ranks, equal on all ranks; in the
             first turn only, if they are wanted.
         time_range: numbers of the first and the last time step of a simulation, from which the time is scaled, equal on
@@ -124,3 +125,4 @@ class Turn:
     validate: bool
     statistics: Mapping[str, tuple[Moments, ...]] | None = None
     time_range: tuple[float, float] | None = None
+    checkpoint: int | None = None

@@ -27,7 +27,7 @@ class LoaderCounters:
 
     Attributes:
         wait_s: seconds the trainer waited for turns.
-        batches: turns handed out, those of zero weight included.
+        batches: turns handed out, those of zero weight and those before a restart included.
         samples: samples in them.
         num_collectives: exchanges between the ranks since the first turn.
         collective_s: seconds the loader's thread spent in them.
@@ -55,6 +55,10 @@ class Loader:
         prefetch: turns prepared ahead.
         measurement: statistics that are wanted in the first turn, equal on all ranks; None: none.
         batches_done: training steps before this loader, after a restart.
+        samples_done: samples in them, of this rank.
+        newest_checkpoint: the highest number that a checkpoint had before this loader, equal on all ranks.
+        on_checkpoint: told, on the loader's thread, that all ranks have ended writing a checkpoint: its number, and
+            whether it is down on all; must be quick.
         close_deadline_s: how long `close` waits for the thread.
 
     Raises:
@@ -72,6 +76,9 @@ class Loader:
         prefetch: int = 2,
         measurement: Measurement | None = None,
         batches_done: int = 0,
+        samples_done: int = 0,
+        newest_checkpoint: int = 0,
+        on_checkpoint: Callable[[int, bool], None] = lambda number, is_down: None,
         close_deadline_s: float = 10.0,
     ) -> None:
         if prefetch < 1:
@@ -87,14 +94,16 @@ class Loader:
             self._lane,
             measurement=measurement,
             batches_done=batches_done,
+            newest_checkpoint=newest_checkpoint,
+            on_checkpoint=on_checkpoint,
         )
         self._thread = threading.Thread(target=self._preparation.run, name="loading", daemon=True)
         self._close_deadline_s = close_deadline_s
         self._in_use: Slot | None = None
         self._unsettled: Draw | None = None
         self._wait_s = 0.0
-        self._batches = 0
-        self._samples = 0
+        self._batches = batches_done
+        self._samples = samples_done
 
     def __enter__(self) -> Self:
         """Start the thread.

@@ -46,6 +46,9 @@ class LocalState:
         stop_requested: this rank was told to stop.
         time_known: this rank knows what time steps are scaled from, or need not.
         time_range: numbers of the first and the last step of a simulation; None: not known, or not needed.
+        checkpoint_due: for this rank it is time for a checkpoint.
+        checkpoint_done: number of the newest checkpoint whose writing has ended here, well or not.
+        checkpoint_failed: it has not ended well.
     """
 
     delivered: int
@@ -53,6 +56,9 @@ class LocalState:
     stop_requested: bool = False
     time_known: bool = True
     time_range: tuple[float, float] | None = None
+    checkpoint_due: bool = False
+    checkpoint_done: int = 0
+    checkpoint_failed: bool = False
 
 
 class Preparation:
@@ -74,6 +80,8 @@ class Preparation:
         *,
         measurement: Measurement | None,
         batches_done: int,
+        newest_checkpoint: int,
+        on_checkpoint: Callable[[int, bool], None],
     ) -> None:
         self._buffer = buffer
         self._terms = terms
@@ -82,6 +90,9 @@ class Preparation:
         self._lane = lane
         self._measurement = measurement
         self._batches_done = batches_done
+        self._newest_checkpoint = newest_checkpoint
+        self._settled_checkpoint = newest_checkpoint
+        self._on_checkpoint = on_checkpoint
         # One width for every message: a rank that fails can say so whatever the others are exchanging.
         num_moments = 0 if measurement is None else sum(measurement.quantities.values())
         self._width = max(RankState.WIDTH, 1 + 3 * num_moments)
@@ -142,9 +153,17 @@ class Preparation:
             time_known=local.time_known,
             first_step=first,
             last_step=last,
+            checkpoint_due=local.checkpoint_due,
+            checkpoint_done=local.checkpoint_done,
+            checkpoint_failed=local.checkpoint_failed,
         )
         rows = self._exchange(state.encode())
-        agreed = plan([RankState.decode(row) for row in rows], self._terms, batches_done=self._batches_done)
+        agreed = plan(
+            [RankState.decode(row) for row in rows],
+            self._terms,
+            batches_done=self._batches_done,
+            newest_checkpoint=self._newest_checkpoint,
+        )
         if agreed.verdict is not Verdict.CONTINUE:
             self._others_listen = False
         if agreed.failed_rank is not None:
@@ -156,7 +175,16 @@ class Preparation:
                 "number of the last time step, about), or raise buffer.capacity"
             )
         self._batches_done += len(agreed.steps)
+        self._note_checkpoint(agreed)
         return agreed
+
+    def _note_checkpoint(self, agreed: Plan) -> None:
+        """All ranks have ended writing the newest one, or a new one is planned."""
+        if agreed.checkpoint_down is not None and self._settled_checkpoint < self._newest_checkpoint:
+            self._settled_checkpoint = self._newest_checkpoint
+            self._on_checkpoint(self._newest_checkpoint, agreed.checkpoint_down)
+        if agreed.steps and agreed.steps[-1].checkpoint is not None:
+            self._newest_checkpoint = agreed.steps[-1].checkpoint
 
     def _exchange(self, values: FloatArray) -> FloatArray:
         message = np.zeros(self._width)
@@ -197,6 +225,7 @@ class Preparation:
             validate=step.validate,
             statistics=statistics,
             time_range=time_range,
+            checkpoint=step.checkpoint,
         )
         self._lane.push(PreparedTurn(turn=turn, slot=slot, draw=draw))
         return True

@@ -86,6 +86,8 @@ class TrainingStream:
         turns: of this rank.
         on_step: told what the loop reports.
         on_validation: told after each validation.
+        on_cut: called between two training steps when all ranks take a checkpoint: its number; None: after the last
+            one. What must be in it is then to be had by `state_dict`.
         restored: what `state_dict` gave before a restart.
 
     Raises:
@@ -103,6 +105,7 @@ class TrainingStream:
         on_step: Callable[[StepReport], None] = lambda report: None,
         on_validation: Callable[[ValidationReport], None] = lambda report: None,
         observe: Callable[[Batch, Tensor], None] = lambda batch, losses: None,
+        on_cut: Callable[[int | None], None] = lambda number: None,
         restored: Mapping[str, Any] | None = None,
         is_trial: bool = False,
     ) -> None:
@@ -117,6 +120,7 @@ class TrainingStream:
         self._losses = FieldLosses(self.recipe.loss, surrogate.task.problem, self.recipe.field_weights)
         self._on_step = on_step
         self._on_validation = on_validation
+        self._on_cut = on_cut
         self._restored: Mapping[str, Any] = restored or {}
         self._kept: dict[str, Stateful] = {}
         self._clock = InputClock()
@@ -124,7 +128,7 @@ class TrainingStream:
         self._validated_at: int = self.batches
         self._samples: int = self._restored.get("samples", 0)
         self._samples_before = self._samples
-        self._loss = math.nan
+        self._loss: float = self._restored.get("loss", math.nan)
         self.keep(_SURROGATE, surrogate)
 
     @property
@@ -203,7 +207,12 @@ class TrainingStream:
     def state_dict(self) -> dict[str, Any]:
         """What a restart needs, taken between two turns: what is kept, and the counters."""
         kept = {name: thing.state_dict() for name, thing in self._kept.items()}
-        return {"batches": self.batches, "samples": self._samples, "kept": kept}
+        return {"batches": self.batches, "samples": self._samples, "loss": self._loss, "kept": kept}
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """The names of what the loop keeps over a restart besides the surrogate."""
+        return tuple(name for name in self._kept if name != _SURROGATE)
 
     def summary(self) -> TrainingSummary:
         """The training so far."""
@@ -219,7 +228,7 @@ class TrainingStream:
         )
 
     def _hand_out(self, turns: Iterable[Turn]) -> Iterator[Turn]:
-        frozen = False
+        frozen = self.batches > 0  # moving it would change what the restored weights mean
         for turn in self._clock.measure(turns):
             if not frozen:
                 self.surrogate.normalization.freeze(turn.statistics, turn.time_range)
@@ -227,3 +236,6 @@ class TrainingStream:
             self.batches += 1
             self._samples += 0 if turn.batch is None else turn.batch.size
             yield turn
+            if turn.checkpoint is not None:
+                self._on_cut(turn.checkpoint)
+        self._on_cut(None)

@@ -350,3 +350,49 @@ def test_collectives_are_counted_from_the_first_turn_on() -> None:
     # Three found nothing, the fourth agreed on the first two turns; four more for the others, and one for the end.
     assert (collective.calls, loader.counters().num_collectives) == (9, 5)
     assert loader.counters().collective_s >= 0
+
+
+def test_all_ranks_take_a_checkpoint_at_the_same_turn_and_hear_when_it_is_down_on_all() -> None:
+    """Rank 0 says when it is time; rank 1 writes the first in no time, and fails to write the second."""
+    buffers = [fifo(LAYOUT, 200) for _ in range(2)]
+    collectives = ThreadCollective.ranks(2, deadline_s=DEADLINE_S)
+    terms = AgreementTerms(batch_size=4, expected_samples=400, steps_per_agreement=2)
+    taken: list[list[tuple[int, int]]] = [[], []]
+    heard: list[list[tuple[int, bool]]] = [[], []]
+    for buffer in buffers:
+        feed(buffer, range(160))
+
+    def train(rank: int) -> int:
+        done, failed = 6, False
+
+        def state() -> LocalState:
+            return LocalState(
+                delivered=0,
+                checkpoint_due=rank == 0 and len(taken[0]) < 2,
+                checkpoint_done=done,
+                checkpoint_failed=failed,
+            )
+
+        loader = Loader(
+            buffers[rank],
+            terms,
+            state=state,
+            collective=collectives[rank],
+            batches_done=100,
+            samples_done=1000,
+            newest_checkpoint=6,
+            on_checkpoint=lambda number, down: heard[rank].append((number, down)),
+        )
+        with loader:
+            for turn in loader:
+                if turn.checkpoint is not None:
+                    taken[rank].append((loader.counters().batches, turn.checkpoint))
+                    done, failed = turn.checkpoint, rank == 1 and turn.checkpoint == 8
+        assert loader.counters().samples == 1160
+        return loader.counters().batches
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(train, range(2))) == [140, 140]
+    assert taken[0] == taken[1]
+    assert [number for _, number in taken[0]] == [7, 8]
+    assert heard == [[(7, True), (8, False)]] * 2

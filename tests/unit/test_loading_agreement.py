@@ -130,7 +130,40 @@ def test_the_number_of_samples_counts_all_ranks() -> None:
     assert [step.num_samples for step in plan([_over(5), _over(25)], TERMS, batches_done=0).steps] == [15, 10, 5]
 
 
-@given(st.builds(RankState, available=st.integers(0, 2**53), held=st.integers(0, 2**53), put_waits=st.booleans()))
+FULL = RankState(available=50, held=50, checkpoint_done=3)
+
+
+@pytest.mark.parametrize(
+    ("ranks", "newest", "down", "checkpoint"),
+    [
+        ([FULL, FULL], 3, True, None),
+        ([FULL, replace(FULL, checkpoint_due=True)], 3, True, 4),
+        ([FULL, replace(FULL, checkpoint_due=True)], 4, None, None),  # the last one is still being written
+        ([replace(FULL, checkpoint_done=4), replace(FULL, checkpoint_due=True)], 4, None, None),
+        ([replace(FULL, checkpoint_failed=True), replace(FULL, checkpoint_due=True)], 3, False, 4),
+        ([replace(FULL, available=0, checkpoint_due=True)], 3, True, None),  # nothing is trained
+    ],
+)
+def test_a_checkpoint_is_taken_at_one_step_when_it_is_time_for_any_rank_and_the_last_one_is_written(
+    ranks: list[RankState], newest: int, down: bool | None, checkpoint: int | None
+) -> None:
+    agreed = plan(ranks, TERMS, batches_done=0, newest_checkpoint=newest)
+    assert agreed.checkpoint_down is down
+    assert [step.checkpoint for step in agreed.steps[:-1]] == [None] * max(0, len(agreed.steps) - 1)
+    assert [step.checkpoint for step in agreed.steps[-1:]] == [checkpoint] * bool(agreed.steps)
+
+
+@given(
+    st.builds(
+        RankState,
+        available=st.integers(0, 2**53),
+        held=st.integers(0, 2**53),
+        put_waits=st.booleans(),
+        checkpoint_due=st.booleans(),
+        checkpoint_done=st.integers(0, 2**53),
+        checkpoint_failed=st.booleans(),
+    )
+)
 def test_a_state_survives_its_encoding(state: RankState) -> None:
     padded = np.concatenate([state.encode(), np.zeros(5)])
     assert RankState.decode(padded) == state

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -151,6 +152,55 @@ def test_what_is_kept_has_one_name_each(surrogate: Surrogate) -> None:
         with pytest.raises(ValueError, match=f"'{name}' is kept already .surrogate, mine."):
             stream.keep(name, nn.Linear(1, 1))
     assert sorted(stream.state_dict()["kept"]) == ["mine", "surrogate"]
+
+
+def test_a_cut_is_taken_when_the_step_of_its_turn_has_ended_and_once_more_at_the_end(surrogate: Surrogate) -> None:
+    cuts: list[tuple[int | None, int, torch.Tensor]] = []
+    given = [replace(turn, checkpoint=7 if number == 1 else None) for number, turn in enumerate(turns(4))]
+
+    def cut(number: int | None) -> None:
+        weights = stream.state_dict()["kept"]["surrogate"]["network.layers.0.weight"].clone()
+        cuts.append((number, stream.state_dict()["batches"], weights))
+
+    stream = TrainingStream(given, surrogate=surrogate, on_cut=cut)
+    after: list[torch.Tensor] = []
+
+    def loop(stream: TrainingStream) -> nn.Module:
+        inner = stream.turns
+
+        def watched() -> Iterator[Turn]:
+            for turn in inner:
+                yield turn
+                after.append(surrogate.network.layers[0].weight.detach().clone())
+
+        stream.turns = watched()
+        return train(stream)
+
+    run_loop(loop, stream)
+    assert stream.kept == ("optimizer", "learning_rate")
+    assert [(number, batches) for number, batches, _ in cuts] == [(7, 2), (None, 4)]
+    assert torch.equal(cuts[0][2], after[1])
+    assert torch.equal(cuts[1][2], after[3])
+    assert not torch.equal(after[1], after[3])
+
+
+def test_no_cut_is_taken_of_a_stream_that_was_left(surrogate: Surrogate) -> None:
+    cuts: list[int | None] = []
+    stream = TrainingStream(turns(3), surrogate=surrogate, on_cut=cuts.append)
+    next(stream.turns)
+    del stream
+    assert cuts == []
+
+
+def test_a_restored_normalization_stays_as_it_was(surrogate: Surrogate) -> None:
+    first = TrainingStream(turns(2), surrogate=surrogate)
+    next(first.turns)
+    before = surrogate.normalization.time_range
+    given = [replace(turn, time_range=(0.0, 1000.0), statistics=None) for turn in turns(1)]
+    second = TrainingStream(given, surrogate=surrogate, restored=first.state_dict())
+    next(second.turns)
+    assert surrogate.normalization.time_range == before
+    assert second.batches == 2
 
 
 def test_nothing_reported_is_no_loss(surrogate: Surrogate) -> None:
