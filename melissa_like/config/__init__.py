@@ -13,6 +13,7 @@ from melissa_like.config.derived import (
     layout_of,
     log_limit_bytes,
     routing_of,
+    saves_buffer,
     watermark_per_rank,
 )
 from melissa_like.config.memory import available_memory, shown
@@ -34,6 +35,7 @@ __all__ = [
     "load_config",
     "log_limit_bytes",
     "routing_of",
+    "saves_buffer",
     "shown",
     "watermark_per_rank",
 ]

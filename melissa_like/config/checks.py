@@ -1,8 +1,9 @@
 """Mistakes that only show across fields; Hydra has checked names and types before."""
 
 from dataclasses import fields, is_dataclass
+from typing import Any
 
-from melissa_like.config.derived import capacity, capacity_per_rank, layout_of
+from melissa_like.config.derived import capacity, capacity_per_rank, layout_of, saves_buffer
 from melissa_like.config.limits import limits_of
 from melissa_like.config.memory import shown
 from melissa_like.config.schema import BufferConfig, Config
@@ -15,11 +16,16 @@ __all__ = ["check", "check_memory"]
 def _check_limits(config: Config) -> None:
     """Each key by what its declaration says."""
     for group in fields(config):
-        settings = getattr(config, group.name)
-        for declared in fields(settings) if is_dataclass(settings) else ():
-            value, limits = getattr(settings, declared.name), limits_of(declared)
-            if value is not None and not limits.allow(value):
-                raise ConfigurationError(f"{group.name}.{declared.name} is {value!r}: write {limits.words}")
+        _check_group(group.name, getattr(config, group.name))
+
+
+def _check_group(name: str, settings: Any) -> None:
+    for declared in fields(settings) if is_dataclass(settings) else ():
+        value, limits = getattr(settings, declared.name), limits_of(declared)
+        if is_dataclass(value):
+            _check_group(f"{name}.{declared.name}", value)
+        elif value is not None and not limits.allow(value):
+            raise ConfigurationError(f"{name}.{declared.name} is {value!r}: write {limits.words}")
 
 
 def _check_combinations(config: Config) -> None:
@@ -126,3 +132,4 @@ def check(config: Config) -> None:
         raise ConfigurationError("solver.parameters is empty: declare a distribution for each parameter of the solver")
     layout_of(config.solver)
     _check_buffer(config)
+    saves_buffer(config)

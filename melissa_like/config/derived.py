@@ -18,6 +18,7 @@ __all__ = [
     "layout_of",
     "log_limit_bytes",
     "routing_of",
+    "saves_buffer",
     "watermark_per_rank",
 ]
 
@@ -147,6 +148,25 @@ def capacity(buffer: BufferConfig, layout: Layout) -> int:
             "as many as the memory allows"
         )
     return nbytes // layout.sample_nbytes
+
+
+def saves_buffer(config: Config) -> bool:
+    """Whether a checkpoint holds the samples of the buffer, or leaves them out for their size.
+
+    Raises:
+        ConfigurationError: the limit is no number of bytes.
+    """
+    given = config.training.checkpoint.buffer_limit
+    limit = given if isinstance(given, int) and not isinstance(given, bool) else _bytes_in(given)
+    if given is not None and (limit is None or limit < 0):
+        raise ConfigurationError(
+            f"training.checkpoint.buffer_limit is {given!r}: write a number of bytes, as a number or as text "
+            "('8 GiB'), or null to save any buffer"
+        )
+    if limit is None or config.buffer.views_per_sample is not None:
+        return True
+    layout = layout_of(config.solver)
+    return capacity(config.buffer, layout) * layout.sample_nbytes <= limit
 
 
 def log_limit_bytes(launcher: LauncherConfig) -> int:

@@ -106,7 +106,9 @@ def _group(name: str, schema: type, given: Mapping[str, Any], choice: str) -> Gr
     keys = []
     for declared in fields(schema):
         hint = hints[declared.name]
-        if not is_dataclass(hint):
+        if isinstance(hint, type) and is_dataclass(hint):
+            keys += _group(f"{name}.{declared.name}", hint, given.get(declared.name, {}), "").keys
+        else:
             keys.append(_key(name, declared, hint, meanings.get(declared.name, ""), given))
         if name == "solver" and declared.name == "fields":
             keys += _group(_FIELD, FieldConfig, {}, "").keys

@@ -1,7 +1,7 @@
 """What is wrong with a configuration, in one sentence: the key, what was received, what to write instead."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import is_dataclass
 from difflib import SequenceMatcher
 from typing import Any, get_type_hints
 
@@ -80,15 +80,17 @@ def refuse_unknown_keys(composed: Mapping[Any, Any]) -> None:
     Raises:
         ConfigurationError: it names the first one.
     """
-    hints = get_type_hints(Config)
-    for name, settings in composed.items():
+    _refuse_unknown("", Config, composed)
+
+
+def _refuse_unknown(prefix: str, schema: type, settings: Mapping[Any, Any]) -> None:
+    hints = get_type_hints(schema)
+    for name, value in settings.items():
         if name not in hints:
-            raise ConfigurationError(unknown_key(_as_written(str(name), settings)))
-        if is_dataclass(hints[name]) and isinstance(settings, Mapping):
-            known = {declared.name for declared in fields(hints[name])}
-            for key in settings:
-                if key not in known:
-                    raise ConfigurationError(unknown_key(_as_written(f"{name}.{key}", settings[key])))
+            raise ConfigurationError(unknown_key(_as_written(f"{prefix}{name}", value)))
+        hint = hints[name]
+        if isinstance(hint, type) and is_dataclass(hint) and isinstance(value, Mapping):
+            _refuse_unknown(f"{prefix}{name}.", hint, value)
 
 
 def _as_written(key: str, value: Any) -> str:

@@ -12,6 +12,7 @@ from melissa_like.records import STORAGE_DTYPES, Routing
 
 __all__ = [
     "BufferConfig",
+    "CheckpointConfig",
     "Config",
     "FieldConfig",
     "LauncherConfig",
@@ -164,6 +165,24 @@ class BufferConfig:
 
 
 @dataclass(kw_only=True)
+class CheckpointConfig:
+    """When the training is saved, so that lost server ranks, or a resumed study, can go on from there.
+
+    Attributes:
+        interval_s: between two checkpoints, each taken after a training step; one more is taken at the end, also when
+            the study is stopped. Null: none at all, so a loss of the server ranks loses all that was trained.
+        buffer_limit: a buffer of more bytes (of all server ranks together, at its capacity), as a number or as text
+            (`"8 GiB"`), is left out, and what of it was not trained on yet is produced again; null: never. With
+            `buffer.views_per_sample` it is always saved.
+        num_kept: checkpoints that are kept, at least two: when the newest is damaged, the one before counts.
+    """
+
+    interval_s: float | None = key(60.0, above=0)
+    buffer_limit: Any = "16 GiB"
+    num_kept: int = key(2, unit="checkpoints", least=2)
+
+
+@dataclass(kw_only=True)
 class TrainingConfig:
     """How the network is trained; everything with `_target_` may be your own import path.
 
@@ -190,6 +209,7 @@ class TrainingConfig:
         device: where the training is; `auto` takes a GPU if there is one.
         num_threads: that torch uses on each server rank.
         steps_per_agreement: training steps that the server ranks settle ahead at once.
+        checkpoint: when the training is saved; its keys are listed under `training.checkpoint`.
     """
 
     batch_size: int = key(64, unit="samples", least=1)
@@ -210,6 +230,7 @@ class TrainingConfig:
     device: str = key("auto", choices=_DEVICES)
     num_threads: int = key(1, unit="threads", least=1)
     steps_per_agreement: int = key(16, unit="training steps", least=1)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
 
 
 @dataclass(kw_only=True)

@@ -19,6 +19,7 @@ from melissa_like.config import (
     check,
     check_memory,
     log_limit_bytes,
+    saves_buffer,
     watermark_per_rank,
 )
 from melissa_like.config.derived import default_capacity
@@ -99,11 +100,32 @@ def test_the_laptop_case_runs_with_every_buffer(buffer: str) -> None:
         (["training.schedule_on=batches"], "training.max_batches is null"),
         (["study.num_simulations=1", "buffer.watermark=500"], "only 100 training samples"),
         (["launcher.num_server_ranks=8", "buffer.capacity=4", "training.batch_size=1"], "at least one sample"),
+        (["training.checkpoint.interval_s=0"], "training.checkpoint.interval_s is 0.0: write a number above 0"),
+        (["training.checkpoint.num_kept=1"], "training.checkpoint.num_kept is 1: write 2 or more"),
+        (["training.checkpoint.buffer_limit=much"], "buffer_limit is 'much': write a number of bytes"),
+        (
+            ["+training.checkpoint.interval=5"],
+            "training.checkpoint.interval is no key .* training.checkpoint.interval_s",
+        ),
     ],
 )
 def test_what_cannot_work_is_refused(overrides: list[str], words: str) -> None:
     with pytest.raises(ConfigurationError, match=words):
         check(config(*overrides))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "saves"),
+    [
+        ([], True),
+        (["training.checkpoint.buffer_limit=1 KiB"], False),
+        (["training.checkpoint.buffer_limit=1024"], False),
+        (["training.checkpoint.buffer_limit=null"], True),
+        (["training.checkpoint.buffer_limit=1 KiB", "buffer.views_per_sample=3"], True),
+    ],
+)
+def test_a_large_buffer_is_not_saved_unless_its_draws_are_counted(overrides: list[str], saves: bool) -> None:
+    assert saves_buffer(config("buffer.views_per_sample=null", *overrides)) is saves
 
 
 SMALL_LAYOUT = Layout(fields=(FieldSpec(name="u", shape=(16,)),), parameters=("a",))

@@ -36,6 +36,7 @@ def test_a_key_as_it_is_shown() -> None:
     assert (size.default, size.unit, size.allowed) == ("64", "samples", "a whole number, 1 or more")
     assert task.default == "{_target_: melissa_like.training.Direct}"
     assert KEYS["run_dir"].default.startswith("${new_folder:runs/")  # of no group: config.yaml has it
+    assert KEYS["training.checkpoint.interval_s"].default == "60.0"
     assert KEYS["solver.fields.NAME.dtype"].allowed.startswith("one of float32, float64")
 
 
