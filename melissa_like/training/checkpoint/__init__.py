@@ -6,7 +6,22 @@ complete. No thread here but that of `CheckpointWriter`, which keeps the writing
 """
 
 from melissa_like.training.checkpoint.folder import CheckpointFolder, Manifest
-from melissa_like.training.checkpoint.pieces import Piece
+from melissa_like.training.checkpoint.host import on_host, random_states, restore_random_states
+from melissa_like.training.checkpoint.pieces import PIECE_NBYTES, Piece
 from melissa_like.training.checkpoint.shard import Shard, ShardContent, read_shard, write_shard
+from melissa_like.training.checkpoint.writer import CheckpointWriter
 
-__all__ = ["CheckpointFolder", "Manifest", "Piece", "Shard", "ShardContent", "read_shard", "write_shard"]
+__all__ = [
+    "PIECE_NBYTES",
+    "CheckpointFolder",
+    "CheckpointWriter",
+    "Manifest",
+    "Piece",
+    "Shard",
+    "ShardContent",
+    "on_host",
+    "random_states",
+    "read_shard",
+    "restore_random_states",
+    "write_shard",
+]

@@ -13,7 +13,11 @@ import msgspec
 from melissa_like.buffer import BatchMemory
 from melissa_like.errors import CheckpointDamagedError
 
-__all__ = ["Piece", "read_pieces", "verify_pieces", "write_pieces"]
+__all__ = ["PIECE_NBYTES", "Piece", "read_pieces", "verify_pieces", "write_pieces"]
+
+#: Of a piece at most, unless one sample alone is larger.
+PIECE_NBYTES = 64 * 2**20
+_BLOCK = 2**20
 
 
 class Piece(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
@@ -95,9 +99,6 @@ def verify_pieces(path: Path, pieces: Iterable[Piece]) -> None:
                 _compare(checksum, piece, path, number)
     except OSError as error:
         raise CheckpointDamagedError(f"{path} cannot be read: {error}") from error
-
-
-_BLOCK = 2**20
 
 
 def _fill(stream: BinaryIO, view: memoryview, path: Path, number: int) -> None:
