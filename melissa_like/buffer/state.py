@@ -69,4 +69,5 @@ class BufferState:
     @classmethod
     def of_dict(cls, state: Mapping[str, Any]) -> "BufferState":
         """What `as_dict` gave."""
-        return cls(**{n: value.numpy() if isinstance(value, torch.Tensor) else value for n, value in state.items()})
+        values: dict[str, Any] = {n: v.numpy() if isinstance(v, torch.Tensor) else v for n, v in state.items()}
+        return cls(**values)

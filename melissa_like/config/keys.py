@@ -103,7 +103,7 @@ def choices_of(group: str, folders: Sequence[Path] = ()) -> tuple[str, ...]:
 
 def _group(name: str, schema: type, given: Mapping[str, Any], choice: str) -> Group:
     hints, meanings = get_type_hints(schema), _meanings(schema)
-    keys = []
+    keys: list[Key] = []
     for declared in fields(schema):
         hint = hints[declared.name]
         if isinstance(hint, type) and is_dataclass(hint):

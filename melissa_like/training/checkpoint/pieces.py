@@ -50,7 +50,7 @@ def write_pieces(stream: BinaryIO, pieces: Iterable[BatchMemory]) -> tuple[Piece
 def _write(stream: BinaryIO, piece: BatchMemory) -> Piece:
     checksum = nbytes = 0
     for rows in piece.rows:
-        view = memoryview(rows).cast("B")
+        view = rows.data.cast("B")
         checksum = zlib.crc32(view, checksum)
         nbytes += len(view)
         written = 0
@@ -76,7 +76,7 @@ def read_pieces(path: Path, pieces: Iterable[Piece], memory: BatchMemory) -> Ite
                 read = memory.first(piece.num_rows)
                 checksum = 0
                 for rows in read.rows:
-                    view = memoryview(rows).cast("B")
+                    view = rows.data.cast("B")
                     _fill(stream, view, path, number)
                     checksum = zlib.crc32(view, checksum)
                 _compare(checksum, piece, path, number)

@@ -217,7 +217,7 @@ def _save(path: Path, content: Mapping[str, Any]) -> _File:
     with _raw(path) as stream:
         checked = _Checked(stream)
         try:
-            torch.save(dict(content), checked)
+            torch.save(dict(content), checked)  # type: ignore[arg-type]  # any file that can be written will do
         except Exception as error:
             if checked.error is not None and error is not checked.error:
                 raise checked.error from error
