@@ -94,6 +94,7 @@ def _failed_simulations(state: StudyState) -> list[dict[str, Any]]:
             "attempts": ledger.attempts_of(simulation),
             "parameters": dict(zip(names, ledger.parameters_of(simulation), strict=True)),
             "reason": reason,
+            "last_words": ledger.last_words[simulation].splitlines(),
         }
         for simulation, reason in ledger.reasons.items()
     ]

@@ -243,7 +243,9 @@ class LauncherConfig:
         max_attempts: executions of one simulation before it is given up.
         max_failed_starts: jobs in a row that may end before they are given a simulation. When this many attempts, or
             max_attempts if that is more, have failed before the study's first sample was delivered, it fails as well.
-        max_failed_fraction: of the simulations; when more are given up, the study fails.
+        max_failed_fraction: of the simulations; when more are given up, the study fails. It fails as well when so many
+            in a row are given up, while none completes or lives longer than those that failed, as chance does not bring
+            together where this fraction fails: 3 at the beginning with 0.1, a few more later.
         max_server_restarts: how often the server ranks may be started again, when one was lost, without a new
             checkpoint in between. They go on from the newest one; what it lacks is produced again.
         num_server_ranks: processes that receive and train together, one per device.

@@ -123,6 +123,7 @@ class Books:
         self.settled = self.settled or missing <= 0 or attempt.all_parts_arrived
         if missing <= 0:
             self.ledger.complete(attempt.simulation)
+            self.failures.simulation_completed()
             self._announce_over(attempt, self.ledger.num_dropped(attempt.simulation))
         elif attempt.all_parts_arrived:
             # Another attempt would leave out the same.
@@ -150,13 +151,15 @@ class Books:
         """
         simulation = attempt.simulation
         self.ledger.count_failure(simulation, what)
-        self.failures.attempt_failed()
+        self.failures.attempt_failed(self.now - attempt.started_at)
         if self.failures.may_try_again(simulation):
             self.ledger.wait_again(simulation)
             return
-        given_up = self.ledger.give_up(simulation, self.settings.num_steps, reason=_in_short(what, detail))
+        given_up = self.ledger.give_up(
+            simulation, self.settings.num_steps, reason=_in_short(what, detail), last_words=detail
+        )
         self._announce_over(attempt, given_up)
-        self._fail_for(self.failures.gave_up(simulation, detail))
+        self._fail_for(self.failures.gave_up(simulation, detail, self.now))
 
     def fail_start(self, what: str, detail: str = "", *, retry: bool | None = None) -> None:
         """A job ended before it was given a simulation; see `FailurePolicy.start_failed`."""

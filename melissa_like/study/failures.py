@@ -1,9 +1,19 @@
-"""The policy of failures: what is tried again, what is given up, and when a study has failed."""
+"""The policy of failures: what is tried again, what is given up, and when a study has failed.
+
+A study in which every simulation fails must end after a few of them, whatever its size; one in which some fail must
+not, even if these come first or fail quickly. So given-up simulations count while none completes and no attempt lives
+longer than those that failed, and it takes as many in a row as chance does not bring together.
+"""
+
+import math
 
 from melissa_like.study.ledger import Ledger
 from melissa_like.study.settings import StudySettings
 
 __all__ = ["FailurePolicy"]
+
+#: In how many studies, of all, chance alone may look like a solver that always fails.
+_MISTAKEN = 1e-3
 
 
 class FailurePolicy:
@@ -18,6 +28,8 @@ class FailurePolicy:
         self._ledger = ledger
         self._failed_starts = 0
         self._fruitless_attempts = 0
+        self._given_up_in_a_row = 0
+        self._longest_life_s = 0.0  # of the attempts that failed since a simulation completed
         self.anything_delivered = False
 
     def start_succeeded(self) -> None:
@@ -45,17 +57,23 @@ class FailurePolicy:
             f"(launcher.max_failed_starts); the last one: {what}{quoted}"
         )
 
-    def attempt_failed(self) -> None:
-        """An execution of a simulation has failed."""
+    def attempt_failed(self, lived_s: float) -> None:
+        """An execution of a simulation has failed, so many seconds after its start."""
         self._fruitless_attempts += not self.anything_delivered
+        self._longest_life_s = max(self._longest_life_s, lived_s)
+
+    def simulation_completed(self) -> None:
+        """The solver works, for one simulation at least."""
+        self._given_up_in_a_row, self._longest_life_s = 0, 0.0
 
     def may_try_again(self, simulation: int) -> bool:
         """Whether a simulation whose attempt has failed is run once more."""
         return self._ledger.failures_of(simulation) < self._settings.max_attempts
 
-    def gave_up(self, simulation: int, detail: str) -> str | None:
+    def gave_up(self, simulation: int, detail: str, now: float) -> str | None:
         """A simulation was given up; why the study fails, if it does."""
         ledger, settings = self._ledger, self._settings
+        self._given_up_in_a_row += 1
         quoted = f"\n{detail}" if detail else ""
         total = max(len(ledger), settings.num_simulations + settings.num_validation_simulations)
         allowed = settings.max_failed_fraction * total
@@ -71,9 +89,32 @@ class FailurePolicy:
         # a simulation has used up its attempts: the first jobs of several may well be killed together. And where a
         # single attempt is allowed, the first simulation alone must not decide about all.
         enough = max(settings.max_attempts, settings.max_failed_starts)
-        if self.anything_delivered or self._fruitless_attempts < enough:
-            return None
-        return (
-            f"the first {self._fruitless_attempts} attempts failed before a single sample of the study was delivered, "
-            f"all {settings.max_attempts} of simulation {simulation} among them: {ledger.story_of(simulation)}{quoted}"
+        if not self.anything_delivered and self._fruitless_attempts >= enough:
+            return (
+                f"the first {self._fruitless_attempts} attempts failed before a single sample of the study was "
+                f"delivered, all {settings.max_attempts} of simulation {simulation} among them: "
+                f"{ledger.story_of(simulation)}{quoted}"
+            )
+        if self._given_up_in_a_row >= self._too_many_in_a_row() and not self._any_survives(now):
+            return (
+                f"{self._given_up_in_a_row} simulations in a row failed {settings.max_attempts} times, and none "
+                "completed: the solver seems to fail always. If up to that many may fail one after another, raise "
+                f"launcher.max_failed_fraction ({settings.max_failed_fraction:g}); the last one, simulation "
+                f"{simulation}: {ledger.story_of(simulation)}{quoted}"
+            )
+        return None
+
+    def _too_many_in_a_row(self) -> float:
+        """How many in a row chance does not bring together where the allowed fraction fails, at random."""
+        fraction = self._settings.max_failed_fraction
+        if not 0 < fraction < 1:  # nothing, or everything, may fail
+            return math.inf
+        chances = 1 + self._ledger.num_complete  # each completed one may begin another row
+        return math.ceil(math.log(_MISTAKEN / chances) / math.log(fraction) - 1e-9)
+
+    def _any_survives(self, now: float) -> bool:
+        """Whether an attempt has sent everything, or has lived longer than those that failed."""
+        return any(
+            attempt.parts_sent is not None or now - attempt.started_at > self._longest_life_s
+            for attempt in self._ledger.in_progress.values()
         )

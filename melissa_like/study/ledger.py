@@ -37,10 +37,20 @@ class Attempt:
     Attributes:
         parts_received: per server rank.
         parts_sent: what its goodbye said, once it has; None before.
+        started_at: when it was given to its job.
         progressed_at: when something of it last arrived.
     """
 
-    __slots__ = ("job", "number", "parts_received", "parts_sent", "progressed_at", "purpose", "simulation")
+    __slots__ = (
+        "job",
+        "number",
+        "parts_received",
+        "parts_sent",
+        "progressed_at",
+        "purpose",
+        "simulation",
+        "started_at",
+    )
 
     def __init__(self, simulation: int, number: int, purpose: Purpose, job: str, num_server_ranks: int, now: float):
         self.simulation = simulation
@@ -49,7 +59,7 @@ class Attempt:
         self.job = job
         self.parts_received = [0] * num_server_ranks
         self.parts_sent: tuple[int, ...] | None = None
-        self.progressed_at = now
+        self.started_at = self.progressed_at = now
 
     def receive(self, rank: int, num_parts: int, now: float) -> None:
         """Take a server rank's report."""
@@ -77,6 +87,7 @@ class Ledger:
         samples_given_up: training samples that will never come: of simulations that were given up, or dropped.
         samples_dropped: given up by themselves, by purpose.
         reasons: why the first simulations that were given up were, by number.
+        last_words: of the logs or tracebacks of these.
     """
 
     def __init__(self, num_parameters: int) -> None:
@@ -91,6 +102,7 @@ class Ledger:
         self.samples_delivered = 0
         self.samples_dropped = dict.fromkeys(Purpose, 0)
         self.reasons: dict[int, str] = {}
+        self.last_words: dict[int, str] = {}
         self.num_listed = dict.fromkeys(Purpose, 0)
         self.num_over = dict.fromkeys(Purpose, 0)
         self._num_parameters = num_parameters
@@ -327,12 +339,12 @@ class Ledger:
         self._states[simulation] = SimulationState.WAITING
         self.waiting.appendleft(simulation)
 
-    def give_up(self, simulation: int, expected_steps: int | None, *, reason: str = "") -> int:
+    def give_up(self, simulation: int, expected_steps: int | None, *, reason: str = "", last_words: str = "") -> int:
         """No further attempt; how many training samples will never come, the dropped ones included."""
         self._end(simulation, SimulationState.GIVEN_UP)
         self.num_given_up += 1
         if len(self.reasons) < _MOST_REASONS:
-            self.reasons[simulation] = reason
+            self.reasons[simulation], self.last_words[simulation] = reason, last_words
         if self._num_steps[simulation] == _UNKNOWN and expected_steps is not None:
             self._count_steps(simulation, expected_steps)
         if self._purposes[simulation] != Purpose.TRAINING:

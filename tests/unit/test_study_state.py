@@ -232,39 +232,6 @@ def test_too_many_failures_end_the_study_with_the_story() -> None:
         assert word in commands[-1].reason
 
 
-def failing(study: Study, delivers: tuple[int, ...] = ()) -> int:
-    """Jobs until the verdict, if every job is given a simulation and dies."""
-    for number in range(1, 1000):
-        job = f"job-{number:04d}"
-        given = study.greeted(job).assigned(job)
-        if delivers:
-            study.delivered(given, steps=delivers, parts=2)
-        study.ended(job, "exit code 7", "no licence")
-        if study.state.outcome is not None:
-            return number
-    raise AssertionError("the study has not ended")
-
-
-def test_a_solver_that_always_dies_is_stopped_after_a_few_jobs_in_a_study_of_any_size() -> None:
-    default = {**only_training(105), "max_attempts": 3, "max_failed_fraction": 0.1}
-    study = Study(**default, max_failed_starts=3).started()
-    assert failing(study) == 3
-    assert study.state.outcome == "failed"
-    for word in ("3 attempts failed before a single sample", "simulation 0", "exit code 7", "no licence"):
-        assert word in study.state.reason
-    assert failing(Study(**default, max_failed_starts=3).started(), delivers=(0,)) == 33
-
-
-def test_a_first_wave_of_jobs_that_is_killed_together_does_not_end_the_study() -> None:
-    study = Study(**only_training(8), max_jobs=4, max_attempts=3, max_failed_starts=3).started()
-    jobs = [f"job-{number:04d}" for number in range(1, 5)]
-    for job in jobs:
-        study.greeted(job).assigned(job)
-    for job in jobs:
-        study.ended(job, "exit code 9")
-    assert study.state.outcome is None
-
-
 def test_a_given_up_simulation_is_counted_and_the_study_goes_on() -> None:
     study = Study(**only_training(3), max_attempts=1).started().greeted()
     given = study.assigned()
