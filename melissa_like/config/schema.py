@@ -255,6 +255,10 @@ class LauncherConfig:
         delivery_timeout_s: the same after goodbye, when parts are still missing, and for a job to end after it has
             told that its simulation failed.
         server_timeout_s: a server rank that reports nothing for so long has failed.
+        training_timeout_s: a training step (with what the loop does until it asks for the next batch; a validation
+            counts by its batches) that takes longer hangs: the stacks of all threads go into the log of its server
+            rank, and the server ranks are started again. The first one may take start_timeout_s longer, and a rank that
+            waits for another one twice as long.
         start_timeout_s: for a submitted server rank or job that is running to say hello; server rank 0 tries the
             training before.
         save_timeout_s: when a study has failed or is stopped, for the server ranks to validate, save the surrogate as
@@ -274,6 +278,7 @@ class LauncherConfig:
     step_timeout_s: float = key(600.0, above=0)
     delivery_timeout_s: float = key(30.0, above=0)
     server_timeout_s: float = key(60.0, above=0)
+    training_timeout_s: float = key(600.0, above=0)
     start_timeout_s: float = key(120.0, above=0)
     save_timeout_s: float = key(30.0, least=0)
     grace_s: float = key(5.0, least=0)

@@ -46,6 +46,7 @@ __all__ = [
     "Standing",
     "StepRange",
     "Stop",
+    "TrainingBlocked",
     "TrainingEnd",
     "UnfitSample",
     "Welcome",
@@ -318,6 +319,16 @@ class ServerFailed(_Message, frozen=True, kw_only=True):
     message: str
 
 
+class TrainingBlocked(_Message, frozen=True, kw_only=True):
+    """The training of a server rank does not go on, though its data is there; its other threads do.
+
+    Attributes:
+        message: what takes too long, and in the next lines where.
+    """
+
+    message: str
+
+
 class HeldSteps(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """Samples of one simulation that a server rank has.
 
@@ -449,6 +460,7 @@ ControlMessage: TypeAlias = (
     | Checked
     | ServerFinished
     | ServerFailed
+    | TrainingBlocked
     | ServerWelcome
     | Restored
     | Checkpointed

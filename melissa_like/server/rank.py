@@ -23,7 +23,7 @@ from melissa_like.errors import (
     story_of,
 )
 from melissa_like.loading import Loader, LoaderCounters, Measurement
-from melissa_like.protocol.control import Restored, ServerFinished, ServerWelcome, TrainingEnd
+from melissa_like.protocol.control import Metrics, Restored, ServerFinished, ServerWelcome, TrainingEnd
 from melissa_like.records import Purpose, ServerRank, num_samples
 from melissa_like.server.build import guarded, make_buffer, make_consumer, make_sinks, make_terms, pick_device
 from melissa_like.server.build_training import make_loop, make_stream, make_surrogate
@@ -36,7 +36,9 @@ from melissa_like.server.results import draw, keep
 from melissa_like.server.stream_progress import StreamProgress
 from melissa_like.server.telemetry import Telemetry, summary_of
 from melissa_like.server.time_range import TimeRange, misfit_of
+from melissa_like.server.training_clock import TrainingClock
 from melissa_like.server.trial import try_training
+from melissa_like.server.watch import Watch
 from melissa_like.training import (
     RankGroup,
     Surrogate,
@@ -57,6 +59,9 @@ __all__ = ["run_server_rank"]
 
 #: How long the loader may take to tell the other ranks that this one leaves, when they do not listen.
 _LEAVE_S = 3.0
+#: Deadline of a collective, at least and as a multiple of launcher.training_timeout_s: the rank that keeps the others
+#: waiting is found first.
+_COLLECTIVE_S, _COLLECTIVE_FACTOR = 300.0, 3.0
 
 
 def run_server_rank(run_dir: Path, address: ServerRank, transport: Transport) -> int:
@@ -102,7 +107,13 @@ class _Rank:
         # Received samples must have a place before the first part comes, so the buffer and the validation set exist
         # first; the reception is open before the ranks meet, because jobs wait for every rank's hello.
         self._buffer: SampleBuffer = make_buffer(config, rank, self._device)
-        self._held_out = ValidationSet(place.layout)
+        self._watch = Watch(
+            TrainingClock(config.launcher.training_timeout_s, first_s=config.launcher.start_timeout_s),
+            num_server_ranks=place.num_server_ranks,
+            put_waits=lambda: self._reception.receiver.put_waits,
+            tell=lambda message: self._reception.tell(message),
+        )
+        self._held_out = ValidationSet(place.layout, on_chunk=self._watch.moved)
         self._time_range = TimeRange(
             end_time=config.solver.end_time,
             num_steps=config.solver.num_steps,
@@ -129,7 +140,7 @@ class _Rank:
             consumers={Purpose.TRAINING: training_samples, Purpose.VALIDATION: held_out_samples},
             orders=self._orders(),
             on_error=self._close_buffer,
-            measure=self._telemetry.measure,
+            measure=self._measure,
             sinks=(self._recorder, *self._files),
             interval_s=config.monitoring.interval_s,
             device=str(self._device),
@@ -165,7 +176,7 @@ class _Rank:
         self._stream = stream = self._make_stream(loader, surrogate, group, welcome)
         loop = make_loop(self._config)
         # Told before the loader closes, because that ends the other ranks, and the cause must come first.
-        with loader, self._told():
+        with loader, self._told(), self._watch.training():
             return run_loop(loop, stream)
 
     def _hand_in(self, end: TrainingEnd, trained: nn.Module | None = None, *, incomplete: str | None) -> None:
@@ -200,6 +211,11 @@ class _Rank:
             problems += self._misfit(trained)
         problems += [sink.problem for sink in self._files if sink.problem is not None]
         self._tell_summary(end, surrogate=kept, problems=tuple(problems))
+
+    def _measure(self) -> Metrics:
+        """On the control thread, now and then."""
+        self._watch.look()
+        return self._telemetry.measure()
 
     def _draw(self, trained: nn.Module) -> list[str]:
         """Draw the pictures of a surrogate, if they are wanted; what went wrong."""
@@ -285,7 +301,8 @@ class _Rank:
         num_ranks, store = self._place.num_server_ranks, self._store
         if num_ranks > 1 and store is None:
             store = connect_rendezvous(welcome.rendezvous, num_ranks)
-        joined = join_ranks(self._device, rank=self._rank, num_ranks=num_ranks, store=store)
+        deadline_s = max(_COLLECTIVE_S, _COLLECTIVE_FACTOR * self._config.launcher.training_timeout_s)
+        joined = join_ranks(self._device, rank=self._rank, num_ranks=num_ranks, store=store, timeout_s=deadline_s)
         return self._stack.enter_context(joined)
 
     def _make_loader(self, surrogate: Surrogate, group: RankGroup) -> Loader:
@@ -309,7 +326,7 @@ class _Rank:
         observers = {"observe": LossReporter(self._reception.tell).observe} if welcome.wants_losses else {}
         return make_stream(
             self._config,
-            self._telemetry.passing(loader),
+            self._watch.passing(self._telemetry.passing(loader)),
             surrogate=surrogate,
             held_out=self._held_out,
             group=group,

@@ -12,6 +12,7 @@ import msgspec
 from melissa_like.config import Config, layout_of, load_config
 from melissa_like.errors import ConfigurationError
 from melissa_like.extras import missing_package
+from melissa_like.server.stacks import stacks_in_the_log_after
 
 if TYPE_CHECKING:
     import torch
@@ -21,6 +22,8 @@ __all__ = ["RESULT_FILE", "TrialResult", "run_trial", "try_training"]
 RESULT_FILE = "trial.json"
 #: Batch sizes where the device that will train is not there.
 _SMALL = 2
+#: Part of launcher.start_timeout_s after which a trial says where it is, before the launcher ends it.
+_PATIENCE = 0.7
 
 
 class TrialResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,6 +46,8 @@ def try_training(config: Config, device: "torch.device", folder: Path, *, batch_
         device: to train on.
         folder: for what is saved and loaded meanwhile.
         batch_size: to try it with, besides single samples; None: the configured one.
+
+    If it hangs, the stacks of all threads go into the log before launcher.start_timeout_s is over.
 
     Raises:
         ConfigurationError: what does not work; names the key, what was received and what is expected.
@@ -72,16 +77,17 @@ def try_training(config: Config, device: "torch.device", folder: Path, *, batch_
                 check_fits(config, surrogate.network, recipe.optimizer, size)
         return surrogate
 
-    try_out(
-        build,
-        recipe,
-        make_loop(config),
-        probe=probe,
-        sizes=tuple(sorted({size, 1}, reverse=True)),
-        num_ranks=config.launcher.num_server_ranks,
-        suspects=suspects,
-        folder=folder,
-    )
+    with stacks_in_the_log_after(_PATIENCE * config.launcher.start_timeout_s):
+        try_out(
+            build,
+            recipe,
+            make_loop(config),
+            probe=probe,
+            sizes=tuple(sorted({size, 1}, reverse=True)),
+            num_ranks=config.launcher.num_server_ranks,
+            suspects=suspects,
+            folder=folder,
+        )
 
 
 def run_trial(folder: Path) -> int:

@@ -31,6 +31,8 @@ def hear_server(books: Books, address: ServerRank, message: say.ControlMessage) 
             books.server.trained[address.rank] = end
             if books.server.has_trained:
                 _judge(books)
+        case say.TrainingBlocked(message=what) if address.rank not in books.server.trained:
+            _lose(books, f"server rank {address.rank} hangs: {what}")
         case say.ServerFailed(message=what):
             books.server.fail(address.rank, what, books.now)
             if books.server.all_accounted_for or not books.server.has_met:  # ranks that have not met harm nobody

@@ -26,6 +26,7 @@ _OF_A_SERVER = frozenset(
         say.Pressure,
         say.ServerFinished,
         say.ServerFailed,
+        say.TrainingBlocked,
         say.Metrics,
         say.Losses,
         say.Checked,

@@ -5,7 +5,7 @@ on those that were there when it began.
 """
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,16 +60,18 @@ class ValidationSet:
     Args:
         layout: of the study.
         chunk_size: samples evaluated at once; bounds the memory of an evaluation.
+        on_chunk: called before each: an evaluation may take long.
 
     Raises:
         ValueError: `chunk_size` below 1.
     """
 
-    def __init__(self, layout: Layout, *, chunk_size: int = 64) -> None:
+    def __init__(self, layout: Layout, *, chunk_size: int = 64, on_chunk: Callable[[], None] = lambda: None) -> None:
         if chunk_size < 1:
             raise ValueError(f"chunk_size is {chunk_size}: give at least 1 sample")
         self._layout = layout
         self._chunk_size = chunk_size
+        self._on_chunk = on_chunk
         self._lock = threading.Lock()
         self._samples: dict[SampleKey, Sample] = {}
         self._reserved: dict[SampleKey, tuple[npt.NDArray[Any], ...]] = {}
@@ -143,6 +145,7 @@ class ValidationSet:
         totals = np.zeros(4)
         with evaluating(surrogate):
             for batch in self._chunks(surrogate.device):
+                self._on_chunk()
                 totals += _sums(surrogate, losses, batch)
         summed_loss, num_samples, summed_ratios, num_ratios = collective.all_gather(totals).sum(axis=0).tolist()
         if num_samples == 0:

@@ -71,6 +71,7 @@ MESSAGES: st.SearchStrategy[say.ControlMessage] = st.one_of(
         ).map(tuple),
     ),
     st.builds(say.Checkpointed, number=SMALL, batches=SMALL, nbytes=SMALL),
+    st.builds(say.TrainingBlocked, message=TEXT),
 )
 ADDRESSES: st.SearchStrategy[Address] = st.one_of(
     st.builds(ClientRank, st.sampled_from(["job-0001", "job-0002", "job-0077", "x"]), st.integers(0, 2)),

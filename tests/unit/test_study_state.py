@@ -997,6 +997,7 @@ def test_a_rank_that_fails_while_others_restore_is_not_judged_before_their_ends_
     [
         ev.ServerEnded(address=SERVER, message="killed by SIGKILL"),
         ev.ServerSilent(address=SERVER, message="it has reported nothing"),
+        ev.Said(address=SERVER, message=say.TrainingBlocked(message="its training step 7 has taken more than 600 s")),
     ],
 )
 def test_the_next_server_ranks_start_when_no_lost_one_is_left(loss: ev.Event) -> None:
@@ -1006,10 +1007,23 @@ def test_the_next_server_ranks_start_when_no_lost_one_is_left(loss: ev.Event) ->
     study.delivered(given)  # what the other one still says does not count
     assert study.state.ledger.samples_delivered == 0
     assert study.on(ev.ServerEnded(address=ServerRank(5), message="no rank of this study")) == ()
-    others = [SERVER, ServerRank(1)] if isinstance(loss, ev.ServerSilent) else [ServerRank(1)]
+    others = [ServerRank(1)] if isinstance(loss, ev.ServerEnded) else [SERVER, ServerRank(1)]
     commands = [study.on(ev.ServerEnded(address=address, message="killed by SIGTERM")) for address in others]
     assert all(found == () for found in commands[:-1])
     assert commands[-1] == (do.StartServers(incarnation=2),)
+
+
+def test_a_training_that_hangs_ends_a_study_without_a_restart_left_and_one_that_is_over_does_not() -> (
+    None
+):
+    blocked = say.TrainingBlocked(message="its training step 7 has taken more than 600 s")
+    study = Study(**only_training(3)).started()
+    study.server(blocked)
+    assert study.state.reason == "server rank 0 hangs: its training step 7 has taken more than 600 s"
+    study = Study(**only_training(3), num_server_ranks=2).started()
+    study.trained("max_batches", 0)
+    study.server(blocked)
+    assert study.state.outcome is None
 
 
 def test_lost_server_ranks_that_cannot_be_ended_end_the_study() -> None:
