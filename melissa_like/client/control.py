@@ -49,6 +49,10 @@ class ControlLine:
         """Send; the message is repeated by later calls until the launcher acknowledges it."""
         self._socket.send(self._link.post(message, time.monotonic()))
 
+    def mention(self, message: ControlMessage) -> None:
+        """Send something that may be lost: it is not repeated."""
+        self._socket.send(self._link.post_unnumbered(message))
+
     def expect(self, kind: type[_Expected], *others: type[_Expected]) -> _Expected:
         """Wait for a message of one of these kinds; others are dropped, they answer questions already settled.
 

@@ -1,6 +1,7 @@
 """The session of one simulation: its time steps, and how it ends."""
 
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
@@ -17,7 +18,7 @@ from melissa_like.client.parts import LocalPart
 from melissa_like.client.streaming import PartStream
 from melissa_like.client.team import Team
 from melissa_like.errors import SolverError
-from melissa_like.protocol.control import Assignment, Failure, Goodbye
+from melissa_like.protocol.control import Assignment, Failure, Goodbye, Recomputes
 from melissa_like.records import Purpose, Ranges
 
 __all__ = ["Session"]
@@ -25,6 +26,8 @@ __all__ = ["Session"]
 _SETTLE_S = 2.0
 #: For what was sent before an error; a server rank that holds it back does not get longer.
 _FLUSH_S = 1.0
+#: Between two signs of life while nothing is sent, because the server ranks hold it already.
+_MENTION_EVERY_S = 1.0
 #: How the sum of all ballots begins if no rank stops, fails or closes.
 _ALL_GO_ON = [0, 0, 0]
 
@@ -64,6 +67,7 @@ class Session:
         self._num_steps = 0
         self._sizes = [spec.size for spec in stream.fields]
         self._nothing = [0] * len(self._sizes)
+        self._mentioned_at = time.monotonic()
         self._has_failed = False
         self._is_over = False
         self.parameters = parameters
@@ -97,7 +101,7 @@ class Session:
         self._require_open()
         number, problem = self._number_of(step)
         if number in self.delivered_steps:
-            self._vote(number, attempt(self._stream.pass_over))
+            self._vote(number, attempt(self._pass_over))
         else:
             self._send_new(number, problem, fields, time)
         self._last_step = number
@@ -184,6 +188,14 @@ class Session:
         elements = totals[-2 - len(self._sizes) : -2]
         if elements != self._sizes:
             self._end_together(f"time step {number}", SolverError(self._name_gap(parts, elements)))
+
+    def _pass_over(self) -> None:
+        """A step that need not be sent; the launcher, which sees nothing of it, is told now and then."""
+        self._stream.pass_over()
+        now = time.monotonic()
+        if self._team.rank == 0 and now - self._mentioned_at >= _MENTION_EVERY_S:
+            self._mentioned_at = now
+            self._line.mention(Recomputes(simulation=self._assignment.simulation, attempt=self._assignment.attempt))
 
     def _finish_stream(self, num_steps: int | None) -> None:
         if num_steps is not None and num_steps != self._num_steps:

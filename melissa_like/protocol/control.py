@@ -34,6 +34,7 @@ __all__ = [
     "Pressure",
     "Progress",
     "ReceptionOver",
+    "Recomputes",
     "Refused",
     "RejectedPart",
     "Request",
@@ -84,6 +85,16 @@ class Goodbye(_Message, frozen=True, kw_only=True):
     attempt: int
     num_steps: int
     parts_sent: tuple[int, ...]
+
+
+class Recomputes(_Message, frozen=True, kw_only=True):
+    """A sign of life, about once a second: steps that the server ranks hold already are computed again and not sent.
+
+    Said by rank 0, not numbered: the next one replaces it.
+    """
+
+    simulation: int
+    attempt: int
 
 
 class Failure(_Message, frozen=True, kw_only=True):
@@ -442,6 +453,7 @@ class Acknowledge(_Message, frozen=True, kw_only=True):
 ControlMessage: TypeAlias = (
     Hello
     | Request
+    | Recomputes
     | Goodbye
     | Failure
     | Blocked

@@ -23,6 +23,10 @@ def hear_client(books: Books, address: ClientRank, message: say.ControlMessage) 
             _greet(books, address, job, num_ranks)
         case say.Request() if job is not None:
             _take_request(books, job)
+        case say.Recomputes() if job is not None:
+            attempt = books.attempt_at(job, message.simulation, message.attempt)
+            if attempt is not None:
+                attempt.progressed_at = books.now
         case say.Goodbye() if job is not None:
             _take_goodbye(books, job, message)
         case say.Failure() if job is not None:

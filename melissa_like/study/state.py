@@ -22,6 +22,7 @@ from melissa_like.protocol.control import (
     ListClosed,
     Progress,
     ReceptionOver,
+    Recomputes,
     StepRange,
 )
 from melissa_like.records import Address, ClientRank, Purpose, ServerRank
@@ -72,7 +73,7 @@ class StudyState:
             self._run_out()
             books.clocks.look_again()
         # Most events are deliveries in the middle of a simulation, and nothing becomes possible by them.
-        if books.outcome is None and (due or books.settled or not _only_delivers(event)):
+        if books.outcome is None and (due or books.settled or not _only_goes_on(event)):
             self._proceed()
         return books.take_commands()
 
@@ -300,5 +301,5 @@ class StudyState:
         books.tell_servers(ReceptionOver(num_samples=ledger.samples_delivered))
 
 
-def _only_delivers(event: ev.Event) -> bool:
-    return isinstance(event, ev.Said) and isinstance(event.message, Progress)
+def _only_goes_on(event: ev.Event) -> bool:
+    return isinstance(event, ev.Said) and isinstance(event.message, Progress | Recomputes)

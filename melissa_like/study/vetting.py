@@ -13,7 +13,7 @@ _MOST_STEPS = 2**31
 _MOST_SHOWN = 5
 _RANGES = "send half-open ranges in order and apart, from 0 to below"
 
-_OF_RANK_0 = frozenset({say.Hello, say.Request, say.Goodbye})
+_OF_RANK_0 = frozenset({say.Hello, say.Request, say.Recomputes, say.Goodbye})
 _OF_A_CLIENT = _OF_RANK_0 | {say.Failure, say.Blocked, say.Acknowledge}
 _OF_A_SERVER = frozenset(
     {
@@ -58,7 +58,9 @@ def _breach(address: Address, message: say.ControlMessage, ledger: Ledger, num_s
     return None if vet is None else vet(message, ledger, num_server_ranks)
 
 
-def _breach_of_attempt(said: say.Goodbye | say.Failure | say.UnfitSample | say.Delivery, ledger: Ledger) -> str | None:
+def _breach_of_attempt(
+    said: say.Goodbye | say.Failure | say.Recomputes | say.UnfitSample | say.Delivery, ledger: Ledger
+) -> str | None:
     simulation, attempt = said.simulation, said.attempt
     if not 0 <= simulation < len(ledger):
         return f" for simulation {simulation}, but only {len(ledger)} were listed: send that of the Assignment"
@@ -71,7 +73,9 @@ def _breach_of_attempt(said: say.Goodbye | say.Failure | say.UnfitSample | say.D
     return None
 
 
-def _vet_failure(message: say.Failure | say.UnfitSample, ledger: Ledger, num_server_ranks: int) -> str | None:
+def _vet_attempt(
+    message: say.Failure | say.Recomputes | say.UnfitSample, ledger: Ledger, num_server_ranks: int
+) -> str | None:
     return _breach_of_attempt(message, ledger)
 
 
@@ -139,9 +143,10 @@ def _vet_checkpointed(message: say.Checkpointed, ledger: Ledger, num_server_rank
 #: What else is looked at, by kind: nearly every message of a study passes here, so there is no chain of cases.
 _VETTING: dict[type, Callable[[Any, Ledger, int], str | None]] = {
     say.Checkpointed: _vet_checkpointed,
-    say.Failure: _vet_failure,
+    say.Failure: _vet_attempt,
     say.Goodbye: _vet_goodbye,
     say.Progress: _vet_progress,
+    say.Recomputes: _vet_attempt,
     say.Restored: _vet_restored,
-    say.UnfitSample: _vet_failure,
+    say.UnfitSample: _vet_attempt,
 }

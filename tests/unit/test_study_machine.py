@@ -29,6 +29,7 @@ MESSAGES: st.SearchStrategy[say.ControlMessage] = st.one_of(
     st.builds(say.Goodbye, simulation=SMALL, attempt=SMALL, num_steps=SMALL, parts_sent=st.lists(SMALL).map(tuple)),
     st.builds(say.Failure, simulation=SMALL, attempt=SMALL, message=TEXT, breaks_contract=st.booleans()),
     st.builds(say.Blocked, server_rank=SMALL),
+    st.builds(say.Recomputes, simulation=SMALL, attempt=SMALL),
     st.builds(say.Acknowledge),
     st.builds(say.Stop, reason=TEXT),
     st.builds(say.Finish, reason=TEXT),

@@ -322,6 +322,18 @@ def test_a_silent_simulation_is_failed_and_its_job_canceled() -> None:
     assert study.state.ledger.attempts_of(0) == 1
 
 
+def test_a_simulation_that_computes_again_what_is_delivered_is_not_silent() -> None:
+    study = Study(max_attempts=3).started().greeted()
+    study.assigned()
+    study.ended()
+    again = study.greeted("job-0002").assigned("job-0002")
+    sign = say.Recomputes(simulation=again.simulation, attempt=again.attempt)
+    for _ in range(5):
+        assert study.hear(sign, "job-0002", after=90.0) == ()
+    study.hear(say.Recomputes(simulation=again.simulation, attempt=1), "job-0002", after=60.0)  # of an older attempt
+    assert study.on(ev.Tick(), after=45.0) == (do.CancelJob(job="job-0002"),)
+
+
 def test_back_pressure_stops_the_clocks() -> None:
     study = Study().started().greeted()
     study.assigned()
@@ -1013,9 +1025,7 @@ def test_the_next_server_ranks_start_when_no_lost_one_is_left(loss: ev.Event) ->
     assert commands[-1] == (do.StartServers(incarnation=2),)
 
 
-def test_a_training_that_hangs_ends_a_study_without_a_restart_left_and_one_that_is_over_does_not() -> (
-    None
-):
+def test_a_training_that_hangs_ends_a_study_without_a_restart_left_and_one_that_is_over_does_not() -> None:
     blocked = say.TrainingBlocked(message="its training step 7 has taken more than 600 s")
     study = Study(**only_training(3)).started()
     study.server(blocked)
