@@ -31,7 +31,9 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
 
-def melissa_like(run_dir: Path, *overrides: str, command: str = "run", timeout_s: float = 100.0) -> Ran:
+def melissa_like(
+    run_dir: Path, *overrides: str, command: str = "run", timeout_s: float = 100.0, umask: int = -1
+) -> Ran:
     """`melissa-like COMMAND run_dir=... OVERRIDES` in a process of its own."""
     place = [] if command == "check" else [f"run_dir={run_dir}"]
     done = subprocess.run(
@@ -42,6 +44,7 @@ def melissa_like(run_dir: Path, *overrides: str, command: str = "run", timeout_s
         text=True,
         timeout=timeout_s,
         check=False,
+        umask=umask,
     )
     return Ran(done.returncode, done.stdout, done.stderr, run_dir)
 

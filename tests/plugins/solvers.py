@@ -1,5 +1,6 @@
 """Small solvers with known fields, and solvers that break their contract one rule at a time."""
 
+import contextlib
 import ctypes
 import itertools
 import math
@@ -54,6 +55,15 @@ def vector(parameters: Mapping[str, float], comm: Any) -> Iterator[tuple[int, di
 def adaptive(parameters: Mapping[str, float], comm: Any) -> Iterator[tuple[int, dict[str, Any]]]:
     """A number of steps that only the solver knows."""
     yield from marked(parameters, comm, num_steps=2 + int(parameters["number"]) % 3)
+
+
+def spying(parameters: Mapping[str, float], comm: Any, *, path: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Writes down what everybody on this machine can see of the processes of its user, and more."""
+    yield from marked(parameters, comm)
+    with Path(path).open("ab") as stream:
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                stream.write((process / "cmdline").read_bytes() + (process / "environ").read_bytes())
 
 
 def unseen(parameters: Mapping[str, float], comm: Any) -> Iterator[tuple[int, dict[str, Any]]]:
