@@ -509,6 +509,8 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
 
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODER = msgspec.msgpack.Decoder(Envelope)
+#: What msgspec raises: besides its own, of bytes that are no text, and of lists within lists within lists.
+_UNDECODABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 def encode_envelope(envelope: Envelope) -> bytes:
@@ -535,7 +537,7 @@ def decode_envelope(encoded: bytes) -> Envelope:
     """
     try:
         envelope = _DECODER.decode(encoded)
-    except (msgspec.MsgspecError, RecursionError) as error:  # the second, of lists within lists within lists
+    except _UNDECODABLE as error:
         raise ProtocolError(f"not a control message: {error}") from None
     if envelope.version != CONTROL_VERSION:
         raise ProtocolError(
