@@ -4,6 +4,9 @@ import json
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,6 +50,32 @@ def melissa_like(
         umask=umask,
     )
     return Ran(done.returncode, done.stdout, done.stderr, run_dir)
+
+
+@contextmanager
+def running(run_dir: Path, *overrides: str) -> Iterator[subprocess.Popen[str]]:
+    """`melissa-like run` in the background; killed if it has not ended by then."""
+    process = subprocess.Popen(
+        [*COMMAND, "run", f"run_dir={run_dir}", *overrides],
+        cwd=run_dir.parent,
+        env={**environment(), "TMPDIR": str(run_dir.parent)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def await_that(what: Callable[[], bool], *, timeout_s: float = 60.0) -> None:
+    """Block until something outside of this process has happened."""
+    deadline = time.monotonic() + timeout_s
+    while not what():
+        assert time.monotonic() < deadline, f"{what} has not happened within {timeout_s} s"
+        time.sleep(0.02)
 
 
 def marked(solver: str = "marked", *, ranks: int = 1, simulations: int = 8, **options: Any) -> list[str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.studies import Ran, marked, melissa_like
+from tests.integration.told import told, trained
 
 TRAINS = ["monitoring.interval_s=0.1", "monitoring.tensorboard=true", "buffer.views_per_sample=60"]
 
@@ -56,3 +57,66 @@ def test_server_ranks_that_always_die_end_the_study(tmp_path: Path) -> None:
     assert ran.report["reason"].startswith("after 2 restarts of the server ranks without a new checkpoint")
     assert "SIGKILL" in ran.report["reason"]
     assert len(ran.report["server_losses"]) == 2
+
+
+@pytest.mark.parametrize("moment", ["start", "training", "validation", "draining", "end"])
+@pytest.mark.parametrize("ranks", [[0], [1], [0, 1]])
+def test_server_ranks_may_be_killed_at_any_moment(tmp_path: Path, moment: str, ranks: list[int]) -> None:
+    study = [*told(tmp_path, simulations=5), "study.num_validation_simulations=1", "launcher.num_server_ranks=2"]
+    killed = [f"+training.loop.{name}={value}" for name, value in {"moment": moment, "ranks": ranks}.items()]
+    killed += ["training.loop._target_=tests.plugins.loops.killed_once", f"+training.loop.folder={tmp_path}"]
+    killed.append("training.steps_per_agreement=1")  # so that progress is told for each step
+    more = ["buffer=reservoir", "buffer.views_per_sample=4", "training.validation_interval=10", "buffer.watermark=4"]
+    ran = melissa_like(tmp_path / "study", *study, *killed, *more, timeout_s=90)
+    assert ran.code == 0, ran.err
+    report = ran.report
+    assert (report["outcome"], report["samples"]["lost"]) == ("completed", 0)
+    assert report["samples"]["trained_on"] == report["samples"]["delivered"] == 30
+    [why] = report["server_losses"]
+    assert "SIGKILL" in why
+    assert {key for key, _ in trained(tmp_path)} == {(number, step) for number in range(5) for step in range(6)}
+    assert report["validation"]["num_samples"] == 6
+    if len(ranks) == 1:
+        assert why.startswith(f"server rank {ranks[0]} ended")
+
+
+def test_server_ranks_killed_while_they_start_are_started_again(tmp_path: Path) -> None:
+    """The trial, before any hello: nobody else is there yet."""
+    loop = ["training.loop._target_=tests.plugins.loops.killed_in_its_trial", f"+training.loop.folder={tmp_path}"]
+    ran = melissa_like(tmp_path / "study", *told(tmp_path, simulations=3), *loop, "launcher.num_server_ranks=2")
+    assert ran.code == 0, ran.err
+    assert ran.report["samples"]["trained_on"] == 18
+    [why] = ran.report["server_losses"]
+    assert why.startswith("server rank 0 ended")
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_two_incarnations_never_train_at_once(tmp_path: Path, ranks: int) -> None:
+    """One that is stopped might be continued at any time: it is gone before the next one begins."""
+    loop = ["training.loop._target_=tests.plugins.loops.stopped_once", f"+training.loop.folder={tmp_path}"]
+    limits = ["launcher.server_timeout_s=1", "launcher.grace_s=0.5", f"launcher.num_server_ranks={ranks}"]
+    limits.append("monitoring.interval_s=0.1")
+    ran = melissa_like(tmp_path / "study", *told(tmp_path, simulations=4), *loop, *limits, timeout_s=60)
+    assert ran.code == 0, ran.err
+    assert ran.report["samples"]["trained_on"] == 24
+    [why] = ran.report["server_losses"]
+    assert why.startswith("server rank 0 is silent")
+    turns = {path.name: [float(line) for line in path.read_text().split()] for path in tmp_path.glob("turns-*")}
+    spans = sorted((min(times), max(times)) for times in turns.values())
+    assert len(spans) == 2 * ranks
+    assert max(last for _, last in spans[:ranks]) < min(first for first, _ in spans[ranks:])
+
+
+@pytest.mark.parametrize(("ranks", "victim"), [(1, 0), (2, 0), (2, 1)])
+def test_a_loss_that_blocks_is_found_and_named(tmp_path: Path, ranks: int, victim: int) -> None:
+    study = told(tmp_path, simulations=6)
+    loss = ["training.loss._target_=tests.plugins.losses.blocks_once", f"+training.loss.rank={victim}"]
+    limits = ["launcher.training_timeout_s=2", "launcher.grace_s=0.5", f"launcher.num_server_ranks={ranks}"]
+    ran = melissa_like(tmp_path / "study", *study, *loss, *limits, "buffer.views_per_sample=10", timeout_s=60)
+    assert ran.code == 0, ran.err
+    assert ran.report["samples"]["trained_on"] == 36
+    [why] = ran.report["server_losses"]
+    assert why.startswith(f"server rank {victim} hangs: its training step ")
+    assert "has taken more than 2 s (launcher.training_timeout_s); it is here:" in why
+    assert "in blocks_once" in why
+    assert "the stacks of all threads:" in (ran.run_dir / "logs" / f"server-{victim}.log").read_text()
