@@ -61,7 +61,7 @@ def locate(path: str, key: str) -> Any:
         module = ".".join(names[:split])
         try:
             found = _import(module)
-        except Exception as error:  # the module is the user's: whatever it raises
+        except (Exception, SystemExit) as error:  # the module is the user's: whatever it raises, and if it exits
             missing = error.name if isinstance(error, ModuleNotFoundError) else None
             if missing is not None and split > 1 and (module == missing or module.startswith(missing + ".")):
                 continue
@@ -143,7 +143,7 @@ def make(target: Any, key: str, **arguments: Any) -> Any:
         return factory(**arguments)
     except ConfigurationError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ConfigurationError(
             f"{key} cannot be made from {target[_TARGET]!r}: {type(error).__name__}: {error}"
         ) from error

@@ -44,6 +44,17 @@ class Batch:
             fields={name: values.to(device) for name, values in self.fields.items()},
         )
 
+    def part(self, first: int, behind: int) -> "Batch":
+        """Some of the samples, in the same memory."""
+        some = slice(first, behind)
+        return Batch(
+            simulations=self.simulations[some],
+            steps=self.steps[some],
+            times=self.times[some],
+            parameters=self.parameters[some],
+            fields={name: values[some] for name, values in self.fields.items()},
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moments:

@@ -50,7 +50,7 @@ def make_distributions(specs: Mapping[str, Any]) -> dict[str, Distribution]:
 def _check_bounds(distribution: Distribution, who: str) -> None:
     try:
         low, high = (float(bound) for bound in distribution.bounds)
-    except Exception as error:  # the class is the user's: whatever it raises
+    except (Exception, SystemExit) as error:  # the class is the user's: whatever it raises
         raise ConfigurationError(
             f"{who} has bounds that cannot be read ({type(error).__name__}: {error}): give a property `bounds` with "
             "the lowest and the highest value"
@@ -84,7 +84,7 @@ def try_distributions(distributions: Mapping[str, Distribution]) -> None:
         who = f"solver.parameters.{name} ({type(distribution).__module__}.{type(distribution).__qualname__})"
         try:
             values = np.asarray(distribution.ppf(u.copy()), dtype=np.float64)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise ConfigurationError(
                 f"{who} cannot be drawn from: ppf({list(_PROBABILITIES)}) raised {type(error).__name__}: {error} (it "
                 "is called with an array of probabilities and returns an array of values)"
@@ -123,7 +123,7 @@ def try_samplers(samplers: StudySamplers, *, with_sampler: bool) -> None:
         rows = samplers.next(Purpose.TRAINING, range(1))
     except ConfigurationError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         what = str(error) if isinstance(error, ValueError) else f"it raised {type(error).__name__}: {error}"
         raise ConfigurationError(f"{key} was asked for the parameters of one simulation: {what}") from error
     if not rows:

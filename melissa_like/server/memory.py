@@ -50,7 +50,7 @@ def check_fits(
 def states_per_weight(optimizer: OptimizerFactory) -> float:
     """Numbers that an optimizer keeps of each weight: 2 of Adam, 0 of plain descent."""
     weights = nn.Parameter(torch.zeros(4, 4))
-    made = optimizer(iter([weights]))
+    made = optimizer([weights])
     weights.grad = torch.ones_like(weights)
     made.step()
     kept = [value for value in made.state.get(weights, {}).values() if isinstance(value, torch.Tensor)]

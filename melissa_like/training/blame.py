@@ -26,13 +26,17 @@ _REMEDIES = {
     "nn.GroupNorm, or keep its running statistics and batches of more than one sample",
     "Expected more than 1 spatial element": "instance normalization has nothing to average over: take nn.LayerNorm or "
     "nn.GroupNorm",
+    "does not require grad and does not have a grad_fn": "a prediction is made without gradients: take derivatives "
+    "within torch.enable_grad()",
     "allocate memory": "lower training.batch_size, or take a smaller network or a machine with more memory",
     "out of memory": "lower training.batch_size, or take a smaller network or a device with more memory",
 }
 
 
 @contextmanager
-def blaming(who: str, doing: str, network: nn.Module | None = None, *, outside: str | None = None) -> Iterator[None]:
+def blaming(
+    who: str, doing: str, network: nn.Module | None = None, *, outside: str | None = None, remedy: str = ""
+) -> Iterator[None]:
     """Tell whatever is raised inside as a mistake of the configuration.
 
     Args:
@@ -40,6 +44,7 @@ def blaming(who: str, doing: str, network: nn.Module | None = None, *, outside: 
         doing: what goes on inside, as in "is trained on 3 samples".
         network: in whose layers it may happen; then that layer is named.
         outside: who is at fault if it happens in none of these layers; None: the same.
+        remedy: what to do about it, whatever is raised.
 
     Raises:
         ConfigurationError: the sentence, then the user's own lines of the traceback.
@@ -48,13 +53,14 @@ def blaming(who: str, doing: str, network: nn.Module | None = None, *, outside: 
         yield
     except MelissaLikeError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a module that parses the arguments of a program of its own exits
         if outside is not None and network is not None and layer_at(error, network) is None:
             who = outside
-        raise ConfigurationError(f"{who} fails when it {doing}: {story_of(error, network)}") from error
+        advice = f"\n{remedy}" if remedy else ""
+        raise ConfigurationError(f"{who} fails when it {doing}: {story_of(error, network)}{advice}") from error
 
 
-def story_of(error: Exception, network: nn.Module | None = None) -> str:
+def story_of(error: BaseException, network: nn.Module | None = None) -> str:
     """What was raised, in which layer, what to do where that is known, and the user's own lines of the traceback."""
     frames = list(traceback.walk_tb(error.__traceback__))
     said = str(error) or "it says no more"

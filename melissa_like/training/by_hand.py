@@ -49,7 +49,7 @@ def train_by_hand(
         losses = FieldLosses(recipe.loss, surrogate.task.problem, recipe.field_weights)
     objective = Objective(surrogate, losses, precision=recipe.optimization.precision)
     with suspects.blame(OPTIMIZER, "is made for the weights of the network"):
-        optimizer = recipe.optimizer(network.parameters())
+        optimizer = recipe.optimizer([*network.parameters()])
         _check_optimizer(optimizer)
     with suspects.blame(suspects.rate, "is made for the optimizer"):
         learning_rate = recipe.learning_rate(optimizer)
@@ -57,13 +57,16 @@ def train_by_hand(
     for number, size in enumerate(sizes):
         _set_rate(learning_rate, optimizer, number, suspects)
         optimizer.zero_grad(set_to_none=True)
-        _differentiate(surrogate, objective, losses, probe, size, suspects)
+        _differentiate(surrogate, objective, losses, probe, size, suspects, is_new=number == 0)
+        if isinstance(recipe.loss, nn.Module):
+            _refuse_weights_of(recipe.loss, suspects)
         if num_ranks > 1:
             _check_gradients(network, suspects)
         if recipe.optimization.gradient_clip is not None:
             nn.utils.clip_grad_norm_(network.parameters(), recipe.optimization.gradient_clip)
         with suspects.blame(OPTIMIZER, "steps"):
             optimizer.step()
+            _check_stepped(network, optimizer)
         with suspects.blame(suspects.rate, "follows a training step"):
             learning_rate.after_step()
 
@@ -83,7 +86,14 @@ def _set_rate(learning_rate: LearningRate, optimizer: Optimizer, batches: int, s
 
 
 def _differentiate(
-    surrogate: Surrogate, objective: Objective, losses: FieldLosses, probe: Probe, size: int, suspects: Suspects
+    surrogate: Surrogate,
+    objective: Objective,
+    losses: FieldLosses,
+    probe: Probe,
+    size: int,
+    suspects: Suspects,
+    *,
+    is_new: bool,
 ) -> None:
     network, batch, what = surrogate.network, probe.batch(size), f"{size} samples" if size > 1 else "a single sample"
     targets = surrogate.task.targets(surrogate.normalization, batch)
@@ -91,7 +101,7 @@ def _differentiate(
         predictions = objective.predictions(batch, 0.0)
     with suspects.blame(MODEL, f"is trained on {what}"):
         check_outputs(predictions, targets)
-        _check_finite(predictions, targets)
+        _check_predictions(predictions, targets, is_new=is_new)
         if not any(values.requires_grad for values in predictions.values()):
             raise ValueError("what it returns does not depend on its weights: leave out detach, numpy and no_grad")
     with suspects.blame(LOSS, f"is given {what}"):
@@ -99,18 +109,60 @@ def _differentiate(
         _check_losses(each, targets)
     with suspects.blame(MODEL, f"is differentiated with {what}", network):
         torch.autograd.backward(each.sum())
+        bad = [name for name, weights in network.named_parameters() if not _finite(weights.grad)]
+        if bad:
+            raise ValueError(
+                f"the gradients of {', '.join(bad[:6])} are not finite though the loss is: look for roots, norms and "
+                f"quotients of what may be 0, in the network and in {suspects.of(LOSS)}"
+            )
 
 
-def _check_finite(predictions: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> None:
+def _check_predictions(predictions: Mapping[str, Tensor], targets: Mapping[str, Tensor], *, is_new: bool) -> None:
     bad = [name for name, values in predictions.items() if name in targets and not values.isfinite().all()]
     if bad and all(values.isfinite().all() for values in targets.values()):
+        where = "look for logarithms, roots and quotients of what may be 0 or below"
         raise ValueError(
-            f"it returned values that are not finite for {', '.join(map(repr, bad))} before any training: look for "
-            "logarithms, roots and quotients of what may be 0 or below"
+            f"it returned values that are not finite for {', '.join(map(repr, bad))} "
+            + (
+                f"before any training: {where}"
+                if is_new
+                else f"after one step: lower training.optimizer.lr, or {where}"
+            )
+        )
+
+
+def _finite(values: Tensor | None) -> bool:
+    if values is None:
+        return True
+    return bool((values.coalesce().values() if values.is_sparse else values).isfinite().all())
+
+
+def _check_stepped(network: nn.Module, optimizer: Optimizer) -> None:
+    """The gradients were finite, so what is not finite now comes from the optimizer."""
+    bad = [name for name, weights in network.named_parameters() if weights.grad is not None and not _finite(weights)]
+    if bad:
+        rates = [float(group["lr"]) for group in optimizer.param_groups]
+        held = {weights.dtype for weights in network.parameters() if weights.dtype == torch.float16}
+        raise ValueError(
+            f"it made weights that are not finite ({', '.join(bad[:6])}) of finite gradients, with the learning rate "
+            f"{rates}: lower training.optimizer.lr"
+            + (", and keep the weights in float32 (float16 ends at 65504)" if held else "")
+        )
+
+
+def _refuse_weights_of(loss: nn.Module, suspects: Suspects) -> None:
+    """A loss may use a network that is frozen; weights that it should learn would stay as they are."""
+    idle = [name for name, weights in loss.named_parameters() if weights.grad is not None]
+    if idle:
+        raise ConfigurationError(
+            f"{suspects.of(LOSS)} has weights ({', '.join(idle[:6])}), which nobody would train: the optimizer gets "
+            "those of the network alone; freeze them with requires_grad_(False), or make them part of the network"
         )
 
 
 def _check_losses(each: Tensor, targets: Mapping[str, Tensor]) -> None:
+    if each.is_complex():
+        raise TypeError(f"it returned {each.dtype}: return real numbers, as the absolute values of complex ones")
     if not each.requires_grad:
         raise ValueError(
             "what it returns does not depend on the prediction in a way that can be differentiated: compute it with "

@@ -1,7 +1,7 @@
 """Whether a network and a task keep their contracts, looked at with samples that nobody sent."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -15,18 +15,27 @@ from melissa_like.training.probe import Probe
 from melissa_like.training.surrogate import Surrogate
 from melissa_like.training.suspects import MODEL, TASK, Suspects
 
-__all__ = ["alike", "check_evaluation", "check_prediction", "check_task", "check_weights"]
+__all__ = ["alike", "check_evaluation", "check_independence", "check_prediction", "check_task", "check_weights"]
 
 #: Two ways of computing the same in float32 differ by less, in parts of the largest value.
 _TOLERANCE = 1e-2
+#: Lists in lists that are looked into for weights.
+_DEEPEST = 3
 
 
 def check_weights(network: nn.Module, suspects: Suspects) -> None:
-    """Whether there is something to train.
+    """Whether there is something to train, and nothing that looks as if it were trained.
 
     Raises:
-        ConfigurationError: there is nothing.
+        ConfigurationError: there is nothing, or a layer has weights that do not count as its own.
     """
+    hidden = [*_hidden_weights(network)]
+    if hidden:
+        raise ConfigurationError(
+            f"{suspects.of(MODEL)} keeps weights where torch does not find them ({', '.join(hidden[:6])}), so that "
+            "they would neither be trained nor saved: a tensor is an nn.Parameter, layers in a list are an "
+            "nn.ModuleList, in a mapping an nn.ModuleDict; what shall not learn gets requires_grad_(False)"
+        )
     if not any(weights.requires_grad for weights in network.parameters()):
         raise ConfigurationError(
             f"{suspects.of(MODEL)} has no weights to train: make its layers in __init__ and keep them as attributes of "
@@ -82,6 +91,35 @@ def check_evaluation(surrogate: Surrogate, batch: Batch, suspects: Suspects) -> 
             check_outputs(predictions, task.targets(scale, batch))
 
 
+def check_independence(surrogate: Surrogate, batch: Batch, suspects: Suspects) -> None:
+    """Whether what a network predicts for a sample is the same in whatever company it comes.
+
+    A network that is random when it predicts is not asked.
+
+    Args:
+        surrogate: normalized for the batch.
+        batch: several samples.
+        suspects: who is to be named.
+
+    Raises:
+        ConfigurationError: a sample alone gets another prediction.
+    """
+    with evaluating(surrogate):
+        together, again = surrogate(batch), surrogate(batch)
+        if not all(alike(again[name], values) for name, values in together.items()):
+            return
+        for row in range(batch.size):
+            alone = surrogate(batch.part(row, row + 1))
+            other = [name for name, values in together.items() if not alike(alone[name], values[row : row + 1])]
+            if other:
+                raise ConfigurationError(
+                    f"{suspects.of(MODEL)} predicts something else for {', '.join(other)} of a sample when other "
+                    "samples are in its batch: axis 0 is that of the samples, so take no softmax, mean or "
+                    "normalization along it, and do not mix it with others in a reshape (batch normalization: keep "
+                    "its running statistics)"
+                )
+
+
 def check_prediction(surrogate: Surrogate, probe: Probe, suspects: Suspects) -> None:
     """Whether `predict` answers for one sample, unless the task wants to be asked something that nobody here knows.
 
@@ -109,6 +147,31 @@ def alike(one: Tensor, other: Tensor) -> bool:
     one, other = one.double(), other.double()
     slack = _TOLERANCE * float(other[other.isfinite()].abs().max()) if other.isfinite().any() else 0.0
     return torch.allclose(one, other, rtol=0.0, atol=slack, equal_nan=True)
+
+
+def _hidden_weights(network: nn.Module) -> Iterator[str]:
+    """Names of what requires a gradient in an attribute of a layer, and is none of the weights of the network."""
+    known = {id(weights) for weights in network.parameters()}
+    for path, layer in network.named_modules():
+        for name, value in vars(layer).items():
+            if name not in ("_parameters", "_modules"):
+                for place, tensor in _tensors_in(value, f"{path}.{name}" if path else name, _DEEPEST):
+                    if tensor.requires_grad and tensor.is_leaf and id(tensor) not in known:
+                        yield place
+
+
+def _tensors_in(value: object, place: str, depth: int) -> Iterator[tuple[str, Tensor]]:
+    """Tensors in lists, mappings and modules, with their places."""
+    if isinstance(value, Tensor):
+        yield place, value
+    elif isinstance(value, nn.Module):
+        yield from ((f"{place}.{name}", weights) for name, weights in value.named_parameters())
+    elif depth and isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _tensors_in(item, f"{place}[{key!r}]", depth - 1)
+    elif depth and isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            yield from _tensors_in(item, f"{place}[{index}]", depth - 1)
 
 
 def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:

@@ -26,7 +26,7 @@ def train(stream: TrainingStream) -> Surrogate:
         ValueError: the network or the loss returned another shape, or a quantity came without usable statistics.
     """
     recipe, surrogate = stream.recipe, stream.surrogate
-    optimizer = recipe.optimizer(surrogate.network.parameters())
+    optimizer = recipe.optimizer([*surrogate.network.parameters()])  # a list: it may be walked more than once
     learning_rate = recipe.learning_rate(optimizer)
     stream.keep("optimizer", optimizer)
     stream.keep("learning_rate", learning_rate)

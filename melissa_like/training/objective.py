@@ -69,5 +69,7 @@ class Objective(nn.Module):
 
 def _nothing(network: nn.Module) -> Tensor:
     """A zero with a gradient of zero for every weight; batch statistics stay untouched."""
-    zeros = [weights.sum() * 0.0 for weights in network.parameters() if weights.requires_grad]
+    trained = (weights for weights in network.parameters() if weights.requires_grad)
+    # A loss is real: complex weights, as of layers in Fourier space, count as pairs.
+    zeros = [(torch.view_as_real(each) if each.is_complex() else each).sum() * 0.0 for each in trained]
     return torch.stack(zeros).sum()

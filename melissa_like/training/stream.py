@@ -23,14 +23,14 @@ from melissa_like.training.validation import ValidationSet
 
 __all__ = ["OptimizerFactory", "Stateful", "TrainingRecipe", "TrainingStream", "adam"]
 
-OptimizerFactory: TypeAlias = Callable[[Iterator[nn.Parameter]], Optimizer]
+OptimizerFactory: TypeAlias = Callable[[list[nn.Parameter]], Optimizer]
 
 _SURROGATE = "surrogate"
 _CONSTANT_RATE = on_samples(Constant())
 _PLAIN = Optimization()
 
 
-def adam(parameters: Iterator[nn.Parameter]) -> Optimizer:
+def adam(parameters: list[nn.Parameter]) -> Optimizer:
     """The optimizer of the SC'23 study: Adam, learning rate 1e-3, weight decay 1e-4."""
     return Adam(parameters, lr=1e-3, weight_decay=1e-4)
 

@@ -30,7 +30,7 @@ class Suspects:
         return f"{key} ({self.names[key]})" if key in self.names else key
 
     def blame(
-        self, key: str, doing: str, network: nn.Module | None = None, *, outside: str | None = None
+        self, key: str, doing: str, network: nn.Module | None = None, *, outside: str | None = None, remedy: str = ""
     ) -> AbstractContextManager[None]:
         """What is raised inside is told as the fault of a key; see `blaming`.
 
@@ -39,5 +39,7 @@ class Suspects:
             doing: what goes on inside.
             network: in whose layers it may happen; then the layer is named.
             outside: the key at fault if it happens in none of these; None: the same.
+            remedy: what to do about it.
         """
-        return blaming(self.of(key), doing, network, outside=None if outside is None else self.of(outside))
+        outside = None if outside is None else self.of(outside)
+        return blaming(self.of(key), doing, network, outside=outside, remedy=remedy)

@@ -20,7 +20,14 @@ from torch import Tensor, nn
 
 from melissa_like.errors import ConfigurationError
 from melissa_like.training.by_hand import train_by_hand
-from melissa_like.training.contracts import alike, check_evaluation, check_prediction, check_task, check_weights
+from melissa_like.training.contracts import (
+    alike,
+    check_evaluation,
+    check_independence,
+    check_prediction,
+    check_task,
+    check_weights,
+)
 from melissa_like.training.distributed import RankGroup, alone
 from melissa_like.training.loop import Loop, run_loop, train
 from melissa_like.training.modes import evaluating
@@ -34,6 +41,14 @@ from melissa_like.training.suspects import LOOP, MODEL, TASK, Suspects
 __all__ = ["try_out"]
 
 _SEED = 0
+_SAVED = (
+    "What is saved is its state_dict: plain tensors with memory of their own, so take .clone() of a view and "
+    ".contiguous() of what is transposed, to_dense() of what is sparse, complex64 for complex128, and no extra state."
+)
+_LOADED = (
+    "It is built again before its state_dict is loaded, so weights and buffers have the names and sizes that they get "
+    "in __init__; what changes them afterwards is not a buffer but a plain attribute."
+)
 
 
 def try_out(
@@ -74,6 +89,7 @@ def try_out(
             train_by_hand(surrogate, recipe, probe, sizes, num_ranks=num_ranks, suspects=suspects)
         for size in (2, 1):
             check_evaluation(surrogate, probe.batch(size), suspects)
+        check_independence(surrogate, probe.batch(2), suspects)
         trained = _run(loop, surrogate, recipe, probe, sizes, num_ranks, suspects)
         with TemporaryDirectory(dir=folder, prefix=".trial-") as place:
             _keep(trained, probe, Path(place), suspects)
@@ -112,7 +128,7 @@ def _run(
             recipe=recipe,
             is_trial=True,
         )
-        with suspects.blame(LOOP, f"is run with {len(sizes)} made-up turns", surrogate.network):
+        with suspects.blame(*_tried(loop, recipe, sizes, num_ranks), surrogate.network):
             trained = run_loop(loop, stream)
             if not stream.batches:
                 raise ValueError("it took none of the turns, so it would train nothing: iterate over stream.turns")
@@ -120,11 +136,20 @@ def _run(
     return trained
 
 
+def _tried(loop: Loop, recipe: TrainingRecipe, sizes: tuple[int, ...], num_ranks: int) -> tuple[str, str]:
+    """Who is at fault in the loop, and what goes on there. In ours it is what each stage by itself did not show."""
+    if loop is not train:
+        return LOOP, f"is run with {len(sizes)} made-up turns"
+    wrapped = f", joined for {num_ranks} server ranks" if num_ranks > 1 else ""
+    compiled = ", compiled (training.compile)" if recipe.optimization.compile else ""
+    return MODEL, f"is trained in {len(sizes)} made-up turns{compiled}{wrapped}"
+
+
 def _keep(trained: nn.Module, probe: Probe, folder: Path, suspects: Suspects) -> None:
     """Save what was trained, as will be done at the end; a surrogate must then be loaded and predict the same."""
     who = MODEL if isinstance(trained, Surrogate) else LOOP
     try:
-        with suspects.blame(who, "is saved after the training"):
+        with suspects.blame(who, "is saved after the training", remedy=_SAVED):
             if not isinstance(trained, Surrogate):
                 save_model(trained, str(folder / "model.safetensors"))
                 return
@@ -136,7 +161,7 @@ def _keep(trained: nn.Module, probe: Probe, folder: Path, suspects: Suspects) ->
                 "another run_dir"
             ) from error
         raise
-    with suspects.blame(MODEL, "is loaded again"):
+    with suspects.blame(MODEL, "is loaded again", remedy=_LOADED):
         loaded = load_surrogate(folder / "surrogate").to(probe.device)
     check_prediction(trained, probe, suspects)
     mine, theirs = (_evaluated(surrogate, probe) for surrogate in (trained, loaded))

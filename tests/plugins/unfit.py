@@ -1,7 +1,7 @@
 """Networks, losses, tasks, optimizers, schedules and loops that do not work, or only nearly: one fault each."""
 
 from collections import UserDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -179,6 +179,14 @@ class Weightless(nn.Module):
         return {self.name: flat.view(-1, 1, *self.shape.grid)}
 
 
+class AllFrozen(Sound):
+    """Every weight is frozen."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem)
+        self.requires_grad_(False)
+
+
 class BatchNorm(Sound):
     """Batch normalization, which a single sample cannot be given in training."""
 
@@ -295,6 +303,174 @@ class OnTheHost(Sound):
         return {self.name: (flat + torch.ones(flat.shape)).view(-1, 1, *self.shape.grid)}
 
 
+class InAList(Sound):
+    """A layer in a list, where no optimizer finds its weights."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem)
+        self.more = [nn.Linear(8, 8)]
+
+    def forward(self, *, parameters: torch.Tensor, time: torch.Tensor) -> Any:
+        self.between = self.more[0]
+        return super().forward(parameters=parameters, time=time)
+
+
+class InAMapping(Sound):
+    """Weights in a mapping of lists."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem)
+        self.scales = {"last": [torch.ones(1, requires_grad=True)]}
+
+    def answer(self, flat: torch.Tensor) -> Any:
+        return super().answer(flat * self.scales["last"][0])
+
+
+class BareTensor(Sound):
+    """A weight that is no parameter."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem)
+        self.scale = torch.ones(1, requires_grad=True)
+
+    def answer(self, flat: torch.Tensor) -> Any:
+        return super().answer(flat * self.scale)
+
+
+class WithTeacher(Sound):
+    """A frozen copy that is hidden on purpose."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem)
+        self.teacher = [nn.Linear(8, 8).requires_grad_(False)]
+
+
+class MixesSamples(Sound):
+    """A softmax along the wrong axis."""
+
+    def answer(self, flat: torch.Tensor) -> Any:
+        return super().answer(flat.softmax(dim=0))
+
+
+class ReshapesSamples(Sound):
+    """A reshape where a transpose was meant."""
+
+    def answer(self, flat: torch.Tensor) -> Any:
+        return super().answer(flat.T.reshape(flat.shape))
+
+
+class FirstForAll(Sound):
+    """The first sample's answer for all."""
+
+    def answer(self, flat: torch.Tensor) -> Any:
+        return super().answer(flat[:1].expand_as(flat).contiguous())
+
+
+class BatchStatistics(Sound):
+    """Normalizes by the batch when it predicts, too."""
+
+    def answer(self, flat: torch.Tensor) -> Any:
+        return super().answer(nn.functional.batch_norm(flat.unsqueeze(1), None, None, training=True).squeeze(1))
+
+
+class Noisy(Sound):
+    """Random when it predicts, too."""
+
+    def answer(self, flat: torch.Tensor) -> Any:
+        return super().answer(flat + torch.rand_like(flat))
+
+
+class InFourierSpace(Sound):
+    """Complex weights between real ones."""
+
+    def make_between(self, width: int) -> nn.Module:
+        return _Spectral(width)
+
+
+class _Spectral(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.width = width
+        self.weight = nn.Parameter(torch.ones(width // 2 + 1, dtype=torch.complex64))
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        return torch.fft.irfft(torch.fft.rfft(values) * self.weight, n=self.width)
+
+
+class Exits(Sound):
+    """Parses the arguments of a program that it is not part of."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem)
+        raise SystemExit(2)
+
+
+class ExitsLater(Sound):
+    """Gives up the whole program."""
+
+    def answer(self, flat: torch.Tensor) -> Any:
+        raise SystemExit("not for this problem")
+
+
+class RootOfZero(Sound):
+    """A root whose slope is infinite."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem)
+        nn.init.zeros_(self.last.weight)
+        nn.init.zeros_(self.last.bias)
+
+    def answer(self, flat: torch.Tensor) -> Any:
+        return super().answer(flat.abs().sqrt())
+
+
+class ShareOfABuffer(Sound):
+    """Buffers that are rows of one tensor."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem)
+        self.register_buffer("mean", torch.zeros(2, 16)[0])
+
+
+class SparseBuffer(Sound):
+    """A sparse matrix, which can neither be saved nor sent to other ranks."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem)
+        self.register_buffer("matrix", torch.eye(16).to_sparse())
+
+
+class DoubleComplex(Sound):
+    """A dtype that cannot be saved."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem)
+        self.register_buffer("phase", torch.ones(16, dtype=torch.complex128))
+
+
+class GrowingBuffer(Sound):
+    """A buffer that has another size after training."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem)
+        self.register_buffer("seen", torch.zeros(0))
+
+    def answer(self, flat: torch.Tensor) -> Any:
+        if self.training:
+            self.seen = torch.cat([self.seen, flat.detach().mean(dim=1)])
+        return super().answer(flat)
+
+
+class Slope(Sound):
+    """Adds a derivative of what it has computed, which there is not when it predicts."""
+
+    def forward(self, *, parameters: torch.Tensor, time: torch.Tensor) -> Any:
+        time = time.requires_grad_()
+        values = super().forward(parameters=parameters, time=time)[self.name]
+        (slope,) = torch.autograd.grad(values.sum(), time, create_graph=True)
+        return {self.name: values + slope[:, None, None]}
+
+
 class AnotherCall(Sound):
     """Wants arguments that no task gives."""
 
@@ -325,6 +501,30 @@ def cut_off(prediction: torch.Tensor, target: torch.Tensor, per_sample: Any) -> 
     return per_sample((prediction.detach() - target) ** 2)
 
 
+def complex_numbers(prediction: torch.Tensor, target: torch.Tensor, per_sample: Any) -> torch.Tensor:
+    """Forgets the absolute value."""
+    return per_sample(torch.fft.fft(prediction - target))  # type: ignore[no-any-return]
+
+
+class Weighted(nn.Module):
+    """A loss that wants to learn."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(1.0))
+
+    def forward(self, prediction: torch.Tensor, target: torch.Tensor, per_sample: Any) -> Any:
+        return self.weight * per_sample((prediction - target).square())
+
+
+class Perceptual(Weighted):
+    """A loss with a network that is frozen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.requires_grad_(False)
+
+
 def two_arguments(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """Does not take per_sample."""
     return ((prediction - target) ** 2).flatten(1).mean(1)
@@ -346,6 +546,26 @@ def raises(prediction: torch.Tensor, target: torch.Tensor, per_sample: Any) -> t
 def no_optimizer(parameters: Iterator[nn.Parameter]) -> list[nn.Parameter]:
     """Something else."""
     return list(parameters)
+
+
+def ruins(parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
+    """An optimizer that divides by zero."""
+
+    class Ruining(torch.optim.SGD):
+        @torch.no_grad()
+        def step(self, closure: Any = None) -> None:  # type: ignore[override]
+            for weights in self.param_groups[0]["params"]:
+                weights /= 0.0
+
+    return Ruining(parameters, lr=0.1)
+
+
+def decays_matrices_alone(parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    """Walks twice along the weights, as everybody does."""
+    matrices = [weights for weights in parameters if weights.ndim > 1]
+    vectors = [weights for weights in parameters if weights.ndim <= 1]
+    assert vectors, "half of the weights would not be trained"
+    return torch.optim.AdamW([{"params": matrices, "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}])
 
 
 def negative(progress: float) -> float:
