@@ -1,16 +1,18 @@
 """The launcher's loop: the thin shell around `StudyState`.
 
 One thread. It waits on the control socket; the executor, the sampler's thread and the signal handler only wake it. Each
-message and each end of a process becomes an event; the event is journaled, then handled, then its commands are carried
-out.
+message and each end of a process becomes an event, which is journaled and then handled. What that leads to is carried
+out once all that waited has been read, and once the disk has the journal: that takes a while, so it is done once.
 
-Two clocks run here, because they are about this process and not about the study: how long a server rank has been
-silent, and how long the end of a process is held back until what it had said last must have arrived.
+Three clocks run here, because they are about this process and not about the study: how long a server rank has been
+silent, how long the end of a process is held back until what it had said last must have arrived, and how long this
+launcher may run.
 """
 
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from melissa_like.launcher.drawing import Drawing
 from melissa_like.launcher.executors import Executor, JobSpec, JobState, JobUpdate, log_tail
 from melissa_like.launcher.peers import Peers
 from melissa_like.launcher.rundir import CANNOT_WRITE, no_room
+from melissa_like.launcher.silence import Silence
 from melissa_like.launcher.steady_clock import SteadyClock
 from melissa_like.protocol import control as say
 from melissa_like.protocol.reports import Findings, Summary, ValidationFigures
@@ -28,7 +31,10 @@ from melissa_like.study import Entry, Journal, StudyState
 from melissa_like.study import commands as do
 from melissa_like.study import events as ev
 
-__all__ = ["Observations", "Shell"]
+__all__ = ["WALLTIME_IS_NEAR", "Observations", "Shell"]
+
+#: How the reason of a study begins that was stopped in time.
+WALLTIME_IS_NEAR = "launcher.walltime"
 
 _LONGEST_WAIT_S = 0.25
 #: The tracebacks of two ranks: which of them wrote last is chance, and one says only that another has failed.
@@ -76,6 +82,8 @@ class Shell:
         grace_s: for the processes to end by themselves after the verdict.
         failure_grace_s: for server ranks that have not trained, if the study has failed; its jobs are ended at once.
         save_timeout_s: for server ranks that have trained, to save and report, unless the study has completed.
+        keep_lease: called before anything is journaled, and in every turn; raises if the study is another launcher's.
+        walltime_s: after so long the study is stopped, in time for the server ranks to save; None: never.
     """
 
     def __init__(
@@ -94,6 +102,8 @@ class Shell:
         grace_s: float,
         failure_grace_s: float = 0.0,
         save_timeout_s: float = 0.0,
+        keep_lease: Callable[[], None] = lambda: None,
+        walltime_s: float | None = None,
     ) -> None:
         self._state = state
         self._journal = journal
@@ -104,20 +114,21 @@ class Shell:
         self._drawing = drawing
         self._log = log
         self._look = look
-        self._server_timeout_s = server_timeout_s
+        self._silence = Silence(server_timeout_s)
         self._grace_s = grace_s
         self._failure_grace_s = failure_grace_s
         self._save_timeout_s = save_timeout_s
+        self._keep_lease = keep_lease
+        self._walltime_s = walltime_s
+        self._began_at = time.monotonic()
         self._clock = SteadyClock()
         self._looked_at = 0.0
-        self._turned_at = 0.0
         self._handles: dict[str, str] = {}  # of what was submitted and has not ended, by name
         self._ended: deque[tuple[float, JobUpdate]] = deque()  # with when it was noticed, not believed yet
-        self._heard_at: dict[ServerRank, float] = {}
         self._interruption: str | None = None
         self._failure: str | None = None
         self._journal_is_full = False
-        self._happening: deque[ev.Event] = deque()
+        self._wanted: deque[do.Command] = deque()
         self.observations = Observations(refused=peers.refused)
 
     # -- from outside -------------------------------------------------------------------------------------------------
@@ -135,9 +146,15 @@ class Shell:
         """Whether a process was submitted and has not ended: a server rank, or a job by its name."""
         return str(process) in self._handles
 
-    def run(self) -> None:
-        """The whole study, until the verdict and until every process has ended or its grace is over."""
-        self._happen(ev.StudyStarted(settings=self._state.settings))
+    def run(self, first: ev.StudyStarted | ev.Resumed | None = None) -> None:
+        """The whole study, until the verdict and until every process has ended or its grace is over.
+
+        Args:
+            first: how it begins, or goes on; None: it begins.
+        """
+        if isinstance(first, ev.Resumed):
+            self._handles.update(first.queued)
+        self._happen(first or ev.StudyStarted(settings=self._state.settings))
         while self._state.outcome is None:
             self._turn()
         self._let_end()
@@ -162,7 +179,7 @@ class Shell:
 
     def _awaited_servers(self) -> list[ServerRank]:
         """Server ranks that have not ended and are not silent."""
-        return [address for address in self._heard_at if str(address) in self._handles]
+        return self._silence.awaited(lambda address: str(address) in self._handles)
 
     def _servers_end_s(self) -> float:
         """How long server ranks may take from the verdict to their end."""
@@ -178,15 +195,19 @@ class Shell:
     # -- the loop -----------------------------------------------------------------------------------------------------
 
     def _turn(self) -> None:
+        self._keep_lease()
+        self._watch_walltime()
         if self._interruption is not None:
             reason, self._interruption = self._interruption, None
             self._happen(ev.Interrupted(reason=reason))
         if self._failure is not None:
             reason, self._failure = self._failure, None
             self._happen(ev.LauncherFailed(message=reason))
+        self._act()
         all_read = self._read_messages()
         for event in self._drawing.take():
             self._happen(event)
+        self._act()
         self._peers.acknowledge()
         now = time.monotonic()
         for update in self._executor.poll():
@@ -198,6 +219,7 @@ class Shell:
         due = self._state.next_deadline()
         if due is not None and self._clock.now() >= due:
             self._happen(ev.Tick())
+        self._act()
         if now - self._looked_at >= _LONGEST_WAIT_S:
             self._looked_at = now
             self._look()
@@ -232,33 +254,41 @@ class Shell:
 
     def _miss_silent_servers(self, now: float) -> None:
         """A server rank that is stopped or hangs as a whole reports nothing, though its process is still there."""
-        limit = self._server_timeout_s
-        if now - self._turned_at > limit / 2:  # the launcher itself stood still (Ctrl-Z): their words are waiting
-            self._heard_at = dict.fromkeys(self._heard_at, now)
-        self._turned_at = now
-        for address, heard_at in tuple(self._heard_at.items()):
-            if now - heard_at > limit:
-                del self._heard_at[address]
-                text = f"it has reported nothing for launcher.server_timeout_s = {limit:g} s"
-                self._happen(ev.ServerSilent(address=address, message=text))
+        for address in self._silence.take(now):
+            self._happen(ev.ServerSilent(address=address, message=self._silence.text()))
+
+    def _watch_walltime(self) -> None:
+        """Stop in time: what the server ranks have trained is saved before whoever set the limit ends everything."""
+        limit = self._walltime_s
+        if limit is None or self._state.outcome is not None:
+            return
+        if time.monotonic() - self._began_at >= limit - self._save_timeout_s - self._grace_s:
+            self._walltime_s = None
+            self.interrupt(f"{WALLTIME_IS_NEAR} = {limit:g} s is near")
 
     def _happen(self, event: ev.Event) -> None:
-        """Journal an event, handle it, and carry out what it leads to; what that makes happen comes after it."""
-        self._happening.append(event)
-        if len(self._happening) > 1:  # a command of an event that is being handled
-            return
-        while self._happening:
-            event, now = self._happening[0], self._clock.now()
-            if ev.is_journaled(event) and not self._journal_is_full:
-                self._write_down(event, now)
-            for command in self._state.handle(event, now):
-                self._carry_out(command)
-            self._happening.popleft()
+        """Journal an event and handle it; what it leads to is carried out by `_act`."""
+        now = self._clock.now()
+        if ev.is_journaled(event) and not self._journal_is_full:
+            self._keep_lease()
+            with self._room_in_journal():
+                self._journal.append(Entry(at_s=now, event=event))
+        self._wanted.extend(self._state.handle(event, now))
 
-    def _write_down(self, event: ev.Event, now: float) -> None:
-        """Journal an event; without room for it the study fails, and what still happens is in no journal."""
+    def _act(self) -> None:
+        """Carry out what is wanted, in order, once the disk has what it rests on."""
+        while self._wanted:
+            if not self._journal_is_full:
+                with self._room_in_journal():
+                    self._journal.sync()
+            for _ in range(len(self._wanted)):  # what these make happen is wanted after them
+                self._carry_out(self._wanted.popleft())
+
+    @contextmanager
+    def _room_in_journal(self) -> Iterator[None]:
+        """Without room for the journal the study fails, and what still happens is in no journal."""
         try:
-            self._journal.append(Entry(at_s=now, event=event))
+            yield
         except OSError as error:
             if error.errno not in CANNOT_WRITE:
                 raise
@@ -270,7 +300,7 @@ class Shell:
     def _hear(self, address: Address, message: say.ControlMessage) -> None:
         """What only the view, the report or the sampler look at is no event; all else is, examined or not."""
         if isinstance(address, ServerRank):
-            self._heard_at[address] = time.monotonic()
+            self._silence.hear(address, time.monotonic())
             match message:
                 case say.Metrics():
                     self.observations.metrics[address.rank] = message
@@ -300,7 +330,7 @@ class Shell:
         quoted = f"last lines of {self._log(name)}:\n{tail}" if tail else f"its log {self._log(name)} is empty"
         address = parse_address(name)
         if isinstance(address, ServerRank):
-            self._heard_at.pop(address, None)
+            self._silence.forget(address)
             self._happen(ev.ServerEnded(address=address, message=f"{update.message}\n{quoted}"))
             self._peers.forget(address)
         else:

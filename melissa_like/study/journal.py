@@ -1,9 +1,15 @@
-"""The journal: one JSON line per event, written before the event is handled; replaying it gives the state."""
+"""The journal: one JSON line per event, written before the event is handled; replaying it gives the state.
 
+A line that was appended survives the end of the launcher, whatever kind of end. What a command rests on must survive a
+crash of the machine as well, so `sync` is called before commands are carried out, and not for every event: a disk takes
+milliseconds for it. Such a crash leaves anything behind the last `sync`: a torn line, or zeros. Nothing rested on that,
+so it is cut off before another launcher appends.
+"""
+
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO
 
 import msgspec
 
@@ -13,6 +19,8 @@ from melissa_like.study.events import Event
 __all__ = ["JOURNAL_FILE", "Entry", "Journal", "read_journal"]
 
 JOURNAL_FILE = "journal.jsonl"
+
+_CHUNK_BYTES = 2**20
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,8 +36,11 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     event: Event
 
 
+_DECODER = msgspec.json.Decoder(Entry)
+
+
 class Journal:
-    """Appends entries; a line is complete or absent after a crash of the launcher.
+    """Appends entries; of one launcher at a time, which holds the run directory's lease.
 
     Attributes:
         folder: where it lies.
@@ -38,42 +49,121 @@ class Journal:
     def __init__(self, run_dir: Path) -> None:
         self.folder = run_dir
         self._path = run_dir / JOURNAL_FILE
-        self._stream: BinaryIO | None = None
+        self._file: int | None = None
+        self._is_synced = True
         self._encoder = msgspec.json.Encoder()
 
     def __enter__(self) -> "Journal":
-        self._stream = self._path.open("ab", buffering=0)
+        """Makes the file, or cuts off what a crash of the machine left at its end."""
+        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+        end = _sound_end(self._file)
+        if end < os.fstat(self._file).st_size:
+            os.ftruncate(self._file, end)
+            os.fsync(self._file)
+        _sync_folder(self.folder)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._stream is not None:
-            self._stream.close()
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
 
     def append(self, entry: Entry) -> None:
-        """Write one line in one system call."""
-        assert self._stream is not None, "the journal is not open"
-        self._stream.write(self._encoder.encode(entry) + b"\n")
+        """Write one line, mostly in one system call.
+
+        Raises:
+            OSError: there is no room for it; nothing may be appended any more, because a part of it may be there.
+        """
+        assert self._file is not None, "the journal is not open"
+        self._is_synced = False
+        line = self._encoder.encode(entry) + b"\n"
+        while (written := os.write(self._file, line)) < len(line):
+            line = line[written:]
+
+    def sync(self) -> None:
+        """Block until the disk has all that was appended; cheap if nothing was.
+
+        Raises:
+            OSError: the disk does not take it.
+        """
+        assert self._file is not None, "the journal is not open"
+        if not self._is_synced:
+            os.fdatasync(self._file)
+            self._is_synced = True
 
 
 def read_journal(run_dir: Path) -> Iterator[Entry]:
-    """The entries in order; a torn last line, which a crash of the machine can leave, ends the iteration.
+    """The entries in order, but for what a crash of the machine left at the end.
 
     Raises:
-        ConfigurationError: there is no journal, or a line before the last is damaged.
+        ConfigurationError: there is no journal, or a line in the middle is damaged.
     """
     path = run_dir / JOURNAL_FILE
-    decoder = msgspec.json.Decoder(Entry)
     try:
-        lines = path.open("rb")
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be read ({error}): give the directory of a study") from None
-    with lines:
-        for number, line in enumerate(lines, start=1):
+    try:
+        end, at, number = _sound_end(file), 0, 1
+        while at < end:
+            chunk = os.pread(file, min(_CHUNK_BYTES, end - at), at)
+            while chunk and not chunk.endswith(b"\n") and at + len(chunk) < end:
+                rest = os.pread(file, min(_CHUNK_BYTES, end - at - len(chunk)), at + len(chunk))
+                found = rest.find(b"\n") + 1
+                chunk += rest[: found or len(rest)]
+            entries = _decode(chunk, path, number)
+            yield from entries
+            at, number = at + len(chunk), number + len(entries)
+    finally:
+        os.close(file)
+
+
+def _decode(lines: bytes, path: Path, first: int) -> list[Entry]:
+    try:
+        return _DECODER.decode_lines(lines)
+    except msgspec.MsgspecError:
+        for number, line in enumerate(lines.splitlines(), start=first):
             try:
-                yield decoder.decode(line)
+                _DECODER.decode(line)
             except msgspec.MsgspecError as error:
-                if not line.endswith(b"\n"):
-                    return
-                raise ConfigurationError(f"{path}, line {number}, is damaged: {error}") from None
+                raise ConfigurationError(
+                    f"{path}, line {number}, is damaged: {error}. Put the file back from a copy; what comes behind the "
+                    "line cannot be understood without it"
+                ) from None
+        raise
+
+
+def _sound_end(file: int) -> int:
+    """Where the last sound line of a journal ends; looked for from the end."""
+    size, reach = os.fstat(file).st_size, 2**16
+    while True:
+        start = max(0, size - reach)
+        tail = os.pread(file, size - start, start)
+        end = tail.rfind(b"\n")
+        while end >= 0:
+            begin = tail.rfind(b"\n", 0, end)
+            if (begin >= 0 or start == 0) and _is_sound(tail[begin + 1 : end]):
+                return start + end + 1
+            end = begin
+        if start == 0:
+            return 0
+        reach *= 4
+
+
+def _is_sound(line: bytes) -> bool:
+    try:
+        _DECODER.decode(line)
+    except msgspec.MsgspecError:
+        return False
+    return True
+
+
+def _sync_folder(folder: Path) -> None:
+    """A file that is new in a folder survives a crash of the machine only with it."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
