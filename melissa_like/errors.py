@@ -13,6 +13,7 @@ __all__ = [
     "ConfigurationError",
     "ConnectionRefusedByStudyError",
     "DeadlineExceededError",
+    "LeaseError",
     "MelissaLikeError",
     "ProtocolError",
     "ReceptionFailedError",
@@ -49,6 +50,10 @@ class TransportError(MelissaLikeError):
 
 class DeadlineExceededError(MelissaLikeError):
     """Something that must happen within a deadline did not."""
+
+
+class LeaseError(MelissaLikeError):
+    """Another launcher works on the run directory."""
 
 
 class ConnectionRefusedByStudyError(MelissaLikeError):
