@@ -14,7 +14,8 @@ from types import TracebackType
 import numpy as np
 
 from melissa_like.protocol.control import Losses
-from melissa_like.sampling import StudySamplers
+from melissa_like.records import Purpose
+from melissa_like.sampling import Snapshot, StudySamplers
 from melissa_like.study.commands import AskParameters
 from melissa_like.study.events import Event, ParametersDrawn, SamplingFailed
 
@@ -32,11 +33,18 @@ class Drawing:
     Args:
         samplers: of the study.
         on_answer: called, on that thread, when `take` has something new; must return at once.
+        keep: called, on that thread, with a sampler that looks at losses as it is after a draw, before `take` gives it.
     """
 
-    def __init__(self, samplers: StudySamplers, on_answer: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        samplers: StudySamplers,
+        on_answer: Callable[[], None],
+        keep: Callable[[Snapshot], None] = lambda snapshot: None,
+    ) -> None:
         self._samplers = samplers
         self._on_answer = on_answer
+        self._keep = keep
         self._questions: queue.SimpleQueue[AskParameters | None] = queue.SimpleQueue()
         self._losses: deque[Losses] = deque(maxlen=_MOST_LOSSES)
         self._answers: deque[Event] = deque()
@@ -71,6 +79,8 @@ class Drawing:
                 self._look_at_losses()
                 numbers = range(question.first, question.first + question.num)
                 rows = self._samplers.next(question.purpose, numbers)
+                if self._samplers.observes and question.purpose is Purpose.TRAINING:
+                    self._keep(self._samplers.snapshot(question.first, rows))
                 self._answer(ParametersDrawn(purpose=question.purpose, parameters=rows))
         except BaseException as error:  # SystemExit of a user's sampler too: the study must hear of it
             story = "".join(traceback.format_exception(error)[-_TRACE_LINES:]).strip()

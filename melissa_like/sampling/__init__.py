@@ -9,6 +9,7 @@ from melissa_like.sampling.designs import Design, Halton, LatinHypercube, MonteC
 from melissa_like.sampling.distributions import Choice, Distribution, LogUniform, TruncatedNormal, Uniform
 from melissa_like.sampling.making import make_distributions, try_distributions, try_samplers
 from melissa_like.sampling.samplers import DesignSampler, Sampler, StudySamplers, design_seeds
+from melissa_like.sampling.snapshot import Snapshot, read_snapshot, write_snapshot
 
 __all__ = [
     "Choice",
@@ -21,12 +22,15 @@ __all__ = [
     "MonteCarlo",
     "ParameterList",
     "Sampler",
+    "Snapshot",
     "Sobol",
     "StudySamplers",
     "TruncatedNormal",
     "Uniform",
     "design_seeds",
     "make_distributions",
+    "read_snapshot",
     "try_distributions",
     "try_samplers",
+    "write_snapshot",
 ]

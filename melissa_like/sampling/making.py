@@ -14,6 +14,7 @@ from melissa_like.plugins import make
 from melissa_like.records import Purpose
 from melissa_like.sampling.distributions import Distribution
 from melissa_like.sampling.samplers import StudySamplers
+from melissa_like.sampling.snapshot import encode_state
 
 __all__ = ["make_distributions", "try_distributions", "try_samplers"]
 
@@ -131,3 +132,11 @@ def try_samplers(samplers: StudySamplers, *, with_sampler: bool) -> None:
             f"{key} was asked for the parameters of the first simulation and gave none, so there would be nothing to "
             "run: return a row of parameters for it"
         )
+    if not samplers.observes:
+        return
+    try:
+        encode_state(samplers.snapshot(0, ()).state)
+    except Exception as error:
+        raise ConfigurationError(
+            f"{key} cannot be kept for a resume: state_dict() gave no state ({type(error).__name__}: {error})"
+        ) from error

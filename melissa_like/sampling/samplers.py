@@ -1,14 +1,17 @@
 """Samplers: which parameters the next simulations get, perhaps by what was learned from the last ones."""
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from melissa_like.errors import ConfigurationError
 from melissa_like.records import FloatArray, Purpose
 from melissa_like.sampling.designs import Design, MonteCarlo
 from melissa_like.sampling.distributions import Distribution
+from melissa_like.sampling.snapshot import SAMPLER_FILE, Snapshot
 
 __all__ = ["DesignSampler", "Sampler", "StudySamplers"]
 
@@ -40,7 +43,10 @@ class Sampler(Protocol):
         ...
 
     def state_dict(self) -> dict[str, Any]:
-        """What a restart needs; plain numbers, text, lists and arrays."""
+        """What a restart needs; plain numbers, text, lists, mappings, and arrays of numbers.
+
+        Asked for after each draw. Tuples come back as lists.
+        """
         ...
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -92,6 +98,7 @@ class StudySamplers:
             Purpose.VALIDATION: DesignSampler(held_out),
         }
         self.observes = not isinstance(training, DesignSampler)
+        self._left: deque[tuple[float, ...]] = deque()
 
     def next(self, purpose: Purpose, simulations: range) -> tuple[tuple[float, ...], ...]:
         """Rows of parameters for these simulations; fewer at the end of the list.
@@ -99,6 +106,13 @@ class StudySamplers:
         Raises:
             ValueError: the sampler gave what are no parameters.
         """
+        if purpose is not Purpose.TRAINING or not self._left:
+            return self._draw(purpose, simulations)
+        drawn = tuple(self._left.popleft() for _ in range(min(len(self._left), len(simulations))))
+        more = simulations[len(drawn) :]
+        return drawn + self._draw(purpose, more) if more else drawn
+
+    def _draw(self, purpose: Purpose, simulations: range) -> tuple[tuple[float, ...], ...]:
         rows = np.asarray(self._samplers[purpose].next(simulations), dtype=np.float64)
         names = tuple(self._distributions)
         if rows.size == 0:
@@ -116,6 +130,35 @@ class StudySamplers:
     def observe(self, keys: npt.NDArray[np.int64], losses: FloatArray) -> None:
         """Tell the training sampler."""
         self._training.observe(keys, losses)
+
+    def snapshot(self, first: int, rows: tuple[tuple[float, ...], ...]) -> Snapshot:
+        """The training sampler after it drew these parameters, for the simulations from `first`."""
+        return Snapshot(first=first, rows=rows, state=self._training.state_dict())
+
+    def go_on(self, num_drawn: Mapping[Purpose, int], snapshot: Snapshot | None) -> None:
+        """Go on where another launcher was.
+
+        Args:
+            num_drawn: simulations that are listed, by purpose.
+            snapshot: of the training sampler, where it looks at losses; None: there is none.
+
+        Raises:
+            ConfigurationError: a sampler that looks at losses has drawn, and there is no snapshot of it.
+        """
+        for purpose, sampler in self._samplers.items():
+            if isinstance(sampler, DesignSampler):
+                sampler.load_state_dict({"num_drawn": num_drawn[purpose]})
+        if not self.observes:
+            return
+        if snapshot is not None:
+            self._training.load_state_dict(snapshot.state)
+            if snapshot.first >= sum(num_drawn.values()):  # the journal has not heard of this draw
+                self._left.extend(snapshot.rows)
+        elif num_drawn[Purpose.TRAINING]:
+            raise ConfigurationError(
+                f"{SAMPLER_FILE} is not there, from which the sampler would go on after {num_drawn[Purpose.TRAINING]} "
+                "simulations: put it back from a copy"
+            )
 
 
 def design_seeds(seed: int) -> tuple[int, int]:

@@ -381,6 +381,9 @@ def test_a_sampler_sees_the_losses_before_it_is_asked_again() -> None:
         def observe(self, keys: np.ndarray, losses: np.ndarray) -> None:
             seen.append((keys.tolist(), losses.tolist()))
 
+        def state_dict(self) -> dict[str, object]:
+            return {}
+
     answered = threading.Event()
     samplers = StudySamplers(Curious(), DISTRIBUTIONS, seed=0)  # type: ignore[arg-type]
     with Drawing(samplers, answered.set) as drawing:
