@@ -39,8 +39,13 @@ def make_executor(launcher: LauncherConfig, on_change: Callable[[], None]) -> Ex
     return executor
 
 
-def make_samplers(config: Config) -> StudySamplers:
+def make_samplers(config: Config, num_planned: int | None = None) -> StudySamplers:
     """The samplers of a study: one along `sampling.design`, unless `sampling.sampler` names another.
+
+    Args:
+        config: of the study.
+        num_planned: training simulations when it was begun, for which the design is: those that were added since do not
+            change the others; None: it begins.
 
     Raises:
         ConfigurationError: a distribution, the design or the sampler cannot be made.
@@ -49,7 +54,8 @@ def make_samplers(config: Config) -> StudySamplers:
     seed, _ = design_seeds(config.study.seed)
     told = {"distributions": distributions, "num_simulations": config.study.num_simulations, "seed": seed}
     # Called here, whatever `_partial_` says: a design is always made for a study.
-    design = make({**config.sampling.design, "_partial_": False}, "sampling.design", **told)
+    planned = told if num_planned is None else {**told, "num_simulations": num_planned}
+    design = make({**config.sampling.design, "_partial_": False}, "sampling.design", **planned)
     sampler: Sampler = DesignSampler(design)
     if config.sampling.sampler is not None:
         sampler = make({**config.sampling.sampler, "_partial_": False}, "sampling.sampler", design=design, **told)
@@ -80,12 +86,13 @@ def try_sampling(config: Config) -> None:
         try_samplers(make_samplers(config), with_sampler=config.sampling.sampler is not None)
 
 
-def settings_of(config: Config, *, wants_losses: bool = False) -> StudySettings:
+def settings_of(config: Config, *, wants_losses: bool = False, launcher_incarnation: int = 1) -> StudySettings:
     """What the study's decisions depend on.
 
     Args:
         config: of the study, checked.
         wants_losses: the sampler looks at the losses of samples.
+        launcher_incarnation: 1 for the first launcher of the study.
     """
     layout, transport, launcher = layout_of(config.solver), config.transport, config.launcher
     fields = [
@@ -95,7 +102,7 @@ def settings_of(config: Config, *, wants_losses: bool = False) -> StudySettings:
     welcome = Welcome(
         server_endpoints=(),
         server_incarnation=0,
-        launcher_incarnation=1,
+        launcher_incarnation=launcher_incarnation,
         routing=int(routing_of(transport)),
         layout_id=layout.layout_id,
         fields=tuple(fields),

@@ -2,7 +2,10 @@
 
 import errno
 import importlib.metadata
+import os
 import platform
+import shlex
+import shutil
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -23,20 +26,24 @@ __all__ = [
     "log_path",
     "make_new_folder",
     "no_room",
+    "renew_run_dir",
+    "resume_command",
     "solver_call_of",
+    "working_directory_of",
     "write_json",
 ]
 
 #: Errors that say that a run directory is full, or cannot be written any more.
-CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.ESTALE)
 REPORT_FILE = "report.json"
 STATUS_FILE = "status.json"
 _VERSIONS_FILE = "versions.json"
+_STARTED_IN = "working_directory"
 _PACKAGES = ("melissa-like", "torch", "numpy", "scipy", "pyzmq", "msgspec", "hydra-core", "mpi4py", "mpich")
 
 
 def create_run_dir(config: DictConfig, run_dir: Path) -> None:
-    """Make the directory with the resolved configuration, the package versions and the plug-in call.
+    """Make the directory with the resolved configuration, what it is run with, and the plug-in call.
 
     Raises:
         ConfigurationError: the directory already holds a study, or cannot be written.
@@ -49,7 +56,7 @@ def create_run_dir(config: DictConfig, run_dir: Path) -> None:
         run_dir.chmod(0o700)  # whatever the umask: nobody else reads keys, logs and results, or finds a way to them
         with (run_dir / CONFIG_FILE).open("x") as stream:  # of two launchers that start now only one goes on
             OmegaConf.save(config, stream, resolve=True)
-        write_json(run_dir / _VERSIONS_FILE, _versions())
+        write_json(run_dir / _VERSIONS_FILE, {**_versions(), _STARTED_IN: os.getcwd()})
     except FileExistsError as error:
         raise _taken(run_dir, Path(str(error.filename)).name) from None
     except OSError as error:
@@ -61,8 +68,46 @@ def create_run_dir(config: DictConfig, run_dir: Path) -> None:
 
 def _taken(run_dir: Path, name: str) -> ConfigurationError:
     return ConfigurationError(
-        f"run_dir {run_dir} already holds a study ({name} is there): choose another run_dir, or remove it"
+        f"run_dir {run_dir} already holds a study ({name} is there): choose another run_dir, remove it, or go on with "
+        f"that study by `{resume_command(run_dir)}`"
     )
+
+
+def resume_command(run_dir: Path) -> str:
+    """What a user types to go on with a study."""
+    return f"melissa-like resume {shlex.quote(str(run_dir))}"
+
+
+def renew_run_dir(config: DictConfig, run_dir: Path, incarnation: int) -> None:
+    """Write the configuration of another launcher; what the one before wrote and left is kept under its number.
+
+    Args:
+        config: from now on.
+        run_dir: of the study.
+        incarnation: of the launcher before.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    for name in (CONFIG_FILE, _VERSIONS_FILE, REPORT_FILE):
+        path = run_dir / name
+        kept = path.with_stem(f"{path.stem}-{incarnation}")
+        if path.exists() and not kept.exists():
+            shutil.copyfile(path, kept)
+    started_in = working_directory_of(run_dir)
+    (run_dir / REPORT_FILE).unlink(missing_ok=True)
+    write_json(run_dir / _VERSIONS_FILE, {**_versions(), _STARTED_IN: str(started_in)})
+    temporary = run_dir / f"{CONFIG_FILE}.tmp"
+    OmegaConf.save(config, temporary, resolve=True)
+    temporary.replace(run_dir / CONFIG_FILE)
+
+
+def working_directory_of(run_dir: Path) -> Path:
+    """The folder where a study was started: relative paths in its configuration are meant from there."""
+    try:
+        return Path(msgspec.json.decode((run_dir / _VERSIONS_FILE).read_bytes())[_STARTED_IN])
+    except (OSError, msgspec.DecodeError, KeyError):
+        return Path.cwd()
 
 
 def make_new_folder(wanted: Path) -> Path:

@@ -5,6 +5,7 @@ shares, `check` refuses what cannot work before anything is started. Read by the
 by a client; imports nothing heavy.
 """
 
+from melissa_like.config.changes import changed_keys, refuse_changes
 from melissa_like.config.checks import check, check_memory
 from melissa_like.config.composed import CONFIG_FILE, as_config, load_config
 from melissa_like.config.derived import (
@@ -14,6 +15,7 @@ from melissa_like.config.derived import (
     log_limit_bytes,
     routing_of,
     saves_buffer,
+    walltime_s,
     watermark_per_rank,
 )
 from melissa_like.config.memory import available_memory, shown
@@ -29,13 +31,16 @@ __all__ = [
     "available_memory",
     "capacity",
     "capacity_per_rank",
+    "changed_keys",
     "check",
     "check_memory",
     "layout_of",
     "load_config",
     "log_limit_bytes",
+    "refuse_changes",
     "routing_of",
     "saves_buffer",
     "shown",
+    "walltime_s",
     "watermark_per_rank",
 ]

@@ -3,7 +3,7 @@
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from melissa_like.config.derived import capacity, capacity_per_rank, layout_of, saves_buffer
+from melissa_like.config.derived import capacity, capacity_per_rank, layout_of, saves_buffer, walltime_s
 from melissa_like.config.limits import limits_of
 from melissa_like.config.memory import shown
 from melissa_like.config.schema import BufferConfig, Config
@@ -131,5 +131,6 @@ def check(config: Config) -> None:
     if not config.solver.parameters:
         raise ConfigurationError("solver.parameters is empty: declare a distribution for each parameter of the solver")
     layout_of(config.solver)
+    walltime_s(config.launcher)
     _check_buffer(config)
     saves_buffer(config)

@@ -19,6 +19,7 @@ __all__ = [
     "log_limit_bytes",
     "routing_of",
     "saves_buffer",
+    "walltime_s",
     "watermark_per_rank",
 ]
 
@@ -183,6 +184,40 @@ def log_limit_bytes(launcher: LauncherConfig) -> int:
             f"{_LEAST_LOG_BYTES}"
         )
     return nbytes
+
+
+def walltime_s(launcher: LauncherConfig) -> float | None:
+    """How long the launcher may run, in seconds; None: as long as it takes.
+
+    Raises:
+        ConfigurationError: no such time, or too short for anything but its end.
+    """
+    given = launcher.walltime
+    if given is None:
+        return None
+    seconds = _seconds_in(given)
+    end_s = launcher.save_timeout_s + launcher.grace_s
+    if seconds is None or not math.isfinite(seconds):
+        raise ConfigurationError(
+            f"launcher.walltime is {given!r}: write seconds (5400), hours, minutes and seconds as text ('1:30:00', "
+            "with days in front '1-12:00:00'), or null"
+        )
+    if seconds <= end_s:
+        raise ConfigurationError(
+            f"launcher.walltime is {given!r}, but its last launcher.save_timeout_s + launcher.grace_s = {end_s:g} s "
+            "are for saving and ending: allow more time, or less for these"
+        )
+    return seconds
+
+
+def _seconds_in(given: Any) -> float | None:
+    if isinstance(given, int | float) and not isinstance(given, bool):
+        return float(given)
+    match = re.fullmatch(r"(?:(\d+)-)?(\d+):([0-5]\d):([0-5]\d)", given.strip()) if isinstance(given, str) else None
+    if match is None:
+        return None
+    days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
+    return 86400.0 * days + 3600 * hours + 60 * minutes + seconds
 
 
 def _bytes_in(text: Any) -> int | None:

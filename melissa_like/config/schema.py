@@ -263,6 +263,9 @@ class LauncherConfig:
             training before.
         save_timeout_s: when a study has failed or is stopped, for the server ranks to validate, save the surrogate as
             it is and report; a second Ctrl-C does not wait for it.
+        walltime: how long this launcher may run, in seconds, or as text (`"1:30:00"`, `"1-12:00:00"` with days); null:
+            as long as it takes. The study is stopped so long before that the server ranks can save
+            (launcher.save_timeout_s) and everything can end (launcher.grace_s); `melissa-like resume` goes on.
         grace_s: between SIGTERM and SIGKILL.
         log_limit: of a job's log, in bytes or as text (`"10 MiB"`), at least 64 KiB; of a longer one the beginning and
             the end are kept.
@@ -281,6 +284,7 @@ class LauncherConfig:
     training_timeout_s: float = key(600.0, above=0)
     start_timeout_s: float = key(120.0, above=0)
     save_timeout_s: float = key(30.0, least=0)
+    walltime: Any = None
     grace_s: float = key(5.0, least=0)
     log_limit: Any = "16 MiB"
 
