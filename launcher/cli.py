@@ -23,12 +23,29 @@ __all__ = ["main"]
 _USAGE = """usage: melissa-like COMMAND ...
 
   run [OVERRIDES] [-m] [--dry-run] [--config-dir DIR]   run a study; -m sweeps over comma-separated values
+  resume RUN_DIR [KEY=VALUE ...]                        go on with a study after a crash, its walltime or Ctrl-C
   status RUN_DIR                                        one-screen state of a running or finished study or sweep
   check [OVERRIDES] [--config-dir DIR]                  run one simulation of the configured solver and check it
 
 Overrides are Hydra's: melissa-like run study.num_simulations=20 buffer=fifo training.batch_size=32
 `melissa-like run --help` explains every key, `melissa-like run --help GROUP` those of one group, `melissa-like run
 --cfg job` prints the configuration.
+"""
+_RESUME = """usage: melissa-like resume RUN_DIR [KEY=VALUE ...]
+
+Goes on with the study in RUN_DIR, however it ended: killed, interrupted, out of time, failed. What still runs of it is
+ended first; then the server ranks load the newest checkpoint, and what it lacks is produced again. A study that has
+completed goes on if more simulations are asked for.
+
+  melissa-like resume runs/heat
+  melissa-like resume runs/heat launcher.walltime=2:00:00 study.num_simulations=500 launcher.num_server_ranks=2
+
+May change: launcher.*, monitoring.*, transport.* but routing, training.checkpoint.*, training.max_batches,
+training.validation_interval, training.device, training.num_threads, buffer.device, solver.launch, solver.num_ranks,
+solver.environment, and study.num_simulations, upwards. Anything else is refused with the reason.
+
+Exit codes: 0 the study has ended in order, 1 it failed, 2 it was not resumed, 75 out of time (launcher.walltime), 130
+interrupted.
 """
 _HELP = ("--help", "-h")
 _DRY_RUN = "--dry-run"
@@ -66,13 +83,16 @@ def _main(arguments: Sequence[str]) -> None:
     if command in _HELP:
         sys.stdout.write(_USAGE)
         sys.exit(0 if arguments else 2)
-    commands = {"run": _run, "status": _status, "check": _check}
+    commands = {"run": _run, "resume": _resume, "status": _status, "check": _check}
     if command not in commands:
         near = did_you_mean(command, commands) or f": write one of {', '.join(commands)}"
         sys.stderr.write(f"melissa-like: unknown command {command!r}{near}\n{_USAGE}")
         sys.exit(2)
     _refuse_unknown_options(arguments[1:])
     try:
+        if command == "resume" and any(word in arguments for word in _HELP):
+            sys.stdout.write(_RESUME)
+            sys.exit(0)
         if any(word in arguments for word in _HELP):
             sys.exit(_help(arguments[1:]))
         sys.exit(commands[command](arguments[1:]))
@@ -137,6 +157,26 @@ def _check(arguments: Sequence[str]) -> int:
 
     _hydra(task, [*arguments, "run_dir=."])
     return max(codes, default=0)
+
+
+def _resume(arguments: Sequence[str]) -> int:
+    from melissa_like.launcher.resume import resume_study
+    from melissa_like.launcher.summary import exit_code, print_report
+
+    if not arguments or "=" in arguments[0] or arguments[0].startswith("-"):
+        sys.stderr.write(_RESUME)
+        return 2
+    run_dir = Path(arguments[0]).resolve()
+    try:
+        report = resume_study(run_dir, arguments[1:], lambda text: sys.stderr.write(f"melissa-like: {text}\n"))
+    except MelissaLikeError as error:
+        sys.stderr.write(f"melissa-like: {error}\n")
+        return 2
+    if report is None:
+        sys.stdout.write(f"{run_dir}: the study has completed: ask for more with study.num_simulations=N to go on\n")
+        return 0
+    print_report(report, run_dir)
+    return exit_code(report)
 
 
 def _status(arguments: Sequence[str]) -> int:

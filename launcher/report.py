@@ -12,7 +12,7 @@ from melissa_like.protocol.control import Metrics
 from melissa_like.protocol.reports import Summary, TrainingFigures
 from melissa_like.study import SimulationState, StudyState
 
-__all__ = ["make_report", "make_snapshot"]
+__all__ = ["checkpoint_of", "make_report", "make_snapshot"]
 
 
 def make_report(state: StudyState, seen: Observations, elapsed_s: float) -> dict[str, Any]:
@@ -44,6 +44,7 @@ def make_report(state: StudyState, seen: Observations, elapsed_s: float) -> dict
             "lost": expected - delivered - given_up,
         },
         "server_losses": list(state.server_losses),
+        "checkpoint": checkpoint_of(state),
         "failed_simulations": _failed_simulations(state),
         "refused": refused,
         "refused_control_messages": dict(seen.refused),
@@ -62,6 +63,12 @@ def make_report(state: StudyState, seen: Observations, elapsed_s: float) -> dict
             "bottleneck": _bottleneck(waited_data, waited_buffer),
         },
     }
+
+
+def checkpoint_of(state: StudyState) -> dict[str, int] | None:
+    """The newest one that the server ranks have told of."""
+    found = state.checkpoint
+    return None if found is None else {"number": found.number, "batches": found.batches, "bytes": found.nbytes}
 
 
 def _summaries(seen: Observations) -> list[Summary]:

@@ -8,7 +8,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -24,14 +25,17 @@ from melissa_like.config import (
     check,
     check_memory,
     layout_of,
+    walltime_s,
 )
-from melissa_like.errors import StudyFailedError
+from melissa_like.errors import LeaseError, StudyFailedError
 from melissa_like.launcher.commands import check_commands, commands_for
 from melissa_like.launcher.drawing import Drawing
 from melissa_like.launcher.executors import Executor, InlineExecutor, LocalExecutor
+from melissa_like.launcher.lease import Lease, take_lease
 from melissa_like.launcher.parts import make_executor, make_samplers, settings_of, try_sampling
 from melissa_like.launcher.peers import Peers
-from melissa_like.launcher.report import make_report, make_snapshot
+from melissa_like.launcher.remnants import end_remnants
+from melissa_like.launcher.report import checkpoint_of, make_report, make_snapshot
 from melissa_like.launcher.rundir import (
     CANNOT_WRITE,
     REPORT_FILE,
@@ -43,33 +47,40 @@ from melissa_like.launcher.rundir import (
     write_json,
 )
 from melissa_like.launcher.shell import Shell
-from melissa_like.launcher.study_keys import make_study_keys
+from melissa_like.launcher.study_keys import make_study_keys, read_study_keys
 from melissa_like.monitoring import StudySnapshot, view_for
 from melissa_like.plugins import look_in
 from melissa_like.protocol import Connection, write_connection
+from melissa_like.protocol.connection import CONNECTION_FILE
 from melissa_like.protocol.reports import Findings
 from melissa_like.records import ServerRank
-from melissa_like.sampling import StudySamplers
-from melissa_like.study import Journal, StudyState
+from melissa_like.sampling import StudySamplers, write_snapshot
+from melissa_like.study import Journal, Replayed, StudySettings, StudyState
+from melissa_like.study.events import Resumed, StudyStarted
 from melissa_like.transport import Transport
 from melissa_like.transport.admission import require_curve
 from melissa_like.transport.in_memory import MemoryTransport
 from melissa_like.transport.zmq_sockets import numeric_host, tcp_address
 from melissa_like.transport.zmq_transport import ZmqTransport
 
-__all__ = ["Launch", "plan_study", "prepare", "run_study"]
+__all__ = ["Launch", "Past", "plan_study", "prepare", "run_launch", "run_study"]
 
 _STATUS_EVERY_S = 1.0
 _CLOSE_S = 5.0
+_LOOK_AGAIN_S = 0.25
 #: For what a server rank that has not trained can still tell of a failed study: counts, or the findings of a check.
 _LAST_WORDS_S = 2.0
 
 
-def prepare(composed: DictConfig) -> tuple[Config, StudySamplers]:
+def prepare(composed: DictConfig, num_planned: int | None = None) -> tuple[Config, StudySamplers]:
     """Check a configuration as far as is possible without starting anything.
 
     A capacity of the buffer that follows from the memory is written into what was composed, so that every process of
     the study reads the same number.
+
+    Args:
+        composed: of the study.
+        num_planned: training simulations when it was begun; None: it begins.
 
     Raises:
         ConfigurationError: what was received, what was expected, what to write instead.
@@ -93,7 +104,7 @@ def prepare(composed: DictConfig) -> tuple[Config, StudySamplers]:
     if call is not None:
         call.resolve()
     try_sampling(config)
-    return config, make_samplers(config)
+    return config, make_samplers(config, num_planned)
 
 
 def plan_study(config: Config, run_dir: Path) -> list[str]:
@@ -107,10 +118,24 @@ def plan_study(config: Config, run_dir: Path) -> list[str]:
     return [f"{spec.name}: {shlex.join(spec.command) or 'a thread of the launcher'}" for spec in (*servers, *jobs)]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Past:
+    """What another launcher goes on with.
+
+    Attributes:
+        lease: that it holds.
+        replayed: what the journal says; None: no launcher came so far as to start anything.
+    """
+
+    lease: Lease
+    replayed: Replayed | None
+
+
 class Launch:
     """One study, opened top to bottom and closed in reverse; `run` blocks until its verdict.
 
     Args:
+        past: of the study; None: it begins.
         checks: its server rank only checks the solver.
         executor: makes what starts jobs, instead of what the configuration names; called with the function that wakes
             the loop.
@@ -123,6 +148,7 @@ class Launch:
         samplers: StudySamplers,
         composed: DictConfig,
         run_dir: Path,
+        past: Past | None = None,
         checks: bool = False,
         executor: Callable[[Callable[[], None]], Executor] | None = None,
     ) -> None:
@@ -130,6 +156,8 @@ class Launch:
         self._samplers = samplers
         self._composed = composed
         self._run_dir = run_dir
+        self._past = past
+        self._replayed = past.replayed if past is not None else None
         self._checks = checks
         self._make_executor = executor or (lambda on_change: make_executor(config.launcher, on_change))
         self._stack = ExitStack()
@@ -137,7 +165,7 @@ class Launch:
         self._status_at = 0.0
         self._problems: list[str] = []
         self._capacity = capacity_per_rank(config) * config.launcher.num_server_ranks
-        self.state = StudyState(settings_of(config, wants_losses=samplers.observes))
+        self.state = self._replayed.state if self._replayed is not None else StudyState(self._settings(1))
 
     def __enter__(self) -> "Launch":
         with ExitStack() as stack:
@@ -153,7 +181,9 @@ class Launch:
     def _open(self, stack: ExitStack) -> None:
         config, run_dir = self._config, self._run_dir
         executor = self._make_executor(lambda: socket.wake())  # not opened before the socket is
-        keys = make_study_keys("none" if executor.in_process else config.transport.encryption)
+        encryption = "none" if executor.in_process else config.transport.encryption
+        is_known = self._past is not None and (run_dir / CONNECTION_FILE).exists()
+        keys = read_study_keys(run_dir, encryption) if is_known else make_study_keys(encryption)
         transport: Transport
         if executor.in_process:
             transport = MemoryTransport()
@@ -167,27 +197,34 @@ class Launch:
         addresses = (tcp_address(host, port), tcp_address(host, port + 1)) if port else ()
         socket = transport.control_server(*addresses)
         stack.callback(socket.close, 1.0)
-        create_run_dir(self._composed, run_dir)
+        if self._past is None:
+            create_run_dir(self._composed, run_dir)
+        self._lease = self._past.lease if self._past is not None else stack.enter_context(take_lease(run_dir))
+        if self._replayed is None:
+            self.state = StudyState(self._settings(self._lease.number))
         keys.write(run_dir)
         connection = Connection(
             endpoint=socket.endpoint,
             server_endpoint=socket.server_endpoint,
             study=keys.study,
             secret=keys.secret,
-            launcher_incarnation=1,
+            launcher_incarnation=self._lease.number,
             keys=keys.keys("launcher"),
         )
         write_connection(run_dir, connection)
+        self._tag = connection.study.hex()
         journal = stack.enter_context(Journal(run_dir))
         self._executor = stack.enter_context(executor)
-        drawing = stack.enter_context(Drawing(self._samplers, socket.wake))
+        keep = partial(write_snapshot, run_dir)
+        drawing = stack.enter_context(Drawing(self._samplers, socket.wake, keep))
+        self._peers = Peers(socket, connection.identity(), lambda process: self._shell.expects(process))
         self._view = stack.enter_context(closing(view_for(sys.stderr)))
         self._shell = Shell(
             state=self.state,
             journal=journal,
-            peers=Peers(socket, connection.identity(), lambda process: self._shell.expects(process)),
+            peers=self._peers,
             executor=self._executor,
-            study=connection.study.hex(),
+            study=self._tag,
             commands=commands,
             drawing=drawing,
             log=lambda name: log_path(run_dir, name),
@@ -196,18 +233,53 @@ class Launch:
             grace_s=config.launcher.grace_s,
             failure_grace_s=_LAST_WORDS_S,
             save_timeout_s=config.launcher.save_timeout_s,
+            keep_lease=self._keep_lease,
+            walltime_s=walltime_s(config.launcher),
         )
 
     def run(self) -> None:
         """Block until the verdict, and until nothing of the study is left.
 
         Raises:
-            DeadlineExceededError: there is a verdict, but something could not be ended.
+            DeadlineExceededError: there is a verdict, but something could not be ended; or something that an earlier
+                launcher had left cannot be ended.
+            LeaseError: another launcher has taken over; nothing more may be written.
         """
         with _signals(self._shell.interrupt):
-            self._shell.run()
+            self._shell.run(self._first_event())
             self._executor.close(self._config.launcher.grace_s + _CLOSE_S)
         self._look()
+
+    def _settings(self, incarnation: int) -> StudySettings:
+        wants_losses = self._samplers.observes
+        return settings_of(self._config, wants_losses=wants_losses, launcher_incarnation=incarnation)
+
+    def _first_event(self) -> StudyStarted | Resumed:
+        """How the study begins, or goes on once nothing runs any more that an earlier launcher had started."""
+        if self._replayed is None:
+            return StudyStarted(settings=self.state.settings)
+        queued = end_remnants(
+            self._executor,
+            self._tag,
+            may_stay=self.state.jobs.names_submitted,
+            wait=lambda: self._peers.receive(_LOOK_AGAIN_S),
+            timeout_s=self._config.launcher.grace_s + _CLOSE_S,
+        )
+        return Resumed(settings=self._settings(self._lease.number), queued=queued)
+
+    def _keep_lease(self) -> None:
+        try:
+            self._lease.keep()
+        except OSError as error:
+            if error.errno not in CANNOT_WRITE:
+                raise
+            self._shell.fail(no_room(self._run_dir, error))
+
+    @property
+    def _elapsed_s(self) -> float:
+        """Seconds that launchers have worked on the study, this one and those before."""
+        before = self._replayed.seconds if self._replayed is not None else 0.0
+        return before + time.monotonic() - self._started_at
 
     @property
     def findings(self) -> Findings | None:
@@ -216,13 +288,13 @@ class Launch:
 
     def report(self) -> dict[str, Any]:
         """What is known of the study now."""
-        elapsed = time.monotonic() - self._started_at
-        report = make_report(self.state, self._shell.observations, elapsed)
-        return {**report, "problems": [*report["problems"], *self._problems]}
+        report = make_report(self.state, self._shell.observations, self._elapsed_s)
+        resumed = self._replayed.num_resumes + 1 if self._replayed is not None else 0
+        return {**report, "resumed": resumed, "problems": [*report["problems"], *self._problems]}
 
     def _look(self) -> None:
         """Show the present state, and leave it in the run directory for `melissa-like status`."""
-        elapsed = time.monotonic() - self._started_at
+        elapsed = self._elapsed_s
         snapshot = make_snapshot(
             self._config.study.name, self._capacity, self.state, self._shell.observations, elapsed_s=elapsed
         )
@@ -230,7 +302,8 @@ class Launch:
         if elapsed - self._status_at >= _STATUS_EVERY_S or self.state.outcome is not None:
             self._status_at = elapsed
             try:
-                write_json(self._run_dir / STATUS_FILE, {"pid": os.getpid(), **asdict(snapshot)})
+                status = {"pid": os.getpid(), "checkpoint": checkpoint_of(self.state), **asdict(snapshot)}
+                write_json(self._run_dir / STATUS_FILE, status)
             except OSError as error:
                 if error.errno not in CANNOT_WRITE:
                     raise
@@ -253,25 +326,29 @@ def run_study(composed: DictConfig, run_dir: Path) -> dict[str, Any]:
         ConfigurationError: it cannot be run; nothing was started.
         StudyFailedError: the run directory cannot be written from the beginning; what was started has been ended.
         DeadlineExceededError: something of it could not be ended; the report is written all the same.
+        LeaseError: another launcher has taken over.
     """
+    config, samplers = prepare(composed)
+    return run_launch(Launch(config=config, samplers=samplers, composed=composed, run_dir=run_dir), run_dir)
+
+
+def run_launch(opened: Launch, run_dir: Path) -> dict[str, Any]:
+    """Open a launch, run it, and return its report; raises what `run_study` does."""
     try:
-        return _run_study(composed, run_dir)
+        with opened as launch:
+            try:
+                launch.run()
+            except LeaseError:
+                raise
+            except BaseException:
+                if launch.state.outcome is not None:  # what cannot be ended must not take the verdict with it
+                    _written(launch.report(), run_dir)
+                raise
+            return _written(launch.report(), run_dir)
     except OSError as error:
         if error.errno not in CANNOT_WRITE:
             raise
         raise StudyFailedError(no_room(run_dir, error)) from error
-
-
-def _run_study(composed: DictConfig, run_dir: Path) -> dict[str, Any]:
-    config, samplers = prepare(composed)
-    with Launch(config=config, samplers=samplers, composed=composed, run_dir=run_dir) as launch:
-        try:
-            launch.run()
-        finally:
-            report = launch.report()
-            if launch.state.outcome is not None:  # what cannot be ended must not take the verdict with it
-                report = _written(report, run_dir)
-    return report
 
 
 def _written(report: dict[str, Any], run_dir: Path) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from melissa_like.errors import ConfigurationError, MelissaLikeError
 from melissa_like.launcher.run import plan_study, prepare, run_study
 from melissa_like.launcher.rundir import make_new_folder
-from melissa_like.launcher.summary import is_success, print_report
+from melissa_like.launcher.summary import exit_code, print_report
 from melissa_like.launcher.sweep import Sweep, plan_of
 from melissa_like.launcher.sweep_table import draw_rows, print_rows
 from melissa_like.launcher.trial import try_training
@@ -148,7 +148,5 @@ class Runs:
             with suppress(OSError):
                 run_dir.rmdir()  # a sweep makes the folder even for a study that is refused; one in use is not empty
         print_report(report, run_dir)
-        reason = str(report["reason"])
-        code = 0 if is_success(report) else 1
-        code = _INTERRUPTED if reason.startswith("interrupted") else code
-        return _Ended(code=code, outcome=str(report["outcome"]), reason=reason, report=report)
+        outcome, reason = str(report["outcome"]), str(report["reason"])
+        return _Ended(code=exit_code(report), outcome=outcome, reason=reason, report=report)

@@ -9,14 +9,18 @@ from typing import Any
 import msgspec
 
 from melissa_like.errors import ConfigurationError
-from melissa_like.launcher.rundir import REPORT_FILE, STATUS_FILE
+from melissa_like.launcher.lease import newest_lease
+from melissa_like.launcher.rundir import REPORT_FILE, STATUS_FILE, resume_command
+from melissa_like.launcher.shell import WALLTIME_IS_NEAR
 from melissa_like.launcher.sweep_file import SWEEP_FILE, read_sweep
 from melissa_like.launcher.sweep_table import print_rows
 from melissa_like.monitoring import PlainView, StudySnapshot
 
-__all__ = ["is_success", "print_report", "print_status", "read_report"]
+__all__ = ["exit_code", "holds_nothing", "is_success", "print_report", "print_status", "read_report"]
 
 _SIGNS = (REPORT_FILE, STATUS_FILE, SWEEP_FILE)
+#: The user ended it; its time is over, so try again (as in sysexits.h).
+_INTERRUPTED, _OUT_OF_TIME = 130, 75
 #: Simulations that were given up and are named on the terminal.
 _MOST_FAILED = 3
 
@@ -46,6 +50,8 @@ def print_report(report: Mapping[str, Any], run_dir: Path) -> None:
         ("samples", _counts({k: v for k, v in report["samples"].items() if k != "lost"})),
         ("lost", report["samples"]["lost"]),
     ]
+    if report["resumed"]:
+        lines.append(("resumed", f"{report['resumed']} times"))
     lines += [("started again", why.partition("\n")[0]) for why in report["server_losses"]]
     lines += _failed_simulations(report)
     refused = {**report["refused"], **report["refused_control_messages"]}
@@ -65,6 +71,8 @@ def print_report(report: Mapping[str, Any], run_dir: Path) -> None:
     lines.append(("bottleneck", report["stalls"]["bottleneck"]))
     lines.append(("seconds", f"{report['seconds']:.1f}"))
     lines.append(("written to", str(run_dir)))
+    if report["outcome"] != "completed":
+        lines.append(("go on with", f"{resume_command(run_dir)} ({_from(report['checkpoint'])})"))
     stream = sys.stdout if report["outcome"] != "failed" else sys.stderr
     stream.write("".join(f"{name}: {value}\n" for name, value in lines))
     stream.flush()
@@ -73,6 +81,23 @@ def print_report(report: Mapping[str, Any], run_dir: Path) -> None:
 def is_success(report: Mapping[str, Any]) -> bool:
     """Whether the command that ran the study ends with exit code 0: it has not failed, and nothing is amiss."""
     return report["outcome"] != "failed" and not report["problems"]
+
+
+def exit_code(report: Mapping[str, Any]) -> int:
+    """Of a command that ran a study: 0, 1 if it failed or something is amiss, 130 if interrupted, 75 if out of time."""
+    reason = str(report["reason"])
+    if report["outcome"] == "stopped" and reason.startswith("interrupted"):
+        return _INTERRUPTED
+    if report["outcome"] == "stopped" and reason.startswith(WALLTIME_IS_NEAR):
+        return _OUT_OF_TIME
+    return 0 if is_success(report) else 1
+
+
+def _from(checkpoint: Mapping[str, Any] | None) -> str:
+    """Where a resumed study begins."""
+    if checkpoint is None:
+        return "from the beginning, as there is no checkpoint"
+    return f"from checkpoint {checkpoint['number']}, {checkpoint['batches']} batches"
 
 
 def _training(training: Mapping[str, Any]) -> str:
@@ -119,16 +144,28 @@ def print_status(run_dir: Path) -> None:
         print_report(read_report(run_dir), run_dir)
         return
     if not (run_dir / STATUS_FILE).exists():
-        raise ConfigurationError(_holds_nothing(run_dir))
+        raise ConfigurationError(holds_nothing(run_dir))
     status = _read(run_dir / STATUS_FILE, "give the run_dir of a study")
-    pid = status.pop("pid")
-    running = Path(f"/proc/{pid}").exists()
-    where = f"process {pid} on this machine" if running else f"process {pid} is not on this machine, or has ended"
+    pid, checkpoint = status.pop("pid"), status.pop("checkpoint")
+    lives, where = _launcher_of(run_dir, pid)
     sys.stdout.write(f"launcher: {where} ({os.path.abspath(run_dir)})\n")
     PlainView(sys.stdout).show(StudySnapshot(**status))
+    if not lives:
+        sys.stdout.write(f"go on with: {resume_command(Path(os.path.abspath(run_dir)))} ({_from(checkpoint)})\n")
 
 
-def _holds_nothing(run_dir: Path) -> str:
+def _launcher_of(run_dir: Path, pid: int) -> tuple[bool, str]:
+    """Whether the launcher of a study may live, and where."""
+    said = newest_lease(run_dir)[1]
+    lives = False if said is None or said.given_back else said.holder.lives()
+    if lives is None:
+        assert said is not None
+        return True, f"{said.holder}, if it still lives"
+    return lives, f"process {pid} on this machine" if lives else f"process {pid} has ended"
+
+
+def holds_nothing(run_dir: Path) -> str:
+    """What to say about a folder in which there is no study."""
     if not run_dir.is_dir():
         return f"{run_dir} is no folder: give the run_dir of a study or of a sweep"
     below = sorted({file.parent for name in _SIGNS for file in run_dir.glob(f"*/{name}")})

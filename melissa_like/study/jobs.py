@@ -78,6 +78,11 @@ class Jobs:
         del self.alive[job.name]
 
     @property
+    def names_submitted(self) -> list[str]:
+        """Jobs that the scheduler has not started, as far as is known."""
+        return [job.name for job in self.alive.values() if job.phase is JobPhase.SUBMITTED]
+
+    @property
     def starting(self) -> list[Job]:
         """Jobs that run and have not said hello."""
         return [job for job in self.alive.values() if job.phase is JobPhase.STARTING]

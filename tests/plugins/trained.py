@@ -48,6 +48,18 @@ def interrupts(parameters: Mapping[str, float], comm: Any, *, run_dir: str) -> I
     return _once_trained(parameters, comm, run_dir, interrupt)
 
 
+def kills_the_launcher(
+    parameters: Mapping[str, float], comm: Any, *, run_dir: str
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Kills the first launcher."""
+
+    def kill() -> None:
+        if not (Path(run_dir) / "config-1.yaml").exists():
+            os.kill(json.loads((Path(run_dir) / "status.json").read_text())["pid"], signal.SIGKILL)
+
+    return _once_trained(parameters, comm, run_dir, kill)
+
+
 def kills_the_server(
     parameters: Mapping[str, float], comm: Any, *, run_dir: str, rank: int = 0, how: str = "SIGKILL"
 ) -> Iterator[tuple[int, dict[str, Any]]]:

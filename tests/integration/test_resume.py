@@ -1,0 +1,144 @@
+"""A launcher that ended, however it did: another one goes on, and the books balance."""
+
+import signal
+import time
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from melissa_like.records import Purpose
+from melissa_like.study import events as ev
+from melissa_like.study import read_journal
+from tests.integration.launched import launched, resume
+from tests.integration.studies import ROOT, Ran, marked
+
+ALONE = "solver.launch=''"
+QUICK = ["monitoring.interval_s=0.1", "launcher.grace_s=1", ALONE]
+#: The buffer is drained for several seconds.
+LONG_DRAIN = "buffer.views_per_sample=400"
+
+
+def slow(simulations: int = 8) -> list[str]:
+    return [*marked("slow", pause_s=0.1, simulations=simulations), *QUICK, "launcher.max_jobs=2"]
+
+
+def drawn(run_dir: Path) -> list[float]:
+    """The parameter of each training simulation, in order."""
+    return [
+        row[0]
+        for entry in read_journal(run_dir)
+        if isinstance(entry.event, ev.ParametersDrawn) and entry.event.purpose is Purpose.TRAINING
+        for row in entry.event.parameters
+    ]
+
+
+def assert_complete(ran: Ran, simulations: int = 8) -> None:
+    """Expected is delivered, all of it was trained on, and the journal of all launchers says the same."""
+    assert ran.code == 0, ran.err
+    report, samples = ran.report, ran.report["samples"]
+    assert report["outcome"] == "completed"
+    assert report["simulations"]["completed"] == simulations
+    assert samples["expected"] == samples["delivered"] == samples["trained_on"] == 6 * simulations
+    assert samples["lost"] == samples["given_up"] == 0
+
+
+@pytest.mark.parametrize("phase", ["starting", "streaming", "draining"])
+def test_after_a_killed_launcher_another_one_completes_the_study(tmp_path: Path, phase: str) -> None:
+    """At once: what it had started is ending by itself, or is ended. A crash may have torn its last line."""
+    run_dir = tmp_path / "study"
+    options = [*marked(), *QUICK, LONG_DRAIN] if phase == "draining" else slow()
+    with launched(run_dir, *options) as first:
+        first.read_until(phase)
+        first.send(signal.SIGKILL)
+        assert first.wait().code == -signal.SIGKILL
+    with (run_dir / "journal.jsonl").open("ab") as journal:
+        journal.write(b'{"at_s":17')
+    ran = resume(run_dir)
+    assert_complete(ran)
+    assert ran.report["resumed"] == 1
+    assert "resumed: 1 times" in ran.out
+    assert resume(run_dir).out.startswith(f"{run_dir}: the study has completed")
+
+
+def test_a_launcher_that_is_killed_in_mid_training_with_a_sampler_that_learns(tmp_path: Path) -> None:
+    """It goes on drawing where it was: no point of the design is drawn twice, none is left out."""
+    run_dir = tmp_path / "study"
+    options = [*marked(run_dir=run_dir), *QUICK, "buffer.views_per_sample=60", "launcher.max_jobs=2"]
+    options += ["solver.solve._target_=tests.plugins.trained.kills_the_launcher"]
+    options += ["--config-dir", str(ROOT / "tests/plugins/configs"), "experiment=steered"]
+    with launched(run_dir, *options) as first:
+        assert first.wait().code == -signal.SIGKILL
+    assert_complete(resume(run_dir))
+    of_the_design = [value for value in drawn(run_dir) if value == int(value)]
+    assert of_the_design == [float(number) for number in range(len(of_the_design))]
+
+
+@pytest.mark.parametrize("num_ranks", [(1, 2), (2, 1)])
+def test_an_interrupted_study_goes_on_with_more_simulations_and_other_server_ranks(
+    tmp_path: Path, num_ranks: tuple[int, int]
+) -> None:
+    run_dir = tmp_path / "study"
+    design = "sampling.design._target_=melissa_like.sampling.LatinHypercube"
+    parameter = ["solver.parameters.number._target_=melissa_like.sampling.Uniform", "+solver.parameters.number.low=0"]
+    parameter += ["+solver.parameters.number.high=100"]
+    options = [*slow(), design, *parameter, f"launcher.num_server_ranks={num_ranks[0]}"]
+    with launched(run_dir, *options) as first:
+        first.read_until("streaming")
+        first.send(signal.SIGTERM)
+        ran = first.wait()
+    assert ran.code == 130
+    assert ran.report["outcome"] == "stopped"
+    assert f"go on with: melissa-like resume {run_dir} (" in ran.out
+    before = drawn(run_dir)
+    ran = resume(run_dir, "study.num_simulations=12", f"launcher.num_server_ranks={num_ranks[1]}")
+    assert_complete(ran, 12)
+    after = drawn(run_dir)
+    assert (after[: len(before)], len(set(after))) == (before, 12)
+    assert sorted(int(value * 8 / 100) for value in after[:8]) == list(range(8))  # the first hypercube is whole
+    assert (run_dir / "config-1.yaml").exists()
+    assert msgspec.json.decode((run_dir / "report-1.json").read_bytes())["outcome"] == "stopped"
+
+
+def test_of_two_that_resume_at_once_one_is_refused(tmp_path: Path) -> None:
+    run_dir = tmp_path / "study"
+    with launched(run_dir, *slow()) as first:
+        first.read_until("streaming")
+        assert "works on the study" in resume(run_dir).err
+        first.send(signal.SIGKILL)
+        first.wait()
+    with launched(run_dir, command="resume") as second:
+        second.read_until("the study goes on")
+        refused = resume(run_dir)
+        assert refused.code == 2
+        assert "works on the study" in refused.err
+        assert_complete(second.wait())
+
+
+def test_a_launcher_that_stood_still_fails_nothing(tmp_path: Path) -> None:
+    """For longer than a server rank may be silent, a job may take to start, and a simulation to deliver."""
+    limits = ["launcher.server_timeout_s=1.5", "launcher.step_timeout_s=1.5", "launcher.delivery_timeout_s=1.5"]
+    with launched(tmp_path / "study", *slow(), *limits) as running:
+        running.read_until("streaming")
+        running.send(signal.SIGSTOP)
+        time.sleep(3.0)  # not for anything: it is the time that it stands still
+        running.send(signal.SIGCONT)
+        ran = running.wait()
+    assert_complete(ran)
+    assert ran.report["server_losses"] == []
+    assert ran.report["simulations"]["restarted"] == 0
+
+
+def test_a_study_stops_in_time_and_goes_on(tmp_path: Path) -> None:
+    run_dir = tmp_path / "study"
+    times = ["launcher.walltime=0:00:12", "launcher.save_timeout_s=3"]
+    options = [*marked("slow", pause_s=0.3, simulations=16), *QUICK, "launcher.max_jobs=1", *times]
+    with launched(run_dir, *options) as first:
+        ran = first.wait()
+    assert ran.code == 75, ran.err
+    assert ran.report["reason"] == "launcher.walltime = 12 s is near"
+    seconds = ran.report["seconds"]
+    assert seconds < 12
+    again = resume(run_dir, "launcher.walltime=null", "launcher.max_jobs=4")
+    assert_complete(again, 16)
+    assert again.report["seconds"] > seconds
