@@ -3,6 +3,7 @@
 import argparse
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -21,6 +22,8 @@ _DISK = "96m"
 def main() -> int:
     """A line per seed; 1 if one was not clean."""
     told = _arguments()
+    for number in (signal.SIGINT, signal.SIGTERM):  # in the background a shell lets SIGINT be ignored
+        signal.signal(number, lambda received, _: sys.exit(128 + received))
     kinds = frozenset(Kind(kind) for kind in told.kinds)
     if os.getuid() != 0 and Kind.FULL_DISK in kinds:
         _say("no disk is filled: only root can mount a small one")

@@ -57,7 +57,7 @@ class Disturber:
 
     def carry_out(self, failure: Failure) -> None:
         """Do it, to whom the plan's choice falls on; nothing happens where nobody of the kind lives."""
-        training, at = self._trains(), time.time()
+        training, at = self.trains(), time.time()
         victims = self._hit(failure)
         if victims:
             self.hits.append(Hit(kind=failure.kind, at=at, victims=victims, training=training))
@@ -109,7 +109,8 @@ class Disturber:
     def _later(self, seconds: float, undo: Callable[[], object]) -> None:
         self._undoing.append((time.monotonic() + seconds, undo))
 
-    def _trains(self) -> bool:
+    def trains(self) -> bool:
+        """Whether the study trains now, as its status says."""
         with suppress(OSError, json.JSONDecodeError):
             told = json.loads((self.run_dir / "status.json").read_text())
             return bool(told["batches"]) and told["phase"] in ("streaming", "draining the buffer")

@@ -34,7 +34,11 @@ _TABLE: dict[Kind, tuple[int, float, float]] = {
     Kind.STOP_LAUNCHER: (1, 0.5, 10.0),
     Kind.FULL_DISK: (1, 0.5, 4.0),
 }
-_SHORTEST_PAUSE_S, _MEAN_PAUSE_S = 0.3, 3.0
+_SHORTEST_PAUSE_S, _MEAN_PAUSE_S = 0.3, 2.5
+#: Of the failures, how many wait until the study trains; the others come whenever their time has come.
+_IN_TRAINING = 0.75
+#: What every seed does among its first failures, in any order, as far as it is wanted.
+_ALWAYS = (Kind.KILL_SOLVER, Kind.KILL_SERVER, Kind.KILL_SOLVER)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,12 +49,14 @@ class Failure:
         after_s: since the one before has begun.
         lasts_s: from the stop to the continuation, and the like.
         choice: of the victim among those that live, in [0, 1).
+        in_training: not before the study trains.
     """
 
     kind: Kind
     after_s: float
     lasts_s: float
     choice: float
+    in_training: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,12 +83,15 @@ def failures(seed: int, kinds: frozenset[Kind]) -> Iterator[Failure]:
     dice = random.Random(seed)
     possible = [kind for kind in Kind if kind in kinds]
     weights = [_TABLE[kind][0] for kind in possible]
+    first = [kind for kind in dice.sample(_ALWAYS, len(_ALWAYS)) if kind in kinds]
     while True:
-        (kind,) = dice.choices(possible, weights)
+        always = bool(first)
+        kind = first.pop() if first else dice.choices(possible, weights)[0]
         _, shortest, longest = _TABLE[kind]
         yield Failure(
             kind=kind,
             after_s=_SHORTEST_PAUSE_S + dice.expovariate(1.0 / _MEAN_PAUSE_S),
             lasts_s=dice.uniform(shortest, longest),
             choice=dice.random(),
+            in_training=dice.random() < _IN_TRAINING or always,
         )

@@ -73,7 +73,7 @@ class _Study:
             if code is not None and now >= resume_at:
                 if not self._goes_on(code):
                     return
-            elif code is None and not is_calm and now >= due:
+            elif code is None and not is_calm and now >= due and (not upcoming.in_training or self.disturber.trains()):
                 self.disturber.carry_out(upcoming)
                 if upcoming.kind is Kind.KILL_LAUNCHER:
                     resume_at = now + upcoming.lasts_s

@@ -68,3 +68,15 @@ def test_a_hung_solver_is_replaced_and_one_that_is_slow_or_held_back_is_left_alo
     assert ran.report["stalls"]["solvers_waited_seconds"] > 2.0
     attempts = {number: len((tmp_path / f"attempts-{number}").read_text().splitlines()) for number in range(4)}
     assert attempts == {0: 1, 1: 1, 2: 2, 3: 1}
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_job_of_which_one_rank_hangs_is_replaced(tmp_path: Path, rank: int) -> None:
+    """The other one waits for it in a collective that has no deadline of its own."""
+    study = told(tmp_path, ranks=2, simulations=3, simulation=1, step=2, rank=rank, how="SIGSTOP")
+    limits = ["launcher.step_timeout_s=2", "launcher.grace_s=0.5", "buffer=fifo"]
+    ran = melissa_like(tmp_path / "study", *study, *limits, timeout_s=60)
+    assert ran.code == 0, ran.err
+    assert ran.report["simulations"]["restarted"] == 1
+    assert Counter(key for key, _ in trained(tmp_path)) == {(number, now): 1 for number in range(3) for now in range(6)}

@@ -36,8 +36,10 @@ def assert_complete(run_dir: Path, folder: Path) -> Ran:
     return ran
 
 
-@pytest.mark.parametrize("budget_bytes", [32 * 2**20, 1])
-def test_a_short_cut_costs_nothing(tmp_path: Path, budget_bytes: int) -> None:
+@pytest.mark.parametrize(
+    ("seconds", "budget_bytes"), [(4.0, 32 * 2**20), (4.0, 1), pytest.param(10.0, 1, marks=pytest.mark.slow)]
+)
+def test_a_short_cut_costs_nothing(tmp_path: Path, seconds: float, budget_bytes: int) -> None:
     """With room for one part alone, the solver is blocked by the cut and asks the launcher in vain meanwhile."""
     run_dir = tmp_path / "study"
     with network() as wire:
@@ -45,7 +47,7 @@ def test_a_short_cut_costs_nothing(tmp_path: Path, budget_bytes: int) -> None:
         with running(run_dir, *study, f"transport.budget_bytes={budget_bytes}") as launcher:
             await_that((tmp_path / "hit-1-1").exists)
             wire.cut()
-            time.sleep(4.0)
+            time.sleep(seconds)
             wire.mend()
             assert launcher.wait(60.0) == 0, launcher.stderr and launcher.stderr.read()
     ran = assert_complete(run_dir, tmp_path)
