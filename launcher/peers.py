@@ -65,21 +65,15 @@ class Peers:
         address = self._addresses.get(peer) or self._address_of(peer)
         if address is None:
             return _NOBODY, None
-        link = self._links.get(address) or self._strangers.get(address)
-        known = link is not None
-        if link is None:
-            link = Link(self._identity, joins_late=not self._is_expected(address))
+        link = self._links.get(address)
         try:
+            if link is None:
+                return address, self._hear_a_new_one(peer, address, encoded)
             message = link.receive(encoded)
         except ProtocolError as error:
             self._refuse(str(error))
             return address, None
-        if not known:
-            self._welcome(peer, address, link)
         self._unanswered[address] = link
-        if address in self._strangers and not isinstance(message, _OF_A_STRANGER):
-            self._refuse("a message of a process that the study does not expect, or not any more")
-            return address, None
         return address, message
 
     def acknowledge(self) -> None:
@@ -135,16 +129,25 @@ class Peers:
             return None
         return address
 
-    def _is_expected(self, address: Address) -> bool:
-        return self._expects(address if isinstance(address, ServerRank) else address.job)
+    def _hear_a_new_one(self, peer: Peer, address: Address, encoded: bytes) -> ControlMessage | None:
+        """What a process says that has no link: it gets one, but a stranger's ends with the turn.
 
-    def _welcome(self, peer: Peer, address: Address, link: Link) -> None:
-        """Keep the link of a process that has spoken for the first time: of a stranger until the turn ends."""
-        if self._is_expected(address):
+        Raises:
+            ProtocolError: not for this study, or not a control message.
+        """
+        is_expected = self._expects(address if isinstance(address, ServerRank) else address.job)
+        link = self._strangers.get(address) or Link(self._identity, joins_late=not is_expected)
+        message = link.receive(encoded)
+        self._unanswered[address] = link
+        if is_expected:
             self._links[address] = link
             self._addresses[peer] = address
-        else:
-            self._strangers[address] = link
+            return message
+        self._strangers[address] = link
+        if isinstance(message, _OF_A_STRANGER):
+            return message
+        self._refuse("a message of a process that the study does not expect, or not any more")
+        return None
 
     def _send(self, address: Address, encoded: bytes) -> bool:
         return self._socket.send(_peer_of(address), encoded)

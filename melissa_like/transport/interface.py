@@ -5,7 +5,7 @@ made it: the ends of a client raise TransportError in one that was forked from i
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from enum import Enum, auto
+from enum import IntEnum, auto
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import msgspec
@@ -47,7 +47,7 @@ class Received(msgspec.Struct, frozen=True, kw_only=True):
     fault: str | None = None
 
 
-class Door(Enum):
+class Door(IntEnum):  # of integers, because it is looked up with every message
     """Where a process connects to the launcher: what comes through a door was said by a process of its kind.
 
     A name says little: whoever connects chooses it, and takes over the messages for it. So the two kinds have doors of

@@ -16,6 +16,8 @@ __all__ = ["ZmqControlClient", "ZmqControlServer", "open_door"]
 _MAX_NBYTES = {Door.JOBS: 2**20, Door.SERVERS: 64 * 2**20}
 #: Messages of one process that wait on the launcher's side; what is more waits on the other one.
 _MOST_WAITING = {Door.JOBS: 32, Door.SERVERS: 1000}
+#: Messages that are taken at one door before the other one's turn.
+_MOST_IN_A_ROW = 16
 
 
 def open_door(context: zmq.Context[Socket], door: Door) -> Socket:
@@ -47,6 +49,7 @@ class ZmqControlServer:
         self._sockets = sockets
         self._refused = refused
         self._turns = deque(sockets.items())
+        self._in_a_row = 0
         self._arrivals = Arrivals(*sockets.values())
 
     def receive(self, timeout_s: float) -> tuple[Peer, bytes] | None:
@@ -82,15 +85,19 @@ class ZmqControlServer:
         self._arrivals.close()
 
     def _take(self) -> tuple[Peer, bytes] | None:
-        """What waits, at each door in turn, so that a crowd at one does not shut the other."""
-        for _ in range(len(self._turns)):
+        """What waits, a few messages at each door in turn, so that a crowd at one does not shut the other."""
+        for _ in range(1 + len(self._turns)):
+            if self._in_a_row < _MOST_IN_A_ROW:
+                self._in_a_row += 1
+                door, socket = self._turns[0]
+                try:
+                    name, *frames = socket.recv_multipart(zmq.NOBLOCK)
+                except zmq.Again:
+                    pass
+                else:
+                    return Peer(door, name), frames[0] if len(frames) == 1 else b""
             self._turns.rotate()
-            door, socket = self._turns[0]
-            try:
-                name, *frames = socket.recv_multipart(zmq.NOBLOCK)
-            except zmq.Again:
-                continue
-            return Peer(door, name), frames[0] if len(frames) == 1 else b""
+            self._in_a_row = 0
         return None
 
 

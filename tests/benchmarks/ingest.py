@@ -11,11 +11,13 @@ import gc
 import time
 from contextlib import closing
 
+import msgspec
 import numpy as np
 import zmq
 
 from melissa_like.assembly import Assembler, Consumer, FiniteCheck
 from melissa_like.buffer import SampleBuffer, fifo
+from melissa_like.launcher.study_keys import StudyKeys, make_study_keys
 from melissa_like.protocol.control import Metrics
 from melissa_like.records import Layout, Purpose, Routing, SampleKey
 from melissa_like.server.receiver import Receiver
@@ -33,15 +35,16 @@ SPLITS = ("whole", "rows", "columns", "blocks")
 LOOKS = ("whole", "unchecked")
 
 
-def ours(nbytes: int, buffer: SampleBuffer, split: str, *, shares_memory: bool) -> float:
-    """Bytes per second into the buffer."""
+def ours(nbytes: int, buffer: SampleBuffer, split: str, *, shares_memory: bool, keys: StudyKeys | None = None) -> float:
+    """Bytes per second into the buffer; without keys whoever connects is let in."""
     layout = layout_of(nbytes)
     errors: list[BaseException] = []
     checked = FiniteCheck(buffer, layout, drops=False, give_back=buffer.give_back)
     consumers: dict[Purpose, Consumer] = {Purpose.TRAINING: buffer if split == "unchecked" else checked}
     memory = MemoryTransport()
     launcher = memory.control_server()
-    with closing(ZmqTransport(shares_memory=shares_memory)) as transport:
+    mine, shown = (None, None) if keys is None else (keys.credentials("server"), keys.credentials("job"))
+    with closing(ZmqTransport(shares_memory=shares_memory, credentials=mine)) as transport:
         parts = transport.part_receiver(queue_length=8)
         receiver = Receiver(
             socket=parts,
@@ -70,7 +73,8 @@ def ours(nbytes: int, buffer: SampleBuffer, split: str, *, shares_memory: bool) 
         receiver.start()
         reporter.start()
         expected = buffer.population().puts + volume(nbytes)
-        with producers("ours", parts.endpoint, nbytes, "whole" if split == "unchecked" else split) as started:
+        how = "whole" if split == "unchecked" else split
+        with producers("ours", parts.endpoint, nbytes, how, msgspec.json.encode(shown).decode()) as started:
             start(started)
             deadline = time.monotonic() + DEADLINE_S
             while buffer.population().puts < expected and time.monotonic() < deadline and not errors:
@@ -147,6 +151,27 @@ def compare(sizes: tuple[int, ...], splits: tuple[str, ...], title: str, *, shar
     print_rows(title, rows)
 
 
+def compare_encryption(sizes: tuple[int, ...]) -> None:
+    """What it costs over TCP to let in only who knows the secret, and to encrypt what they send."""
+    rows = []
+    for nbytes in sizes:
+
+        def run(encryption: str, nbytes: int = nbytes) -> float:
+            gc.collect()
+            buffer = fifo(layout_of(nbytes), volume(nbytes), spare_slots=8)
+            touch(buffer, layout_of(nbytes), volume(nbytes))
+            keys = None if encryption == "open" else make_study_keys(encryption)
+            return ours(nbytes, buffer, "whole", shares_memory=False, keys=keys)
+
+        rates = interleave({e: (lambda e=e: run(e)) for e in ("open", "control", "all")}, ROUNDS)
+        cells = {"part": f"{nbytes // 1024} KiB", "open MiB/s": shown(rates["open"], 2**20)}
+        for encryption in ("control", "all"):
+            cells[f"encryption={encryption} MiB/s"] = shown(rates[encryption], 2**20)
+            cells[f"{encryption} / open"] = ratio(rates, encryption, "open")
+        rows.append(Row(cells))
+    print_rows("the same over TCP by transport.encryption", rows)
+
+
 def touch(buffer: SampleBuffer, layout: Layout, num_samples: int) -> None:
     """Write every slot, the spare ones too, and empty the buffer again."""
     values = [np.zeros(field.shape, np.float32) for field in layout.fields]
@@ -156,8 +181,9 @@ def touch(buffer: SampleBuffer, layout: Layout, num_samples: int) -> None:
 
 
 def main() -> None:
-    """All three tables."""
+    """All four tables."""
     sizes = (4096, 2**16, 2**20, 2**24)
     compare(sizes, LOOKS, "two producers into one server rank's buffer, TCP", shares_memory=False)
     compare(sizes[1:], LOOKS, "the same through shared memory, raw pyzmq over ipc", shares_memory=True)
     compare((2**20,), SPLITS, "two client ranks, one field split between them, TCP", shares_memory=False)
+    compare_encryption((2**16, 2**20))

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import zmq
 
@@ -14,6 +15,7 @@ from melissa_like.client.streaming import PartStream
 from melissa_like.client.team import SoloTeam
 from melissa_like.config import TransportConfig
 from melissa_like.protocol.control import Assignment, Welcome, WireField
+from melissa_like.protocol.keys import Credentials
 from melissa_like.records import FieldSpec, Layout, Purpose, Routing, StudyIdentity
 from melissa_like.transport.zmq_transport import ZmqTransport
 
@@ -117,8 +119,16 @@ def _wait_for_start() -> None:
     sys.stdin.readline()
 
 
-def produce(rank: int, endpoint: str, nbytes: int, split: str) -> None:
-    """One producer: with `whole` it sends half of the samples, otherwise its part of each."""
+def produce(rank: int, endpoint: str, nbytes: int, split: str, credentials: str = "null") -> None:
+    """One producer: with `whole` it sends half of the samples, otherwise its part of each.
+
+    Args:
+        rank: of the producer.
+        endpoint: of the server rank.
+        nbytes: of a sample.
+        split: see above.
+        credentials: to be shown, as JSON; of a benchmark they need not be secret.
+    """
     layout = layout_of(nbytes)
     shared = split != "whole"
     assignment = Assignment(
@@ -128,7 +138,8 @@ def produce(rank: int, endpoint: str, nbytes: int, split: str) -> None:
         parameters=(1.0,),
         delivered_steps=(),
     )
-    with closing(ZmqTransport()) as transport:
+    shown = msgspec.json.decode(credentials, type=Credentials | None)
+    with closing(ZmqTransport(credentials=shown)) as transport:
         sender = transport.part_sender([endpoint], budget_bytes=BUDGET_BYTES)
         team = SoloTeam()
         team.size = NUM_PRODUCERS if shared else 1
@@ -168,6 +179,6 @@ def produce_raw(rank: int, endpoint: str, nbytes: int, header_nbytes: int) -> No
 
 if __name__ == "__main__":
     if sys.argv[1] == "ours":
-        produce(int(sys.argv[2]), sys.argv[3], int(sys.argv[4]), sys.argv[5])
+        produce(int(sys.argv[2]), sys.argv[3], int(sys.argv[4]), *sys.argv[5:])
     else:
         produce_raw(int(sys.argv[2]), sys.argv[3], int(sys.argv[4]), int(sys.argv[5]))

@@ -92,7 +92,7 @@ class Flood:
         server, identity, mine = split_endpoint(hello.endpoint)[0], connection.identity(), connection.credentials
         wrong = Credentials(study=mine.study, secret=bytes(16), keys=None)
         launcher_key = mine.keys.launcher if mine.keys is not None else None
-        part, goodbye = _part_of(identity), _goodbye_of(identity)
+        part, goodbye = part_of(identity), goodbye_of(identity)
         forged = [encode(part), b"\x7f" * len(_PAYLOAD)]
         doors = (connection.endpoint, connection.server_endpoint)
         self._insiders = [
@@ -142,7 +142,7 @@ def _try(socket: "zmq.Socket[bytes]", frames: Frames) -> None:
         return
 
 
-def _part_of(identity: StudyIdentity) -> Header:
+def part_of(identity: StudyIdentity) -> Header:
     """A part of simulation 1 that would be taken, with values that are wrong."""
     return Header(
         kind=Kind.PART,
@@ -164,7 +164,7 @@ def _part_of(identity: StudyIdentity) -> Header:
     )
 
 
-def _goodbye_of(identity: StudyIdentity) -> Envelope:
+def goodbye_of(identity: StudyIdentity) -> Envelope:
     """It would end the study as failed: nobody has simulation 10,000."""
     return Envelope(
         version=1,
