@@ -5,7 +5,7 @@ a `View` shows a `StudySnapshot` and belongs to the launcher's loop. Imports tor
 figure needs them.
 """
 
-from melissa_like.monitoring.sinks import JsonLinesSink, LenientSink, Recorder, Sink, TensorBoardSink
+from melissa_like.monitoring.sinks import JsonLinesSink, LenientSink, Recorder, Relay, Sink, TensorBoardSink
 from melissa_like.monitoring.terminal import LiveView, PlainView, StudySnapshot, View, view_for
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "LiveView",
     "PlainView",
     "Recorder",
+    "Relay",
     "Sink",
     "StudySnapshot",
     "TensorBoardSink",

@@ -1,13 +1,14 @@
 """Where measured values go: one small object per destination, one method."""
 
 import json
+import os
 import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol, TextIO
+from typing import Any, BinaryIO, Protocol
 
-__all__ = ["JsonLinesSink", "LenientSink", "Recorder", "Sink", "TensorBoardSink"]
+__all__ = ["JsonLinesSink", "LenientSink", "Recorder", "Relay", "Sink", "TensorBoardSink"]
 
 
 class Sink(Protocol):
@@ -20,6 +21,27 @@ class Sink(Protocol):
     def close(self) -> None:
         """Write what is left."""
         ...
+
+
+class Relay:
+    """Hands on to sinks that are given when it is known where they go on; what comes before is not kept.
+
+    Attributes:
+        sinks: one reference, set by whoever opens them.
+    """
+
+    def __init__(self) -> None:
+        self.sinks: tuple[Sink, ...] = ()
+
+    def write(self, at_s: float, values: Mapping[str, float]) -> None:
+        """Write to each."""
+        for sink in self.sinks:
+            sink.write(at_s, values)
+
+    def close(self) -> None:
+        """Close each."""
+        for sink in self.sinks:
+            sink.close()
 
 
 class Recorder:
@@ -35,11 +57,12 @@ class Recorder:
         self._stride = 1
         self._count = 0
         self._started_at: float | None = None
+        self._seconds_before = 0.0
 
     def write(self, at_s: float, values: Mapping[str, float]) -> None:
         """Keep a row; its key `seconds` counts from the first."""
         if self._started_at is None:
-            self._started_at = at_s
+            self._started_at = at_s - self._seconds_before
         if self._count % self._stride == 0:
             self.rows = (*self.rows, {"seconds": at_s - self._started_at, **values})
         self._count += 1
@@ -49,6 +72,16 @@ class Recorder:
 
     def close(self) -> None:
         """Nothing to write."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What it has kept, for a restart; from any thread."""
+        return {"rows": [*self.rows], "stride": self._stride, "count": self._count}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from it: `seconds` go on where they ended, as if the time between had not been."""
+        self.rows = tuple(state["rows"])
+        self._stride, self._count = state["stride"], state["count"]
+        self._seconds_before = self.rows[-1]["seconds"] if self.rows else 0.0
 
 
 class LenientSink:
@@ -88,18 +121,37 @@ class LenientSink:
 
 
 class JsonLinesSink:
-    """One JSON object per line: time of day in seconds, then the values."""
+    """One JSON object per line: time of day in seconds, then the values.
 
-    def __init__(self, path: Path) -> None:
+    Attributes:
+        position: bytes written to the file; one reference, read by whoever takes a checkpoint.
+
+    Args:
+        path: of the file.
+        position: where to go on, in bytes: what a lost server rank has written behind it is not of this training.
+    """
+
+    def __init__(self, path: Path, position: int = 0) -> None:
         self._path = path
-        self._stream: TextIO | None = None
+        self._stream: BinaryIO | None = None
+        self.position = position
 
     def write(self, at_s: float, values: Mapping[str, float]) -> None:
         """Append a line, at once: what cannot be written is told when it happens."""
-        if self._stream is None:  # what a lost server rank has written is not of this training
-            self._stream = self._path.open("w", encoding="utf-8")
-        self._stream.write(json.dumps({"time": time.time(), **values}) + "\n")
+        if self._stream is None:
+            self._stream = self._open()
+        line = json.dumps({"time": time.time(), **values}).encode() + b"\n"
+        self._stream.write(line)
         self._stream.flush()
+        self.position += len(line)
+
+    def _open(self) -> BinaryIO:
+        if self.position and self._path.exists():
+            self.position = min(self.position, self._path.stat().st_size)
+            os.truncate(self._path, self.position)
+            return self._path.open("ab")
+        self.position = 0
+        return self._path.open("wb")
 
     def close(self) -> None:
         """Close the file."""
@@ -108,10 +160,16 @@ class JsonLinesSink:
 
 
 class TensorBoardSink:
-    """TensorBoard events; the horizontal axis is the training step. Opened at the first write."""
+    """TensorBoard events; the horizontal axis is the training step. Opened at the first write.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: of the events.
+        purge_step: what lost server ranks have written of this training step and later ones is not shown.
+    """
+
+    def __init__(self, folder: Path, purge_step: int = 0) -> None:
         self._folder = folder
+        self._purge_step = purge_step
         self._writer: Any = None
 
     def write(self, at_s: float, values: Mapping[str, float]) -> None:
@@ -119,7 +177,7 @@ class TensorBoardSink:
         if self._writer is None:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._writer = SummaryWriter(str(self._folder), purge_step=0)  # as for the file of JsonLinesSink
+            self._writer = SummaryWriter(str(self._folder), purge_step=self._purge_step)
         step = int(values.get("batches", 0))
         for name, value in values.items():
             self._writer.add_scalar(name, value, step)

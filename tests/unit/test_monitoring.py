@@ -15,6 +15,7 @@ from melissa_like.monitoring import (
     LiveView,
     PlainView,
     Recorder,
+    Relay,
     StudySnapshot,
     TensorBoardSink,
     view_for,
@@ -146,3 +147,52 @@ def test_a_sink_that_can_be_written_has_no_problem_and_is_written_at_once(tmp_pa
     assert '"batches": 1' in (tmp_path / "metrics.jsonl").read_text()
     sink.close()
     assert sink.problem is None
+
+
+def test_a_file_goes_on_where_the_checkpoint_was(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    first = JsonLinesSink(path)
+    first.write(0.0, {"batches": 1})
+    position = first.position
+    first.write(0.0, {"batches": 2})
+    first.close()
+    second = JsonLinesSink(path, position)
+    second.write(0.0, {"batches": 3})
+    second.close()
+    assert [json.loads(line)["batches"] for line in path.read_text().splitlines()] == [1, 3]
+    assert second.position == path.stat().st_size
+    path.unlink()
+    third = JsonLinesSink(path, 100)
+    third.write(0.0, {"batches": 4})
+    third.close()
+    assert [json.loads(line)["batches"] for line in path.read_text().splitlines()] == [4]
+
+
+def test_the_events_of_a_lost_training_are_not_shown(tmp_path: Path) -> None:
+    for first, purge in ((0, 0), (3, 3)):
+        sink = TensorBoardSink(tmp_path, purge)
+        for batches in range(first, first + 5):
+            sink.write(0.0, {"batches": batches, "loss": 10.0 * purge + batches})
+        sink.close()
+    events = EventAccumulator(str(tmp_path)).Reload().Scalars("loss")
+    assert [event.step for event in events] == [0, 1, 2, 3, 4, 5, 6, 7]
+    assert [event.value for event in events[2:5]] == [2.0, 33.0, 34.0]
+
+
+def test_recorded_rows_go_on_without_a_gap(tmp_path: Path) -> None:
+    first, second = Recorder(max_rows=8), Recorder(max_rows=8)
+    for number in range(9):
+        first.write(100.0 + number, {"batches": number})
+    second.load_state_dict(first.state_dict())
+    for number in range(9, 12):
+        second.write(5000.0 + number, {"batches": number})
+    assert [row["seconds"] for row in second.rows] == [0, 2, 4, 6, 8, 9]  # every second one; the first begins anew
+
+
+def test_what_is_measured_before_the_sinks_are_there_is_not_kept() -> None:
+    relay, recorder = Relay(), Recorder()
+    relay.write(0.0, {"batches": 1})
+    relay.sinks = (recorder,)
+    relay.write(1.0, {"batches": 2})
+    relay.close()
+    assert recorder.rows == ({"seconds": 0.0, "batches": 2},)
