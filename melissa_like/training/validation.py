@@ -13,14 +13,16 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from melissa_like.buffer import BatchMemory
+from melissa_like.buffer.batch_memory import allocate, rows_within
 from melissa_like.loading import Batch, Collective
-from melissa_like.records import FloatArray, Layout, Sample, SampleKey
+from melissa_like.records import FloatArray, Layout, Purpose, Sample, SampleKey
 from melissa_like.training.losses import FieldLosses
 from melissa_like.training.modes import evaluating
 from melissa_like.training.reports import ValidationReport
 from melissa_like.training.surrogate import Surrogate
 
-__all__ = ["HeldOutSimulation", "ValidationSet"]
+__all__ = ["HeldOutSimulation", "KeptHeldOut", "ValidationSet"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -107,6 +109,31 @@ class ValidationSet:
         """A sample will not be taken: the memory that is reserved for it goes."""
         self._reserved.pop(SampleKey(simulation, step), None)
 
+    def kept(self) -> "KeptHeldOut":
+        """The samples as they are now, for a checkpoint; they do not change any more, so none is copied."""
+        return KeptHeldOut(self._layout, self._sorted())
+
+    def restore(self, rows: BatchMemory, owned: Callable[[SampleKey], bool] = lambda key: True) -> None:
+        """Take samples of a checkpoint.
+
+        Args:
+            rows: some of them, in host memory; copied.
+            owned: whether a sample belongs to this rank.
+        """
+        for number, (simulation, step) in enumerate(rows.labels[:, :2].tolist()):
+            key = SampleKey(simulation, step)
+            if not owned(key):
+                continue
+            fields = self.reserve(simulation, 0, step)
+            for target, values in zip(fields, rows.fields.values(), strict=True):
+                target[...] = values[number].numpy()
+            parameters = rows.parameters[number].numpy().copy()
+            time = float(rows.times[number])
+            self.take(
+                Sample(key=key, attempt=0, purpose=Purpose.VALIDATION, time=time, parameters=parameters, fields=fields),
+                0.0,
+            )
+
     def close(self) -> None:
         """Nobody waits here."""
 
@@ -176,6 +203,33 @@ class ValidationSet:
                 parameters=torch.from_numpy(np.stack([s.parameters for s in chunk])).to(device),
                 fields={name: torch.from_numpy(values).to(device) for name, values in self._stack(chunk).items()},
             )
+
+
+class KeptHeldOut:
+    """Held-out samples of one moment, to be copied out piece by piece."""
+
+    def __init__(self, layout: Layout, samples: Sequence[Sample]) -> None:
+        self._layout = layout
+        self._samples = samples
+
+    def pieces(self, most_nbytes: int) -> Iterator[BatchMemory]:
+        """Copies, each piece in the same memory.
+
+        Args:
+            most_nbytes: of a piece; one sample at least.
+        """
+        num_rows = rows_within(self._layout, most_nbytes)
+        memory = allocate(self._layout, min(num_rows, len(self._samples)), device=torch.device("cpu"))
+        for start in range(0, len(self._samples), num_rows):
+            chunk = self._samples[start : start + num_rows]
+            piece = memory.first(len(chunk))
+            for number, sample in enumerate(chunk):
+                piece.simulations[number], piece.steps[number] = sample.key.simulation, sample.key.step
+                piece.times[number] = sample.time
+                piece.parameters[number] = torch.from_numpy(sample.parameters)
+                for target, values in zip(piece.fields.values(), sample.fields, strict=True):
+                    np.copyto(target[number].numpy(), values)
+            yield piece
 
 
 def _sums(surrogate: Surrogate, losses: FieldLosses, batch: Batch) -> FloatArray:
