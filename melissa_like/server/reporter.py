@@ -45,7 +45,7 @@ class Orders:
 
     Attributes:
         welcome: the server ranks may meet.
-        standing: how many simulations were over before these server ranks were started.
+        standing: all of them have restored what they go on from; how many simulations were over before.
         simulation_over: nothing more comes of a simulation.
         held_out_over: nothing more comes of the held-out simulations.
         step_range: numbers of the first and the last time step of a simulation that has ended.

@@ -58,6 +58,8 @@ class StreamProgress:
         self._held_out_over = False
         self._heard = threading.Event()
         self._welcome: ServerWelcome | None = None
+        self._restored = threading.Event()
+        self._stands = False
         self.stop_reason: str | None = None
         self._save_until = math.inf
 
@@ -68,16 +70,18 @@ class StreamProgress:
         self._welcome = message
         self._heard.set()
 
+    def standing(self, message: Standing) -> None:
+        """All server ranks have restored what they go on from; and what `simulation_over` had told those before."""
+        self._samples_given_up = message.samples_given_up
+        self._num_over = message.num_over
+        self._stands = True
+        self._restored.set()
+
     def simulation_over(self, message: SimulationOver) -> None:
         """Nothing more comes of a simulation, and so many training samples of it never will."""
         if message.purpose is Purpose.TRAINING:
             self._samples_given_up += message.samples_given_up
             self._num_over += 1
-
-    def standing(self, message: Standing) -> None:
-        """What `simulation_over` had told the server ranks before these."""
-        self._samples_given_up = message.samples_given_up
-        self._num_over = message.num_over
 
     def held_out_over(self) -> None:
         """Nothing more comes of the held-out simulations."""
@@ -92,6 +96,7 @@ class StreamProgress:
         self._save_until = time.monotonic() + save_within_s
         self.stop_reason = reason
         self._heard.set()
+        self._restored.set()
 
     # -- what the other threads ask -----------------------------------------------------------------------------------
 
@@ -111,6 +116,27 @@ class StreamProgress:
                 "logs of the other ranks, above all of rank 0, which opens their rendezvous"
             )
         return self._welcome
+
+    def await_standing(self, timeout_s: float) -> None:
+        """Block until the launcher has heard from every rank what it has restored.
+
+        Raises:
+            DeadlineExceededError: it has not within `timeout_s`.
+            StudyStoppedError: the study ends instead.
+        """
+        self._restored.wait(timeout_s)
+        if self.stop_reason is not None:
+            raise StudyStoppedError(self.stop_reason)
+        if not self._stands:
+            raise DeadlineExceededError(
+                f"server rank {self._rank} has restored its part, but not all others have within {timeout_s:g} s: look "
+                "for the first error in their logs"
+            )
+
+    @property
+    def save_until(self) -> float:
+        """When the launcher ends this process, on the monotonic clock; infinite if it has not said so."""
+        return self._save_until
 
     @property
     def expected(self) -> int:

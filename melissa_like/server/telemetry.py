@@ -6,9 +6,11 @@ Each value is a single reference, set by one thread and read by another, so no l
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
+from typing import Any
 
+import msgspec
 from torch import Tensor
 
 from melissa_like.assembly import Reason
@@ -46,9 +48,18 @@ class Telemetry:
         self._samples_before = 0
         self.validations: tuple[ValidationFigures, ...] = ()
 
+    def state_dict(self) -> dict[str, Any]:
+        """The validations, for a restart."""
+        return {"validations": [msgspec.structs.asdict(figures) for figures in self.validations]}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from it."""
+        self.validations = tuple(ValidationFigures(**figures) for figures in state["validations"])
+
     def watch(self, loader: Loader) -> None:
         """Count this loader's batches from now on."""
         self._loader = loader
+        self._samples_before = loader.counters().samples
 
     def passing(self, turns: Iterable[Turn]) -> Iterator[Turn]:
         """The same turns; which simulations their batches held is known until the next report."""

@@ -24,8 +24,8 @@ class TimeRange:
         self._highest_step = highest_step
         self._told: tuple[float, float] | None = None  # one reference, set by the control thread
 
-    def tell(self, first: int, last: int) -> None:
-        """The launcher knows the steps of a simulation that has ended; on the control thread."""
+    def tell(self, first: float, last: float) -> None:
+        """The steps of a simulation that has ended are known: of the launcher, or of a checkpoint."""
         self._told = float(first), float(last)
 
     def known(self) -> tuple[float, float] | None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
+from melissa_like.errors import ConfigurationError
 from melissa_like.loading import Batch, Turn
 from melissa_like.training.distributed import RankGroup, joined
 from melissa_like.training.losses import FieldLosses, Loss, mse
@@ -91,6 +92,7 @@ class TrainingStream:
         restored: what `state_dict` gave before a restart.
 
     Raises:
+        ConfigurationError: what was restored does not fit the surrogate.
         ValueError: field weights that do not fit the targets.
     """
 
@@ -163,12 +165,19 @@ class TrainingStream:
         """Keep something over a restart: call it before the first turn; what was kept is loaded into it.
 
         Raises:
+            ConfigurationError: what was kept does not fit to it.
             ValueError: the name is taken; the surrogate is kept under `surrogate`.
         """
         if name in self._kept:
             raise ValueError(f"{name!r} is kept already ({', '.join(self._kept)}): give another name")
         if name in self._restored.get("kept", {}):
-            thing.load_state_dict(self._restored["kept"][name])
+            try:
+                thing.load_state_dict(self._restored["kept"][name])
+            except (RuntimeError, ValueError, KeyError, TypeError) as error:
+                raise ConfigurationError(
+                    f"what a checkpoint holds of {name!r} does not fit to what is there now: {error}: a training "
+                    "goes on with the model, the optimizer and the loop that it began with"
+                ) from error
         self._kept[name] = thing
 
     def report(self, *, loss: Tensor | float, learning_rate: float = math.nan, **more: float) -> None:
