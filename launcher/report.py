@@ -52,6 +52,7 @@ def make_report(state: StudyState, seen: Observations, elapsed_s: float) -> dict
         "problems": [problem for rank in ranks for problem in rank.problems],
         "training": _training(ranks),
         "validation": _validation(ranks, seen),
+        "checkpoints": _checkpoints(ranks),
         "ingest": {
             "bytes": num_bytes,
             "seconds": seconds,
@@ -116,6 +117,20 @@ def _training(ranks: Sequence[Summary]) -> dict[str, Any] | None:
         **msgspec.structs.asdict(trained[0]),
         "samples": sum(figures.samples for figures in trained),
         "samples_per_second": sum(figures.samples_per_second or 0.0 for figures in trained) or None,
+    }
+
+
+def _checkpoints(ranks: Sequence[Summary]) -> dict[str, Any] | None:
+    """Of the last server ranks: bytes of all ranks, seconds of the slowest; None if none are taken."""
+    taken = [rank.checkpoints for rank in ranks if rank.checkpoints is not None]
+    if not taken:
+        return None
+    return {
+        "newest": taken[0].number,
+        "written": taken[0].written,
+        "bytes": sum(figures.nbytes for figures in taken),
+        "seconds_paused": max(figures.seconds_paused for figures in taken),
+        "seconds_writing": max(figures.seconds_writing for figures in taken),
     }
 
 

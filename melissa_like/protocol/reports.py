@@ -4,7 +4,7 @@ from typing import Literal
 
 import msgspec
 
-__all__ = ["FieldFindings", "Findings", "Summary", "TrainingFigures", "ValidationFigures"]
+__all__ = ["CheckpointFigures", "FieldFindings", "Findings", "Summary", "TrainingFigures", "ValidationFigures"]
 
 
 class TrainingFigures(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,6 +39,24 @@ class ValidationFigures(msgspec.Struct, frozen=True, kw_only=True):
     num_samples: int
 
 
+class CheckpointFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """The checkpoints that one rank has taken since it was started.
+
+    Attributes:
+        number: of the newest complete one; None before the first, and of other ranks than 0.
+        written: shards of this rank.
+        nbytes: of the newest of them.
+        seconds_paused: in which the training stood still for them.
+        seconds_writing: off the training path.
+    """
+
+    number: int | None = None
+    written: int = 0
+    nbytes: int = 0
+    seconds_paused: float = 0.0
+    seconds_writing: float = 0.0
+
+
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """One rank's part of the report.
 
@@ -47,6 +65,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
         refused: parts that were not taken, by reason; duplicates are counted apart.
         training: None before there was a batch.
         surrogate: whether this rank has saved one, and whether its training had come to its end.
+        checkpoints: None if none are taken.
         problems: what went wrong without ending the study, a line each.
     """
 
@@ -60,6 +79,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     trainer_waited_seconds: float = 0.0
     solvers_waited_seconds: float = 0.0
     surrogate: Literal["complete", "incomplete"] | None = None
+    checkpoints: CheckpointFigures | None = None
     problems: tuple[str, ...] = ()
 
 

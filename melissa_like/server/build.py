@@ -1,8 +1,9 @@
 """From the configuration to the objects of a server rank; nothing here starts a thread or opens a socket."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -14,8 +15,11 @@ from melissa_like.loading import AgreementTerms
 from melissa_like.monitoring import JsonLinesSink, LenientSink, Recorder, TensorBoardSink
 from melissa_like.plugins import accepted_settings, factory_of, make
 from melissa_like.records import Layout
+from melissa_like.training import Stateful
 
 __all__ = [
+    "Chain",
+    "Sinks",
     "guarded",
     "make_buffer",
     "make_consumer",
@@ -84,13 +88,28 @@ def make_buffer(config: Config, rank: int, device: torch.device) -> SampleBuffer
     return buffer
 
 
-def make_consumer(config: Config, buffer: SampleBuffer, layout: Layout, run_dir: Path, rank: int) -> Consumer:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chain:
+    """What takes the training samples.
+
+    Attributes:
+        first: hands on to the next one, until the buffer.
+        stateful: those of `training.consumers` that a checkpoint saves, by name: they have `state_dict` and
+            `load_state_dict`.
+    """
+
+    first: Consumer
+    stateful: Mapping[str, Stateful]
+
+
+def make_consumer(config: Config, buffer: SampleBuffer, layout: Layout, run_dir: Path, rank: int) -> Chain:
     """What takes the training samples: the buffer, within whatever `training.consumers` puts around it.
 
     Raises:
         ConfigurationError: one of them cannot be made.
     """
     consumer: Consumer = buffer
+    stateful: dict[str, Stateful] = {}
     for name, target in reversed(config.training.consumers.items()):
         key = f"training.consumers.{name}"
         told: dict[str, Any] = {"then": consumer, "layout": layout, "run_dir": run_dir, "rank": rank}
@@ -102,7 +121,9 @@ def make_consumer(config: Config, buffer: SampleBuffer, layout: Layout, run_dir:
                 f"{key} is a {type(consumer).__name__}, which has no {', '.join(missing)}: see "
                 "melissa_like.assembly.Consumer"
             )
-    return consumer
+        if all(callable(getattr(consumer, n, None)) for n in ("state_dict", "load_state_dict")):
+            stateful[name] = cast(Stateful, consumer)
+    return Chain(first=consumer, stateful=stateful)
 
 
 def guarded(config: Config, consumer: Consumer, layout: Layout, *, give_back: Callable[[int, int], None]) -> Consumer:
@@ -131,11 +152,34 @@ def make_terms(config: Config, expected: int) -> AgreementTerms:
     )
 
 
-def make_sinks(config: Config, run_dir: Path, rank: int) -> tuple[Recorder, list[LenientSink]]:
-    """Where this rank's metrics go: memory for the figures; a file, and TensorBoard for rank 0."""
-    lines = run_dir / f"metrics-{rank}.jsonl"
-    files = [LenientSink(JsonLinesSink(lines), str(lines))]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sinks:
+    """Where a rank's metrics go.
+
+    Attributes:
+        recorder: in memory, for the figures.
+        lines: the file of this rank.
+        files: all that are written, the lines among them.
+    """
+
+    recorder: Recorder
+    lines: JsonLinesSink
+    files: Sequence[LenientSink]
+
+
+def make_sinks(config: Config, run_dir: Path, rank: int, *, position: int = 0, batches: int = 0) -> Sinks:
+    """Where this rank's metrics go: memory, a file, and TensorBoard for rank 0.
+
+    Args:
+        config: of the study.
+        run_dir: of the study.
+        rank: of this server rank.
+        position: in its file, where it goes on.
+        batches: training steps after which TensorBoard goes on.
+    """
+    path, folder = run_dir / f"metrics-{rank}.jsonl", run_dir / "tensorboard"
+    lines = JsonLinesSink(path, position)
+    files = [LenientSink(lines, str(path))]
     if rank == 0 and config.monitoring.tensorboard:
-        folder = run_dir / "tensorboard"
-        files.append(LenientSink(TensorBoardSink(folder), str(folder)))
-    return Recorder(), files
+        files.append(LenientSink(TensorBoardSink(folder, batches), str(folder)))
+    return Sinks(recorder=Recorder(), lines=lines, files=files)

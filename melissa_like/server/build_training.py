@@ -149,11 +149,14 @@ def make_stream(
     on_step: Callable[[StepReport], None] = lambda report: None,
     on_validation: Callable[[ValidationReport], None] = lambda report: None,
     observe: Callable[[Batch, torch.Tensor], None] = lambda batch, losses: None,
+    on_cut: Callable[[int | None], None] = lambda number: None,
+    restored: Mapping[str, Any] | None = None,
 ) -> TrainingStream:
     """What the loop is given.
 
     Raises:
-        ConfigurationError: the recipe cannot be made, or its settings do not fit the task.
+        ConfigurationError: the recipe cannot be made, its settings do not fit the task, or what was restored does not
+            fit the surrogate.
     """
     recipe = make_recipe(config)
     try:
@@ -166,6 +169,8 @@ def make_stream(
             on_step=on_step,
             on_validation=on_validation,
             observe=observe,
+            on_cut=on_cut,
+            restored=restored,
         )
     except ValueError as error:
         raise ConfigurationError(f"training.{error}") from error

@@ -2,17 +2,17 @@
 
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
-from msgspec.structs import replace
 from torch import nn
 
+from melissa_like.assembly import OverSimulations
 from melissa_like.buffer import SampleBuffer
-from melissa_like.config import Config, load_config
+from melissa_like.config import Config, capacity_per_rank, load_config, saves_buffer
 from melissa_like.errors import (
     ConfigurationError,
     ReceptionFailedError,
@@ -22,20 +22,23 @@ from melissa_like.errors import (
     printable,
     story_of,
 )
-from melissa_like.loading import Loader, LoaderCounters, Measurement
-from melissa_like.protocol.control import Metrics, Restored, ServerFinished, ServerWelcome, TrainingEnd
+from melissa_like.loading import Loader, Measurement
+from melissa_like.monitoring import Relay
+from melissa_like.protocol.control import Metrics, Restored, ServerWelcome
 from melissa_like.records import Purpose, ServerRank, num_samples
 from melissa_like.server.build import guarded, make_buffer, make_consumer, make_sinks, make_terms, pick_device
 from melissa_like.server.build_training import make_loop, make_stream, make_surrogate
+from melissa_like.server.checkpoints import Checkpoints
 from melissa_like.server.freed_memory import keep_freed_memory
 from melissa_like.server.idle_compiler import leave_compiler_unloaded
+from melissa_like.server.last_words import LastWords
 from melissa_like.server.loss_reporter import LossReporter
 from melissa_like.server.reception import Place, Reception, place_of, tell_failure
 from melissa_like.server.reporter import Orders
-from melissa_like.server.results import draw, keep
+from melissa_like.server.restoring import find_checkpoint, restore_rank
 from melissa_like.server.stream_progress import StreamProgress
-from melissa_like.server.telemetry import Telemetry, summary_of
-from melissa_like.server.time_range import TimeRange, misfit_of
+from melissa_like.server.telemetry import Telemetry
+from melissa_like.server.time_range import TimeRange
 from melissa_like.server.training_clock import TrainingClock
 from melissa_like.server.trial import try_training
 from melissa_like.server.watch import Watch
@@ -49,6 +52,7 @@ from melissa_like.training import (
     open_rendezvous,
     run_loop,
 )
+from melissa_like.training.checkpoint import CheckpointFolder, restore_random_states
 from melissa_like.transport import Transport
 from melissa_like.transport.zmq_sockets import numeric_host
 
@@ -57,6 +61,8 @@ if TYPE_CHECKING:
 
 __all__ = ["run_server_rank"]
 
+#: In the run directory.
+CHECKPOINTS_FOLDER = "checkpoints"
 #: How long the loader may take to tell the other ranks that this one leaves, when they do not listen.
 _LEAVE_S = 3.0
 #: Deadline of a collective, at least and as a multiple of launcher.training_timeout_s: the rank that keeps the others
@@ -120,19 +126,13 @@ class _Rank:
             highest_step=lambda: self._reception.receiver.highest_step,
         )
         self._progress = self._make_progress()
-        self._recorder, self._files = make_sinks(config, run_dir, rank)
-        for sink in self._files:
-            stack.callback(sink.close)
+        self._sinks = Relay()
+        stack.callback(self._sinks.close)
         self._telemetry = Telemetry(self._buffer, lambda: self._reception.receiver.num_bytes, advice=_advice(config))
-        self._loader: Loader | None = None
-        self._stream: TrainingStream | None = None
         self._store, rendezvous = self._open_rendezvous()
-        training_samples = guarded(
-            config,
-            make_consumer(config, self._buffer, place.layout, run_dir, rank),
-            place.layout,
-            give_back=self._buffer.give_back,
-        )
+        chain = make_consumer(config, self._buffer, place.layout, run_dir, rank)
+        self._stateful = chain.stateful
+        training_samples = guarded(config, chain.first, place.layout, give_back=self._buffer.give_back)
         held_out_samples = guarded(config, self._held_out, place.layout, give_back=self._held_out.give_back)
         self._reception = Reception(
             place,
@@ -141,10 +141,21 @@ class _Rank:
             orders=self._orders(),
             on_error=self._close_buffer,
             measure=self._measure,
-            sinks=(self._recorder, *self._files),
+            sinks=(self._sinks,),
             interval_s=config.monitoring.interval_s,
             device=str(self._device),
             rendezvous=rendezvous,
+            over=self._over(),
+        )
+        self._last_words = LastWords(
+            config,
+            run_dir,
+            rank,
+            reception=self._reception,
+            buffer=self._buffer,
+            held_out=self._held_out,
+            progress=self._progress,
+            telemetry=self._telemetry,
         )
         stack.callback(self._held_out.close)
         stack.enter_context(self._reception)
@@ -158,10 +169,11 @@ class _Rank:
                 end = self._progress.end
         except BaseException as error:
             why = self._progress.stop_reason or _first_line(error)
-            self._hand_in("stopped" if isinstance(error, StudyStoppedError) else "failed", incomplete=why)
+            self._last_words.hand_in("stopped" if isinstance(error, StudyStoppedError) else "failed", incomplete=why)
             raise
         with self._told():
-            self._hand_in(end, trained, incomplete=self._progress.stop_reason if end == "stopped" else None)
+            incomplete = self._progress.stop_reason if end == "stopped" else None
+            self._last_words.hand_in(end, trained, incomplete=incomplete)
 
     def _train(self) -> nn.Module:
         if self._rank == 0:
@@ -169,95 +181,113 @@ class _Rank:
         self._reception.say_hello()
         welcome = self._progress.await_welcome(self._config.launcher.start_timeout_s)
         group = self._meet(welcome)
-        if self._place.address.incarnation > 1:
-            self._reception.tell(Restored(checkpoint=None))
+        saved, newest_number = self._restore(group)
+        checkpoints = self._open_checkpoints(newest_number)
         surrogate = make_surrogate(self._config, self._device)
-        self._loader = loader = self._make_loader(surrogate, group)
-        self._stream = stream = self._make_stream(loader, surrogate, group, welcome)
+        loader = self._make_loader(surrogate, group, checkpoints, saved, newest_number)
+        self._open_sinks(saved)
+        stream = self._make_stream(loader, surrogate, group, welcome, checkpoints, saved)
         loop = make_loop(self._config)
+        if saved is not None:
+            self._go_on(saved, surrogate)
         # Told before the loader closes, because that ends the other ranks, and the cause must come first.
         with loader, self._told(), self._watch.training():
-            return run_loop(loop, stream)
+            trained = run_loop(loop, stream)
+        if checkpoints is not None:
+            if self._progress.stop_reason is not None:
+                self._last_words.tell_summary("stopped")  # the launcher's patience is limited: the counts first
+            checkpoints.finish(group.training, self._progress.save_until)
+        return trained
 
-    def _hand_in(self, end: TrainingEnd, trained: nn.Module | None = None, *, incomplete: str | None) -> None:
-        """Leave what was trained and report.
+    # -- checkpoints --------------------------------------------------------------------------------------------------
 
-        Args:
-            end: how the training ended.
-            trained: what the loop returned; None: it returned nothing.
-            incomplete: why the training did not come to its end; None: it did.
+    def _over(self) -> OverSimulations:
+        """What a checkpoint must know of simulations that are over."""
+        several, is_saved = self._place.num_server_ranks > 1, saves_buffer(self._config)
+        if self._config.training.checkpoint.interval_s is None:
+            return OverSimulations(keeps=False)
+        return OverSimulations(keeps=several or not is_saved, keeps_settled=several and not is_saved)
 
-        Raises:
-            StudyFailedError: what was trained to the end cannot be saved.
-        """
-        stream = self._stream
-        if trained is None and stream is not None and stream.batches:
-            trained = stream.surrogate
-        if incomplete is not None:
-            self._tell_summary(end)  # the launcher's patience is limited: the counts first, the rest may fail
-        kept: Literal["complete", "incomplete"] | None = None
-        problems: list[str] = []
-        if self._rank == 0 and trained is not None:
-            try:
-                keep(trained, self._run_dir, incomplete=incomplete)
-                kept = "complete" if incomplete is None else "incomplete"
-            except StudyFailedError as error:
-                if incomplete is None:
-                    self._reception.fail(str(error))
-                    self._tell_summary("failed")
-                    raise
-                problems.append(str(error))
-            problems += self._draw(trained)
-            problems += self._misfit(trained)
-        problems += [sink.problem for sink in self._files if sink.problem is not None]
-        self._tell_summary(end, surrogate=kept, problems=tuple(problems))
+    def _folder(self) -> CheckpointFolder:
+        return CheckpointFolder(self._run_dir / CHECKPOINTS_FOLDER, num_kept=self._config.training.checkpoint.num_kept)
+
+    def _restore(self, group: RankGroup) -> tuple[dict[str, Any] | None, int]:
+        """Of a later incarnation: what was saved, None if nothing was, and the highest number of a checkpoint."""
+        if self._place.address.incarnation == 1:
+            return None, 0
+        found, newest_number = find_checkpoint(self._folder(), group.training)
+        saved, told = None, Restored(checkpoint=None)
+        if found is not None:
+            saved, told = restore_rank(
+                found,
+                rank=self._rank,
+                num_ranks=self._place.num_server_ranks,
+                routing=self._place.routing,
+                layout=self._place.layout,
+                reception=self._reception,
+                buffer=self._buffer,
+                capacity=capacity_per_rank(self._config),
+                views_per_sample=self._config.buffer.views_per_sample,
+                held_out=self._held_out,
+                consumers=self._stateful,
+            )
+        self._reception.tell(told)
+        self._progress.await_standing(self._config.launcher.start_timeout_s)
+        return saved, newest_number
+
+    def _open_checkpoints(self, newest_number: int) -> Checkpoints | None:
+        settings = self._config.training.checkpoint
+        if settings.interval_s is None:
+            return None
+        checkpoints = Checkpoints(
+            self._folder(),
+            rank=self._rank,
+            num_ranks=self._place.num_server_ranks,
+            newest_number=newest_number,
+            interval_s=settings.interval_s,
+            reception=self._reception,
+            buffer=self._buffer,
+            held_out=self._held_out,
+            consumers=self._stateful,
+            saves_buffer=saves_buffer(self._config),
+            monitoring=self._monitoring,
+            layout=self._place.layout,
+            device=self._device,
+        )
+        self._last_words.checkpoints = checkpoints
+        return self._stack.enter_context(checkpoints)
+
+    def _monitoring(self) -> dict[str, Any]:
+        """What is measured goes on after a restart, on the trainer's thread."""
+        sinks = self._last_words.sinks
+        assert sinks is not None, "a checkpoint is taken before anything can be measured"
+        return {
+            "telemetry": self._telemetry.state_dict(),
+            "recorder": sinks.recorder.state_dict(),
+            "position": sinks.lines.position,
+        }
+
+    def _open_sinks(self, saved: Mapping[str, Any] | None) -> None:
+        """From now on metrics are kept, behind those of the checkpoint."""
+        monitoring: Mapping[str, Any] = {"position": 0} if saved is None else saved["monitoring"]
+        batches = 0 if saved is None else saved["training"]["batches"]
+        sinks = make_sinks(self._config, self._run_dir, self._rank, position=monitoring["position"], batches=batches)
+        if saved is not None:
+            sinks.recorder.load_state_dict(monitoring["recorder"])
+            self._telemetry.load_state_dict(monitoring["telemetry"])
+        self._last_words.sinks = sinks
+        self._sinks.sinks = (sinks.recorder, *sinks.files)
+
+    def _go_on(self, saved: Mapping[str, Any], surrogate: Surrogate) -> None:
+        """What is left to restore when everything is made."""
+        if surrogate.normalization.time_range is not None:
+            self._time_range.tell(*surrogate.normalization.time_range)
+        restore_random_states(saved["random"], self._device)
 
     def _measure(self) -> Metrics:
         """On the control thread, now and then."""
         self._watch.look()
         return self._telemetry.measure()
-
-    def _draw(self, trained: nn.Module) -> list[str]:
-        """Draw the pictures of a surrogate, if they are wanted; what went wrong."""
-        if not isinstance(trained, Surrogate) or not self._config.monitoring.figures:
-            return []
-        if not self._progress.has_time:
-            return ["no figures were drawn: launcher.save_timeout_s leaves no time for it"]
-        problem = draw(
-            self._config, self._run_dir, trained, self._held_out, self._recorder, self._telemetry.validations
-        )
-        return [] if problem is None else [problem]
-
-    def _misfit(self, trained: nn.Module) -> list[str]:
-        """Whether steps came that the time of the surrogate was not scaled for."""
-        scaled_from = trained.normalization.time_range if isinstance(trained, Surrogate) else None
-        if scaled_from is None:
-            return []
-        misfit = misfit_of(self._reception.receiver.highest_step, scaled_from)
-        return [] if misfit is None else [misfit]
-
-    def _tell_summary(
-        self,
-        end: TrainingEnd,
-        *,
-        surrogate: Literal["complete", "incomplete"] | None = None,
-        problems: tuple[str, ...] = (),
-    ) -> None:
-        stream, loader = self._stream, self._loader
-        summary = summary_of(
-            stream.summary() if stream is not None else None,
-            loader.counters() if loader is not None else LoaderCounters(),
-            self._buffer,
-            self._reception,
-            self._telemetry,
-        )
-        self._reception.tell(
-            ServerFinished(
-                end=end,
-                summary=replace(summary, surrogate=surrogate, problems=problems),
-                history=self._telemetry.validations,
-            )
-        )
 
     def _make_progress(self) -> StreamProgress:
         config = self._config
@@ -305,26 +335,51 @@ class _Rank:
         joined = join_ranks(self._device, rank=self._rank, num_ranks=num_ranks, store=store, timeout_s=deadline_s)
         return self._stack.enter_context(joined)
 
-    def _make_loader(self, surrogate: Surrogate, group: RankGroup) -> Loader:
-        needs_statistics = bool(surrogate.normalization.unset)
-        task = surrogate.task
+    def _make_loader(
+        self,
+        surrogate: Surrogate,
+        group: RankGroup,
+        checkpoints: Checkpoints | None,
+        saved: Mapping[str, Any] | None,
+        newest_number: int,
+    ) -> Loader:
+        training = {"batches": 0, "samples": 0} if saved is None else saved["training"]
+        needs_statistics = bool(surrogate.normalization.unset) and not training["batches"]
+        task, progress = surrogate.task, self._progress
+        state = progress.local_state
         loader = Loader(
             self._buffer,
             make_terms(self._config, self._progress.expected),
-            state=self._progress.local_state,
+            state=state if checkpoints is None else lambda: checkpoints.add_to(state()),
             collective=group.loading,
             device=self._device,
             measurement=Measurement(quantities=task.quantities, measure=task.measure) if needs_statistics else None,
+            batches_done=training["batches"],
+            samples_done=training["samples"],
+            newest_checkpoint=newest_number,
+            on_checkpoint=checkpoints.settle if checkpoints is not None else lambda number, is_down: None,
             close_deadline_s=_LEAVE_S,
         )
+        self._last_words.loader = loader
         self._telemetry.watch(loader)
         return loader
 
     def _make_stream(
-        self, loader: Loader, surrogate: Surrogate, group: RankGroup, welcome: ServerWelcome
+        self,
+        loader: Loader,
+        surrogate: Surrogate,
+        group: RankGroup,
+        welcome: ServerWelcome,
+        checkpoints: Checkpoints | None,
+        saved: Mapping[str, Any] | None,
     ) -> TrainingStream:
+        def cut(number: int | None) -> None:
+            loader.settle()
+            if checkpoints is not None:
+                checkpoints.take(number, stream)
+
         observers = {"observe": LossReporter(self._reception.tell).observe} if welcome.wants_losses else {}
-        return make_stream(
+        stream = make_stream(
             self._config,
             self._watch.passing(self._telemetry.passing(loader)),
             surrogate=surrogate,
@@ -332,8 +387,12 @@ class _Rank:
             group=group,
             on_step=self._telemetry.on_step,
             on_validation=self._telemetry.on_validation,
+            on_cut=cut,
+            restored=None if saved is None else saved["training"],
             **observers,
         )
+        self._last_words.stream = stream
+        return stream
 
     @contextmanager
     def _told(self) -> Iterator[None]:

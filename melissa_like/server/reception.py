@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 
-from melissa_like.assembly import Assembler, Consumer
+from melissa_like.assembly import Assembler, Consumer, OverSimulations
 from melissa_like.config import Config, layout_of, routing_of
 from melissa_like.monitoring import Sink
 from melissa_like.protocol import read_connection
@@ -97,6 +97,7 @@ class Reception:
         device: that this rank trains on, for people.
         rendezvous: where the other ranks meet this one, if it is rank 0 of several.
         window: what a sample needs; None: one step.
+        over: simulations that are over, none so far; None: no checkpoint is taken.
     """
 
     def __init__(
@@ -113,6 +114,7 @@ class Reception:
         device: str = "none",
         rendezvous: str = "",
         window: Window | None = None,
+        over: OverSimulations | None = None,
     ) -> None:
         self._stack = ExitStack()
         self._failed = False
@@ -128,6 +130,7 @@ class Reception:
             num_server_ranks=place.num_server_ranks,
             routing=place.routing,
             consumers=consumers,
+            over=over,
         )
         self.receiver = Receiver(
             socket=self._parts,

@@ -115,7 +115,7 @@ def _tried(config: Config, folder: Path) -> TrialResult:
     batch_size = config.training.batch_size if is_there else min(_SMALL, config.training.batch_size)
     try:
         if config.buffer.device != "cuda" or device.type == "cuda":
-            make_consumer(config, make_buffer(config, 0, device), layout_of(config.solver), folder, 0).close()
+            make_consumer(config, make_buffer(config, 0, device), layout_of(config.solver), folder, 0).first.close()
         try_training(config, device, folder, batch_size=batch_size)
     except ConfigurationError as error:
         return TrialResult(done="tried", refused=str(error))

@@ -1,4 +1,4 @@
-"""Solvers that do something once the training has begun: the fourth simulation waits for it."""
+"""Solvers that do something once the training has begun, or was saved: the fourth simulation waits for it."""
 
 import json
 import os
@@ -14,12 +14,18 @@ _DEADLINE_S = 60.0
 
 
 def _once_trained(
-    parameters: Mapping[str, float], comm: Any, run_dir: str, what: Callable[[], None]
+    parameters: Mapping[str, float], comm: Any, run_dir: str, what: Callable[[], None], *, num_checkpoints: int = 0
 ) -> Iterator[tuple[int, dict[str, Any]]]:
+    metrics, checkpoints = Path(run_dir) / "metrics-0.jsonl", Path(run_dir) / "checkpoints"
+
+    def is_time() -> bool:
+        manifests = [*checkpoints.glob("*/manifest.json")]
+        return len(manifests) >= num_checkpoints if num_checkpoints else _has_trained(metrics)
+
     for step, fields in marked(parameters, comm):
         if parameters["number"] == 3 and step == 2:
             deadline = time.monotonic() + _DEADLINE_S
-            while not _has_trained(Path(run_dir) / "metrics-0.jsonl") and time.monotonic() < deadline:
+            while not is_time() and time.monotonic() < deadline:
                 time.sleep(0.02)
             what()
         yield step, fields
@@ -60,17 +66,43 @@ def kills_the_launcher(
     return _once_trained(parameters, comm, run_dir, kill)
 
 
-def kills_the_server(
-    parameters: Mapping[str, float], comm: Any, *, run_dir: str, rank: int = 0, how: str = "SIGKILL"
+def damages_a_checkpoint(
+    parameters: Mapping[str, float], comm: Any, *, run_dir: str
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Sends a signal to a server rank of the first incarnation."""
-    address = f"server-{rank}".encode()
+    """Flips a bit of the newest of two checkpoints, and kills the server."""
+
+    def damage() -> None:
+        newest = max((Path(run_dir) / "checkpoints").glob("*/manifest.json")).parent / "rank-0.state"
+        spoiled = bytearray(newest.read_bytes())
+        spoiled[len(spoiled) // 2] ^= 1
+        newest.write_bytes(spoiled)
+        kill_server(run_dir, 0, "SIGKILL")
+
+    return _once_trained(parameters, comm, run_dir, damage, num_checkpoints=2)
+
+
+def kills_the_server(
+    parameters: Mapping[str, float],
+    comm: Any,
+    *,
+    run_dir: str,
+    rank: int = 0,
+    how: str = "SIGKILL",
+    num_checkpoints: int = 0,
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Sends a signal to a server rank of the first incarnation, once there are so many complete checkpoints."""
 
     def kill() -> None:
-        for entry in Path("/proc").glob("[0-9]*/cmdline"):
-            command = entry.read_bytes().split(b"\0")
-            guarded = any(b"guard" in argument for argument in command)
-            if not guarded and {b"melissa_like.server", run_dir.encode(), address} <= set(command):
-                os.kill(int(entry.parent.name), signal.Signals[how])
+        kill_server(run_dir, rank, how)
 
-    return _once_trained(parameters, comm, run_dir, kill)
+    return _once_trained(parameters, comm, run_dir, kill, num_checkpoints=num_checkpoints)
+
+
+def kill_server(run_dir: str, rank: int, how: str) -> None:
+    """Send a signal to a server rank of the first incarnation, if it is there."""
+    address = f"server-{rank}".encode()
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        command = entry.read_bytes().split(b"\0")
+        guarded = any(b"guard" in argument for argument in command)
+        if not guarded and {b"melissa_like.server", run_dir.encode(), address} <= set(command):
+            os.kill(int(entry.parent.name), signal.Signals[how])

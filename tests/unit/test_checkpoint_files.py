@@ -88,9 +88,11 @@ def test_the_newest_ones_are_kept_and_what_was_not_completed_goes(tmp_path: Path
     folder = CheckpointFolder(tmp_path, num_kept=2)
     for number in (1, 2):
         complete(folder, number)
-    write_shard(folder.place_of(3), 0, content())  # abandoned
-    folder.set_aside(2)
+    folder.go_on_from(1)
     assert folder.complete() == [1]
+    assert (tmp_path / "000002.damaged").is_dir()
+    write_shard(folder.place_of(3), 0, content())  # abandoned
+    assert folder.newest == 3
     complete(folder, 4)
     assert folder.complete() == [4, 1]
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["000001", "000004"]

@@ -153,14 +153,21 @@ class CheckpointFolder:
         """Remove a checkpoint, complete or not."""
         _remove(self.place_of(number))
 
-    def set_aside(self, number: int) -> None:
-        """A checkpoint does not count any more, because it is damaged; it goes when a newer one is complete.
+    def go_on_from(self, number: int) -> None:
+        """A training goes on from a checkpoint, 0 is none: newer ones do not count any more, because they are damaged.
+
+        They are set aside, and go when a newer one is complete; what never was complete goes now.
 
         Raises:
-            OSError: it cannot be renamed.
+            OSError: one cannot be renamed.
         """
-        place = self.place_of(number)
-        place.rename(place.with_name(place.name + _DAMAGED))
+        complete = set(self.complete())
+        for entry in self._entries():
+            found = _number_of(entry.name)
+            if found is not None and found not in complete:
+                _remove(entry)
+            elif found is not None and found > number:
+                entry.rename(entry.with_name(entry.name + _DAMAGED))
 
     def _entries(self) -> list[Path]:
         return [entry for entry in self.path.iterdir() if entry.is_dir()] if self.path.is_dir() else []

@@ -30,6 +30,7 @@ class CheckpointWriter:
 
     Attributes:
         ended: number of the newest shard whose writing has ended here, and whether it failed.
+        down: numbers of the newest shards that are on the disk, of this rank; two at most.
         newest: the newest complete checkpoint; None of other ranks than 0, and before the first.
         num_written: shards written.
         nbytes: of the newest of them.
@@ -61,6 +62,7 @@ class CheckpointWriter:
         self._num_problems = 0
         self._problem = ""
         self.ended = (newest_number, False)
+        self.down: tuple[int, ...] = ()
         self.newest: Manifest | None = None
         self.num_written = 0
         self.nbytes = 0
@@ -167,6 +169,7 @@ class CheckpointWriter:
             self.seconds += time.monotonic() - started
         self.num_written += 1
         self.nbytes = shard.nbytes
+        self.down = (*self.down[-1:], number)
         self.ended = (number, False)
 
     def _unless_leaving(self, pieces: Iterable[BatchMemory]) -> Iterator[BatchMemory]:

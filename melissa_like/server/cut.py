@@ -1,0 +1,144 @@
+"""`Cut`: what a server rank holds at one moment of its stream, and how a checkpoint writes that down."""
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from melissa_like.assembly import DeliveredSamples
+from melissa_like.buffer import BufferState, KeptSamples, SampleBuffer
+from melissa_like.records import Ranges, SampleKey
+from melissa_like.server.reception import Reception
+from melissa_like.training import Stateful, ValidationSet
+from melissa_like.training.checkpoint import on_host
+from melissa_like.training.validation import KeptHeldOut
+
+__all__ = ["Cut", "Index", "take_cut"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Index:
+    """What every rank of a restart must know of this one, small.
+
+    Attributes:
+        buffer: which samples it saves.
+        delivered: which samples it has, those that it does not save because they were not trained on left out.
+        samples: that it has trained on, each as often as it was drawn.
+        received: bytes.
+        duplicates: parts of samples that were complete already.
+        refused: parts that were not taken, by reason.
+    """
+
+    buffer: BufferState
+    delivered: DeliveredSamples
+    samples: int
+    received: int
+    duplicates: int
+    refused: Mapping[str, int]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For `torch.save`."""
+        delivered = self.delivered
+        ranges = {name: [*getattr(delivered, name).ranges] for name in _RANGES}
+        tables = {name: torch.from_numpy(getattr(delivered, name)) for name in _TABLES}
+        return {
+            "buffer": self.buffer.as_dict(),
+            "delivered": {"stride": delivered.stride, "offset": delivered.offset, **ranges, **tables},
+            "samples": self.samples,
+            "received": self.received,
+            "duplicates": self.duplicates,
+            "refused": dict(self.refused),
+        }
+
+    @classmethod
+    def of_dict(cls, saved: Mapping[str, Any]) -> "Index":
+        """What `as_dict` gave."""
+        delivered = saved["delivered"]
+        made: dict[str, Any] = {name: Ranges(map(tuple, delivered[name])) for name in _RANGES}
+        made |= {name: delivered[name].numpy() for name in _TABLES}
+        return cls(
+            buffer=BufferState.of_dict(saved["buffer"]),
+            delivered=DeliveredSamples(stride=delivered["stride"], offset=delivered["offset"], **made),
+            samples=saved["samples"],
+            received=saved["received"],
+            duplicates=saved["duplicates"],
+            refused=saved["refused"],
+        )
+
+    @staticmethod
+    def merged(indexes: Sequence["Index"]) -> tuple[int, int, Counter[str]]:
+        """Bytes received, duplicates and refusals of all ranks."""
+        refused: Counter[str] = Counter()
+        for index in indexes:
+            refused.update(index.refused)
+        return sum(index.received for index in indexes), sum(index.duplicates for index in indexes), refused
+
+
+_RANGES = ("over", "settled", "lacking")
+_TABLES = ("whole", "ahead", "whole_settled")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Cut:
+    """All that the receiving thread changes, as it is between two samples.
+
+    Attributes:
+        index: small, and its own.
+        samples: of the buffer; must be copied or let go.
+        held_out: samples to validate on.
+        consumers: the states of those that have one, by name.
+    """
+
+    index: Index
+    samples: KeptSamples
+    held_out: KeptHeldOut
+    consumers: Mapping[str, Any]
+
+
+def take_cut(
+    undelivered: Collection[SampleKey],
+    *,
+    reception: Reception,
+    buffer: SampleBuffer,
+    held_out: ValidationSet,
+    consumers: Mapping[str, Stateful],
+    saves_buffer: bool,
+    num_trained: int,
+) -> Cut:
+    """Take a cut; on the receiving thread, for some milliseconds.
+
+    Args:
+        undelivered: samples that are complete and not delivered.
+        reception: of this rank.
+        buffer: of this rank; draws that are not settled count as not made.
+        held_out: of this rank.
+        consumers: that have a state.
+        saves_buffer: whether its samples will be saved; else those that were not trained on count as not delivered.
+        num_trained: samples that this rank has trained on.
+    """
+    kept = buffer.keep()
+    try:
+        lacking: defaultdict[int, list[int]] = defaultdict(list)
+        for key in undelivered:
+            lacking[key.simulation].append(key.step)
+        state = kept.state
+        if not saves_buffer:
+            for simulation, step in state.unseen_keys.tolist():
+                lacking[simulation].append(step)
+            state = state.without_samples()
+            kept.let_go()
+        index = Index(
+            buffer=state,
+            delivered=reception.assembler.cut(lacking),
+            samples=num_trained,
+            received=reception.receiver.num_bytes,
+            duplicates=reception.assembler.duplicates_dropped,
+            refused=dict(reception.receiver.refused),
+        )
+        states = {name: on_host(consumer.state_dict()) for name, consumer in consumers.items()}
+    except BaseException:
+        kept.let_go()
+        raise
+    return Cut(index=index, samples=kept, held_out=held_out.kept(), consumers=states)

@@ -1,0 +1,209 @@
+"""How a server rank of a later incarnation goes on: which checkpoint all ranks can load, and what each takes of it."""
+
+import math
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from melissa_like.assembly import over_and_steps, owned
+from melissa_like.buffer import BatchMemory, BufferState, SampleBuffer
+from melissa_like.buffer.batch_memory import allocate
+from melissa_like.buffer.dealing import deal
+from melissa_like.buffer.slots import SlotArray
+from melissa_like.errors import CheckpointDamagedError, ConfigurationError
+from melissa_like.loading import Collective
+from melissa_like.protocol.control import HeldSteps, Restored
+from melissa_like.records import Layout, Ranges, Routing, owner_of
+from melissa_like.server.cut import Index
+from melissa_like.server.reception import Reception
+from melissa_like.training import Stateful, ValidationSet
+from melissa_like.training.checkpoint import CheckpointFolder, Manifest, Shard
+
+__all__ = ["Found", "find_checkpoint", "restore_rank"]
+
+_LOOK_S = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """A checkpoint that all ranks can load.
+
+    Attributes:
+        manifest: of it.
+        shards: by the ranks of then.
+        indexes: theirs.
+    """
+
+    manifest: Manifest
+    shards: Sequence[Shard]
+    indexes: Sequence[Index]
+
+
+def find_checkpoint(folder: CheckpointFolder, collective: Collective) -> tuple[Found | None, int]:
+    """The newest checkpoint that every rank can load, and the highest number so far; every rank must call it.
+
+    Each rank reads its own part through and compares checksums. A checkpoint that is damaged is skipped with a warning,
+    and set aside. Blocks in a collective, for its deadline at most.
+
+    Args:
+        folder: of the study's checkpoints.
+        collective: joins the ranks.
+
+    Returns:
+        None: there is none, or nothing to go on from.
+    """
+    newest = int(collective.all_gather(np.array([folder.newest], np.float64)).max())
+    bound = math.inf
+    found: Found | None = None
+    while True:
+        if found is None or found.manifest.number > bound:
+            found = _newest_sound(folder, bound, collective)
+        proposals = collective.all_gather(np.array([found.manifest.number if found else 0], np.float64))
+        bound = proposals.min()
+        if (proposals == bound).all():
+            break
+    if collective.rank == 0:
+        folder.go_on_from(int(bound))
+    if found is not None and not found.manifest.kept:
+        sys.stderr.write(
+            f"WARNING: checkpoint {found.manifest.number} has nothing to go on from, so the training begins anew: let "
+            "the training loop call stream.keep for its optimizer and whatever else a restart needs\n"
+        )
+        found = None
+    return found, newest
+
+
+def _newest_sound(folder: CheckpointFolder, bound: float, collective: Collective) -> Found | None:
+    """The newest one whose part for this rank is as it was written."""
+    for number in folder.complete():
+        if number > bound:
+            continue
+        try:
+            manifest = folder.manifest_of(number)
+            shards = folder.shards_of(manifest)
+            for shard in shards[collective.rank :: collective.size]:
+                shard.verify()
+            return Found(manifest=manifest, shards=shards, indexes=[Index.of_dict(shard.index()) for shard in shards])
+        except CheckpointDamagedError as error:
+            sys.stderr.write(f"WARNING: checkpoint {number} is damaged, so the one before it counts: {error}\n")
+    return None
+
+
+def restore_rank(
+    found: Found,
+    *,
+    rank: int,
+    num_ranks: int,
+    routing: Routing,
+    layout: Layout,
+    reception: Reception,
+    buffer: SampleBuffer,
+    capacity: int,
+    views_per_sample: int | None,
+    held_out: ValidationSet,
+    consumers: Mapping[str, Stateful],
+) -> tuple[dict[str, Any], Restored]:
+    """Take this rank's part of a checkpoint into what it is made of.
+
+    Args:
+        found: the checkpoint.
+        rank: this one, among `num_ranks`; there may have been another number of them.
+        num_ranks: that there are now.
+        routing: which samples each owns.
+        layout: of the samples.
+        reception: that has received nothing so far.
+        buffer: unused so far.
+        capacity: of it.
+        views_per_sample: draws that each sample stands for, if that is fixed.
+        held_out: empty so far.
+        consumers: whose state was saved, by name.
+
+    Returns:
+        What else was saved, and what the launcher must be told.
+
+    Raises:
+        ConfigurationError: it does not fit to the configuration.
+        CheckpointDamagedError: another rank's part is damaged.
+    """
+    if found.manifest.layout_id != layout.layout_id:
+        raise ConfigurationError(
+            f"checkpoint {found.manifest.number} is of other fields or parameters: a study goes on with those that it "
+            "began with; write solver.fields and solver.parameters as they were, or begin another study"
+        )
+    indexes, is_same = found.indexes, len(found.shards) == num_ranks
+    over, steps = over_and_steps([index.delivered for index in indexes])
+    mine = owned(steps, rank, num_ranks, routing)
+    states = [index.buffer for index in indexes]
+    if is_same and max(state.size for state in states) <= capacity:
+        state, rows = states[rank], tuple(np.arange(s.size if i == rank else 0) for i, s in enumerate(states))
+    else:
+        state, rows = _dealt(states, rank, num_ranks, capacity, views_per_sample)
+    buffer.restore(state, _chosen_rows(found.shards, rows, layout))
+    for shard in found.shards[rank : rank + 1] if is_same else found.shards:
+        for piece in shard.held_out(_memory_of(shard, layout)):
+            held_out.restore(piece, owned=lambda key: owner_of(key.simulation, key.step, num_ranks, routing) == rank)
+    counted = indexes[rank : rank + 1] if is_same else indexes if rank == 0 else []
+    saved = found.shards[rank if rank < len(found.shards) else 0].state()
+    if not is_same:
+        saved["training"]["samples"] = sum(index.samples for index in counted)
+    if rank < len(found.shards):
+        for name, consumer in consumers.items():
+            if name in saved["consumers"]:
+                consumer.load_state_dict(saved["consumers"][name])
+    reception.receiver.between_samples(_going_on(reception, over, mine, counted), _LOOK_S)
+    return saved, Restored(
+        checkpoint=found.manifest.number,
+        over=over.ranges,
+        delivered=tuple(HeldSteps(simulation=number, steps=some.ranges) for number, some in mine.items()),
+    )
+
+
+def _going_on(
+    reception: Reception, over: Ranges, steps: Mapping[int, Ranges], counted: Sequence[Index]
+) -> Callable[[object], None]:
+    """What the receiving thread does: it owns the assembler and its counts."""
+
+    def go_on(undelivered: object) -> None:
+        received, duplicates, refused = Index.merged(counted)
+        reception.assembler.restore(over, steps)
+        reception.assembler.duplicates_dropped += duplicates
+        reception.receiver.num_bytes += received
+        reception.receiver.refused.update(refused)
+
+    return go_on
+
+
+def _dealt(
+    states: Sequence[BufferState], rank: int, num_ranks: int, capacity: int, views_per_sample: int | None
+) -> tuple[BufferState, tuple[SlotArray, ...]]:
+    try:
+        share = deal(states, rank=rank, num_ranks=num_ranks, capacity=capacity, views_per_sample=views_per_sample)
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from error
+    return share.state, share.rows
+
+
+def _chosen_rows(shards: Sequence[Shard], rows: Sequence[SlotArray], layout: Layout) -> Iterator[BatchMemory]:
+    """The samples at these positions of each shard, piece by piece."""
+    for shard, wanted in zip(shards, rows, strict=True):
+        if not len(wanted):
+            continue
+        first = 0
+        for piece in shard.samples(_memory_of(shard, layout)):
+            inside = wanted[(wanted >= first) & (wanted < first + len(piece.labels))] - first
+            first += len(piece.labels)
+            if len(inside) == len(piece.labels):
+                yield piece
+            elif len(inside):
+                at = torch.from_numpy(inside)
+                yield BatchMemory(
+                    labels=piece.labels[at], fields={name: values[at] for name, values in piece.fields.items()}
+                )
+
+
+def _memory_of(shard: Shard, layout: Layout) -> BatchMemory:
+    return allocate(layout, shard.longest_piece, device=torch.device("cpu"))
