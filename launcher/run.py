@@ -213,7 +213,7 @@ class Launch:
         )
         write_connection(run_dir, connection)
         self._tag = connection.study.hex()
-        journal = stack.enter_context(Journal(run_dir))
+        journal = stack.enter_context(Journal(run_dir, durable=not executor.in_process))
         self._executor = stack.enter_context(executor)
         keep = partial(write_snapshot, run_dir)
         drawing = stack.enter_context(Drawing(self._samplers, socket.wake, keep))

@@ -42,12 +42,17 @@ _DECODER = msgspec.json.Decoder(Entry)
 class Journal:
     """Appends entries; of one launcher at a time, which holds the run directory's lease.
 
+    Args:
+        run_dir: of the study.
+        durable: whether it must survive a crash of the machine; not where all that runs is threads of this process.
+
     Attributes:
         folder: where it lies.
     """
 
-    def __init__(self, run_dir: Path) -> None:
+    def __init__(self, run_dir: Path, *, durable: bool = True) -> None:
         self.folder = run_dir
+        self._durable = durable
         self._path = run_dir / JOURNAL_FILE
         self._file: int | None = None
         self._is_synced = True
@@ -89,7 +94,7 @@ class Journal:
             OSError: the disk does not take it.
         """
         assert self._file is not None, "the journal is not open"
-        if not self._is_synced:
+        if self._durable and not self._is_synced:
             os.fdatasync(self._file)
             self._is_synced = True
 

@@ -42,6 +42,7 @@ ROUNDS = 3
 NUM_SIMULATIONS = 10_000
 NUM_CLIENTS = 1000
 NUM_EVENTS = 1_000_000
+EVENTS_PER_TURN = 50  # of a launcher that is busy: the journal is synced once for them
 STEPS_PER_SIMULATION = 100
 NUM_JOBS = 16
 MANY_SIMULATIONS = 1_000_000
@@ -339,9 +340,13 @@ def events() -> Iterator[ev.Event]:
 def replay(run_dir: Path, *more: str) -> None:
     """Write a journal, read it back into a new state; prints what it measured."""
     run_dir.mkdir()
+    began = time.perf_counter()
     with Journal(run_dir) as journal:
         for number, event in enumerate(events()):
             journal.append(Entry(at_s=0.001 * number, event=event))
+            if number % EVENTS_PER_TURN == 0:
+                journal.sync()
+    written = time.perf_counter() - began
     state = StudyState(replay_settings())
     before, started, count = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter(), 0
     for entry in read_journal(run_dir):
@@ -352,7 +357,13 @@ def replay(run_dir: Path, *more: str) -> None:
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     sys.stdout.write(
         json.dumps(
-            {"rate": count / seconds, "rss": 1024.0 * after, "grown": 1024.0 * (after - before), "events": float(count)}
+            {
+                "rate": count / seconds,
+                "append_rate": count / written,
+                "rss": 1024.0 * after,
+                "grown": 1024.0 * (after - before),
+                "events": float(count),
+            }
         )
     )
 
@@ -418,6 +429,7 @@ def main() -> None:
         _row(f"sockets, {NUM_CLIENTS} fake clients", [f["rate"] for f in sockets], 1, "simulations/s", "300"),
         _row("  by the launcher's processor time", [f["launcher_rate"] for f in sockets], 1, "simulations/s", ""),
         _row("  the launcher's peak memory", [f["rss"] for f in sockets], 1e6, "MB", "200"),
+        _row("events journaled, a sync for each 50", [f["append_rate"] for f in replays], 1, "events/s", "5000"),
         _row("10^6 events replayed", [NUM_EVENTS / f["rate"] for f in replays], 1, "s", "10"),
         _row("  peak memory", [f["rss"] for f in replays], 1e6, "MB", "200"),
         *_million(),

@@ -7,6 +7,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from melissa_like.launcher.holder import Holder
+from melissa_like.launcher.lease import LeaseFile
 from melissa_like.records import Purpose
 from melissa_like.study import events as ev
 from melissa_like.study import read_journal
@@ -127,6 +129,24 @@ def test_a_launcher_that_stood_still_fails_nothing(tmp_path: Path) -> None:
     assert_complete(ran)
     assert ran.report["server_losses"] == []
     assert ran.report["simulations"]["restarted"] == 0
+
+
+def test_a_launcher_that_was_taken_for_dead_ends_and_writes_nothing_more(tmp_path: Path) -> None:
+    """It stood still for so long that another one, on another host, has taken over."""
+    run_dir = tmp_path / "study"
+    with launched(run_dir, *slow(100)) as late:
+        late.read_until("streaming")
+        late.send(signal.SIGSTOP)
+        elsewhere = Holder(host="node17", boot="another", namespace="pid:[1]", pid=4711, started=5)
+        (run_dir / "lease.2").write_bytes(msgspec.json.encode(LeaseFile(holder=elsewhere)))
+        journal = (run_dir / "journal.jsonl").read_bytes()
+        time.sleep(6.0)  # not for anything: it looks at its lease every five seconds
+        late.send(signal.SIGCONT)
+        ran = late.wait()
+    assert ran.code == 2
+    assert "the launcher process 4711 on node17 has taken over" in ran.err
+    assert (run_dir / "journal.jsonl").read_bytes() == journal
+    assert not (run_dir / "report.json").exists()
 
 
 def test_a_study_stops_in_time_and_goes_on(tmp_path: Path) -> None:
