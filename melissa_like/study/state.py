@@ -218,10 +218,14 @@ class StudyState:
         books, clocks = self._books, self._books.clocks
         limit = self.settings.start_timeout_s
         if clocks.server_is_late(books.now):
+            lost = books.server.lost_because
             books.end(
                 "failed",
                 f"the server ranks were not ready within launcher.start_timeout_s = {limit:g} s: allow more if rank 0 "
-                "still tries the training, or look into the logs of the server ranks",
+                "still tries the training, or look into the logs of the server ranks"
+                if lost is None
+                else f"what is left of the server ranks did not end within launcher.start_timeout_s = {limit:g} s, so "
+                f"no others could be started, after {lost}",
             )
             return
         if clocks.failure_is_clear(books.now):

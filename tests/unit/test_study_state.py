@@ -1040,7 +1040,8 @@ def test_lost_server_ranks_that_cannot_be_ended_end_the_study() -> None:
     study = Study(max_server_restarts=1, num_server_ranks=2, **only_training(3)).started()
     study.on(ev.ServerEnded(address=SERVER, message="killed by SIGKILL"))
     study.on(ev.Tick(), after=51.0)
-    assert "launcher.start_timeout_s" in study.state.reason
+    assert "what is left of the server ranks did not end within launcher.start_timeout_s" in study.state.reason
+    assert study.state.reason.endswith("after server rank 0 ended: killed by SIGKILL")
 
 
 def test_a_scheduler_that_will_never_take_a_job_ends_the_study_at_once() -> None:
