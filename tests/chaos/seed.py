@@ -1,5 +1,6 @@
 """One seed: a study is started, disturbed, left alone, and judged."""
 
+import math
 import os
 import signal
 import subprocess
@@ -18,7 +19,7 @@ __all__ = ["run_seed"]
 
 _LOOK_S = 0.02
 _FIRST_AFTER_S = 6.0
-#: Of the minutes: how long the solvers would take undisturbed, and how long failures happen.
+#: Of the minutes: how long the solvers would take undisturbed, and how long failures happen once it trains.
 _STREAMING, _DISTURBED = 0.5, 0.7
 #: What a study may take besides the minutes: starts of servers and launchers on a busy machine.
 _PATIENCE_S = 180.0
@@ -62,11 +63,13 @@ class _Study:
     def run(self, seed: int, minutes: float, kinds: frozenset[Kind]) -> None:
         """Until the launcher has ended as it should, or the time is over."""
         began, plan = time.monotonic(), failures(seed, kinds)
-        calm_at, deadline = began + 60.0 * minutes * _DISTURBED, began + 60.0 * minutes + _PATIENCE_S
+        calm_at, deadline = math.inf, began + 60.0 * minutes + _PATIENCE_S
         upcoming, due = next(plan), began + _FIRST_AFTER_S
         resume_at = 0.0
         self._start("run", *self.overrides)
         while (now := time.monotonic()) < deadline:
+            if calm_at == math.inf and self.disturber.trains():
+                calm_at = now + 60.0 * minutes * _DISTURBED
             is_calm = now >= calm_at
             self.disturber.undo(all_of_it=is_calm)
             code = self._launcher.poll() if self._launcher is not None else None
