@@ -19,7 +19,7 @@ from typing import Protocol
 
 import msgspec
 
-from melissa_like.errors import LeaseError
+from melissa_like.errors import UNREADABLE, LeaseError
 from melissa_like.launcher.holder import Holder
 
 __all__ = ["Lease", "LeaseFile", "Watch", "newest_lease", "take_lease"]
@@ -239,7 +239,7 @@ def _link(made: Path, path: Path) -> None:
 def _read(path: Path) -> LeaseFile | None:
     try:
         return msgspec.json.decode(path.read_bytes(), type=LeaseFile)
-    except (OSError, msgspec.MsgspecError):
+    except UNREADABLE:
         return None
 
 

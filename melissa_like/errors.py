@@ -8,7 +8,11 @@ import os
 import traceback
 from itertools import dropwhile
 
+import msgspec
+
 __all__ = [
+    "UNDECODABLE",
+    "UNREADABLE",
     "CheckpointDamagedError",
     "ConfigurationError",
     "ConnectionRefusedByStudyError",
@@ -26,6 +30,12 @@ __all__ = [
     "printable",
     "story_of",
 ]
+
+#: What msgspec raises of bytes that it cannot decode: besides its own, of text that is no UTF-8, and of lists in lists
+#: in lists.
+UNDECODABLE: tuple[type[Exception], ...] = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+#: The same of a file.
+UNREADABLE: tuple[type[Exception], ...] = (OSError, *UNDECODABLE)
 
 _TRACE_ENTRIES = 12
 _OWN = os.path.dirname(__file__) + os.sep

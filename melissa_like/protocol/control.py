@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
-from melissa_like.errors import ProtocolError, printable
+from melissa_like.errors import UNDECODABLE, ProtocolError, printable
 from melissa_like.protocol.reports import Findings, Summary, ValidationFigures
 from melissa_like.records import Purpose, Window
 
@@ -509,8 +509,6 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
 
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODER = msgspec.msgpack.Decoder(Envelope)
-#: What msgspec raises: besides its own, of bytes that are no text, and of lists within lists within lists.
-_UNDECODABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 def encode_envelope(envelope: Envelope) -> bytes:
@@ -537,7 +535,7 @@ def decode_envelope(encoded: bytes) -> Envelope:
     """
     try:
         envelope = _DECODER.decode(encoded)
-    except _UNDECODABLE as error:
+    except UNDECODABLE as error:
         raise ProtocolError(f"not a control message: {error}") from None
     if envelope.version != CONTROL_VERSION:
         raise ProtocolError(

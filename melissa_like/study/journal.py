@@ -13,7 +13,7 @@ from types import TracebackType
 
 import msgspec
 
-from melissa_like.errors import ConfigurationError
+from melissa_like.errors import UNDECODABLE, ConfigurationError
 from melissa_like.study.events import Event
 
 __all__ = ["JOURNAL_FILE", "Entry", "Journal", "read_journal"]
@@ -128,11 +128,11 @@ def read_journal(run_dir: Path) -> Iterator[Entry]:
 def _decode(lines: bytes, path: Path, first: int) -> list[Entry]:
     try:
         return _DECODER.decode_lines(lines)
-    except msgspec.MsgspecError:
+    except UNDECODABLE:
         for number, line in enumerate(lines.splitlines(), start=first):
             try:
                 _DECODER.decode(line)
-            except msgspec.MsgspecError as error:
+            except UNDECODABLE as error:
                 raise ConfigurationError(
                     f"{path}, line {number}, is damaged: {error}. Put the file back from a copy; what comes behind the "
                     "line cannot be understood without it"
@@ -160,7 +160,7 @@ def _sound_end(file: int) -> int:
 def _is_sound(line: bytes) -> bool:
     try:
         _DECODER.decode(line)
-    except msgspec.MsgspecError:
+    except UNDECODABLE:
         return False
     return True
 

@@ -225,6 +225,12 @@ def test_a_connection_file_of_anything_is_refused_or_read(tmp_path: Path, data: 
     assert keys.pairs["job"].secret not in told
 
 
+#: A line with bytes that are no UTF-8, and one of more lists than a decoder looks into, each in front of a sound one.
+NO_TEXT = st.sampled_from([b'{"at_s":1.0,"event":{"type":"\xff"}}', b'{"at_s":1.0,"x":' + b"[" * 100_000]).map(
+    lambda line: line + b'\n{"at_s":1.0,"event":{"type":"StudyStarted"}}\n'
+)
+
+
 @IN_ONE_FOLDER
 @given(st.data())
 def test_a_journal_of_anything_is_refused_or_read(tmp_path: Path, data: st.DataObject) -> None:
@@ -234,7 +240,7 @@ def test_a_journal_of_anything_is_refused_or_read(tmp_path: Path, data: st.DataO
         for number in range(3):
             message = say.Goodbye(simulation=number, attempt=1, num_steps=2, parts_sent=(1,))
             journal.append(Entry(at_s=number, event=ev.Said(address=ClientRank("job-0001"), message=message)))
-    path.write_bytes(data.draw(st.binary(max_size=200) | damaged(path.read_bytes())))
+    path.write_bytes(data.draw(st.binary(max_size=200) | damaged(path.read_bytes()) | NO_TEXT))
     with suppress(ConfigurationError):
         for entry in read_journal(tmp_path):
             assert isinstance(entry, Entry)

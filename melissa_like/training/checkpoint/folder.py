@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from melissa_like.errors import CheckpointDamagedError
+from melissa_like.errors import UNREADABLE, CheckpointDamagedError
 from melissa_like.training.checkpoint.durable import sync_folder, write_durably
 from melissa_like.training.checkpoint.shard import Shard, read_shard
 
@@ -95,7 +95,7 @@ class CheckpointFolder:
             if zlib.crc32(sealed.checkpoint) != sealed.checksum:
                 raise CheckpointDamagedError(f"{path} has other bytes than were written")
             manifest = msgspec.json.decode(sealed.checkpoint, type=Manifest)
-        except (OSError, msgspec.MsgspecError) as error:
+        except UNREADABLE as error:
             raise CheckpointDamagedError(f"{path} is no manifest: {error}") from error
         if manifest.format != _FORMAT or manifest.number != number:
             raise CheckpointDamagedError(

@@ -16,7 +16,7 @@ import msgspec
 import torch
 
 from melissa_like.buffer import BatchMemory
-from melissa_like.errors import CheckpointDamagedError
+from melissa_like.errors import UNREADABLE, CheckpointDamagedError
 from melissa_like.training.checkpoint.durable import write_durably
 from melissa_like.training.checkpoint.pieces import Piece, read_pieces, verify_pieces, write_pieces
 
@@ -174,7 +174,7 @@ def read_shard(folder: Path, rank: int) -> Shard:
     try:
         encoded = path.read_bytes()
         note = msgspec.json.decode(encoded, type=_Note)
-    except (OSError, msgspec.MsgspecError) as error:
+    except UNREADABLE as error:
         raise CheckpointDamagedError(f"{path} describes no shard: {error}") from error
     return Shard(folder=folder, rank=rank, checksum=zlib.crc32(encoded), _note=note)
 
