@@ -71,7 +71,10 @@ class ControlLine:
                 if isinstance(message, expected):
                     return message
             if message is None and now - self._heard_at > LAUNCHER_SILENCE_S:
-                raise StudyStoppedError(f"the launcher has not answered for {LAUNCHER_SILENCE_S:g} s")
+                raise StudyStoppedError(
+                    f"the launcher has not answered for {LAUNCHER_SILENCE_S:g} s: it is gone, or another one now holds "
+                    "the run directory's study and refuses the keys that this job has read"
+                )
             if now - max(pinged_at, self._heard_at) > _PING_AFTER_S:
                 self.post(Acknowledge())  # numbered, so it must be answered: a sign of life
                 pinged_at = now
