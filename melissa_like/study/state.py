@@ -56,16 +56,16 @@ class StudyState:
     def handle(self, event: ev.Event, now: float) -> tuple[Command, ...]:
         """Take an event and return what is to be done, in order.
 
-        After the verdict (`EndStudy`) deliveries are still counted, because the server ranks may train on them, and
-        nothing more is wanted, until another launcher goes on with the study. An event that is not journaled changes
-        nothing, and lets no clock run out either.
+        After the verdict (`EndStudy`) nothing more is wanted, until another launcher goes on with the study. But what
+        is delivered is still counted, because the server ranks may train on it, and so is the checkpoint that they end
+        with. An event that is not journaled changes nothing, and lets no clock run out either.
         """
         books = self._books
         if books.outcome is None or isinstance(event, ev.Resumed):
             books.now, books.settled = now, False
             self._take(event)
-        elif isinstance(event, ev.Said) and isinstance(event.message, Progress):
-            self._count_late(event.address, event.message)
+        elif isinstance(event, ev.Said) and isinstance(event.message, Progress | Checkpointed):
+            self._hear_late(event.address, event.message)
         if not ev.is_journaled(event):
             return books.take_commands()
         due = books.outcome is None and books.clocks.are_due(now)
@@ -207,11 +207,15 @@ class StudyState:
         elif books.server.is_present(address):
             hear_server(books, address, message)
 
-    def _count_late(self, address: Address, message: Progress) -> None:
+    def _hear_late(self, address: Address, message: Progress | Checkpointed) -> None:
         books = self._books
         sound = fault_of(address, message, books.ledger, books.settings.num_server_ranks) is None
-        if sound and isinstance(address, ServerRank) and books.server.is_present(address):
+        if not sound or not isinstance(address, ServerRank) or not books.server.is_present(address):
+            return
+        if isinstance(message, Progress):
             count_deliveries(books, message)
+        else:
+            books.server.save(message)
 
     def _run_out(self) -> None:
         """Fail whatever has been silent for too long."""

@@ -16,7 +16,7 @@ from tests.integration.launched import launched, resume
 from tests.integration.studies import ROOT, Ran, marked
 
 ALONE = "solver.launch=''"
-QUICK = ["monitoring.interval_s=0.1", "launcher.grace_s=1", ALONE]
+QUICK = ["monitoring.interval_s=0.1", "training.checkpoint.interval_s=0.5", "launcher.grace_s=1", ALONE]
 #: The buffer is drained for several seconds.
 LONG_DRAIN = "buffer.views_per_sample=400"
 
@@ -74,6 +74,26 @@ def test_a_launcher_that_is_killed_in_mid_training_with_a_sampler_that_learns(tm
     assert_complete(resume(run_dir))
     of_the_design = [value for value in drawn(run_dir) if value == int(value)]
     assert of_the_design == [float(number) for number in range(len(of_the_design))]
+
+
+@pytest.mark.parametrize("num_ranks", [(1, 1), (2, 1)])
+def test_an_interrupted_training_goes_on_from_the_checkpoint_that_it_has_ended_with(
+    tmp_path: Path, num_ranks: tuple[int, int]
+) -> None:
+    run_dir = tmp_path / "study"
+    options = [*marked(run_dir=run_dir, how="SIGTERM"), *QUICK, "buffer.views_per_sample=60", "launcher.max_jobs=2"]
+    options += ["solver.solve._target_=tests.plugins.trained.kills_the_launcher"]
+    with launched(run_dir, *options, f"launcher.num_server_ranks={num_ranks[0]}") as first:
+        ran = first.wait()
+    assert ran.code == 130, ran.err
+    trained = ran.report["training"]["batches"]
+    assert ran.report["checkpoint"]["batches"] == trained > 20
+    assert f"from checkpoint {ran.report['checkpoint']['number']}, {trained} batches)" in ran.out
+    ran = resume(run_dir, f"launcher.num_server_ranks={num_ranks[1]}")
+    assert_complete(ran)
+    assert f"the study goes on, from checkpoint 1 ({trained} batches)" in ran.err
+    if num_ranks == (1, 1):
+        assert ran.report["training"]["batches"] == 60 * 48 // 4
 
 
 @pytest.mark.parametrize("num_ranks", [(1, 2), (2, 1)])

@@ -55,13 +55,13 @@ def interrupts(parameters: Mapping[str, float], comm: Any, *, run_dir: str) -> I
 
 
 def kills_the_launcher(
-    parameters: Mapping[str, float], comm: Any, *, run_dir: str
+    parameters: Mapping[str, float], comm: Any, *, run_dir: str, how: str = "SIGKILL"
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Kills the first launcher."""
+    """Sends a signal to the first launcher."""
 
     def kill() -> None:
         if not (Path(run_dir) / "config-1.yaml").exists():
-            os.kill(json.loads((Path(run_dir) / "status.json").read_text())["pid"], signal.SIGKILL)
+            os.kill(json.loads((Path(run_dir) / "status.json").read_text())["pid"], signal.Signals[how])
 
     return _once_trained(parameters, comm, run_dir, kill)
 

@@ -873,6 +873,14 @@ def test_a_study_that_was_stopped_goes_on() -> None:
     assert study.state.outcome == "completed"
 
 
+def test_the_checkpoint_that_the_server_ranks_end_with_is_known() -> None:
+    study = Study(**only_training(1)).started()
+    study.on(ev.Interrupted(reason="interrupted by SIGTERM"))
+    last = say.Checkpointed(number=3, batches=7, nbytes=100)
+    assert study.server(last) == ()
+    assert study.state.checkpoint == last
+
+
 def test_more_simulations_may_be_asked_for_of_a_study_that_has_completed() -> None:
     study = Study(**only_training(1)).started().greeted()
     given = study.assigned()
