@@ -72,8 +72,8 @@ class ControlLine:
                     return message
             if message is None and now - self._heard_at > LAUNCHER_SILENCE_S:
                 raise StudyStoppedError(
-                    f"the launcher has not answered for {LAUNCHER_SILENCE_S:g} s: it is gone, or another one now holds "
-                    "the run directory's study and refuses the keys that this job has read"
+                    f"the launcher has not answered for {LAUNCHER_SILENCE_S:g} s: it is gone, or was started again "
+                    "since this job has read where it is"
                 )
             if now - max(pinged_at, self._heard_at) > _PING_AFTER_S:
                 self.post(Acknowledge())  # numbered, so it must be answered: a sign of life

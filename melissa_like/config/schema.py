@@ -122,9 +122,9 @@ class TransportConfig:
     Attributes:
         host: name or address (IPv4 or IPv6) of this machine, under which the launcher and the server ranks are reached.
         port: of the control socket for solver jobs; that for server ranks has the next one. 0 takes free ones.
-        encryption: what is encrypted (CURVE), with keys made per study: `control` messages, in which the launcher,
-            the server ranks and the jobs also prove who they are; `all`, the fields too, which costs time; or `none`.
-            Without, whoever can read the network can speak as a process of the study.
+        encryption: what is encrypted (CURVE), with keys made per study: the `control` messages; `all`, the fields too,
+            which takes half of their rate; or `none`. What is not encrypted can be read by whoever can read the
+            network, and they can speak as its sender.
         routing: `sample` spreads the steps of a simulation over the server ranks, `trajectory` keeps them together.
         budget_bytes: memory in flight of one client rank.
         shared_memory: ranks of the server's own node hand large payloads over through shared memory.

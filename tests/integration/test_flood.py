@@ -18,7 +18,7 @@ STRANGE = "a connection that ended before it had shown a key or secret"
     ("num_frames", "simulations", "encryption"),
     [
         (20_000, 100, "control"),
-        (20_000, 100, "none"),
+        pytest.param(100_000, 300, "none", marks=pytest.mark.slow),
         pytest.param(1_000_000, 3_000, "control", marks=[pytest.mark.slow, pytest.mark.timeout(600)]),
     ],
 )

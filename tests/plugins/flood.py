@@ -5,11 +5,13 @@ of the study. Others come from strangers, who send what would be taken if it cam
 """
 
 import random
+import struct
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
+from socket import create_connection
 from typing import Any
 
 import numpy as np
@@ -95,6 +97,7 @@ class Flood:
         part, goodbye = part_of(identity), goodbye_of(identity)
         forged = [encode(part), b"\x7f" * len(_PAYLOAD)]
         doors = (connection.endpoint, connection.server_endpoint)
+        self._addresses = [_address_of(endpoint) for endpoint in (server, *doors)]
         self._insiders = [
             (self._socket(zmq.PUSH, server, mine, None), foreign_parts(self._rng, part)),
             (self._socket(zmq.DEALER, connection.endpoint, mine, launcher_key), foreign_messages(self._rng, goodbye)),
@@ -118,6 +121,8 @@ class Flood:
             if turn % 50 == 0:
                 for socket, forged in self._strangers:
                     _try(socket, forged)
+                for address in self._addresses:
+                    _talk_nonsense(address, self._rng)
             turn += 1
 
     def _socket(
@@ -140,6 +145,21 @@ def _try(socket: "zmq.Socket[bytes]", frames: Frames) -> None:
         socket.send_multipart(frames, zmq.NOBLOCK)
     except zmq.Again:
         return
+
+
+def _address_of(endpoint: str) -> tuple[str, int]:
+    host, _, port = endpoint.removeprefix("tcp://").rpartition(":")
+    return host, int(port)
+
+
+def _talk_nonsense(address: tuple[str, int], rng: random.Random) -> None:
+    """What does not even follow ZeroMQ's protocol, or announces a frame of 2**62 bytes, and hangs up."""
+    mechanism = rng.choice([b"PLAIN", b"CURVE", b"NULL"]).ljust(20, b"\0")
+    greeting = b"\xff" + bytes(8) + b"\x7f\x03\x01" + mechanism + bytes(32)
+    huge = greeting + b"\x06" + struct.pack(">Q", 2**62)
+    nonsense = rng.choice([rng.randbytes(100), b"GET / HTTP/1.1\r\n\r\n", huge])
+    with suppress(OSError), create_connection(address, timeout=1.0) as connection:
+        connection.sendall(nonsense + rng.randbytes(rng.randrange(1000)))
 
 
 def part_of(identity: StudyIdentity) -> Header:
