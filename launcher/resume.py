@@ -17,7 +17,7 @@ from melissa_like.launcher.mistakes import explain_refusal
 from melissa_like.launcher.run import Launch, Past, prepare, run_launch
 from melissa_like.launcher.rundir import renew_run_dir, resume_command, working_directory_of
 from melissa_like.launcher.summary import holds_nothing
-from melissa_like.launcher.sweep_file import read_sweep
+from melissa_like.launcher.sweep_file import read_sweep, renew_row
 from melissa_like.records import Purpose
 from melissa_like.sampling import StudySamplers, read_snapshot
 from melissa_like.study import Replayed, replay
@@ -62,7 +62,9 @@ def resume_study(run_dir: Path, overrides: Sequence[str], tell: Callable[[str], 
         tell(f"{run_dir}: {_told(replayed)}")
         past = Past(lease=lease, replayed=replayed)
         launch = Launch(config=config, samplers=samplers, composed=composed, run_dir=run_dir, past=past)
-        return run_launch(launch, run_dir)
+        report = run_launch(launch, run_dir)
+    renew_row(run_dir, report)
+    return report
 
 
 def with_overrides(before: DictConfig, overrides: Sequence[str]) -> DictConfig:

@@ -112,8 +112,8 @@ def _vet_restored(message: say.Restored, ledger: Ledger, num_server_ranks: int) 
     if not _are_sorted(message.over, len(ledger)):
         return f" with simulations that are over, {_shown(message.over)}: {_RANGES} {len(ledger)}"
     simulations = [held.simulation for held in message.delivered]
-    if not _are_sorted([(number, number + 1) for number in simulations], len(ledger)):
-        return f" of the simulations {_shown(simulations)}: name each once, in order, of 0 to {len(ledger) - 1}"
+    if len(set(simulations)) < len(simulations) or not all(0 <= number < len(ledger) for number in simulations):
+        return f" of the simulations {_shown(simulations)}: name each once, of 0 to {len(ledger) - 1}"
     for held in message.delivered:
         if not _are_sorted(held.steps, _MOST_STEPS):
             return f" of simulation {held.simulation}, the samples {_shown(held.steps)}: {_RANGES} {_MOST_STEPS}"

@@ -9,7 +9,7 @@ from melissa_like.errors import ConfigurationError, LeaseError
 from melissa_like.launcher.lease import newest_lease, take_lease
 from melissa_like.launcher.resume import resume_study
 from melissa_like.launcher.rundir import renew_run_dir, working_directory_of, write_json
-from melissa_like.launcher.sweep_file import SweepRow, write_sweep
+from melissa_like.launcher.sweep_file import SweepRow, read_sweep, renew_row, write_sweep
 from melissa_like.study import Entry, Journal
 from melissa_like.study import events as ev
 from melissa_like.study.journal import JOURNAL_FILE
@@ -46,6 +46,14 @@ def test_a_folder_without_a_study_is_refused(tmp_path: Path) -> None:
 def test_of_a_sweep_the_next_study_is_named(tmp_path: Path) -> None:
     write_sweep(tmp_path, [row(0, "completed"), row(1, "stopped")])
     assert f"is a sweep: resume its studies one by one, as in `melissa-like resume {tmp_path}/1`" in refusal(tmp_path)
+
+
+def test_a_study_of_a_sweep_that_was_resumed_is_in_its_table(tmp_path: Path) -> None:
+    write_sweep(tmp_path, [row(0, "completed"), row(1, "stopped")])
+    renew_row(tmp_path / "1", {"outcome": "completed", "reason": "all of it", "seconds": 3.5})
+    renew_row(tmp_path, {"outcome": "failed", "reason": "of no sweep"})
+    _, second = read_sweep(tmp_path)
+    assert (second.outcome, second.reason, second.figures) == ("completed", "all of it", {"seconds": 3.5})
 
 
 def test_a_refusal_keeps_nobody_else_out(tmp_path: Path) -> None:
