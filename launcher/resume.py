@@ -14,20 +14,24 @@ from melissa_like.config import CONFIG_FILE, Config, as_config, changed_keys, re
 from melissa_like.errors import ConfigurationError
 from melissa_like.launcher.lease import take_lease
 from melissa_like.launcher.mistakes import explain_refusal
-from melissa_like.launcher.run import Launch, Past, prepare, run_launch
-from melissa_like.launcher.rundir import renew_run_dir, resume_command, working_directory_of
+from melissa_like.launcher.report import make_report
+from melissa_like.launcher.run import Launch, Past, keep_report, prepare, run_launch
+from melissa_like.launcher.rundir import REPORT_FILE, renew_run_dir, resume_command, working_directory_of
+from melissa_like.launcher.shell import Observations
 from melissa_like.launcher.summary import holds_nothing
 from melissa_like.launcher.sweep_file import read_sweep, renew_row
-from melissa_like.records import Purpose
+from melissa_like.protocol.control import ServerFinished
+from melissa_like.records import Purpose, ServerRank
 from melissa_like.sampling import StudySamplers, read_snapshot
-from melissa_like.study import Replayed, replay
+from melissa_like.study import Replayed, read_journal, replay
+from melissa_like.study.events import Said
 from melissa_like.study.journal import JOURNAL_FILE
 
 __all__ = ["resume_study", "with_overrides"]
 
 
 def resume_study(run_dir: Path, overrides: Sequence[str], tell: Callable[[str], object]) -> dict[str, Any] | None:
-    """Go on with a study until its next verdict, and return its report; None if it has completed and there is no more.
+    """Go on with a study until its next verdict, and return its report; None if it has completed and no more is wanted.
 
     What still runs of it is ended before anything is started. The working directory becomes that of the first launcher.
 
@@ -53,7 +57,7 @@ def resume_study(run_dir: Path, overrides: Sequence[str], tell: Callable[[str], 
         composed = with_overrides(before, overrides)
         replayed = replay(run_dir, lease.keep) if (run_dir / JOURNAL_FILE).exists() else None
         if replayed is not None and _is_over(replayed, as_config(composed)):
-            return None
+            return None if (run_dir / REPORT_FILE).exists() else keep_report(_report_of(run_dir, replayed), run_dir)
         _go_where_it_was_started(run_dir, tell)
         config, samplers = prepare(composed, None if replayed is None else replayed.first.num_simulations)
         if replayed is not None:
@@ -112,6 +116,17 @@ def _is_over(replayed: Replayed, config: Config) -> bool:
     """Whether a study has completed, and no more is wanted of it than before."""
     state = replayed.state
     return state.outcome == "completed" and config.study.num_simulations <= state.settings.num_simulations
+
+
+def _report_of(run_dir: Path, replayed: Replayed) -> dict[str, Any]:
+    """Of a study whose launcher died between the verdict and its report; the journal has what the server ranks said."""
+    seen, incarnation = Observations(), replayed.state.server_incarnation
+    for entry in read_journal(run_dir):
+        match entry.event:
+            case Said(address=ServerRank(rank=rank, incarnation=i), message=ServerFinished() as told):
+                if i == incarnation:
+                    seen.finish(rank, told)
+    return {**make_report(replayed.state, seen, replayed.seconds), "resumed": replayed.num_resumes}
 
 
 def _go_where_it_was_started(run_dir: Path, tell: Callable[[str], object]) -> None:

@@ -63,7 +63,7 @@ from melissa_like.transport.in_memory import MemoryTransport
 from melissa_like.transport.zmq_sockets import numeric_host, tcp_address
 from melissa_like.transport.zmq_transport import ZmqTransport
 
-__all__ = ["Launch", "Past", "plan_study", "prepare", "run_launch", "run_study"]
+__all__ = ["Launch", "Past", "keep_report", "plan_study", "prepare", "run_launch", "run_study"]
 
 _STATUS_EVERY_S = 1.0
 _CLOSE_S = 5.0
@@ -342,17 +342,17 @@ def run_launch(opened: Launch, run_dir: Path) -> dict[str, Any]:
                 raise
             except BaseException:
                 if launch.state.outcome is not None:  # what cannot be ended must not take the verdict with it
-                    _written(launch.report(), run_dir)
+                    keep_report(launch.report(), run_dir)
                 raise
-            return _written(launch.report(), run_dir)
+            return keep_report(launch.report(), run_dir)
     except OSError as error:
         if error.errno not in CANNOT_WRITE:
             raise
         raise StudyFailedError(no_room(run_dir, error)) from error
 
 
-def _written(report: dict[str, Any], run_dir: Path) -> dict[str, Any]:
-    """The report, after it was written; if there is no room for it, it says so, and can still be printed."""
+def keep_report(report: dict[str, Any], run_dir: Path) -> dict[str, Any]:
+    """Write the report, and return it; if there is no room for it, it says so, and can still be printed."""
     try:
         write_json(run_dir / REPORT_FILE, report)
     except OSError as error:

@@ -62,6 +62,11 @@ class Observations:
     findings: Findings | None = None
     refused: Mapping[str, int] = field(default_factory=dict)
 
+    def finish(self, rank: int, told: say.ServerFinished) -> None:
+        """A server rank has told how its training ended."""
+        self.summaries[rank] = told.summary
+        self.history = told.history or self.history
+
     def begin_again(self) -> None:
         """New server ranks are started: what the lost ones have trained does not count."""
         self.metrics.clear()
@@ -311,9 +316,8 @@ class Shell:
                 case say.Checked(findings=findings):
                     self.observations.findings = findings
                     return
-                case say.ServerFinished(summary=summary, history=history):
-                    self.observations.summaries[address.rank] = summary
-                    self.observations.history = history or self.observations.history
+                case say.ServerFinished():
+                    self.observations.finish(address.rank, message)
         if not isinstance(message, say.Acknowledge):
             self._happen(ev.Said(address=address, message=message))
 

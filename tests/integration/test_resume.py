@@ -61,6 +61,12 @@ def test_after_a_killed_launcher_another_one_completes_the_study(tmp_path: Path,
     assert ran.report["resumed"] == 1
     assert "resumed: 1 times" in ran.out
     assert resume(run_dir).out.startswith(f"{run_dir}: the study has completed")
+    # Killed between the verdict and its report: the journal has all of it.
+    report = ran.report
+    (run_dir / "report.json").unlink()
+    assert_complete(resume(run_dir))
+    for name in ("samples", "simulations", "training", "validation", "ingest", "resumed"):
+        assert ran.report[name] == report[name]
 
 
 def test_a_launcher_that_is_killed_in_mid_training_with_a_sampler_that_learns(tmp_path: Path) -> None:
