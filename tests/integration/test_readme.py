@@ -1,5 +1,6 @@
 """What the README shows works when it is copied: a newcomer's solver and YAML, a main of one's own, the three lines."""
 
+import os
 import re
 import shlex
 import subprocess
@@ -63,6 +64,27 @@ def test_a_newcomers_own_main(folder: Path) -> None:
     trained = run(folder, *command("run"), "run_dir=runs/mine", "study.num_simulations=3")
     assert trained.code == 0, trained.err
     assert trained.report["samples"]["delivered"] == 150
+
+
+def test_the_killed_training_of_the_page_goes_on(tmp_path: Path) -> None:
+    run_dir = f"runs/demo-{os.getpid()}"  # a name that no other study has: the command ends processes by it
+    shown = block("bash", "pkill -9").replace("runs/demo", run_dir)
+    shown = shown.replace("melissa-like run", f"{shlex.join(COMMAND)} run study.num_simulations=40")
+    (tmp_path / "page.sh").write_text(shown)  # an argument would be found by the command as well
+    done = subprocess.run(
+        ["bash", "-eu", "page.sh"],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    ran = Ran(done.returncode, done.stdout, done.stderr, tmp_path / run_dir)
+    assert ran.code == 0, ran.err
+    assert ran.report["outcome"] == "completed"
+    assert len(ran.report["server_losses"]) == 1
+    assert ran.report["samples"]["lost"] == 0
 
 
 @pytest.mark.parametrize("pattern", [r"`(training\.schedule=null.*?)`", r"`(training\.loop\S+)`"])
