@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tests.chaos.plan import Kind, setting_of
-from tests.chaos.seed import run_seed
+from tests.chaos.seed import DISK, run_seed
 from tests.chaos.verdict import Verdict
 
 _DISK = "96m"
@@ -30,7 +30,10 @@ def main() -> int:
         kinds -= {Kind.FULL_DISK}
     clean = True
     for seed in range(told.seed, told.seed + told.seeds):
-        with TemporaryDirectory(prefix="melissa-like-chaos-") as name, _small_disk(Path(name), Kind.FULL_DISK in kinds):
+        with (
+            TemporaryDirectory(prefix="melissa-like-chaos-") as name,
+            _small_disk(Path(name) / DISK, wanted=Kind.FULL_DISK in kinds),
+        ):
             began = time.monotonic()
             verdict = run_seed(seed, told.minutes, kinds, Path(name))
             _say(_line(seed, verdict, time.monotonic() - began))
@@ -78,11 +81,12 @@ def _seconds(value: float | None) -> str:
 
 
 @contextmanager
-def _small_disk(place: Path, wanted: bool) -> Iterator[None]:
+def _small_disk(place: Path, *, wanted: bool) -> Iterator[None]:
     """A file system of its own, small enough to be filled."""
     if not wanted:
         yield
         return
+    place.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={_DISK}", "tmpfs", place], check=True)
     try:
         yield

@@ -96,7 +96,9 @@ class Disturber:
         return ("launcher",)
 
     def _fill(self, seconds: float) -> tuple[str, ...]:
-        """Take what is left of a small file system."""
+        """Take what is left of a file system that was made for it; of no other one."""
+        if not self.run_dir.parent.is_mount():
+            return ()
         ballast = self.run_dir.parent / "ballast"
         with ballast.open("wb", buffering=0) as stream:
             for block in (bytes(2**20), bytes(2**12), b"0"):

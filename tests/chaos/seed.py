@@ -15,7 +15,9 @@ from tests.chaos.study import NUM_STEPS, STEP_S, overrides_of
 from tests.chaos.verdict import Verdict, judge
 from tests.integration.studies import COMMAND, environment
 
-__all__ = ["run_seed"]
+__all__ = ["DISK", "run_seed"]
+
+DISK = "disk"
 
 _LOOK_S = 0.02
 _FIRST_AFTER_S = 6.0
@@ -33,18 +35,24 @@ def run_seed(seed: int, minutes: float, kinds: frozenset[Kind], folder: Path) ->
         seed: what happens when.
         minutes: that the disturbed part takes, about.
         kinds: of failures.
-        folder: for everything that is written; its file system is what is filled.
+        folder: for everything that is written; the study is in `disk` below it, whose file system is what is filled.
     """
     setting = setting_of(seed)
     num_simulations = max(10, round(60.0 * minutes * _STREAMING * setting.max_jobs / (STEP_S * NUM_STEPS)))
-    run_dir = folder / "study"
-    study = _Study(run_dir, overrides_of(run_dir, setting, num_simulations), Disturber(run_dir))
+    (folder / DISK).mkdir(exist_ok=True)
+    run_dir = folder / DISK / "study"
+    study = _Study(folder, run_dir, overrides_of(folder, setting, num_simulations), Disturber(run_dir))
     try:
         study.run(seed, minutes, kinds)
     finally:
         left = study.end()
     verdict = judge(
-        run_dir, study.disturber.hits, num_simulations=num_simulations, num_steps=NUM_STEPS, resumes=study.num_resumes
+        run_dir,
+        folder,
+        study.disturber.hits,
+        num_simulations=num_simulations,
+        num_steps=NUM_STEPS,
+        resumes=study.num_resumes,
     )
     return replace(verdict, faults=(*study.faults, *left, *verdict.faults))
 
@@ -53,6 +61,7 @@ def run_seed(seed: int, minutes: float, kinds: frozenset[Kind], folder: Path) ->
 class _Study:
     """Its launcher, or launchers one after another."""
 
+    folder: Path
     run_dir: Path
     overrides: list[str]
     disturber: Disturber
@@ -97,7 +106,7 @@ class _Study:
         return [f"left behind: {process.role} of {process.name}" for process in left]
 
     def _start(self, *arguments: str) -> None:
-        log = self.run_dir.parent / f"launcher-{self.num_resumes}.log"
+        log = self.folder / f"launcher-{self.num_resumes}.log"
         place = [f"run_dir={self.run_dir}"] if arguments[0] == "run" else []
         with log.open("wb") as stream:
             self._launcher = subprocess.Popen(
@@ -105,8 +114,8 @@ class _Study:
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
                 stderr=subprocess.STDOUT,
-                cwd=self.run_dir.parent,
-                env={**environment(), "TMPDIR": str(self.run_dir.parent)},
+                cwd=self.folder,
+                env={**environment(), "TMPDIR": str(self.folder)},
                 start_new_session=True,
             )
         self.disturber.launcher = self._launcher.pid
@@ -122,5 +131,5 @@ class _Study:
     def _wants_room(self) -> bool:
         """Whether the study has stopped because the disk was full, and can go on."""
         was_full = any(hit.kind is Kind.FULL_DISK for hit in self.disturber.hits)
-        said = (self.run_dir.parent / f"launcher-{self.num_resumes}.log").read_text(errors="replace")
+        said = (self.folder / f"launcher-{self.num_resumes}.log").read_text(errors="replace")
         return was_full and "make room" in said

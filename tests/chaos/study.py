@@ -12,15 +12,15 @@ STEP_S = 0.1
 HELD_OUT = 2
 
 
-def overrides_of(run_dir: Path, setting: Setting, num_simulations: int) -> list[str]:
+def overrides_of(folder: Path, setting: Setting, num_simulations: int) -> list[str]:
     """What to run it with.
 
     Args:
-        run_dir: of the study; the audit goes into the folder around it.
+        folder: of the audit.
         setting: of the seed.
         num_simulations: to train on.
     """
-    folder, views = run_dir.parent, setting.views_per_sample
+    views = setting.views_per_sample
     return [
         *marked("told", ranks=setting.num_solver_ranks, simulations=num_simulations, folder=folder),
         "solver.solve._target_=tests.plugins.told.told",

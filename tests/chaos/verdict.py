@@ -41,11 +41,14 @@ class Verdict:
     train_s: float | None
 
 
-def judge(run_dir: Path, hits: Sequence[Hit], *, num_simulations: int, num_steps: int, resumes: int) -> Verdict:
+def judge(
+    run_dir: Path, folder: Path, hits: Sequence[Hit], *, num_simulations: int, num_steps: int, resumes: int
+) -> Verdict:
     """Read what a study has left.
 
     Args:
-        run_dir: of the study; the audit lies beside it.
+        run_dir: of the study.
+        folder: of the audit.
         hits: whom it was hit at.
         num_simulations: to train on.
         num_steps: of each.
@@ -53,7 +56,7 @@ def judge(run_dir: Path, hits: Sequence[Hit], *, num_simulations: int, num_steps
     """
     path = run_dir / "report.json"
     report = json.loads(path.read_text()) if path.exists() else {}
-    seen = [json.loads(path.read_text()) for path in sorted(run_dir.parent.glob("seen-*.json"))]
+    seen = [json.loads(path.read_text()) for path in sorted(folder.glob("seen-*.json"))]
     faults = _faults_of_books(report, num_simulations * num_steps) if report else ["there is no report"]
     faults += [fault for rank in seen for fault in rank["faults"]]
     if report.get("outcome") == "completed":
@@ -70,9 +73,7 @@ def judge(run_dir: Path, hits: Sequence[Hit], *, num_simulations: int, num_steps
         and any(hit.kind in _SERVER_KILLS for hit in kills),
         restarts=(len(report.get("server_losses", ())), report.get("simulations", {}).get("restarted", 0), resumes),
         notice_s=max((after for hit in hits if (after := _noticed_after(hit, journal)) is not None), default=None),
-        train_s=max(
-            (after for hit in hits if (after := _trained_after(hit, run_dir.parent)) is not None), default=None
-        ),
+        train_s=max((after for hit in hits if (after := _trained_after(hit, folder)) is not None), default=None),
     )
 
 

@@ -62,7 +62,7 @@ WHOLE = [[0, 0, 1], [0, 1, 2], [1, 0, 1], [1, 1, 1]]
 
 
 def judged(run_dir: Path) -> Verdict:
-    return judge(run_dir, HITS, num_simulations=2, num_steps=2, resumes=0)
+    return judge(run_dir, run_dir.parent, HITS, num_simulations=2, num_steps=2, resumes=0)
 
 
 def test_books_that_balance_are_clean(tmp_path: Path) -> None:
