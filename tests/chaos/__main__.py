@@ -61,7 +61,8 @@ def _line(seed: int, verdict: Verdict, seconds: float) -> str:
     hits = ", ".join(f"{kind} {num}" for kind, num in sorted(verdict.hits.items())) or "none"
     parts = [
         f"seed {seed} ({setting.num_server_ranks} server, {setting.num_solver_ranks} solver ranks, "
-        f"views {setting.views_per_sample}): {'NOT CLEAN' if verdict.faults else 'clean'}"
+        f"views {setting.views_per_sample}, buffer {'saved' if setting.saves_buffer else 'left out'}): "
+        f"{'NOT CLEAN' if verdict.faults else 'clean'}"
         f"{'' if verdict.counts else ', does not count'}",
         f"hits: {hits}",
         f"restarts: servers {servers}, simulations {simulations}, launcher {launchers}",

@@ -66,15 +66,17 @@ class Setting:
     num_server_ranks: int
     num_solver_ranks: int
     views_per_sample: int | None
+    saves_buffer: bool
     max_jobs: int = 2
 
 
 def setting_of(seed: int) -> Setting:
-    """One and two server ranks, one and two solver ranks, with and without fixed views, in turn."""
+    """One and two server ranks, one and two solver ranks, with and without fixed views and saved buffers, in turn."""
     return Setting(
         num_server_ranks=1 + seed % 2,
         num_solver_ranks=1 + seed // 2 % 2,
         views_per_sample=(None, 3)[seed // 4 % 2],
+        saves_buffer=seed // 8 % 2 == 0,
     )
 
 

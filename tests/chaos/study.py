@@ -36,6 +36,8 @@ def overrides_of(folder: Path, setting: Setting, num_simulations: int) -> list[s
         f"+training.loop.held_out={HELD_OUT}",
         "+training.loop.pause_s=0.01",
         "training.validation_interval=100",
+        "training.checkpoint.interval_s=2",
+        f"training.checkpoint.buffer_limit={'null' if setting.saves_buffer else 1}",
         "buffer=reservoir",
         "buffer.capacity=200",
         "buffer.watermark=20",

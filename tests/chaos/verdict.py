@@ -18,6 +18,8 @@ __all__ = ["Verdict", "judge"]
 _KILLS = (Kind.KILL_SOLVER, Kind.KILL_SERVER, Kind.KILL_ALL_SERVERS, Kind.KILL_GUARD, Kind.KILL_LAUNCHER)
 _SERVER_KILLS = (Kind.KILL_SERVER, Kind.KILL_ALL_SERVERS)
 _LEAST_KILLS = 3
+#: What may cost server ranks their life.
+_HIT_SERVERS = (*_SERVER_KILLS, Kind.KILL_GUARD, Kind.STOP_SERVER, Kind.STOP_LAUNCHER, Kind.FULL_DISK)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +60,7 @@ def judge(
     report = json.loads(path.read_text()) if path.exists() else {}
     seen = [json.loads(path.read_text()) for path in sorted(folder.glob("seen-*.json"))]
     faults = _faults_of_books(report, num_simulations * num_steps) if report else ["there is no report"]
+    faults += _faults_of_losses(report.get("server_losses", ()), sum(hit.kind in _HIT_SERVERS for hit in hits))
     faults += [fault for rank in seen for fault in rank["faults"]]
     if report.get("outcome") == "completed":
         faults += _faults_of_audit(
@@ -88,6 +91,12 @@ def _faults_of_books(report: dict[str, Any], expected: int) -> list[str]:
     if samples["trained_on"] != samples["delivered"]:
         faults.append(f"not every delivered sample was trained on: {samples}")
     return faults
+
+
+def _faults_of_losses(losses: Sequence[str], num_hits: int) -> list[str]:
+    if len(losses) <= num_hits:
+        return []
+    return [f"{num_hits} hits may have cost server ranks, but {len(losses)} were lost; the last time: {losses[-1]}"]
 
 
 def _faults_of_audit(report: dict[str, Any], seen: Sequence[dict[str, Any]], wanted: set[tuple[int, int]]) -> list[str]:

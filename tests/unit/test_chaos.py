@@ -28,8 +28,8 @@ def test_only_the_wanted_kinds_are_drawn_and_all_of_them() -> None:
     assert {failure.kind for failure in islice(failures(1, ALL), 1000)} == ALL
 
 
-def test_eight_seeds_in_a_row_are_eight_settings() -> None:
-    assert len({setting_of(seed) for seed in range(8)}) == 8
+def test_sixteen_seeds_in_a_row_are_sixteen_settings() -> None:
+    assert len({setting_of(seed) for seed in range(16)}) == 16
 
 
 def left(folder: Path, *, samples: dict[str, int], seen: list[list[int]], faults: list[str] | None = None) -> Path:
