@@ -163,7 +163,7 @@ def over_and_steps(ranks: Sequence[DeliveredSamples]) -> tuple[Ranges, dict[int,
         ranks: by rank.
 
     Returns:
-        The simulations of which no rank lacks a sample, and the steps of all others.
+        The simulations of which no rank lacks a sample, and the steps of all others, these in order.
     """
     over = Ranges(one for rank in ranks for one in rank.settled.ranges)
     everywhere: Sequence[tuple[int, int]] = ranks[0].over.ranges
@@ -180,7 +180,7 @@ def over_and_steps(ranks: Sequence[DeliveredSamples]) -> tuple[Ranges, dict[int,
             for simulation, first, end in some:
                 if simulation not in over:
                     steps.setdefault(simulation, Ranges()).add_range(first, end)
-    return over, steps
+    return over, dict(sorted(steps.items()))
 
 
 def owned(steps: Mapping[int, Ranges], rank: int, num_ranks: int, routing: Routing) -> dict[int, Ranges]:

@@ -159,3 +159,17 @@ def test_a_restored_rank_begins_with_what_was_over() -> None:
     said = cut(over, 1)
     assert said.settled == Ranges([(0, 7)])
     assert np.array_equal(said.whole, np.empty((0, 2)))
+
+
+def test_what_is_not_over_is_told_in_the_order_of_the_simulations() -> None:
+    """The launcher looks at the order, for numbers that come twice."""
+    rank = Rank(0, 1, Routing.SAMPLE, leaves_out=True)
+    for simulation in (3, 1, 2):
+        rank.take(simulation, 0)
+        rank.take(simulation, 1)
+    for simulation in (2, 1):
+        rank.hear(simulation)
+    rank.unseen = {(2, 1), (1, 0)}
+    over, steps = over_and_steps([rank.cut()[0]])
+    assert not len(over)
+    assert list(steps) == [1, 2, 3]
