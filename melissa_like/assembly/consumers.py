@@ -27,6 +27,10 @@ class Consumer(Protocol):
                 self._look(sample)
                 self._seen = sample
             return self._then.take(sample, timeout_s)
+
+    One that also has `state_dict` and `load_state_dict` (which `torch.load` reads with `weights_only`) goes on after a
+    restart with what it knew at the checkpoint; the receiving thread asks for it. A sample that it has looked at, and
+    that waited for room then, was not delivered: it comes again after the restart.
     """
 
     def reserve(self, simulation: int, attempt: int, step: int) -> tuple[npt.NDArray[Any], ...]:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from melissa_like.errors import ConfigurationError
 from melissa_like.training.by_hand import train_by_hand
+from melissa_like.training.checkpoint import on_host
 from melissa_like.training.contracts import (
     alike,
     check_evaluation,
@@ -90,8 +91,8 @@ def try_out(
         for size in (2, 1):
             check_evaluation(surrogate, probe.batch(size), suspects)
         check_independence(surrogate, probe.batch(2), suspects)
-        trained = _run(loop, surrogate, recipe, probe, sizes, num_ranks, suspects)
         with TemporaryDirectory(dir=folder, prefix=".trial-") as place:
+            trained = _run(loop, surrogate, recipe, probe, sizes, num_ranks, suspects, Path(place))
             _keep(trained, probe, Path(place), suspects)
 
 
@@ -117,6 +118,7 @@ def _run(
     sizes: tuple[int, ...],
     num_ranks: int,
     suspects: Suspects,
+    folder: Path,
 ) -> nn.Module:
     """What the loop makes of made-up turns; nobody hears of it."""
     with alone() if num_ranks > 1 else nullcontext(RankGroup.of_one()) as group:
@@ -132,7 +134,8 @@ def _run(
             trained = run_loop(loop, stream)
             if not stream.batches:
                 raise ValueError("it took none of the turns, so it would train nothing: iterate over stream.turns")
-            stream.state_dict()  # what is kept for a restart can say what it is
+            for name, state in stream.state_dict()["kept"].items():
+                _save_for_a_restart(name, state, folder / "kept")
     return trained
 
 
@@ -143,6 +146,23 @@ def _tried(loop: Loop, recipe: TrainingRecipe, sizes: tuple[int, ...], num_ranks
     wrapped = f", joined for {num_ranks} server ranks" if num_ranks > 1 else ""
     compiled = ", compiled (training.compile)" if recipe.optimization.compile else ""
     return MODEL, f"is trained in {len(sizes)} made-up turns{compiled}{wrapped}"
+
+
+def _save_for_a_restart(name: str, state: object, file: Path) -> None:
+    """As a checkpoint saves it; what cannot be read again would be found out when it is needed."""
+    try:
+        with file.open("wb") as stream:
+            torch.save(on_host(state), stream)
+        torch.load(file, map_location="cpu", weights_only=True)
+    except OSError as error:  # the place is at fault, not the loop
+        raise ConfigurationError(
+            f"what is trained cannot be saved in {file.parents[1]} ({error}): make room, or choose another run_dir"
+        ) from error
+    except Exception as error:
+        raise ValueError(
+            f"what it keeps as {name!r} cannot be saved and loaded again for a restart ({error}): let its state_dict "
+            "give numbers, texts, tensors, and lists and dictionaries of these"
+        ) from error
 
 
 def _keep(trained: nn.Module, probe: Probe, folder: Path, suspects: Suspects) -> None:

@@ -2,6 +2,7 @@
 
 from collections import UserDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -619,6 +620,22 @@ def wants_three_turns(stream: TrainingStream) -> nn.Module:
     for _ in range(3):
         next(stream.turns)
     return stream.surrogate
+
+
+class _Path:
+    """Its state is of a type that is not read from a checkpoint."""
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"folder": Path("runs")}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Never called."""
+
+
+def keeps_a_path(stream: TrainingStream) -> nn.Module:
+    """Something that a checkpoint cannot bring back."""
+    stream.keep("place", _Path())
+    return validates_always(stream)
 
 
 def validates_always(stream: TrainingStream) -> nn.Module:

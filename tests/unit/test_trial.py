@@ -196,6 +196,7 @@ def test_a_network_that_cannot_work_is_refused(tmp_path: Path, network: str, wor
             ["training.loop", "'list' object has no"],
         ),
         (["training.loop._target_={unfit}.wants_three_turns"], ["training.loop", "StopIteration", "unfit.py"]),
+        (["training.loop._target_={unfit}.keeps_a_path"], ["training.loop", "keeps as 'place'", "let its state_dict"]),
         (["training.task._target_={unfit}.NoTargets", "model.hidden=[]"], ["of the MLP have the widths"]),
         (SPARSE, ["training.optimizer (torch.optim.Adam) fails when it steps", "sparse"]),
         (["training.optimizer._target_=torch.optim.SparseAdam", NO_OPTIONS[1]], ["training.optimizer", "dense grad"]),
