@@ -89,7 +89,8 @@ class Checkpoints:
         self._device = device
         self._look = partial(
             take_cut,
-            reception=reception,
+            assembler=reception.assembler,
+            receiver=reception.receiver,
             buffer=buffer,
             held_out=held_out,
             consumers=consumers,

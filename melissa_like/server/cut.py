@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 
-from melissa_like.assembly import DeliveredSamples
+from melissa_like.assembly import Assembler, DeliveredSamples
 from melissa_like.buffer import BufferState, KeptSamples, SampleBuffer
 from melissa_like.records import Ranges, SampleKey
-from melissa_like.server.reception import Reception
+from melissa_like.server.receiver import Receiver
 from melissa_like.training import Stateful, ValidationSet
 from melissa_like.training.checkpoint import on_host
 from melissa_like.training.validation import KeptHeldOut
@@ -100,7 +100,8 @@ class Cut:
 def take_cut(
     undelivered: Collection[SampleKey],
     *,
-    reception: Reception,
+    assembler: Assembler,
+    receiver: Receiver,
     buffer: SampleBuffer,
     held_out: ValidationSet,
     consumers: Mapping[str, Stateful],
@@ -111,7 +112,8 @@ def take_cut(
 
     Args:
         undelivered: samples that are complete and not delivered.
-        reception: of this rank.
+        assembler: of this rank.
+        receiver: of this rank.
         buffer: of this rank; draws that are not settled count as not made.
         held_out: of this rank.
         consumers: that have a state.
@@ -131,11 +133,11 @@ def take_cut(
             kept.let_go()
         index = Index(
             buffer=state,
-            delivered=reception.assembler.cut(lacking),
+            delivered=assembler.cut(lacking),
             samples=num_trained,
-            received=reception.receiver.num_bytes,
-            duplicates=reception.assembler.duplicates_dropped,
-            refused=dict(reception.receiver.refused),
+            received=receiver.num_bytes,
+            duplicates=assembler.duplicates_dropped,
+            refused=dict(receiver.refused),
         )
         states = {name: on_host(consumer.state_dict()) for name, consumer in consumers.items()}
     except BaseException:

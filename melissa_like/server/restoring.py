@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from melissa_like.assembly import over_and_steps, owned
+from melissa_like.assembly import Assembler, over_and_steps, owned
 from melissa_like.buffer import BatchMemory, BufferState, SampleBuffer
 from melissa_like.buffer.batch_memory import allocate
 from melissa_like.buffer.dealing import deal
@@ -19,7 +19,7 @@ from melissa_like.loading import Collective
 from melissa_like.protocol.control import HeldSteps, Restored
 from melissa_like.records import Layout, Ranges, Routing, owner_of
 from melissa_like.server.cut import Index
-from melissa_like.server.reception import Reception
+from melissa_like.server.receiver import Receiver
 from melissa_like.training import Stateful, ValidationSet
 from melissa_like.training.checkpoint import CheckpointFolder, Manifest, Shard
 
@@ -100,7 +100,8 @@ def restore_rank(
     num_ranks: int,
     routing: Routing,
     layout: Layout,
-    reception: Reception,
+    assembler: Assembler,
+    receiver: Receiver,
     buffer: SampleBuffer,
     capacity: int,
     views_per_sample: int | None,
@@ -115,7 +116,8 @@ def restore_rank(
         num_ranks: that there are now.
         routing: which samples each owns.
         layout: of the samples.
-        reception: that has received nothing so far.
+        assembler: that has been given nothing so far.
+        receiver: its owner.
         buffer: unused so far.
         capacity: of it.
         views_per_sample: draws that each sample stands for, if that is fixed.
@@ -154,7 +156,7 @@ def restore_rank(
         for name, consumer in consumers.items():
             if name in saved["consumers"]:
                 consumer.load_state_dict(saved["consumers"][name])
-    reception.receiver.between_samples(_going_on(reception, over, mine, counted), _LOOK_S)
+    receiver.between_samples(_going_on(assembler, receiver, over, mine, counted), _LOOK_S)
     return saved, Restored(
         checkpoint=found.manifest.number,
         over=over.ranges,
@@ -163,16 +165,16 @@ def restore_rank(
 
 
 def _going_on(
-    reception: Reception, over: Ranges, steps: Mapping[int, Ranges], counted: Sequence[Index]
+    assembler: Assembler, receiver: Receiver, over: Ranges, steps: Mapping[int, Ranges], counted: Sequence[Index]
 ) -> Callable[[object], None]:
     """What the receiving thread does: it owns the assembler and its counts."""
 
     def go_on(undelivered: object) -> None:
         received, duplicates, refused = Index.merged(counted)
-        reception.assembler.restore(over, steps)
-        reception.assembler.duplicates_dropped += duplicates
-        reception.receiver.num_bytes += received
-        reception.receiver.refused.update(refused)
+        assembler.restore(over, steps)
+        assembler.duplicates_dropped += duplicates
+        receiver.num_bytes += received
+        receiver.refused.update(refused)
 
     return go_on
 

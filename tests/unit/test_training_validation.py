@@ -163,3 +163,18 @@ def test_samples_may_arrive_while_others_are_evaluated(surrogate: Surrogate, los
     thread.join(10)
     assert seen == sorted(seen)
     assert validation.num_samples == 200
+
+
+def test_what_was_held_out_is_there_again_after_a_restart() -> None:
+    first, second = ValidationSet(LAYOUT), ValidationSet(LAYOUT)
+    expected = {(3, step): add(first, 3, step) for step in range(5)}
+    kept = first.kept()
+    add(first, 4, 0)
+    pieces = [(len(piece.labels), second.restore(piece, owned=lambda key: key.step != 2)) for piece in kept.pieces(200)]
+    assert [length for length, _ in pieces] == [2, 2, 1]
+    one = second.one_simulation()
+    assert one is not None
+    assert (one.simulation, one.steps) == (3, (0, 1, 3, 4))
+    for position, step in enumerate(one.steps):
+        for field, values in zip(LAYOUT.fields, expected[3, step], strict=True):
+            np.testing.assert_array_equal(one.fields[field.name][position], values)
