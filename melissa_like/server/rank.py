@@ -35,7 +35,7 @@ from melissa_like.server.last_words import LastWords
 from melissa_like.server.loss_reporter import LossReporter
 from melissa_like.server.reception import Place, Reception, place_of, tell_failure
 from melissa_like.server.reporter import Orders
-from melissa_like.server.restoring import find_checkpoint, restore_rank
+from melissa_like.server.restoring import StartingPoint, find_checkpoint, restore_rank
 from melissa_like.server.stream_progress import StreamProgress
 from melissa_like.server.telemetry import Telemetry
 from melissa_like.server.time_range import TimeRange
@@ -181,15 +181,15 @@ class _Rank:
         self._reception.say_hello()
         welcome = self._progress.await_welcome(self._config.launcher.start_timeout_s)
         group = self._meet(welcome)
-        saved, newest_number = self._restore(group)
-        checkpoints = self._open_checkpoints(newest_number)
+        start = self._restore(group)
+        checkpoints = self._open_checkpoints(start)
         surrogate = make_surrogate(self._config, self._device)
-        loader = self._make_loader(surrogate, group, checkpoints, saved, newest_number)
-        self._open_sinks(saved)
-        stream = self._make_stream(loader, surrogate, group, welcome, checkpoints, saved)
+        loader = self._make_loader(surrogate, group, checkpoints, start)
+        self._open_sinks(start)
+        stream = self._make_stream(loader, surrogate, group, welcome, checkpoints, start)
         loop = make_loop(self._config)
-        if saved is not None:
-            self._go_on(saved, surrogate)
+        if start.saved is not None:
+            self._go_on(start.saved, surrogate)
         # Told before the loader closes, because that ends the other ranks, and the cause must come first.
         with loader, self._told(), self._watch.training():
             trained = run_loop(loop, stream)
@@ -211,10 +211,10 @@ class _Rank:
     def _folder(self) -> CheckpointFolder:
         return CheckpointFolder(self._run_dir / CHECKPOINTS_FOLDER, num_kept=self._config.training.checkpoint.num_kept)
 
-    def _restore(self, group: RankGroup) -> tuple[dict[str, Any] | None, int]:
-        """Of a later incarnation: what was saved, None if nothing was, and the highest number of a checkpoint."""
+    def _restore(self, group: RankGroup) -> StartingPoint:
+        """A later incarnation loads what was saved, and waits until all its ranks have."""
         if self._place.address.incarnation == 1:
-            return None, 0
+            return StartingPoint()
         found, newest_number = find_checkpoint(self._folder(), group.training)
         saved, told = None, Restored(checkpoint=None)
         if found is not None:
@@ -234,9 +234,9 @@ class _Rank:
             )
         self._reception.tell(told)
         self._progress.await_standing(self._config.launcher.start_timeout_s)
-        return saved, newest_number
+        return StartingPoint(newest_number=newest_number, saved=saved)
 
-    def _open_checkpoints(self, newest_number: int) -> Checkpoints | None:
+    def _open_checkpoints(self, start: StartingPoint) -> Checkpoints | None:
         settings = self._config.training.checkpoint
         if settings.interval_s is None:
             return None
@@ -244,7 +244,7 @@ class _Rank:
             self._folder(),
             rank=self._rank,
             num_ranks=self._place.num_server_ranks,
-            newest_number=newest_number,
+            newest_number=start.newest_number,
             interval_s=settings.interval_s,
             reception=self._reception,
             buffer=self._buffer,
@@ -268,14 +268,12 @@ class _Rank:
             "position": sinks.lines.position,
         }
 
-    def _open_sinks(self, saved: Mapping[str, Any] | None) -> None:
+    def _open_sinks(self, start: StartingPoint) -> None:
         """From now on metrics are kept, behind those of the checkpoint."""
-        monitoring: Mapping[str, Any] = {"position": 0} if saved is None else saved["monitoring"]
-        batches = 0 if saved is None else saved["training"]["batches"]
-        sinks = make_sinks(self._config, self._run_dir, self._rank, position=monitoring["position"], batches=batches)
-        if saved is not None:
-            sinks.recorder.load_state_dict(monitoring["recorder"])
-            self._telemetry.load_state_dict(monitoring["telemetry"])
+        sinks = make_sinks(self._config, self._run_dir, self._rank, position=start.position, batches=start.batches)
+        if start.saved is not None:
+            sinks.recorder.load_state_dict(start.saved["monitoring"]["recorder"])
+            self._telemetry.load_state_dict(start.saved["monitoring"]["telemetry"])
         self._last_words.sinks = sinks
         self._sinks.sinks = (sinks.recorder, *sinks.files)
 
@@ -341,11 +339,9 @@ class _Rank:
         surrogate: Surrogate,
         group: RankGroup,
         checkpoints: Checkpoints | None,
-        saved: Mapping[str, Any] | None,
-        newest_number: int,
+        start: StartingPoint,
     ) -> Loader:
-        training = {"batches": 0, "samples": 0} if saved is None else saved["training"]
-        needs_statistics = bool(surrogate.normalization.unset) and not training["batches"]
+        needs_statistics = bool(surrogate.normalization.unset) and not start.batches
         task, progress = surrogate.task, self._progress
         state = progress.local_state
         loader = Loader(
@@ -355,9 +351,9 @@ class _Rank:
             collective=group.loading,
             device=self._device,
             measurement=Measurement(quantities=task.quantities, measure=task.measure) if needs_statistics else None,
-            batches_done=training["batches"],
-            samples_done=training["samples"],
-            newest_checkpoint=newest_number,
+            batches_done=start.batches,
+            samples_done=start.samples,
+            newest_checkpoint=start.newest_number,
             on_checkpoint=checkpoints.settle if checkpoints is not None else lambda number, is_down: None,
             close_deadline_s=_LEAVE_S,
         )
@@ -372,7 +368,7 @@ class _Rank:
         group: RankGroup,
         welcome: ServerWelcome,
         checkpoints: Checkpoints | None,
-        saved: Mapping[str, Any] | None,
+        start: StartingPoint,
     ) -> TrainingStream:
         def cut(number: int | None) -> None:
             loader.settle()
@@ -389,7 +385,7 @@ class _Rank:
             on_step=self._telemetry.on_step,
             on_validation=self._telemetry.on_validation,
             on_cut=cut,
-            restored=None if saved is None else saved["training"],
+            restored=start.training,
             **observers,
         )
         self._last_words.stream = stream

@@ -23,7 +23,7 @@ from melissa_like.server.receiver import Receiver
 from melissa_like.training import Stateful, ValidationSet
 from melissa_like.training.checkpoint import CheckpointFolder, Manifest, Shard
 
-__all__ = ["Found", "find_checkpoint", "restore_rank"]
+__all__ = ["Found", "StartingPoint", "find_checkpoint", "restore_rank"]
 
 _LOOK_S = 30.0
 
@@ -41,6 +41,39 @@ class Found:
     manifest: Manifest
     shards: Sequence[Shard]
     indexes: Sequence[Index]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartingPoint:
+    """Where a rank goes on from.
+
+    Attributes:
+        newest_number: the highest number that a checkpoint had so far.
+        saved: what `restore_rank` returned; None: the training begins.
+    """
+
+    newest_number: int = 0
+    saved: Mapping[str, Any] | None = None
+
+    @property
+    def training(self) -> Mapping[str, Any] | None:
+        """For the training stream."""
+        return None if self.saved is None else self.saved["training"]
+
+    @property
+    def batches(self) -> int:
+        """Training steps before."""
+        return 0 if self.saved is None else int(self.saved["training"]["batches"])
+
+    @property
+    def samples(self) -> int:
+        """Samples in them, of this rank."""
+        return 0 if self.saved is None else int(self.saved["training"]["samples"])
+
+    @property
+    def position(self) -> int:
+        """Bytes of the file of metrics that are kept."""
+        return 0 if self.saved is None else int(self.saved["monitoring"]["position"])
 
 
 def find_checkpoint(folder: CheckpointFolder, collective: Collective) -> tuple[Found | None, int]:

@@ -6,7 +6,7 @@ from melissa_like.launcher.report import make_report
 from melissa_like.launcher.shell import Observations
 from melissa_like.launcher.summary import is_success
 from melissa_like.protocol.control import Metrics
-from melissa_like.protocol.reports import Summary, TrainingFigures
+from melissa_like.protocol.reports import CheckpointFigures, Summary, TrainingFigures
 from melissa_like.study import StudyState
 from tests.unit.test_study_state import SETTINGS
 
@@ -29,6 +29,20 @@ def test_what_several_server_ranks_said_is_added_up() -> None:
     training = report["training"]
     assert (training["batches"], training["samples"], training["samples_per_second"]) == (4, 70, 35.0)
     assert report["validation"] is None
+    assert report["checkpoints"] is None
+
+
+def test_the_checkpoints_of_all_server_ranks_are_one_each() -> None:
+    first = CheckpointFigures(number=4, written=2, nbytes=100, seconds_paused=0.1, seconds_writing=3.0)
+    other = CheckpointFigures(written=2, nbytes=50, seconds_paused=0.2, seconds_writing=1.0)
+    seen = Observations(summaries={0: Summary(checkpoints=first), 1: Summary(checkpoints=other)})
+    assert make_report(StudyState(SETTINGS), seen, 1.0)["checkpoints"] == {
+        "newest": 4,
+        "written": 2,
+        "bytes": 150,
+        "seconds_paused": 0.2,
+        "seconds_writing": 3.0,
+    }
 
 
 def test_of_a_rank_that_ended_without_a_word_the_last_metrics_are_taken() -> None:
