@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import time
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -47,17 +49,23 @@ class Seen:
         self.num_draws, self.faults = state["num_draws"], list(state["faults"])
 
 
-def audited(stream: TrainingStream, *, folder: str, held_out: int, pause_s: float = 0.0) -> nn.Module:
+def audited(
+    stream: TrainingStream, *, folder: str, held_out: int = 0, pause_s: float = 0.0, killed_at: int = 0, victim: int = 0
+) -> nn.Module:
     """The bundled loop; in the end `seen-RANK.json` tells what the weights have seen.
 
     Args:
         folder: for that, and for `began-RANK-PID`: when the first turn of each process came, and how many lie before.
         held_out: simulations that are not trained on.
         pause_s: before each training step.
+        killed_at: which of the calls of `os.fsync`, with which checkpoints are written, ends the process; 0: none.
+        victim: rank of the process to which that happens, once in a study.
     """
     if stream.is_trial:
         return train(stream)
     rank = stream.group.rank
+    if killed_at and rank == victim:
+        _die_at(killed_at, Path(folder) / "killed")
     seen = Seen(held_out)
     stream.keep("seen", seen)
     turns = stream.turns
@@ -80,3 +88,16 @@ def audited(stream: TrainingStream, *, folder: str, held_out: int, pause_s: floa
     told = {"samples": rows, "num_draws": seen.num_draws, "faults": seen.faults}
     (Path(folder) / f"seen-{rank}.json").write_text(json.dumps(told))
     return trained
+
+
+def _die_at(number: int, mark: Path) -> None:
+    """Let a call of `os.fsync` end this process, unless that has happened before."""
+    calls, fsync = count(1), os.fsync
+
+    def deadly(descriptor: int) -> None:
+        if next(calls) == number and not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        fsync(descriptor)
+
+    os.fsync = deadly
