@@ -53,8 +53,15 @@ def plain_array(value: Any, fill: np.generic | None) -> npt.NDArray[Any]:
         return value
     if value is None:
         raise TypeError("there is nothing in it")
-    values, mask = _unmasked(value) if _lists_masks(value) else (value, getattr(value, "mask", None))
-    array, mask = np.asarray(values), mask if mask is None else np.asarray(mask)
+    if _lists_masks(value):
+        values, mask = _unmasked(value)
+        array = np.asarray(values)
+    else:
+        any_array = np.asanyarray(value)  # what exports a masked array does not lose its mask
+        array, mask = np.asarray(any_array), getattr(any_array, "mask", getattr(value, "mask", None))
+    if array.ndim == 0 and array.dtype.kind in "OUS":
+        raise TypeError("it holds no numbers that numpy can find")
+    mask = mask if mask is None else np.asarray(mask)
     if mask is None or mask.dtype != np.bool_ or not mask.any():
         return array
     mask = np.broadcast_to(mask, array.shape)
@@ -64,9 +71,17 @@ def plain_array(value: Any, fill: np.generic | None) -> npt.NDArray[Any]:
 
 
 def _lists_masks(value: Any) -> bool:
-    """Whether a list has a masked array in it, whose mask numpy would drop."""
-    return isinstance(value, list | tuple) and any(
-        isinstance(item, np.ma.MaskedArray) or _lists_masks(item) for item in value
+    """Whether a list has a masked array in it, or what exports one, whose mask numpy would drop."""
+    return isinstance(value, list | tuple) and any(_is_masked(item) or _lists_masks(item) for item in value)
+
+
+def _is_masked(item: Any) -> bool:
+    if type(item) is float or isinstance(item, list | tuple | np.generic):  # nearly always
+        return False
+    return isinstance(item, np.ma.MaskedArray) or (
+        not isinstance(item, np.ndarray)
+        and hasattr(item, "__array__")
+        and isinstance(np.asanyarray(item), np.ma.MaskedArray)
     )
 
 
@@ -75,7 +90,8 @@ def _unmasked(value: Any) -> tuple[Any, Any]:
     if isinstance(value, list | tuple):
         values, masks = zip(*map(_unmasked, value), strict=True) if value else ((), ())
         return values, masks
-    return np.ma.getdata(value), np.ma.getmaskarray(value)
+    array = np.asanyarray(value)
+    return np.ma.getdata(array), np.ma.getmaskarray(array)
 
 
 def fill_from(array: npt.NDArray[Any], dtype: np.dtype[np.generic], target: memoryview) -> None:
