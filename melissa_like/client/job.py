@@ -26,8 +26,8 @@ __all__ = ["Client"]
 _SETTLE_S = 2.0
 _LINGER_S = 5.0
 
-#: Study and job of every client of a single simulation that this process has had.
-_claimed: set[tuple[bytes, str]] = set()
+#: Study and job of every client that this process has had, and whether it was for a single simulation.
+_claimed: dict[tuple[bytes, str], bool] = {}
 
 
 class _Greeting(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,7 +54,8 @@ class Client:
     Raises:
         ConfigurationError: not started by a launcher, and nothing said otherwise.
         ConnectionRefusedByStudyError: the launcher refused this job; the message is its reason.
-        SolverError: a second client of a job of a single simulation; or another rank failed.
+        SolverError: a second client of a job, whose hello the launcher would take for a repetition of the first; or
+            another rank failed.
         StudyStoppedError: the study has ended, or the launcher is gone.
     """
 
@@ -142,8 +143,7 @@ class Client:
         """Rank 0 alone: ten thousand ranks need not read one file at the same moment."""
         connection = self._connection if self._connection is not None else connection_from_environment()
         job = self._job if self._job is not None else job_from_environment()
-        if self._single:
-            _claim(connection.study, job)
+        _claim(connection.study, job, single=self._single)
         line = self._line_to(connection, job)
         line.post(Hello(num_ranks=self.team.size, host=socket.gethostname(), pid=os.getpid()))
         return _Greeting(connection=connection, job=job, welcome=line.expect(Welcome))
@@ -197,10 +197,19 @@ class Client:
         return self._transport
 
 
-def _claim(study: bytes, job: str) -> None:
-    if (study, job) in _claimed:
+def _claim(study: bytes, job: str, *, single: bool) -> None:
+    if (study, job) not in _claimed:
+        _claimed[study, job] = single
+        return
+    if not single:
         raise SolverError(
-            f"connect was called a second time in {job}: a solver with its own main runs one simulation and ends; to "
-            "run many in one job, write it as a generator (solver.solve)"
+            f"a second Client was made in {job}: make it once, and ask it for one simulation after another "
+            "(next_session)"
         )
-    _claimed.add((study, job))
+    raise SolverError(
+        f"connect was called a second time in {job}: a solver with its own main runs one simulation and ends; to run "
+        "many in one job, write it as a generator (solver.solve)"
+        if _claimed[study, job]
+        else f"connect was called in {job}, which is connected already: a generator (solver.solve) yields its time "
+        "steps and connects to nothing; a program with a main of its own is started by solver.command"
+    )

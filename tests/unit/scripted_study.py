@@ -1,5 +1,6 @@
 """A launcher that is scripted, and the end that receives: the other side of a client."""
 
+import os
 import threading
 
 from melissa_like.client import Client
@@ -23,7 +24,7 @@ class Study:
         self.connection = Connection(
             endpoint=self.server.endpoint,
             server_endpoint=self.server.server_endpoint,
-            study=b"s" * 16,
+            study=os.urandom(16),
             secret=b"k" * 16,
             launcher_incarnation=1,
         )

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from melissa_like.client import connect
+from melissa_like.client import Client, connect
 from melissa_like.errors import ConnectionRefusedByStudyError, SolverError, StudyStoppedError
 from melissa_like.protocol import control as say
 from melissa_like.records import Box
@@ -93,6 +93,20 @@ def test_connect_is_for_one_simulation() -> None:
         with pytest.raises(SolverError, match="connect was called a second time in job-0007"):
             connect(**where)  # type: ignore[arg-type]
         assert len(launcher.of(say.Hello)) == len(launcher.of(say.Goodbye)) == 1
+
+
+def test_a_job_says_hello_once() -> None:
+    """A generator that calls `connect`, or a main that makes a client for each simulation, would wait for ever."""
+    with Study() as launcher:
+        where = {"transport": launcher.transport, "connection": launcher.connection, "job": "job-0008"}
+        with (
+            Client(**where),  # type: ignore[arg-type]
+            pytest.raises(SolverError, match="connect was called in job-0008, which is connected already: a generator"),
+        ):
+            connect(**where)  # type: ignore[arg-type]
+        with pytest.raises(SolverError, match="a second Client was made in job-0008"), Client(**where):  # type: ignore[arg-type]
+            pass
+        assert len(launcher.of(say.Hello)) == 1
 
 
 @pytest.mark.parametrize(
