@@ -26,6 +26,9 @@ __all__ = ["LastWords"]
 class LastWords:
     """The counts, the surrogate and the pictures of a rank.
 
+    Args:
+        sees_all: what came to this rank came to this process, and not to an earlier one.
+
     Attributes:
         loader: of this rank, once there is one.
         stream: the same.
@@ -44,6 +47,7 @@ class LastWords:
         held_out: ValidationSet,
         progress: StreamProgress,
         telemetry: Telemetry,
+        sees_all: bool,
     ) -> None:
         self._config = config
         self._run_dir = run_dir
@@ -53,6 +57,7 @@ class LastWords:
         self._held_out = held_out
         self._progress = progress
         self._telemetry = telemetry
+        self._sees_all = sees_all
         self.loader: Loader | None = None
         self.stream: TrainingStream | None = None
         self.sinks: Sinks | None = None
@@ -87,7 +92,7 @@ class LastWords:
                     raise
                 problems.append(str(error))
             problems += self._draw(trained)
-            problems += self._misfit(trained)
+            problems += self._misfit(trained, end)
         if self.sinks is not None:
             problems += [sink.problem for sink in self.sinks.files if sink.problem is not None]
         if self.checkpoints is not None and self.checkpoints.problem is not None:
@@ -135,10 +140,11 @@ class LastWords:
         problem = draw(self._config, self._run_dir, trained, self._held_out, recorder, self._telemetry.validations)
         return [] if problem is None else [problem]
 
-    def _misfit(self, trained: nn.Module) -> list[str]:
+    def _misfit(self, trained: nn.Module, end: TrainingEnd) -> list[str]:
         """Whether steps came that the time of the surrogate was not scaled for."""
         scaled_from = trained.normalization.time_range if isinstance(trained, Surrogate) else None
         if scaled_from is None:
             return []
-        misfit = misfit_of(self._reception.receiver.highest_step, scaled_from)
+        is_complete = end == "drained" and self._sees_all
+        misfit = misfit_of(self._reception.receiver.highest_step, scaled_from, is_complete=is_complete)
         return [] if misfit is None else [misfit]

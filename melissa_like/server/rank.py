@@ -156,6 +156,7 @@ class _Rank:
             held_out=self._held_out,
             progress=self._progress,
             telemetry=self._telemetry,
+            sees_all=self._place.address.incarnation == 1,
         )
         stack.callback(self._held_out.close)
         stack.enter_context(self._reception)

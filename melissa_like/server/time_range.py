@@ -37,10 +37,18 @@ class TimeRange:
         return self._told
 
 
-def misfit_of(highest_step: int, scaled_from: tuple[float, float]) -> str | None:
-    """Why the range that the time was scaled from is not that of the steps that came, or None if it fits them."""
+def misfit_of(highest_step: int, scaled_from: tuple[float, float], *, is_complete: bool) -> str | None:
+    """Why the range that the time was scaled from is not that of the steps that came, or None if it fits them.
+
+    Args:
+        highest_step: of all that came.
+        scaled_from: numbers of the first and the last step.
+        is_complete: whether all have come, so that the last one is among them.
+    """
     first, last = scaled_from
-    if highest_step <= first + _FAR * max(1.0, last - first):
+    goes_beyond = highest_step > first + _FAR * max(1.0, last - first)
+    fills_little = is_complete and last - first > _FAR * max(1.0, highest_step - first)
+    if not (goes_beyond or fills_little):
         return None
     return (
         f"the time was scaled from {first:g} to {last:g}, but time steps came that are numbered up to {highest_step}, "

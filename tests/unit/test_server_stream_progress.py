@@ -181,11 +181,17 @@ def test_what_the_time_is_scaled_from(
         (9, (0.0, 0.0), True),
         (99, (0.0, 2.5), False),  # a physical time instead of a number
         (10**7, (0.0, 9.0), False),
+        (9, (0.0, 1e18), False),
+        (9, (0.0, 90.0), True),
     ],
 )
 def test_a_range_that_does_not_fit_the_steps_is_told(
     highest: int, scaled_from: tuple[float, float], fits: bool
 ) -> None:
-    misfit = misfit_of(highest, scaled_from)
+    misfit = misfit_of(highest, scaled_from, is_complete=True)
     assert (misfit is None) == fits
     assert fits or f"numbered up to {highest}" in str(misfit)
+
+
+def test_of_a_study_that_was_stopped_the_last_steps_may_be_missing() -> None:
+    assert misfit_of(3, (0.0, 999.0), is_complete=False) is None
