@@ -129,17 +129,17 @@ def _help(arguments: Sequence[str]) -> int:
 
 
 def _run(arguments: Sequence[str]) -> int:
-    from melissa_like.launcher.runs import Runs, resolve_new_folder
+    from melissa_like.launcher.runs import Runs, new_folders
 
     plain, dry = [argument for argument in arguments if argument != _DRY_RUN], _DRY_RUN in arguments
     options, overrides = _split(plain)
     only_shows = any(option.partition("=")[0] in _SHOW | _INFO for option in options)
-    resolve_new_folder(make=not dry and not only_shows)
     runs = Runs(overrides, dry=dry)
-    try:
-        _hydra(runs.run, plain)
-    finally:
-        runs.close()
+    with new_folders(make=not dry and not only_shows):
+        try:
+            _hydra(runs.run, plain)
+        finally:
+            runs.close()
     return runs.code
 
 

@@ -1,8 +1,8 @@
 """What `melissa-like run` does with each configuration that Hydra composes: one study, or those of a sweep in turn."""
 
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from melissa_like.launcher.sweep import Sweep, plan_of
 from melissa_like.launcher.sweep_table import draw_rows, print_rows
 from melissa_like.launcher.trial import try_training
 
-__all__ = ["Runs", "resolve_new_folder"]
+__all__ = ["Runs", "new_folders"]
 
 _INTERRUPTED = 130
 _NEW_FOLDER = "new_folder"
@@ -38,20 +38,32 @@ class _Ended:
     report: Mapping[str, Any] | None = None
 
 
-def resolve_new_folder(*, make: bool) -> None:
+@contextmanager
+def new_folders(*, make: bool) -> Iterator[None]:
     """Let `${new_folder:PATH}` in a configuration stand for a folder that nobody else has.
+
+    At the end the folders above it that were made for it are taken away again, if nothing is in them: the study was
+    refused.
 
     Args:
         make: it is made when it is first asked for, and stays the same in this process; else it is PATH.
     """
     made: dict[str, str] = {}
+    above: list[Path] = []
 
     def resolve(path: str) -> str:
         if path not in made:
+            above.extend(folder for folder in Path(path).absolute().parents if make and not folder.exists())
             made[path] = str(make_new_folder(Path(path))) if make else path
         return made[path]
 
     OmegaConf.register_new_resolver(_NEW_FOLDER, resolve, replace=True)
+    try:
+        yield
+    finally:
+        for folder in above:
+            with suppress(OSError):
+                folder.rmdir()
 
 
 class Runs:
@@ -80,10 +92,14 @@ class Runs:
         hydra_config = HydraConfig.get()
         sweeping = hydra_config.mode is RunMode.MULTIRUN
         try:
-            run_dir = Path(hydra_config.runtime.output_dir if sweeping else composed.run_dir).resolve()
+            given = hydra_config.runtime.output_dir if sweeping else composed.run_dir
         except OmegaConfBaseException as error:  # `new_folder` could make none
             sys.stderr.write(f"melissa-like: {error.msg}\n")
             sys.exit(2)
+        if not given:  # as of a variable that is not set; it would be the folder where the user works
+            sys.stderr.write("melissa-like: run_dir is empty: write the path of a folder, or leave it out\n")
+            sys.exit(2)
+        run_dir = Path(given).resolve()
         composed.run_dir = str(run_dir)
         if not sweeping or self._dry:
             ended = self._run(composed, run_dir)

@@ -197,6 +197,22 @@ def test_a_run_directory_that_holds_a_study(tmp_path: Path) -> None:
     assert (tmp_path / "study" / "journal.jsonl").read_text() == "precious\n"
 
 
+@pytest.mark.parametrize(("options", "words"), [(["run_dir="], "run_dir is empty"), ([], "buffer.capacity is 0")])
+def test_a_study_that_is_refused_leaves_no_folder(tmp_path: Path, options: list[str], words: str) -> None:
+    ran = subprocess.run(
+        [*COMMAND, "run", *marked(), "buffer.capacity=0", *options],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ran.returncode == 2
+    assert words in ran.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_run_directory_that_cannot_grow(tmp_path: Path) -> None:
     overrides = [*marked(simulations=200), "solver.launch=''", "monitoring.interval_s=5", "model.hidden=[]"]
     run = [*COMMAND, "run", f"run_dir={tmp_path / 'study'}", *overrides]
