@@ -49,7 +49,9 @@ class Limits:
             return f"one of {', '.join(self.choices)}"
         if self.least is not None:
             return f"{self.least} to {self.most}" if self.most is not None else f"{self.least} or more"
-        return f"a number above {self.above}" if self.above is not None else ""
+        if self.above is not None:
+            return f"a number above {self.above}" + (f", {self.most} at most" if self.most is not None else "")
+        return ""
 
 
 def key(

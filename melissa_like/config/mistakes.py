@@ -25,6 +25,7 @@ __all__ = ["did_you_mean", "explain", "nearest", "refuse_unknown_keys", "unknown
 _NEAR = 0.75
 _NUM_NEAR = 3
 _ABBREVIATED = 4
+_A_LIST = "Cannot merge DictConfig with ListConfig"
 _MORE = "(`melissa-like run --help` explains all keys)"
 
 
@@ -110,6 +111,9 @@ def explain(error: OmegaConfBaseException, key: str | None = None) -> str:
     """
     name = key or error.full_key or ""
     said = str(error.msg or error).partition("\n")[0]
+    if said.startswith(_A_LIST):
+        instead = f"write {{KEY: VALUE}}, or each key by itself, {name}.KEY=VALUE"
+        return f"{name} is a list, where a mapping is needed: {instead}"
     if isinstance(error, ConfigKeyError | ConfigAttributeError):
         return unknown_key(name, _beside(error))
     if isinstance(error, InterpolationToMissingValueError):

@@ -25,6 +25,8 @@ __all__ = [
 ]
 
 _LAST_PORT = 65535
+#: Seeds and numbers of time steps are kept in 64 bits.
+_LARGEST = 2**63 - 1
 _DEVICES = ("auto", "cpu", "cuda")
 
 
@@ -42,7 +44,7 @@ class StudyConfig:
     name: str = "study"
     num_simulations: int = key(100, unit="simulations", least=1)
     num_validation_simulations: int = key(5, unit="simulations", least=0)
-    seed: int = key(0, least=0)
+    seed: int = key(0, least=0, most=_LARGEST)
 
 
 @dataclass(kw_only=True)
@@ -93,8 +95,8 @@ class SolverConfig:
     command: list[str] = field(default_factory=list)
     launch: str = "mpiexec -n {num_ranks}"
     num_ranks: int = key(2, unit="ranks", least=1)
-    num_steps: int | None = key(None, unit="time steps", least=1)
-    end_time: float | None = key(None, unit="number of a time step", above=0)
+    num_steps: int | None = key(None, unit="time steps", least=1, most=10**12)
+    end_time: float | None = key(None, unit="number of a time step", above=0, most=_LARGEST)
     # Not dict[str, FieldConfig]: Hydra's command line cannot add an entry to that.
     fields: dict[str, Any] = field(default_factory=dict)
     parameters: dict[str, Any] = field(default_factory=dict)
@@ -228,7 +230,7 @@ class TrainingConfig:
     precision: str = key("float32", choices=("float32", "bf16"))
     compile: bool = False
     device: str = key("auto", choices=_DEVICES)
-    num_threads: int = key(1, unit="threads", least=1)
+    num_threads: int = key(1, unit="threads", least=1, most=1024)
     steps_per_agreement: int = key(16, unit="training steps", least=1)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
 
