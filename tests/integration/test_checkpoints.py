@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from tests.integration.launched import resume
 from tests.integration.studies import Ran, marked, melissa_like
 from tests.plugins.audit import trained_in
 
@@ -70,6 +71,45 @@ def test_killed_server_ranks_go_on_from_the_newest_checkpoint(tmp_path: Path, ra
     steps = [event.step for event in EventAccumulator(str(ran.run_dir / "tensorboard")).Reload().Scalars("batches")]
     assert steps == sorted(steps)
     assert report["problems"] == []
+
+
+@pytest.mark.parametrize(("ranks", "victim"), [(1, 0), (2, 1)])
+@pytest.mark.parametrize("recipe", ["fifo", "firo"])
+def test_what_is_drawn_once_is_in_the_history_once(tmp_path: Path, ranks: int, victim: int, recipe: str) -> None:
+    """Also what was drawn ahead, or trained on after the checkpoint, when the server ranks were killed."""
+    ran = study(
+        tmp_path / "study",
+        f"buffer={recipe}",
+        "launcher.max_jobs=2",
+        f"launcher.num_server_ranks={ranks}",
+        solver="paced_and_kills_the_server",
+        simulations=20,
+        rank=victim,
+    )
+    assert ran.code == 0, ran.err
+    assert len(ran.report["server_losses"]) == 1
+    assert ran.report["samples"]["trained_on"] == 120
+    assert ran.report["simulations"]["restarted"] < 20
+    history = trained_in(tmp_path)
+    assert len(history) == 120
+    assert set(history.values()) == {1}
+
+
+def test_a_completed_study_goes_on_with_more_simulations_and_fewer_server_ranks(tmp_path: Path) -> None:
+    run_dir = tmp_path / "study"
+    options = ["buffer=fifo", "launcher.num_server_ranks=2", "sampling.design._target_=tests.plugins.sampling.Counting"]
+    first = study(run_dir, *options, solver="paced_and_kills_the_server", simulations=4)
+    assert first.code == 0, first.err
+    batches = first.report["training"]["batches"]
+    ran = resume(run_dir, "study.num_simulations=10", "launcher.num_server_ranks=1")
+    assert ran.code == 0, ran.err
+    assert ran.report["samples"]["trained_on"] == ran.report["samples"]["delivered"] == 60
+    assert ran.report["simulations"]["restarted"] == first.report["simulations"]["restarted"]
+    history = trained_in(tmp_path)
+    assert len(history) == 60
+    assert set(history.values()) == {1}
+    assert ran.report["training"]["batches"] > batches
+    assert ran.report["training"]["samples"] == 60
 
 
 def test_draws_go_on_to_be_counted(tmp_path: Path) -> None:

@@ -98,6 +98,19 @@ def kills_the_server(
     return _once_trained(parameters, comm, run_dir, kill, num_checkpoints=num_checkpoints)
 
 
+def paced_and_kills_the_server(
+    parameters: Mapping[str, float], comm: Any, *, run_dir: str, rank: int = 0, pause_s: float = 0.05
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Computes slowly, waits for nothing, and kills a server rank once: when there are two complete checkpoints."""
+    mark = Path(run_dir) / "killed"
+    for step, fields in marked(parameters, comm):
+        time.sleep(pause_s)  # the time that a step takes
+        if not mark.exists() and len([*(Path(run_dir) / "checkpoints").glob("*/manifest.json")]) >= 2:
+            mark.touch()
+            kill_server(run_dir, rank, "SIGKILL")
+        yield step, fields
+
+
 def kill_server(run_dir: str, rank: int, how: str) -> None:
     """Send a signal to a server rank of the first incarnation, if it is there."""
     address = f"server-{rank}".encode()
