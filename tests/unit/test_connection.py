@@ -3,9 +3,12 @@
 from pathlib import Path
 
 import pytest
+from zmq.utils import z85
 
+from melissa_like import protocol
 from melissa_like.errors import ConfigurationError
 from melissa_like.protocol import Connection, read_connection, write_connection
+from melissa_like.protocol.keys import write_key_pair
 
 CONNECTION = Connection(
     endpoint="tcp://127.0.0.1:4711",
@@ -31,6 +34,25 @@ def test_the_file_is_lines_of_key_and_value_that_only_its_user_reads(tmp_path: P
     assert path.stat().st_mode & 0o777 == 0o600
     assert list(tmp_path.iterdir()) == [path]
     assert read_connection(tmp_path) == CONNECTION
+
+
+def test_the_golden_files_are_read_and_written_alike(tmp_path: Path) -> None:
+    golden = Path(protocol.__file__).parent / "golden"
+    connection = read_connection(golden)
+    assert connection.study == bytes(range(16))
+    assert connection.secret == bytes(range(240, 256))
+    assert (connection.endpoint, connection.launcher_incarnation) == ("tcp://192.0.2.7:4711", 2)
+    assert connection.keys is not None
+    assert [z85.decode(key)[0] for key in (connection.keys.launcher, connection.keys.server, connection.keys.job)] == [
+        0,
+        32,
+        64,
+    ]
+    assert z85.decode(connection.keys.own.secret) == bytes(range(96, 128))
+    write_connection(tmp_path, connection)
+    write_key_pair(tmp_path, "job", connection.keys.own)
+    for name in ("connection.txt", "job.key"):
+        assert (tmp_path / name).read_text() == (golden / name).read_text()
 
 
 def test_a_launcher_that_was_started_again_replaces_it(tmp_path: Path) -> None:
