@@ -18,7 +18,7 @@ __all__ = ["checkpoint_of", "make_report", "make_snapshot"]
 def make_report(state: StudyState, seen: Observations, elapsed_s: float) -> dict[str, Any]:
     """The content of `report.json` (DESIGN §5); what no server rank reported is null."""
     ledger = state.ledger
-    expected, delivered, given_up = state.samples_expected, ledger.samples_delivered, ledger.samples_given_up
+    expected, delivered, given_up = state.samples_expected, ledger.samples.num_delivered, ledger.samples.num_given_up
     ranks = _summaries(seen)
     refused = _refused(ranks)
     num_bytes, seconds = _sum(ranks, lambda rank: rank.ingest_bytes), _most(ranks, lambda rank: rank.ingest_seconds)
@@ -196,7 +196,7 @@ def make_snapshot(
         given_up=ledger.num_given_up,
         jobs=len(state.jobs.alive),
         samples_expected=state.samples_expected,
-        samples_delivered=ledger.samples_delivered,
+        samples_delivered=ledger.samples.num_delivered,
         samples_in_per_s=sum(rank.samples_received for rank in ranks) / elapsed_s if elapsed_s > 0 else 0.0,
         samples_out_per_s=sum(rank.samples_per_second for rank in ranks),
         capacity=capacity,

@@ -7,7 +7,8 @@ a socket, a thread, a clock, or torch.
 
 | part | what it knows |
 |---|---|
-| `Ledger` | every simulation: attempts, samples reported and durable |
+| `Ledger` | every simulation: where it stands, its attempts |
+| `SampleBooks` | which samples of them are delivered, dropped, given up |
 | `Listing` | which simulations will still come |
 | `Jobs`, `ServerLife` | what runs |
 | `Clocks`, `FailurePolicy` | how long, and how often |

@@ -119,15 +119,15 @@ class Books:
         """Complete a sent simulation once its samples are there; end the study if they cannot come any more."""
         if attempt.parts_sent is None:
             return
-        missing = self.ledger.num_missing(attempt.simulation)
+        missing = self.ledger.samples.num_missing(attempt.simulation)
         self.settled = self.settled or missing <= 0 or attempt.all_parts_arrived
         if missing <= 0:
-            self.ledger.complete(attempt.simulation)
+            num_dropped = self.ledger.complete(attempt.simulation)
             self.failures.simulation_completed()
-            self._announce_over(attempt, self.ledger.num_dropped(attempt.simulation))
+            self._announce_over(attempt, num_dropped)
         elif attempt.all_parts_arrived:
             # Another attempt would leave out the same.
-            first = self.ledger.first_missing(attempt.simulation)
+            first = self.ledger.samples.first_missing(attempt.simulation)
             place = "" if first is None else f", the first at time step {first}"
             self.end(
                 "failed",

@@ -107,8 +107,8 @@ def _take_goodbye(books: Books, job: Job, message: say.Goodbye) -> None:
             "for a solver that does not know in advance)",
         )
         return
-    if num_samples(message.num_steps, books.ledger.window) == 0:
-        books.fail_attempt(attempt, _too_short(job, message.num_steps, books.ledger.window))
+    if num_samples(message.num_steps, books.ledger.samples.window) == 0:
+        books.fail_attempt(attempt, _too_short(job, message.num_steps, books.ledger.samples.window))
         return
     books.settle(attempt)
 
@@ -160,7 +160,8 @@ def _assign(books: Books, job: Job, attempt: Attempt) -> None:
     job.phase, job.simulation = JobPhase.BUSY, attempt.simulation
     books.clocks.start(books.now, books.settings.step_timeout_s)
     books.failures.start_succeeded()
-    there = steps_not_needed(books.settings.num_steps, books.ledger.settled_of(attempt.simulation), books.ledger.window)
+    samples = books.ledger.samples
+    there = steps_not_needed(books.settings.num_steps, samples.settled_of(attempt.simulation), samples.window)
     books.want(
         Tell(
             address=ClientRank(job.name),

@@ -49,7 +49,7 @@ def judge_failure(books: Books) -> None:
 
 def _greet_server(books: Books, rank: int, hello: say.ServerHello) -> None:
     books.server.greet(rank, hello)
-    books.ledger.window = hello.window
+    books.ledger.samples.window = hello.window
     if books.server.rendezvous is not None:
         welcome = say.ServerWelcome(rendezvous=books.server.rendezvous, wants_losses=books.settings.wants_losses)
         for other in books.server.greeted if rank == 0 else (rank,):
@@ -73,7 +73,7 @@ def _restore(books: Books, rank: int, message: say.Restored) -> None:
         for start, end in held.steps:
             there.add_range(start, end)
     ledger, num_steps = books.ledger, books.settings.num_steps
-    unknown = [s for s in ledger.unfinished_in(over) if num_steps is None and ledger.steps_of(s) is None]
+    unknown = [s for s in ledger.unfinished_in(over) if num_steps is None and ledger.samples.steps_of(s) is None]
     if unknown:
         books.end(
             "failed",
@@ -186,7 +186,7 @@ def _completed(books: Books) -> str:
     missing = []
     if ledger.num_given_up:
         missing.append(f"{ledger.num_given_up} of {len(ledger)} simulations were given up")
-    dropped = ledger.samples_dropped
+    dropped = ledger.samples.num_dropped
     if sum(dropped.values()):
         held_out = f" and {dropped[Purpose.VALIDATION]} held-out ones" if dropped[Purpose.VALIDATION] else ""
         missing.append(f"{dropped[Purpose.TRAINING]} samples{held_out} that were not finite were left out")

@@ -157,7 +157,7 @@ class StudyState:
     @property
     def samples_expected(self) -> int:
         """Training samples of the whole study; of an adaptive solver, those known by now."""
-        return self.ledger.samples_expected(self.num_simulations, self.settings.num_steps)
+        return self.ledger.samples.expected(self.num_simulations, self.settings.num_steps)
 
     # -- events -------------------------------------------------------------------------------------------------------
 
@@ -285,8 +285,8 @@ class StudyState:
         listed, over = books.ledger.num_listed[held_out], books.ledger.num_over[held_out]
         if books.listing.is_closed(held_out) and 0 < listed == over:
             books.tell_servers_once(HeldOutOver())
-        if books.ledger.step_range is not None:
-            self._announce_steps(books.ledger.step_range)
+        if books.ledger.samples.step_range is not None:
+            self._announce_steps(books.ledger.samples.step_range)
         if self.num_simulations < self.settings.num_simulations:
             books.tell_servers_once(ListClosed(num_simulations=self.num_simulations))
 
@@ -296,17 +296,17 @@ class StudyState:
 
     def _end_reception(self) -> None:
         books, ledger = self._books, self.ledger
-        if ledger.samples_delivered == 0:
+        if ledger.samples.num_delivered == 0:
             story = ledger.story_of(0) if len(ledger) else ""
             story = f"; the first one, simulation 0: {story}" if story else ""
-            if num_dropped := ledger.samples_dropped[Purpose.TRAINING]:
+            if num_dropped := ledger.samples.num_dropped[Purpose.TRAINING]:
                 story = f": {num_dropped} were left out because they were not finite (solver.not_finite is drop)"
             books.end("failed", f"none of the {len(ledger)} simulations delivered a sample to train on{story}")
             return
-        if ledger.range_so_far is not None:
-            self._announce_steps(ledger.range_so_far)
+        if ledger.samples.range_so_far is not None:
+            self._announce_steps(ledger.samples.range_so_far)
         books.reception_over = True
-        books.tell_servers(ReceptionOver(num_samples=ledger.samples_delivered))
+        books.tell_servers(ReceptionOver(num_samples=ledger.samples.num_delivered))
 
 
 def _only_goes_on(event: ev.Event) -> bool:

@@ -41,14 +41,14 @@ def test_what_restored_server_ranks_lack_is_due_again_before_anything_new() -> N
     half = run(ledger, (0, 1, 2), complete=True)
     run(ledger, (0, 1, 2), complete=True)
     started = run(ledger, (2,))
-    assert (ledger.num_complete, ledger.samples_delivered) == (3, 10)
+    assert (ledger.num_complete, ledger.samples.num_delivered) == (3, 10)
     restore(ledger, (0, 1), _1=((0, 1),))
-    assert (ledger.num_complete, ledger.samples_delivered) == (1, 4)
+    assert (ledger.num_complete, ledger.samples.num_delivered) == (1, 4)
     assert ledger.num_over[Purpose.TRAINING] == 1
     assert ledger.state_of(0) is SimulationState.COMPLETE
     assert list(ledger.waiting) == [half, 2, started, 4, 5]
-    assert ledger.delivered_of(half).ranges == ((0, 1),)
-    assert not len(ledger.delivered_of(2))
+    assert ledger.samples.delivered_of(half).ranges == ((0, 1),)
+    assert not len(ledger.samples.delivered_of(2))
     assert ledger.parameters_of(2) == (2.0,)
 
 
@@ -56,7 +56,7 @@ def test_what_was_delivered_counts_until_it_is_known_what_is_left() -> None:
     ledger = of(1)
     run(ledger, (0, 1))
     ledger.end_attempts()
-    assert (ledger.samples_delivered, list(ledger.waiting)) == (2, [0])
+    assert (ledger.samples.num_delivered, list(ledger.waiting)) == (2, [0])
 
 
 def test_server_ranks_that_restore_the_same_again_take_nothing_more() -> None:
@@ -64,8 +64,8 @@ def test_server_ranks_that_restore_the_same_again_take_nothing_more() -> None:
     run(ledger, (0, 1))
     for _ in range(2):
         restore(ledger, _0=((0, 1),))
-        assert ledger.samples_delivered == 1
-        assert ledger.delivered_of(0).ranges == ((0, 1),)
+        assert ledger.samples.num_delivered == 1
+        assert ledger.samples.delivered_of(0).ranges == ((0, 1),)
 
 
 def test_a_checkpoint_may_hold_more_than_the_books_know_of() -> None:
@@ -74,7 +74,7 @@ def test_a_checkpoint_may_hold_more_than_the_books_know_of() -> None:
     run(ledger, ())
     run(ledger, (0,))
     restore(ledger, (0, 1), _1=((0, 3),), _2=((1, 2),))
-    assert (ledger.num_complete, ledger.samples_delivered) == (1, 7)
+    assert (ledger.num_complete, ledger.samples.num_delivered) == (1, 7)
     assert list(ledger.waiting) == [1, 2, 3]
     assert books(ledger, 4, 3) == (7, 0, 5)
     assert list(ledger.unfinished_in(Ranges([(0, 3)]))) == [1, 2]
@@ -86,7 +86,7 @@ def test_a_simulation_that_said_goodbye_is_complete_if_all_of_it_was_restored() 
     ledger.send(simulation, 3, (3,), 0.0)
     restore(ledger, _0=((0, 3),))
     assert ledger.state_of(0) is SimulationState.COMPLETE
-    assert (list(ledger.waiting), ledger.samples_delivered, ledger.step_range) == ([1], 3, (0, 2))
+    assert (list(ledger.waiting), ledger.samples.num_delivered, ledger.samples.step_range) == ([1], 3, (0, 2))
 
 
 @pytest.mark.parametrize("num_steps", [3, None])
@@ -106,7 +106,7 @@ def test_what_is_lost_of_a_simulation_given_up_is_given_up_as_well(num_steps: in
 
 def test_windows_are_restored_by_their_first_step() -> None:
     ledger = of(1)
-    ledger.window = Window(length=2)
+    ledger.samples.window = Window(length=2)
     simulation = run(ledger, (0, 1))
     ledger.send(simulation, 3, (3,), 0.0)
     ledger.complete(simulation)
@@ -122,13 +122,13 @@ def test_what_was_told_as_given_up_leaves_out_what_is_still_to_be_told() -> None
     ledger.send(complete, 3, (3,), 0.0)
     ledger.complete(complete)
     ledger.give_up(given_up, 3)
-    assert (ledger.samples_given_up, ledger.samples_announced_given_up) == (6, 4)
+    assert (ledger.samples.num_given_up, ledger.samples_announced_given_up) == (6, 4)
 
 
 def books(ledger: Ledger, num: int, num_steps: int | None) -> tuple[int, int, int]:
     """Samples delivered, given up, lost."""
-    lost = ledger.samples_expected(num, num_steps) - ledger.samples_delivered - ledger.samples_given_up
-    return ledger.samples_delivered, ledger.samples_given_up, lost
+    lost = ledger.samples.expected(num, num_steps) - ledger.samples.num_delivered - ledger.samples.num_given_up
+    return ledger.samples.num_delivered, ledger.samples.num_given_up, lost
 
 
 @pytest.mark.parametrize("num_steps", [3, None])
@@ -138,12 +138,12 @@ def test_a_dropped_sample_is_given_up_once_whatever_comes_of_its_simulation(num_
     for _ in range(2):
         ledger.drop(first, (1,))
     ledger.drop(first, (0,))  # delivered by an attempt before
-    assert ledger.settled_of(first).ranges == ((0, 2),)
+    assert ledger.samples.settled_of(first).ranges == ((0, 2),)
     ledger.wait_again(first)
     run(ledger, (2,))
     ledger.drop(first, (1,))
     ledger.send(first, 3, (3,), 0.0)
-    assert ledger.num_missing(first) == 0
+    assert ledger.samples.num_missing(first) == 0
     ledger.complete(first)
     ledger.drop(first, (1,))
     second = run(ledger, ())
@@ -151,7 +151,7 @@ def test_a_dropped_sample_is_given_up_once_whatever_comes_of_its_simulation(num_
     assert ledger.give_up(second, num_steps) == (1 if num_steps is None else 3)
     ledger.drop(second, (0,))
     assert books(ledger, 2, num_steps) == (2, 2 if num_steps is None else 4, 0)
-    assert ledger.samples_dropped == {Purpose.TRAINING: 2, Purpose.VALIDATION: 0}
+    assert ledger.samples.num_dropped == {Purpose.TRAINING: 2, Purpose.VALIDATION: 0}
 
 
 @pytest.mark.parametrize("num_steps", [3, None])
@@ -175,7 +175,7 @@ def test_what_was_dropped_stays_so_whatever_is_restored() -> None:
     assert books(ledger, 1, 3) == (2, 1, 0)
     assert ledger.num_complete == 1
     restore(ledger)
-    assert ledger.settled_of(simulation).ranges == ((2, 3),)
+    assert ledger.samples.settled_of(simulation).ranges == ((2, 3),)
     assert run(ledger, (0, 1)) == simulation
     ledger.send(simulation, 3, (3,), 0.0)
     ledger.complete(simulation)
@@ -188,8 +188,8 @@ def test_dropped_samples_of_a_held_out_simulation_are_no_training_samples() -> N
     simulation = run(ledger, (0,))
     ledger.drop(simulation, (1,))
     ledger.send(simulation, 2, (2,), 0.0)
-    assert ledger.num_missing(simulation) == 0
-    assert (ledger.samples_given_up, ledger.samples_dropped[Purpose.VALIDATION]) == (0, 1)
+    assert ledger.samples.num_missing(simulation) == 0
+    assert (ledger.samples.num_given_up, ledger.samples.num_dropped[Purpose.VALIDATION]) == (0, 1)
 
 
 def test_of_many_simulations_that_were_given_up_the_first_reasons_are_kept() -> None:
@@ -203,10 +203,10 @@ def test_of_an_adaptive_solver_what_is_known_is_expected() -> None:
     ledger = of(3)
     run(ledger, (0, 1, 2), complete=True)
     run(ledger, (0, 1))
-    assert ledger.samples_expected(3, None) == 5
+    assert ledger.samples.expected(3, None) == 5
     restore(ledger, num_steps=None)
-    assert ledger.samples_expected(3, None) == 3  # how many steps the first one has is still known
-    assert ledger.samples_delivered == 0
+    assert ledger.samples.expected(3, None) == 3  # how many steps the first one has is still known
+    assert ledger.samples.num_delivered == 0
 
 
 def test_waiting_and_complete_simulations_cost_no_object() -> None:

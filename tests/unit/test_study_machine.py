@@ -84,11 +84,11 @@ def snapshot(state: StudyState) -> tuple[Any, ...]:
     """Everything about a study that a user could see."""
     ledger = state.ledger
     rows = [
-        (ledger.state_of(i), ledger.attempts_of(i), ledger.parameters_of(i), ledger.delivered_of(i).ranges)
+        (ledger.state_of(i), ledger.attempts_of(i), ledger.parameters_of(i), ledger.samples.delivered_of(i).ranges)
         for i in range(len(ledger))
     ]
     jobs = [(job.name, job.phase, job.simulation, job.handle) for job in state.jobs.alive.values()]
-    counts = (ledger.samples_delivered, ledger.samples_given_up, state.samples_expected, ledger.num_restarts)
+    counts = (ledger.samples.num_delivered, ledger.samples.num_given_up, state.samples_expected, ledger.num_restarts)
     return rows, list(ledger.waiting), jobs, counts, state.outcome, state.reason, state.next_deadline()
 
 
@@ -182,7 +182,7 @@ class World(RuleBasedStateMachine):
         self.happen(ev.Resumed(settings=self.settings, queued=queued))
         if self.calm or ready:
             ledger, declared = self.state.ledger, self.settings.num_steps is not None
-            even = (i for i in range(0, len(ledger), 2) if declared or ledger.steps_of(i) is not None)
+            even = (i for i in range(0, len(ledger), 2) if declared or ledger.samples.steps_of(i) is not None)
             self.servers_say_what_they_have(tuple(even), tuple(range(1, len(ledger), 2)))
 
     def servers_say_what_they_have(self, over: tuple[int, ...], held: tuple[int, ...]) -> None:
@@ -344,8 +344,8 @@ class World(RuleBasedStateMachine):
         assert states.count(SimulationState.COMPLETE) == ledger.num_complete
         assert states.count(SimulationState.GIVEN_UP) == ledger.num_given_up
         assert sum(ledger.num_over.values()) == ledger.num_complete + ledger.num_given_up
-        assert ledger.samples_delivered >= 0
-        assert ledger.samples_given_up >= 0
+        assert ledger.samples.num_delivered >= 0
+        assert ledger.samples.num_given_up >= 0
         assert all(ledger.failures_of(i) <= self.settings.max_attempts for i in range(len(ledger)))
 
     @invariant()
@@ -354,13 +354,13 @@ class World(RuleBasedStateMachine):
         for i in range(len(ledger)):
             if ledger.purpose_of(i) is Purpose.TRAINING:
                 complete = ledger.state_of(i) is SimulationState.COMPLETE
-                dropped += ledger.num_dropped(i)
-                delivered += len(ledger.delivered_of(i))
-                delivered += ledger.steps_of(i) - ledger.num_dropped(i) if complete else 0
-        assert ledger.samples_delivered == delivered
-        assert ledger.samples_dropped[Purpose.TRAINING] == dropped
-        assert ledger.samples_given_up >= dropped
-        assert 0 <= ledger.samples_announced_given_up <= ledger.samples_given_up
+                dropped += ledger.samples.num_dropped_of(i)
+                delivered += len(ledger.samples.delivered_of(i))
+                delivered += ledger.samples.steps_of(i) - ledger.samples.num_dropped_of(i) if complete else 0
+        assert ledger.samples.num_delivered == delivered
+        assert ledger.samples.num_dropped[Purpose.TRAINING] == dropped
+        assert ledger.samples.num_given_up >= dropped
+        assert 0 <= ledger.samples_announced_given_up <= ledger.samples.num_given_up
 
     @invariant()
     def something_is_still_to_come(self) -> None:
@@ -374,7 +374,7 @@ class World(RuleBasedStateMachine):
     def nothing_is_lost(self) -> None:
         if self.state.outcome == "completed" and self.settings.num_steps is not None:
             ledger = self.state.ledger
-            assert self.state.samples_expected == ledger.samples_delivered + ledger.samples_given_up
+            assert self.state.samples_expected == ledger.samples.num_delivered + ledger.samples.num_given_up
 
     @invariant()
     def no_more_jobs_than_allowed(self) -> None:

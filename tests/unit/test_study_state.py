@@ -240,7 +240,7 @@ def test_a_given_up_simulation_is_counted_and_the_study_goes_on() -> None:
     assert kinds(commands) == ["Tell", "SubmitJobs"]
     assert commands[0] == over(0, given_up=1)
     ledger = study.state.ledger
-    assert (ledger.num_given_up, ledger.samples_given_up, ledger.samples_delivered) == (1, 1, 1)
+    assert (ledger.num_given_up, ledger.samples.num_given_up, ledger.samples.num_delivered) == (1, 1, 1)
     assert study.state.outcome is None
 
 
@@ -249,10 +249,10 @@ def test_of_a_complete_simulation_only_the_count_is_kept_and_duplicates_do_not_c
     given = study.assigned()
     study.delivered(given)
     study.sent(given)
-    assert not study.state.ledger.delivered_of(0)
+    assert not study.state.ledger.samples.delivered_of(0)
     study.delivered(given)
     ledger = study.state.ledger
-    assert (ledger.num_complete, ledger.samples_delivered, study.state.samples_expected) == (1, 2, 4)
+    assert (ledger.num_complete, ledger.samples.num_delivered, study.state.samples_expected) == (1, 2, 4)
 
 
 def test_a_sample_that_is_completed_after_its_simulation_was_given_up_counts_as_delivered() -> None:
@@ -263,7 +263,7 @@ def test_a_sample_that_is_completed_after_its_simulation_was_given_up_counts_as_
     study.delivered(given, steps=(1,), parts=2)
     study.delivered(given, steps=(1,), parts=2)
     ledger = study.state.ledger
-    assert (ledger.num_given_up, ledger.samples_given_up, ledger.samples_delivered) == (1, 0, 2)
+    assert (ledger.num_given_up, ledger.samples.num_given_up, ledger.samples.num_delivered) == (1, 0, 2)
     assert study.state.samples_expected == 6
 
 
@@ -481,11 +481,11 @@ def test_what_is_delivered_after_the_verdict_still_counts() -> None:
     given = study.assigned()
     study.on(ev.Interrupted(reason="interrupted by SIGINT"))
     assert study.delivered(given) == ()
-    assert study.state.ledger.samples_delivered == 2
+    assert study.state.ledger.samples.num_delivered == 2
     foreign = say.Delivery(simulation=77, attempt=1, steps=(0,), num_parts=1)
     assert study.server(say.Progress(deliveries=(foreign,))) == ()
     assert study.hear(say.Progress(deliveries=())) == ()
-    assert (study.state.ledger.samples_delivered, study.state.reason) == (2, "interrupted by SIGINT")
+    assert (study.state.ledger.samples.num_delivered, study.state.reason) == (2, "interrupted by SIGINT")
 
 
 UNFIT = "time step 1 of simulation 0 is not finite: field 'u' is nan at [0]"
@@ -672,7 +672,7 @@ def test_replaying_the_journal_gives_the_same_state(tmp_path) -> None:
     again = StudyState(SETTINGS)
     for entry in read_journal(tmp_path):
         again.handle(entry.event, entry.at_s)
-    assert again.ledger.delivered_of(0) == study.state.ledger.delivered_of(0) == Ranges([(0, 1)])
+    assert again.ledger.samples.delivered_of(0) == study.state.ledger.samples.delivered_of(0) == Ranges([(0, 1)])
     assert list(again.ledger.waiting) == list(study.state.ledger.waiting) == [0]
     assert again.next_deadline() == study.state.next_deadline()
 
@@ -805,18 +805,18 @@ def test_a_server_that_may_be_restarted_is_and_what_it_held_is_due_again() -> No
     commands = study.on(ev.ServerEnded(address=SERVER, message="killed by SIGKILL"))
     assert commands[:2] == (do.CancelJob(job=JOB), do.StartServers(incarnation=2))
     ledger = study.state.ledger
-    assert (ledger.num_complete, ledger.samples_delivered) == (1, 3)  # until it is known what is left
+    assert (ledger.num_complete, ledger.samples.num_delivered) == (1, 3)  # until it is known what is left
     assert study.ready() == (
         do.Tell(address=ServerRank(0, 2), message=say.ServerWelcome(rendezvous="h:1", wants_losses=False)),
     )
     assert study.restored() == (
         do.Tell(address=ServerRank(0, 2), message=say.Standing(num_over=0, samples_given_up=0)),
     )
-    assert (ledger.num_complete, ledger.samples_delivered) == (0, 0)
+    assert (ledger.num_complete, ledger.samples.num_delivered) == (0, 0)
     assert {ledger.state_of(i) for i in range(3)} == {SimulationState.WAITING}
     stale = say.Delivery(simulation=0, attempt=1, steps=(0, 1), num_parts=4)
     study.on(ev.Said(address=SERVER, message=say.Progress(deliveries=(stale,))))
-    assert ledger.samples_delivered == 0
+    assert ledger.samples.num_delivered == 0
     study.ended(message="canceled")
     given = study.greeted("job-0002").assigned("job-0002")
     assert (given.delivered_steps, given.parameters) == ((), (10.0 + given.simulation,))
@@ -960,7 +960,7 @@ def test_restored_server_ranks_are_ready_when_all_have_said_what_they_hold() -> 
     assert isinstance(told[2].message, say.Welcome)
     given = told[3].message
     assert (given.simulation, given.attempt, given.delivered_steps) == (1, 2, ((1, 2),))
-    assert study.state.ledger.samples_delivered == 3
+    assert study.state.ledger.samples.num_delivered == 3
 
 
 def test_server_ranks_that_restored_different_checkpoints_end_the_study() -> None:
@@ -1025,7 +1025,7 @@ def test_the_next_server_ranks_start_when_no_lost_one_is_left(loss: ev.Event) ->
     given = study.assigned()
     assert study.on(loss) == (do.CancelJob(job=JOB), do.EndServers(incarnation=1))
     study.delivered(given)  # what the other one still says does not count
-    assert study.state.ledger.samples_delivered == 0
+    assert study.state.ledger.samples.num_delivered == 0
     assert study.on(ev.ServerEnded(address=ServerRank(5), message="no rank of this study")) == ()
     others = [ServerRank(1)] if isinstance(loss, ev.ServerEnded) else [SERVER, ServerRank(1)]
     commands = [study.on(ev.ServerEnded(address=address, message="killed by SIGTERM")) for address in others]
@@ -1106,7 +1106,7 @@ def test_some_simulations_without_a_step_cost_no_study() -> None:
     study.delivered(given)
     assert study.state.reception_over
     assert (study.state.ledger.num_given_up, study.state.ledger.num_complete) == (1, 1)
-    assert study.state.samples_expected == study.state.ledger.samples_delivered == 2
+    assert study.state.samples_expected == study.state.ledger.samples.num_delivered == 2
 
 
 def test_the_server_ranks_are_told_once_how_the_steps_of_a_simulation_are_numbered() -> None:
