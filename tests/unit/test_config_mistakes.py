@@ -80,6 +80,10 @@ def test_a_misspelt_name_is_answered_with_the_nearest(override: str, meant: str)
         ("study.name=${nowhere}", ["study.name", "'nowhere' not found"]),
         ("solver=empty", ["solver.name has no value"]),
         ("solver=3", ["as in buffer=fifo"]),
+        (
+            "solver.fields.temperature.fill_value=0",
+            ["temperature.fill_value is not set so far: write +solver.fields.t"],
+        ),
         ("solver.parameters.left_temperature=[0,1]", ["is a list", "solver.parameters.left_temperature.KEY=VALUE"]),
         ("solver.fields.temperature=[64,64]", ["solver.fields.temperature is a list", "a mapping is needed"]),
         ("+solver.fields=[u]", ["solver.fields is a list", "write {KEY: VALUE}"]),
