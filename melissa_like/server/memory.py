@@ -13,12 +13,14 @@ __all__ = ["check_fits", "states_per_weight"]
 _LOADED_BATCHES, _FLOATS_PER_VALUE = 3, 4
 #: More states than any known optimizer keeps of a weight: what fits with these need not be looked at closely.
 _MOST_STATES = 4
+#: Executors that start all server ranks on one machine. Of any other it is not known: a rank is counted by itself.
+_ON_ONE_MACHINE = ("melissa_like.launcher.executors.LocalExecutor", "melissa_like.launcher.executors.InlineExecutor")
 
 
 def check_fits(
     config: Config, network: nn.Module, optimizer: OptimizerFactory, batch_size: int, available: int | None = None
 ) -> None:
-    """Refuse a training that needs more memory than is free, by what it needs at least.
+    """Refuse a training that needs more memory than is free, by what it needs at least on this machine.
 
     Args:
         config: of the study.
@@ -34,15 +36,19 @@ def check_fits(
     available = available_memory() if available is None else available
     weights = sum(tensor.nbytes for tensor in network.parameters() if tensor.requires_grad)
     batches = batch_size * (_LOADED_BATCHES * layout.sample_nbytes + 4 * _FLOATS_PER_VALUE * layout.sample_size)
-    held = (capacity_per_rank(config) + config.launcher.max_jobs) * layout.sample_nbytes
-    if weights * (1 + _MOST_STATES) + batches + held <= available:
+    ranks = config.launcher.num_server_ranks if config.launcher.executor.get("_target_") in _ON_ONE_MACHINE else 1
+    held = (ranks * capacity_per_rank(config) + config.launcher.max_jobs) * layout.sample_nbytes
+    others = (ranks - 1) * weights  # those of this rank are there already
+    if ranks * (weights * (1 + _MOST_STATES) + batches) + others + held <= available:
         return
-    trained = round(weights * (1 + states_per_weight(optimizer)))
-    if trained + batches + held > available:
+    trained = round(ranks * weights * (1 + states_per_weight(optimizer))) + others
+    if trained + ranks * batches + held > available:
+        together = f" for {ranks} server ranks on this machine" if ranks > 1 else ""
         raise ConfigurationError(
-            f"the training needs at least {shown(trained + batches + held)} more memory: {shown(trained)} for the "
-            f"gradients and the optimizer of weights of {shown(weights)}, {shown(batches)} for batches of {batch_size} "
-            f"samples of {shown(layout.sample_nbytes)}, {shown(held)} for the buffer; but {shown(available)} are free: "
+            f"the training needs at least {shown(trained + ranks * batches + held)} more memory{together}: "
+            f"{shown(trained)} for {'copies, ' if ranks > 1 else ''}gradients and optimizers of weights of "
+            f"{shown(weights)}, {shown(ranks * batches)} for batches of {batch_size} samples of "
+            f"{shown(layout.sample_nbytes)}, {shown(held)} for the buffer; but {shown(available)} are free: "
             "lower training.batch_size or buffer.capacity, or take a smaller network (model) or a machine with more"
         )
 

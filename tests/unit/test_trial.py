@@ -324,10 +324,23 @@ def test_a_training_that_does_not_fit_is_refused_with_both_numbers() -> None:
     network = nn.Linear(256, 4_000_000, device="meta")
     with pytest.raises(ConfigurationError) as refused:
         check_fits(config, network, torch.optim.Adam, 64, available=2**34)
-    for words in ("needs at least 19.7 GiB more", "11.5 GiB for the gradients", "but 16 GiB are free", "batch_size"):
+    for words in ("needs at least 19.7 GiB more", "11.5 GiB for gradients", "but 16 GiB are free", "batch_size"):
         assert words in str(refused.value)
     check_fits(config, network, torch.optim.Adam, 64, available=2**35)
     check_fits(config, network, torch.optim.SGD, 64, available=2**34)
+
+
+@pytest.mark.parametrize("launcher", ["local", "inline"])
+def test_server_ranks_that_share_a_machine_share_its_memory(launcher: str) -> None:
+    size = ["solver.fields.u.shape=[4000000]", "training.batch_size=64", "buffer.capacity=100", f"launcher={launcher}"]
+    network = nn.Linear(256, 4_000_000, device="meta")
+    with pytest.raises(ConfigurationError) as refused:
+        check_fits(configured(*size, TWO_RANKS), network, torch.optim.Adam, 64, available=2**35)
+    for words in ("needs at least 41.7 GiB more memory for 2 server ranks on this machine", "but 32 GiB are free"):
+        assert words in str(refused.value)
+    check_fits(configured(*size, TWO_RANKS), network, torch.optim.Adam, 64, available=2**36)
+    elsewhere = "launcher.executor._target_=tests.plugins.scheduler.SpoolExecutor"
+    check_fits(configured(*size, TWO_RANKS, elsewhere), network, torch.optim.Adam, 64, available=2**35)
 
 
 def test_a_place_without_room_is_not_blamed_on_the_network(tmp_path: Path) -> None:
