@@ -244,10 +244,7 @@ def _read(path: Path) -> LeaseFile | None:
 
 
 def _written_aside(run_dir: Path, said: LeaseFile) -> Path:
-    """A file of this process alone, on the disk."""
+    """A file of this process alone."""
     path = run_dir / f"lease-of-{said.holder.boot}-{said.holder.pid}.tmp"
-    with path.open("wb") as stream:
-        stream.write(msgspec.json.encode(said))
-        stream.flush()
-        os.fsync(stream.fileno())
+    path.write_bytes(msgspec.json.encode(said))
     return path

@@ -262,7 +262,7 @@ class LauncherConfig:
             rank, and the server ranks are started again. The first one may take start_timeout_s longer, and a rank that
             waits for another one twice as long.
         start_timeout_s: for a submitted server rank or job that is running to say hello; server rank 0 tries the
-            training before.
+            training before. Server ranks that are started again load a checkpoint within it, too.
         save_timeout_s: when a study has failed or is stopped, for the server ranks to validate, save the surrogate as
             it is and report; a second Ctrl-C does not wait for it.
         walltime: how long this launcher may run, in seconds, or as text (`"1:30:00"`, `"1-12:00:00"` with days); null:

@@ -226,7 +226,7 @@ class StudyState:
             books.end(
                 "failed",
                 f"the server ranks were not ready within launcher.start_timeout_s = {limit:g} s: allow more if rank 0 "
-                "still tries the training, or look into the logs of the server ranks"
+                "still tries the training or a checkpoint is large, or look into the logs of the server ranks"
                 if lost is None
                 else f"what is left of the server ranks did not end within launcher.start_timeout_s = {limit:g} s, so "
                 f"no others could be started, after {lost}",

@@ -35,6 +35,12 @@ def drawn(run_dir: Path) -> list[float]:
     ]
 
 
+def status(run_dir: Path) -> str:
+    """What `melissa-like status` says."""
+    with launched(run_dir, command="status") as command:
+        return command.wait().out
+
+
 def assert_complete(ran: Ran, simulations: int = 8) -> None:
     """Expected is delivered, all of it was trained on, and the journal of all launchers says the same."""
     assert ran.code == 0, ran.err
@@ -133,8 +139,10 @@ def test_of_two_that_resume_at_once_one_is_refused(tmp_path: Path) -> None:
     with launched(run_dir, *slow()) as first:
         first.read_until("streaming")
         assert "works on the study" in resume(run_dir).err
+        assert "on this machine" in status(run_dir)
         first.send(signal.SIGKILL)
         first.wait()
+    assert f"go on with: melissa-like resume {run_dir} (from the beginning, as there is no" in status(run_dir)
     with launched(run_dir, command="resume") as second:
         second.read_until("the study goes on")
         refused = resume(run_dir)
