@@ -62,7 +62,8 @@ def unknown_key(key: str, beside: Sequence[str] | None = None) -> str:
     """
     names = [group.name for group in groups() if group.name]
     valid = [*(beside or ()), *schema_keys(), *names]
-    if _in_schema(key) != key and _in_schema(key) in {known.name for group in groups() for known in group.keys}:
+    is_of_a_field = beside and beside[0].rpartition(".")[0] == key.rpartition(".")[0] and _in_schema(key) != key
+    if is_of_a_field and _in_schema(key) in {known.name for group in groups() for known in group.keys}:
         return f"{key} is not set so far: write +{key}=... on the command line, or put it into the file of the solver"
     said = f"{key} is no key of the configuration"
     found, rest = key, ""
