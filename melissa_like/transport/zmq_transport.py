@@ -64,9 +64,10 @@ class ZmqTransport:
 
     def part_receiver(self, *, queue_length: int, max_nbytes: int | None = None) -> PartReceiver:
         """See `Transport.part_receiver`."""
+        address = tcp_address(self._host)
         socket = listening(self._context, queue_length, max_nbytes)
         self._gate.guard_parts(socket)
-        endpoint = bind(socket, tcp_address(self._host))
+        endpoint = bind(socket, address)
         return ZmqPartReceiver(socket, endpoint, shares_memory=self._shares_memory, refused=self._gate.refused_parts)
 
     def control_server(self, address: str | None = None, server_address: str | None = None) -> ControlServer:
