@@ -1,6 +1,7 @@
 """The secrets of a study are in four files that only its user can read, and nowhere else."""
 
 import json
+import signal
 import stat
 import subprocess
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 
 from melissa_like.protocol import read_connection
 from melissa_like.protocol.keys import read_key_pair
+from tests.integration.launched import launched, resume
 from tests.integration.studies import COMMAND, marked, melissa_like
 
 SECRET_FILES = {"connection.txt", "launcher.key", "server.key", "job.key"}
@@ -34,6 +36,24 @@ def test_a_study_keeps_its_secrets_whatever_the_umask(tmp_path: Path, umask: int
     assert "melissa_like.server" in seen.read_text()
     contents["arguments and environments"] = seen.read_bytes()
     assert [name for name, content in contents.items() if any(word in content for word in words)] == []
+
+
+def test_a_resumed_study_keeps_its_keys(tmp_path: Path) -> None:
+    """Jobs that waited in a queue meanwhile have not read them yet, and others know the study by them."""
+    run_dir = tmp_path / "study"
+    with launched(run_dir, *marked("slow", pause_s=0.1, simulations=4), "launcher.grace_s=1") as first:
+        first.read_until("streaming")
+        first.send(signal.SIGKILL)
+        assert first.wait().code == -signal.SIGKILL
+    keys = {name: (run_dir / name).read_text() for name in SECRET_FILES if name.endswith(".key")}
+    before = read_connection(run_dir)
+    ran = resume(run_dir)
+    assert ran.code == 0, ran.err
+    after = read_connection(run_dir)
+    assert {name: (run_dir / name).read_text() for name in keys} == keys
+    assert (after.study, after.secret, after.keys) == (before.study, before.secret, before.keys)
+    assert (before.launcher_incarnation, after.launcher_incarnation) == (1, 2)
+    assert {stat.S_IMODE((run_dir / name).stat().st_mode) for name in SECRET_FILES} == {0o600}
 
 
 def test_what_would_be_started_tells_no_secret_and_makes_none(tmp_path: Path) -> None:
