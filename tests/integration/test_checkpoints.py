@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -82,6 +83,8 @@ def test_what_is_drawn_once_is_in_the_history_once(tmp_path: Path, ranks: int, v
         f"buffer={recipe}",
         "launcher.max_jobs=2",
         f"launcher.num_server_ranks={ranks}",
+        "+training.consumers.means._target_=tests.plugins.means.Means",
+        f"+training.consumers.means.folder={tmp_path}",
         solver="paced_and_kills_the_server",
         simulations=20,
         rank=victim,
@@ -93,6 +96,8 @@ def test_what_is_drawn_once_is_in_the_history_once(tmp_path: Path, ranks: int, v
     history = trained_in(tmp_path)
     assert len(history) == 120
     assert set(history.values()) == {1}
+    # What a consumer has seen goes on too: only the ranks that came to their end have written it.
+    assert sum(int(np.load(path)["count"]) for path in tmp_path.glob("means-*.npz")) >= 120
 
 
 def test_a_completed_study_goes_on_with_more_simulations_and_fewer_server_ranks(tmp_path: Path) -> None:
@@ -110,6 +115,19 @@ def test_a_completed_study_goes_on_with_more_simulations_and_fewer_server_ranks(
     assert set(history.values()) == {1}
     assert ran.report["training"]["batches"] > batches
     assert ran.report["training"]["samples"] == 60
+
+
+def test_held_out_samples_and_the_history_of_their_errors_go_on(tmp_path: Path) -> None:
+    validation = ["study.num_validation_simulations=2", "training.validation_interval=20"]
+    ran = study(tmp_path / "study", *validation, solver="paced_and_kills_the_server", simulations=16, rank=0)
+    assert ran.code == 0, ran.err
+    report = ran.report
+    assert len(report["server_losses"]) == 1
+    assert report["samples"]["trained_on"] == 96
+    assert report["validation"]["num_samples"] == 12
+    batches = [figures["batches"] for figures in report["validation"]["history"]]
+    assert batches[:-1] == list(range(20, 20 * len(batches), 20))[: len(batches) - 1]
+    assert report["simulations"]["completed"] == 18
 
 
 def test_draws_go_on_to_be_counted(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from melissa_like.assembly import Consumer
 from melissa_like.records import Sample, SampleKey
@@ -56,6 +57,15 @@ class Means:
                 named: dict[str, Any] = {f"field_{number}": values for number, values in enumerate(self.means)}
                 np.savez(Path(self._folder) / f"means-{os.getpid()}.npz", count=self.count, **named)
         self._then.close()
+
+    def state_dict(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        return {"count": self.count, "means": [torch.from_numpy(mean) for mean in self.means]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from it."""
+        self.count = state["count"]
+        self.means = [mean.numpy() for mean in state["means"]]
 
     def _look(self, sample: Sample) -> None:
         if not self.means:
