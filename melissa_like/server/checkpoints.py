@@ -7,7 +7,7 @@ says when all ranks have written theirs; rank 0 then completes it.
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -15,14 +15,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from melissa_like.buffer import SampleBuffer
 from melissa_like.loading import Collective, LocalState
 from melissa_like.protocol.control import Checkpointed
 from melissa_like.protocol.reports import CheckpointFigures
 from melissa_like.records import Layout
-from melissa_like.server.cut import Cut, take_cut
-from melissa_like.server.reception import Reception
-from melissa_like.training import Stateful, TrainingStream, ValidationSet
+from melissa_like.server.cut import Cut
+from melissa_like.server.receiver import Receiver
+from melissa_like.training import TrainingStream
 from melissa_like.training.checkpoint import (
     PIECE_NBYTES,
     CheckpointFolder,
@@ -53,12 +52,10 @@ class Checkpoints:
         num_ranks: server ranks.
         newest_number: the highest number so far, equal on all ranks.
         interval_s: between two.
-        reception: of this rank.
-        buffer: of this rank.
-        held_out: of this rank.
-        consumers: whose state is saved, by name.
-        saves_buffer: whether the samples of the buffer are saved.
+        receiver: of this rank.
+        look: `take_cut`, told all but the keys that are not delivered and `num_trained`.
         monitoring: what must go on besides, as `torch.load` reads it with `weights_only`.
+        tell: takes word of a complete checkpoint, from any thread; must not block.
         layout: of the samples.
         device: that this rank trains on.
     """
@@ -71,31 +68,22 @@ class Checkpoints:
         num_ranks: int,
         newest_number: int,
         interval_s: float,
-        reception: Reception,
-        buffer: SampleBuffer,
-        held_out: ValidationSet,
-        consumers: Mapping[str, Stateful],
-        saves_buffer: bool,
+        receiver: Receiver,
+        look: Callable[..., Cut],
         monitoring: Callable[[], dict[str, Any]],
+        tell: Callable[[Checkpointed], None],
         layout: Layout,
         device: torch.device,
     ) -> None:
         self._rank = rank
         self._num_ranks = num_ranks
         self._interval_s = interval_s
-        self._reception = reception
+        self._receiver = receiver
+        self._look = look
+        self._tell = tell
         self._monitoring = monitoring
         self._layout_id = layout.layout_id
         self._device = device
-        self._look = partial(
-            take_cut,
-            assembler=reception.assembler,
-            receiver=reception.receiver,
-            buffer=buffer,
-            held_out=held_out,
-            consumers=consumers,
-            saves_buffer=saves_buffer,
-        )
         self._writer = CheckpointWriter(folder, rank, newest_number=newest_number, on_complete=self._announce)
         self._newest = newest_number
         self._contents: dict[int, tuple[int, tuple[str, ...]]] = {}  # training steps and what is kept, by number
@@ -152,7 +140,7 @@ class Checkpoints:
         self._contents[number] = stream.batches, stream.kept
         try:
             look = partial(self._look, num_trained=training["samples"])
-            cut = self._reception.receiver.between_samples(look, _LOOK_S)
+            cut = self._receiver.between_samples(look, _LOOK_S)
         except Exception as error:  # also what the state of a consumer raises: it costs this checkpoint
             self._writer.fail(number, error)
         else:
@@ -206,7 +194,7 @@ class Checkpoints:
         return self._writer.problem
 
     def _announce(self, manifest: Manifest) -> None:
-        self._reception.tell(Checkpointed(number=manifest.number, batches=manifest.batches, nbytes=manifest.nbytes))
+        self._tell(Checkpointed(number=manifest.number, batches=manifest.batches, nbytes=manifest.nbytes))
 
 
 def _left(until: float) -> float:

@@ -4,6 +4,7 @@ import sys
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ from melissa_like.records import Purpose, ServerRank, num_samples
 from melissa_like.server.build import guarded, make_buffer, make_consumer, make_sinks, make_terms, pick_device
 from melissa_like.server.build_training import make_loop, make_stream, make_surrogate
 from melissa_like.server.checkpoints import Checkpoints
+from melissa_like.server.cut import take_cut
 from melissa_like.server.freed_memory import keep_freed_memory
 from melissa_like.server.idle_compiler import leave_compiler_unloaded
 from melissa_like.server.last_words import LastWords
@@ -247,12 +249,18 @@ class _Rank:
             num_ranks=self._place.num_server_ranks,
             newest_number=start.newest_number,
             interval_s=settings.interval_s,
-            reception=self._reception,
-            buffer=self._buffer,
-            held_out=self._held_out,
-            consumers=self._stateful,
-            saves_buffer=saves_buffer(self._config),
+            receiver=self._reception.receiver,
+            look=partial(
+                take_cut,
+                assembler=self._reception.assembler,
+                receiver=self._reception.receiver,
+                buffer=self._buffer,
+                held_out=self._held_out,
+                consumers=self._stateful,
+                saves_buffer=saves_buffer(self._config),
+            ),
             monitoring=self._monitoring,
+            tell=self._reception.tell,
             layout=self._place.layout,
             device=self._device,
         )
