@@ -110,6 +110,7 @@ def settings_of(config: Config, *, wants_losses: bool = False, launcher_incarnat
         num_steps=config.solver.num_steps,
         budget_bytes=transport.budget_bytes,
         heartbeat_s=transport.heartbeat_s,
+        orphan_timeout_s=config.launcher.orphan_timeout_s,
     )
     return StudySettings(
         welcome=welcome,

@@ -10,14 +10,14 @@ from typing import TypeVar
 from melissa_like.errors import ConnectionRefusedByStudyError, StudyStoppedError
 from melissa_like.protocol.control import Acknowledge, ControlMessage, Refused, Stop
 from melissa_like.protocol.link import Link
+from melissa_like.protocol.liveness import Liveness
 from melissa_like.records import ClientRank, StudyIdentity
 from melissa_like.transport import ControlClient, Transport
 
-__all__ = ["LAUNCHER_SILENCE_S", "ControlLine"]
+__all__ = ["ControlLine"]
 
-#: A launcher that acknowledges nothing for so long is gone.
-LAUNCHER_SILENCE_S = 60.0
-_PING_AFTER_S = 5.0
+#: A launcher that answers nothing for so long is gone, for a job that it has not welcomed yet.
+_SILENCE_S = 60.0
 _LISTEN_S = 0.2
 _LINGER_S = 1.0
 
@@ -37,7 +37,9 @@ class ControlLine:
         self._endpoint = endpoint
         self._link = Link(identity)
         self._opened: ControlClient | None = None
-        self._heard_at = time.monotonic()
+        self._num_heard = 0
+        self._patience_s = _SILENCE_S
+        self._liveness = Liveness(self._patience_s, time.monotonic())
 
     def close(self) -> None:
         """Close the socket, if it was opened."""
@@ -53,6 +55,25 @@ class ControlLine:
         """Send something that may be lost: it is not repeated."""
         self._socket.send(self._link.post_unnumbered(message))
 
+    def be_patient(self, orphan_timeout_s: float) -> None:
+        """From now on a launcher is only gone if it lets a question wait for so long."""
+        self._patience_s = orphan_timeout_s
+        self._liveness = Liveness(orphan_timeout_s, time.monotonic())
+
+    def heed(self) -> None:
+        """Take what the launcher has said meanwhile, without waiting; ask for a sign of life if it said nothing.
+
+        Raises:
+            ConnectionRefusedByStudyError: the launcher refuses this client.
+            StudyStoppedError: the study has ended, or the launcher is gone.
+        """
+        while True:
+            before = self._num_heard
+            self._listen(0.0)
+            if self._num_heard == before:
+                break
+        self._require_life()
+
     def expect(self, kind: type[_Expected], *others: type[_Expected]) -> _Expected:
         """Wait for a message of one of these kinds; others are dropped, they answer questions already settled.
 
@@ -62,22 +83,15 @@ class ControlLine:
             ConnectionRefusedByStudyError: the launcher refuses this client.
             StudyStoppedError: the study has ended, or the launcher is gone.
         """
-        self._heard_at = time.monotonic()
-        pinged_at = self._heard_at
+        self._liveness.hear(time.monotonic())
         while True:
+            before = self._num_heard
             message = self._listen(_LISTEN_S)
-            now = time.monotonic()
             for expected in (kind, *others):
                 if isinstance(message, expected):
                     return message
-            if message is None and now - self._heard_at > LAUNCHER_SILENCE_S:
-                raise StudyStoppedError(
-                    f"the launcher has not answered for {LAUNCHER_SILENCE_S:g} s: it is gone, or was started again "
-                    "since this job has read where it is"
-                )
-            if now - max(pinged_at, self._heard_at) > _PING_AFTER_S:
-                self.post(Acknowledge())  # numbered, so it must be answered: a sign of life
-                pinged_at = now
+            if self._num_heard == before:
+                self._require_life()
 
     def settle(self, timeout_s: float) -> bool:
         """Wait until the launcher has acknowledged everything posted."""
@@ -85,6 +99,17 @@ class ControlLine:
         while not self._link.settled and time.monotonic() < deadline:
             self._listen(_LISTEN_S)
         return self._link.settled
+
+    def _require_life(self) -> None:
+        """Ask, or give up; all that waits is read."""
+        now = time.monotonic()
+        if self._liveness.is_gone(now):
+            raise StudyStoppedError(
+                f"the launcher has not answered for {self._patience_s:g} s: it is gone, or was started again since "
+                "this job has read where it is"
+            )
+        if self._liveness.asks(now):
+            self.post(Acknowledge())  # numbered, so it must be answered
 
     @property
     def _socket(self) -> ControlClient:
@@ -98,7 +123,8 @@ class ControlLine:
         now = time.monotonic()
         message = None
         if received is not None:
-            self._heard_at = now
+            self._num_heard += 1
+            self._liveness.hear(now)
             message = self._link.receive(received)
         for encoded in self._link.due(now):
             socket.send(encoded)

@@ -153,6 +153,7 @@ class Client:
         self._connection, self._welcome = greeting.connection, greeting.welcome
         if self._line is None:
             self._line_to(greeting.connection, greeting.job)
+        self._open_line.be_patient(self._welcome.orphan_timeout_s)
         self._sender = self._opened_transport(greeting.connection).part_sender(
             self._welcome.server_endpoints, budget_bytes=self._welcome.budget_bytes
         )

@@ -28,6 +28,7 @@ _SETTLE_S = 2.0
 _FLUSH_S = 1.0
 #: Between two signs of life while nothing is sent, because the server ranks hold it already.
 _MENTION_EVERY_S = 1.0
+_HEED_EVERY_S = 1.0
 #: How the sum of all ballots begins if no rank stops, fails or closes.
 _ALL_GO_ON = [0, 0, 0]
 
@@ -67,7 +68,7 @@ class Session:
         self._num_steps = 0
         self._sizes = [spec.size for spec in stream.fields]
         self._nothing = [0] * len(self._sizes)
-        self._mentioned_at = time.monotonic()
+        self._mentioned_at = self._heeded_at = time.monotonic()
         self._has_failed = False
         self._is_over = False
         self.parameters = parameters
@@ -100,8 +101,9 @@ class Session:
         """
         self._require_open()
         number, problem = self._number_of(step)
+        problem = problem or self._heed()
         if number in self.delivered_steps:
-            self._vote(number, attempt(self._pass_over))
+            self._vote(number, problem or attempt(self._pass_over))
         else:
             self._send_new(number, problem, fields, time)
         self._last_step = number
@@ -188,6 +190,14 @@ class Session:
         elements = totals[-2 - len(self._sizes) : -2]
         if elements != self._sizes:
             self._end_together(f"time step {number}", SolverError(self._name_gap(parts, elements)))
+
+    def _heed(self) -> BaseException | None:
+        """Now and then, what the launcher has said since: a job must not compute on for a study that is over."""
+        now = time.monotonic()
+        if self._team.rank != 0 or now - self._heeded_at < _HEED_EVERY_S:
+            return None
+        self._heeded_at = now
+        return attempt(self._line.heed)
 
     def _pass_over(self) -> None:
         """A step that need not be sent; the launcher, which sees nothing of it, is told now and then."""

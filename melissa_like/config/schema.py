@@ -257,6 +257,8 @@ class LauncherConfig:
         delivery_timeout_s: the same after goodbye, when parts are still missing, and for a job to end after it has
             told that its simulation failed.
         server_timeout_s: a server rank that reports nothing for so long has failed.
+        orphan_timeout_s: jobs and server ranks to which a launcher that has died does not answer for so long end by
+            themselves, server ranks after a last checkpoint. Those of this machine end at once.
         training_timeout_s: a training step (with what the loop does until it asks for the next batch; a validation
             counts by its batches) that takes longer hangs: the stacks of all threads go into the log of its server
             rank, and the server ranks are started again. The first one may take start_timeout_s longer, and a rank that
@@ -283,6 +285,7 @@ class LauncherConfig:
     step_timeout_s: float = key(600.0, above=0)
     delivery_timeout_s: float = key(30.0, above=0)
     server_timeout_s: float = key(60.0, above=0)
+    orphan_timeout_s: float = key(300.0, above=0)
     training_timeout_s: float = key(600.0, above=0)
     start_timeout_s: float = key(120.0, above=0)
     save_timeout_s: float = key(30.0, least=0)

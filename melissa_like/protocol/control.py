@@ -136,7 +136,11 @@ class WireField(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Welcome(_Message, frozen=True, kw_only=True):
-    """The answer to `Hello`, and to `Blocked` while the study lives: where the fields go."""
+    """The answer to `Hello`, and to `Blocked` while the study lives: where the fields go.
+
+    Attributes:
+        orphan_timeout_s: a job whose launcher lets a question wait for so long ends by itself.
+    """
 
     server_endpoints: tuple[str, ...]
     server_incarnation: int
@@ -148,6 +152,7 @@ class Welcome(_Message, frozen=True, kw_only=True):
     num_steps: int | None
     budget_bytes: int
     heartbeat_s: float
+    orphan_timeout_s: float
 
 
 class Refused(_Message, frozen=True, kw_only=True):

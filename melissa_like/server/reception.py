@@ -3,6 +3,7 @@
 A server rank that trains and the one that only checks a solver differ in where samples go, and in nothing here.
 """
 
+import math
 import os
 import socket as host_names
 from collections.abc import Callable, Mapping, Sequence
@@ -29,13 +30,18 @@ _QUEUED_MESSAGES = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Which server rank this is, of which study, and where its launcher is."""
+    """Which server rank this is, of which study, and where its launcher is.
+
+    Attributes:
+        orphan_timeout_s: a launcher that lets a question wait for so long is gone.
+    """
 
     address: ServerRank
     num_server_ranks: int
     layout: Layout
     routing: Routing
     identity: StudyIdentity
+    orphan_timeout_s: float = math.inf
     launcher: str
 
 
@@ -52,6 +58,7 @@ def place_of(config: Config, run_dir: Path, address: ServerRank) -> Place:
         layout=layout_of(config.solver),
         routing=routing_of(config.transport),
         identity=connection.identity(address.incarnation),
+        orphan_timeout_s=config.launcher.orphan_timeout_s,
         launcher=connection.server_endpoint,
     )
 
@@ -161,6 +168,7 @@ class Reception:
             sinks=sinks,
             interval_s=interval_s,
             on_error=on_error,
+            orphan_timeout_s=place.orphan_timeout_s,
         )
 
     def __enter__(self) -> "Reception":

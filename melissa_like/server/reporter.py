@@ -4,6 +4,7 @@ It owns the DEALER socket and the sinks. The other threads hand it what they hav
 touch the socket; so a receiver that waits for the buffer does not keep the launcher from hearing that the rank lives.
 """
 
+import math
 import queue
 import threading
 import time
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from melissa_like.assembly import Reason
 from melissa_like.monitoring import Sink
 from melissa_like.protocol.control import (
+    Acknowledge,
     ControlMessage,
     Delivery,
     HeldOutOver,
@@ -29,6 +31,7 @@ from melissa_like.protocol.control import (
     Stop,
 )
 from melissa_like.protocol.link import Link
+from melissa_like.protocol.liveness import Liveness
 from melissa_like.records import StudyIdentity
 from melissa_like.server.receiver import Arrival, Rejection
 from melissa_like.transport import ControlClient
@@ -71,6 +74,7 @@ class Reporter:
         measure: the present metrics, for the live view and the sinks.
         put_waits: whether a complete sample waits for room right now.
         interval_s: between two reports of metrics.
+        orphan_timeout_s: a launcher that lets a question wait for so long is gone: what it would order is `stop`.
     """
 
     def __init__(
@@ -84,6 +88,7 @@ class Reporter:
         sinks: Sequence[Sink],
         interval_s: float,
         on_error: Callable[[BaseException], None],
+        orphan_timeout_s: float = math.inf,
     ) -> None:
         self._socket = socket
         self._link = Link(identity)
@@ -93,6 +98,9 @@ class Reporter:
         self._sinks = sinks
         self._interval_s = interval_s
         self._on_error = on_error
+        self._orphan_timeout_s = orphan_timeout_s
+        self._liveness = Liveness(orphan_timeout_s, time.monotonic())
+        self._is_orphan = False
         self._inbox: queue.SimpleQueue[Arrival | Rejection | ControlMessage] = queue.SimpleQueue()
         self._pressed = False
         self._reported_at = 0.0
@@ -137,11 +145,18 @@ class Reporter:
 
     def _turn(self) -> None:
         received = self._socket.receive(self._patience())
+        now = time.monotonic()
         if received is not None:
+            self._liveness.hear(now)
             message = self._link.receive(received)
             if message is not None:
                 self._obey(message)
-        now = time.monotonic()
+        elif self._liveness.asks(now):
+            self._post(Acknowledge())  # numbered, so it must be answered
+        elif self._liveness.is_gone(now) and not self._is_orphan:
+            self._is_orphan = True
+            reason = f"the launcher has not answered for launcher.orphan_timeout_s = {self._orphan_timeout_s:g} s"
+            self._orders.stop(reason, math.inf)  # nobody is left who would end this process
         for encoded in self._link.due(now):
             self._socket.send(encoded)
         if now - self._reported_at >= _REPORT_EVERY_S:

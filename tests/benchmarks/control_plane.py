@@ -381,6 +381,7 @@ def replay_settings() -> StudySettings:
         num_steps=STEPS_PER_SIMULATION,
         budget_bytes=1,
         heartbeat_s=1.0,
+        orphan_timeout_s=300.0,
     )
     num_simulations = NUM_EVENTS // (STEPS_PER_SIMULATION + 2)
     return StudySettings(welcome=welcome, num_simulations=num_simulations, max_jobs=NUM_JOBS)

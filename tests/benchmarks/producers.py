@@ -63,6 +63,7 @@ def welcome_of(layout: Layout, endpoint: str) -> Welcome:
         num_steps=None,
         budget_bytes=BUDGET_BYTES,
         heartbeat_s=DEADLINE_S,
+        orphan_timeout_s=300.0,
     )
 
 

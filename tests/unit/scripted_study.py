@@ -88,4 +88,5 @@ class Study:
             num_steps=None,
             budget_bytes=2**20,
             heartbeat_s=5.0,
+            orphan_timeout_s=300.0,
         )

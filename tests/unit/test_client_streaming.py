@@ -51,6 +51,7 @@ def stream_of(sender: PartSender, endpoint: str) -> PartStream:
         num_steps=None,
         budget_bytes=2**20,
         heartbeat_s=DEADLINE_S,
+        orphan_timeout_s=300.0,
     )
     return PartStream(
         welcome=welcome,

@@ -1,5 +1,6 @@
 """What a server rank tells the launcher, and when."""
 
+import math
 import threading
 import time
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from typing import Any, TypeVar
 import pytest
 
 from melissa_like.assembly import Reason
-from melissa_like.protocol.control import ControlMessage, Metrics, Progress, RejectedPart, ServerHello
+from melissa_like.protocol.control import Acknowledge, ControlMessage, Metrics, Progress, RejectedPart, ServerHello
 from melissa_like.protocol.link import Link
 from melissa_like.records import StudyIdentity
 from melissa_like.server.receiver import Arrival, Rejection
@@ -19,6 +20,7 @@ from melissa_like.transport.in_memory import MemoryTransport
 IDENTITY = StudyIdentity(study=b"s" * 16, secret=b"x" * 16)
 HELLO = ServerHello(endpoint="memory://parts", host="here", pid=1, device="cpu")
 DEADLINE_S = 10.0
+_NO_ORDERS = Orders()
 
 _Said = TypeVar("_Said", bound=ControlMessage)
 
@@ -45,17 +47,18 @@ class Launcher:
         raise AssertionError(f"no {kind.__name__} within {DEADLINE_S:g} s")
 
 
-def made(socket: Any) -> Reporter:
+def made(socket: Any, *, orders: Orders = _NO_ORDERS, orphan_timeout_s: float = math.inf) -> Reporter:
     """A reporter that is not started."""
     return Reporter(
         socket=socket,
         identity=IDENTITY,
-        orders=Orders(),
+        orders=orders,
         measure=Metrics,
         put_waits=lambda: False,
         sinks=(),
         interval_s=60.0,
         on_error=pytest.fail,
+        orphan_timeout_s=orphan_timeout_s,
     )
 
 
@@ -138,3 +141,28 @@ def test_arrivals_are_added_up_per_attempt() -> None:
                 steps += delivery.steps
                 num_parts += delivery.num_parts
     assert (steps, num_parts) == ([0, 1, 2], 5)
+
+
+def test_a_rank_whose_launcher_is_gone_is_told_to_stop_and_one_that_is_answered_is_not() -> None:
+    transport = MemoryTransport()
+    launcher, stopped = Launcher(transport), threading.Event()
+    reasons: list[str] = []
+
+    def stop(reason: str, save_within_s: float) -> None:
+        reasons.append(f"{reason}; {save_within_s:g} s")
+        stopped.set()
+
+    reporter = made(
+        transport.control_client(launcher.socket.endpoint, b"server-0"), orders=Orders(stop=stop), orphan_timeout_s=1.0
+    )
+    reporter.start()
+    try:
+        began = time.monotonic()
+        for _ in range(5):  # each asked for after a tenth of a second of silence
+            launcher.hear(Acknowledge)
+        assert not stopped.is_set()
+        assert stopped.wait(DEADLINE_S)
+        assert time.monotonic() - began >= 1.0
+    finally:
+        reporter.close(DEADLINE_S)
+    assert reasons == ["the launcher has not answered for launcher.orphan_timeout_s = 1 s; inf s"]

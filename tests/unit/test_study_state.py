@@ -22,6 +22,7 @@ WELCOME = say.Welcome(
     num_steps=2,
     budget_bytes=1,
     heartbeat_s=2.0,
+    orphan_timeout_s=300.0,
 )
 SETTINGS = StudySettings(
     welcome=WELCOME,

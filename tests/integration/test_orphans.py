@@ -1,0 +1,34 @@
+"""A scheduler whose jobs outlive the launcher: they end by themselves, the server rank after a checkpoint."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.integration.launched import resume
+from tests.integration.studies import ROOT, await_that, running
+from tests.integration.told import told, trained
+
+CONFIGS = ("--config-dir", str(ROOT / "tests/plugins/configs"))
+
+
+@pytest.mark.timeout(180)
+def test_what_a_dead_launcher_has_left_ends_by_itself_and_the_study_can_go_on(tmp_path: Path) -> None:
+    run_dir, spool = tmp_path / "study", tmp_path / "spool"
+    study = [*told(tmp_path, simulations=20, pause_s=0.2), "launcher=spool", f"launcher.executor.spool={spool}"]
+    study += ["launcher.orphan_timeout_s=3", "training.checkpoint.interval_s=600", "launcher.max_jobs=2"]
+    with running(run_dir, *CONFIGS, *study) as launcher:
+        await_that(lambda: any(trained(tmp_path)))
+        launcher.kill()
+        launcher.wait(10.0)
+        submitted = {path.stem for path in spool.glob("*.pid")}
+        assert len(submitted) == 3
+        await_that(lambda: {path.stem for path in spool.glob("*.end")} == submitted)
+    logs = "".join(path.read_text() for path in (run_dir / "logs").glob("job-*"))
+    assert "StudyStoppedError: the launcher has not answered for 3 s: it is gone, or was started again" in logs
+    assert "Traceback" not in logs
+    assert list((run_dir / "checkpoints").glob("*/manifest.json"))
+    ran = resume(run_dir)
+    assert ran.code == 0, ran.err
+    samples = ran.report["samples"]
+    assert (samples["delivered"], samples["trained_on"], samples["lost"]) == (120, 120, 0)
+    assert {key for key, _ in trained(tmp_path)} == {(number, step) for number in range(20) for step in range(6)}
