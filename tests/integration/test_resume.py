@@ -1,5 +1,6 @@
 """A launcher that ended, however it did: another one goes on, and the books balance."""
 
+import json
 import signal
 import time
 from pathlib import Path
@@ -15,6 +16,7 @@ from melissa_like.study import read_journal
 from tests.integration.launched import launched, resume
 from tests.integration.studies import ROOT, Ran, marked
 
+CONFIGS = ("--config-dir", str(ROOT / "tests/plugins/configs"))
 ALONE = "solver.launch=''"
 QUICK = ["monitoring.interval_s=0.1", "training.checkpoint.interval_s=0.5", "launcher.grace_s=1", ALONE]
 #: The buffer is drained for several seconds.
@@ -80,12 +82,28 @@ def test_a_launcher_that_is_killed_in_mid_training_with_a_sampler_that_learns(tm
     run_dir = tmp_path / "study"
     options = [*marked(run_dir=run_dir), *QUICK, "buffer.views_per_sample=60", "launcher.max_jobs=2"]
     options += ["solver.solve._target_=tests.plugins.trained.kills_the_launcher"]
-    options += ["--config-dir", str(ROOT / "tests/plugins/configs"), "experiment=steered"]
+    options += [*CONFIGS, "experiment=steered"]
     with launched(run_dir, *options) as first:
         assert first.wait().code == -signal.SIGKILL
     assert_complete(resume(run_dir))
     of_the_design = [value for value in drawn(run_dir) if value == int(value)]
     assert of_the_design == [float(number) for number in range(len(of_the_design))]
+
+
+def test_jobs_and_server_ranks_that_survive_their_launcher_are_ended_first(tmp_path: Path) -> None:
+    """As those of a batch scheduler do: two incarnations of the server ranks must never train at once."""
+    run_dir, spool = tmp_path / "study", tmp_path / "spool"
+    options = [*CONFIGS, "launcher=spool", f"launcher.executor.spool={spool}"]
+    with launched(run_dir, *options, *marked("slow", pause_s=0.4), *QUICK) as first:
+        first.read_until("streaming")
+        first.send(signal.SIGKILL)
+        first.wait()
+    left = {path.stem for path in spool.glob("*.job")} - {path.stem for path in spool.glob("*.end")}
+    assert any(json.loads((spool / f"{one}.job").read_text())["name"] == "server-0" for one in left)
+    with launched(run_dir, command="resume") as second:
+        second.read_until("starting")
+        assert left <= {path.stem for path in spool.glob("*.end")}
+        assert_complete(second.wait())
 
 
 @pytest.mark.parametrize("num_ranks", [(1, 1), (2, 1)])
