@@ -154,5 +154,9 @@ def _told(replayed: Replayed | None) -> str:
     state = replayed.state
     done, total = state.ledger.num_complete, state.num_simulations + state.num_validation_simulations
     found = state.checkpoint
-    since = "there is no checkpoint" if found is None else f"from checkpoint {found.number} ({found.batches} batches)"
+    since = (
+        "from the beginning, as there is no checkpoint"
+        if found is None
+        else f"from checkpoint {found.number} ({found.batches} batches)"
+    )
     return f"the study goes on, {since}; {done} of {total} simulations had completed"
