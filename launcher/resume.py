@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+import msgspec
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
@@ -58,6 +59,7 @@ def resume_study(run_dir: Path, overrides: Sequence[str], tell: Callable[[str], 
         replayed = replay(run_dir, lease.keep) if (run_dir / JOURNAL_FILE).exists() else None
         if replayed is not None and _is_over(replayed, as_config(composed)):
             return None if (run_dir / REPORT_FILE).exists() else keep_report(_report_of(run_dir, replayed), run_dir)
+        _refuse_what_kept_nothing(run_dir)
         _go_where_it_was_started(run_dir, tell)
         config, samplers = prepare(composed, None if replayed is None else replayed.first.num_simulations)
         if replayed is not None:
@@ -110,6 +112,21 @@ def _require_study(run_dir: Path) -> None:
             f"{run_dir} is a sweep: resume its studies one by one, as in `{resume_command(run_dir / first.folder)}`"
         )
     raise ConfigurationError(holds_nothing(run_dir))
+
+
+def _refuse_what_kept_nothing(run_dir: Path) -> None:
+    """A training loop that keeps nothing leaves checkpoints that nobody can go on from."""
+    manifests = sorted(run_dir.glob("checkpoints/*[0-9]/manifest.json"))
+    try:
+        kept = msgspec.json.decode(manifests[-1].read_bytes())["checkpoint"]["kept"] if manifests else None
+    except (OSError, msgspec.DecodeError, KeyError, TypeError):
+        return  # damaged: the server ranks look closer, and tell what they skip
+    if kept == []:
+        raise ConfigurationError(
+            f"there is nothing to go on from in {run_dir}: its training loop has kept nothing but the surrogate; let "
+            "the loop call stream.keep, above all for its optimizer, in the next study (or remove "
+            f"{run_dir / 'checkpoints'} to train anew with the same simulations)"
+        )
 
 
 def _is_over(replayed: Replayed, config: Config) -> bool:

@@ -184,6 +184,17 @@ def test_a_loop_that_keeps_nothing_begins_anew_and_is_told(tmp_path: Path) -> No
     assert complete(ran)[-1]["kept"] == []
 
 
+def test_a_resume_of_a_loop_that_kept_nothing_is_refused(tmp_path: Path) -> None:
+    run_dir = tmp_path / "study"
+    loop = ["training.loop._target_=tests.plugins.saved_loops.keeps_nothing"]
+    first = melissa_like(run_dir, *marked(simulations=2), *OFTEN, *loop, "solver.launch=''")
+    assert first.code == 0, first.err
+    ran = resume(run_dir, "study.num_simulations=3")
+    assert ran.code == 2
+    assert "its training loop has kept nothing but the surrogate" in ran.err
+    assert "let the loop call stream.keep" in ran.err
+
+
 def test_a_stopped_study_leaves_a_last_checkpoint(tmp_path: Path) -> None:
     ran = study(tmp_path / "study", "training.checkpoint.interval_s=60", solver="interrupts", ranks=1)
     assert ran.report["outcome"] == "stopped"

@@ -123,14 +123,14 @@ class CheckpointWriter:
     def close(self, timeout_s: float) -> None:
         """End the thread; a shard that is being written is given up.
 
-        Raises:
-            AssertionError: the thread did not end in time.
+        A disk that does not come to the end of what it is told is left to the end of the process, with a warning.
         """
         self._leaving.set()
         self._tasks.put(None)
         if self._thread.ident is not None:
             self._thread.join(timeout_s)
-            assert not self._thread.is_alive(), "the thread that writes checkpoints did not end"
+            if self._thread.is_alive():
+                sys.stderr.write(f"WARNING: the disk of {self._folder.path} has not answered for {timeout_s:g} s\n")
 
     def _add(self, task: Callable[[], None]) -> None:
         with self._changed:
