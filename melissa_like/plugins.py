@@ -61,7 +61,12 @@ def locate(path: str, key: str) -> Any:
         module = ".".join(names[:split])
         try:
             found = _import(module)
-        except (Exception, SystemExit) as error:  # the module is the user's: whatever it raises, and if it exits
+        except SystemExit as error:
+            raise ConfigurationError(
+                f"{key} is {path!r}, but {module} ends the program when it is imported (sys.exit({error.code!r})): put "
+                'what it does as a program, such as reading its arguments, behind if __name__ == "__main__"'
+            ) from error
+        except Exception as error:  # the module is the user's: whatever it raises
             missing = error.name if isinstance(error, ModuleNotFoundError) else None
             if missing is not None and split > 1 and (module == missing or module.startswith(missing + ".")):
                 continue

@@ -51,6 +51,23 @@ def test_a_path_that_leads_nowhere_is_told_with_its_key(path: str, words: str) -
     assert words in str(refused.value)
 
 
+def test_a_module_that_is_a_program_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Research code often reads its arguments where it is imported; that must not end the launcher in silence."""
+    (tmp_path / "a_program_of_its_own.py").write_text("import sys\nsys.exit(2)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigurationError, match=r"model is .* a_program_of_its_own ends the program .*__main__"):
+        locate("a_program_of_its_own.Net", "model")
+
+
+def exits() -> None:
+    raise SystemExit("no licence")
+
+
+def test_what_exits_when_it_is_made_is_named() -> None:
+    with pytest.raises(ConfigurationError, match=r"training.schedule cannot be made from .*SystemExit: no licence"):
+        make({"_target_": f"{__name__}.exits"}, "training.schedule")
+
+
 @pytest.mark.parametrize("target", [5, {}, {"_target_": 3}, {"_target_": "math.pi"}])
 def test_what_is_no_plug_in(target: object) -> None:
     with pytest.raises(ConfigurationError, match="training\\.loss is"):
