@@ -13,16 +13,16 @@ from types import TracebackType
 
 import numpy as np
 
+from melissa_like.errors import story_of
 from melissa_like.protocol.control import Losses
 from melissa_like.records import Purpose
-from melissa_like.sampling import Snapshot, StudySamplers
+from melissa_like.sampling import Snapshot, StudySamplers, samplers
 from melissa_like.study.commands import AskParameters
 from melissa_like.study.events import Event, ParametersDrawn, SamplingFailed
 
 __all__ = ["Drawing"]
 
 _CLOSE_S = 1.0
-_TRACE_LINES = 8
 #: Reports of losses that may wait: a sampler that is slower than the training sees the newest.
 _MOST_LOSSES = 100
 
@@ -83,8 +83,7 @@ class Drawing:
                     self._keep(self._samplers.snapshot(question.first, rows))
                 self._answer(ParametersDrawn(purpose=question.purpose, parameters=rows))
         except BaseException as error:  # SystemExit of a user's sampler too: the study must hear of it
-            story = "".join(traceback.format_exception(error)[-_TRACE_LINES:]).strip()
-            self._answer(SamplingFailed(message=str(error) if isinstance(error, ValueError) else story))
+            self._answer(SamplingFailed(message=_told(error)))
 
     def _look_at_losses(self) -> None:
         for _ in range(len(self._losses)):
@@ -95,3 +94,10 @@ class Drawing:
     def _answer(self, event: Event) -> None:
         self._answers.append(event)
         self._on_answer()
+
+
+def _told(error: BaseException) -> str:
+    """What is wrong with what a sampler gave, in our words; of what it raised itself, where."""
+    frames = traceback.extract_tb(error.__traceback__)
+    is_ours = isinstance(error, ValueError) and bool(frames) and frames[-1].filename == samplers.__file__
+    return str(error) if is_ours else story_of(error)

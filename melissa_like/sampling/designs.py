@@ -16,7 +16,7 @@ import numpy as np
 
 from melissa_like.errors import ConfigurationError
 from melissa_like.records import FloatArray
-from melissa_like.sampling.distributions import Distribution
+from melissa_like.sampling.distributions import Distribution, far_outside
 
 if TYPE_CHECKING:
     from scipy.stats import qmc
@@ -31,7 +31,8 @@ class Design(Protocol):
         """The parameters of the points `first`, `first` + 1, ...
 
         Returns:
-            float64 [k, P], the columns in the order of the distributions; k < `num` where the design ends.
+            float64 [k, P], the columns in the order of the distributions, and not far outside of their bounds; fewer
+            than `num` rows where the design ends.
         """
         ...
 
@@ -133,7 +134,8 @@ class ParameterList:
     """Parameters from a CSV file: a header with their names in any order, then one line per simulation.
 
     Raises:
-        ConfigurationError: the file cannot be read or does not hold the parameters of every simulation.
+        ConfigurationError: the file cannot be read, does not hold the parameters of every simulation, or holds values
+            far outside of the bounds of their distribution.
     """
 
     def __init__(
@@ -145,6 +147,9 @@ class ParameterList:
                 f"{path} has parameters for {len(self._rows)} simulations, study.num_simulations is {num_simulations}: "
                 "add lines or lower the number"
             )
+        problem = far_outside(distributions, self._rows)
+        if problem is not None:
+            raise ConfigurationError(f"{path}: {problem}")
 
     def draw(self, first: int, num: int) -> FloatArray:
         """See `Design.draw`: the lines from `first`, the first after the header being 0, until the file ends."""

@@ -1,7 +1,7 @@
 """What values a parameter takes: distributions by their inverse cumulative function."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from melissa_like.records import FloatArray
 
-__all__ = ["Choice", "Distribution", "LogUniform", "TruncatedNormal", "Uniform"]
+__all__ = ["Choice", "Distribution", "LogUniform", "TruncatedNormal", "Uniform", "far_outside"]
 
 
 class Distribution(Protocol):
@@ -23,6 +23,29 @@ class Distribution(Protocol):
     def ppf(self, u: FloatArray) -> FloatArray:
         """Values at cumulative probabilities u in [0, 1), element by element."""
         ...
+
+
+def far_outside(distributions: Mapping[str, Distribution], rows: FloatArray) -> str | None:
+    """The first parameter that is none of its distribution, or None.
+
+    One may lie beyond its bounds, as in the tails of a normal distribution, but not by more than what is between them:
+    a network's inputs are scaled by the bounds.
+
+    Args:
+        distributions: of the columns, in their order.
+        rows: parameters [n, P].
+    """
+    for column, (name, distribution) in enumerate(distributions.items()):
+        low, high = (float(bound) for bound in distribution.bounds)
+        slack = (high - low) or 1e-6 * max(1.0, abs(low))
+        outside = (rows[:, column] < low - slack) | (rows[:, column] > high + slack)
+        if outside.any():
+            value = rows[int(np.argmax(outside)), column]
+            return (
+                f"{name} = {value:g} is far outside of the bounds ({low:g}, {high:g}) of solver.parameters.{name}, by "
+                "which the inputs of a network are scaled: correct them, or the values"
+            )
+    return None
 
 
 def _check_range(name: str, low: float, high: float) -> None:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from melissa_like.errors import ConfigurationError
 from melissa_like.records import FloatArray, Purpose
 from melissa_like.sampling.designs import Design, MonteCarlo
-from melissa_like.sampling.distributions import Distribution
+from melissa_like.sampling.distributions import Distribution, far_outside
 from melissa_like.sampling.snapshot import SAMPLER_FILE, Snapshot
 
 __all__ = ["DesignSampler", "Sampler", "StudySamplers"]
@@ -28,8 +28,8 @@ class Sampler(Protocol):
         """The parameters of the simulations of these numbers, in that order.
 
         Returns:
-            A row per simulation, the columns in the order of the distributions; fewer rows than numbers say that there
-            are no more simulations.
+            A row per simulation, the columns in the order of the distributions, and not far outside of their bounds;
+            fewer rows than numbers say that there are no more simulations.
         """
         ...
 
@@ -125,6 +125,9 @@ class StudySamplers:
             )
         if not np.isfinite(rows).all():
             raise ValueError(f"it gave parameters that are not finite: {rows.tolist()}")
+        problem = far_outside(self._distributions, rows)
+        if problem is not None:
+            raise ValueError(f"it gave parameters of another range: {problem}")
         return tuple(tuple(row) for row in rows.tolist())
 
     def observe(self, keys: npt.NDArray[np.int64], losses: FloatArray) -> None:

@@ -23,7 +23,7 @@ from melissa_like.sampling import (
 )
 from melissa_like.sampling.snapshot import SAMPLER_FILE
 
-DISTRIBUTIONS = {"a": Uniform(low=0, high=1)}
+DISTRIBUTIONS = {"a": Uniform(low=0, high=100)}
 PLAIN = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
 STATES = st.dictionaries(
     st.text(),

@@ -117,9 +117,9 @@ def write(path: Path, text: str) -> str:
 
 
 def test_a_list_gives_its_lines_in_order_whatever_the_columns_order(tmp_path: Path) -> None:
-    path = write(tmp_path / "list.csv", "b, a\n1.5, 2\n3, 4e1\n")
+    path = write(tmp_path / "list.csv", "b, a\n1.5, 2\n3, 4e0\n")
     made = ParameterList(DISTRIBUTIONS, num_simulations=2, seed=0, path=path)
-    assert made.draw(0, 5).tolist() == [[2.0, 1.5], [40.0, 3.0]]  # in the order of the distributions; then it ends
+    assert made.draw(0, 5).tolist() == [[2.0, 1.5], [4.0, 3.0]]  # in the order of the distributions; then it ends
 
 
 @pytest.mark.parametrize(
@@ -129,6 +129,8 @@ def test_a_list_gives_its_lines_in_order_whatever_the_columns_order(tmp_path: Pa
         ("a,c\n1,2\n1,2\n", "has the columns a, c"),
         ("a,b\n1,2\n1,two\n", "line 3: b is 'two'"),
         ("a,b\n1,2\n1\n", "line 3: b is None"),
+        ("b,a\n1,2\n1,40\n", r"list.csv: a = 40 is far outside of the bounds \(-1, 3\)"),
+        ("a,b\n1,2\n1,-101\n", "b = -101 is far outside"),
     ],
 )
 def test_a_list_that_does_not_fit_is_refused(tmp_path: Path, text: str, words: str) -> None:
@@ -292,6 +294,8 @@ class Draws:
         ([1.0], r"array of shape \(1,\)"),
         ([[1.0], [2.0]], "for 1 simulations"),
         ([[float("nan")]], "not finite"),
+        ([[5.5]], r"a = 5.5 is far outside of the bounds \(0, 1\) of solver.parameters.a"),
+        ([[-1.1]], "far outside"),
         (None, "sampling.design was asked"),
         ([["a"]], "sampling.design was asked"),
         (ZeroDivisionError("by zero"), "it raised ZeroDivisionError: by zero"),
