@@ -38,6 +38,7 @@ from melissa_like.server.loss_reporter import LossReporter
 from melissa_like.server.reception import Place, Reception, place_of, tell_failure
 from melissa_like.server.reporter import Orders
 from melissa_like.server.restoring import StartingPoint, find_checkpoint, restore_rank
+from melissa_like.server.stacks import StackAlarm
 from melissa_like.server.stream_progress import StreamProgress
 from melissa_like.server.telemetry import Telemetry
 from melissa_like.server.time_range import TimeRange
@@ -67,6 +68,8 @@ __all__ = ["run_server_rank"]
 CHECKPOINTS_FOLDER = "checkpoints"
 #: How long the loader may take to tell the other ranks that this one leaves, when they do not listen.
 _LEAVE_S = 3.0
+#: Part of launcher.server_timeout_s after which a rank that cannot report leaves its stacks in its log.
+_ALARM = 0.8
 #: Deadline of a collective, at least and as a multiple of launcher.training_timeout_s: the rank that keeps the others
 #: waiting is found first.
 _COLLECTIVE_S, _COLLECTIVE_FACTOR = 300.0, 3.0
@@ -120,6 +123,7 @@ class _Rank:
             num_server_ranks=place.num_server_ranks,
             put_waits=lambda: self._reception.receiver.put_waits,
             tell=lambda message: self._reception.tell(message),
+            alarm=StackAlarm(_ALARM * config.launcher.server_timeout_s),
         )
         self._held_out = ValidationSet(place.layout, on_chunk=self._watch.moved)
         self._time_range = TimeRange(

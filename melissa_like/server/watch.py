@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from melissa_like.loading import Turn
 from melissa_like.protocol.control import TrainingBlocked
-from melissa_like.server.stacks import all_stacks, is_in_a_collective, stack_of
+from melissa_like.server.stacks import StackAlarm, all_stacks, is_in_a_collective, stack_of
 from melissa_like.server.training_clock import TrainingClock
 
 __all__ = ["Watch"]
@@ -22,6 +22,7 @@ class Watch:
         num_server_ranks: that train together.
         put_waits: whether a sample waits for room in the buffer.
         tell: says something to the launcher, which replaces the server ranks.
+        alarm: for a process in which the control thread cannot look any more.
     """
 
     def __init__(
@@ -31,11 +32,13 @@ class Watch:
         num_server_ranks: int,
         put_waits: Callable[[], bool],
         tell: Callable[[TrainingBlocked], None],
+        alarm: StackAlarm,
     ) -> None:
         self._clock = clock
         self._num_server_ranks = num_server_ranks
         self._put_waits = put_waits
         self._tell = tell
+        self._alarm = alarm
         self._trainer: int | None = None
         self._has_told = False
 
@@ -48,6 +51,8 @@ class Watch:
             yield
         finally:
             self._clock.end()
+            self._trainer = None
+            self._alarm.end()
 
     def passing(self, turns: Iterable[Turn]) -> Iterator[Turn]:
         """The same turns, timed."""
@@ -65,9 +70,12 @@ class Watch:
 
     def look(self) -> None:
         """Tell the launcher once of a training that hangs, and leave the stacks of all threads in the log."""
+        trainer = self._trainer
+        if trainer is not None and trainer == threading.main_thread().ident:  # else this is the launcher's process
+            self._alarm.put_off(time.monotonic())
         if self._has_told:
             return
-        thread = self._trainer if self._clock.holds_turn else _loading_thread()
+        thread = trainer if self._clock.holds_turn else _loading_thread()
         waits = self._num_server_ranks > 1 and is_in_a_collective(thread)
         what = self._clock.overdue(time.monotonic(), put_waits=self._put_waits(), waits_for_others=waits)
         if what is None:

@@ -120,3 +120,14 @@ def test_a_loss_that_blocks_is_found_and_named(tmp_path: Path, ranks: int, victi
     assert "has taken more than 2 s (launcher.training_timeout_s); it is here:" in why
     assert "in blocks_once" in why
     assert "the stacks of all threads:" in (ran.run_dir / "logs" / f"server-{victim}.log").read_text()
+
+
+def test_a_loss_that_lets_no_other_thread_run_leaves_its_stacks_before_the_rank_is_missed(tmp_path: Path) -> None:
+    loss = ["training.loss._target_=tests.plugins.losses.holds_the_interpreter_once", "monitoring.interval_s=0.2"]
+    limits = ["launcher.server_timeout_s=3", "launcher.grace_s=0.5", "buffer.views_per_sample=10"]
+    ran = melissa_like(tmp_path / "study", *told(tmp_path, simulations=6), *loss, *limits, timeout_s=60)
+    assert ran.code == 0, ran.err
+    assert ran.report["samples"]["trained_on"] == 36
+    [why] = ran.report["server_losses"]
+    assert why.startswith("server rank 0 is silent")
+    assert "in holds_the_interpreter_once" in (ran.run_dir / "logs" / "server-0.log").read_text()

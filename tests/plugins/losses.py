@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -36,6 +37,25 @@ def scaled_mse(
     scale: float,
 ) -> torch.Tensor:
     """Mean squared error of large numbers."""
+    return per_sample(((prediction - target) / scale).square())
+
+
+def holds_the_interpreter_once(
+    prediction: torch.Tensor,
+    target: torch.Tensor,
+    per_sample: Callable[[torch.Tensor], torch.Tensor],
+    *,
+    folder: str,
+    scale: float,
+    after: int = 20,
+) -> torch.Tensor:
+    """Mean squared error, which once in a study lets no other thread of Python run, for longer than anybody waits."""
+    global _calls
+    _calls += 1
+    mark = Path(folder) / "blocked"
+    if _calls > after and not mark.exists():
+        mark.touch()
+        re.fullmatch(r"(a+)+", "a" * 60 + "b")
     return per_sample(((prediction - target) / scale).square())
 
 

@@ -10,6 +10,7 @@ import torch
 
 from melissa_like.loading import Batch, Turn
 from melissa_like.protocol.control import TrainingBlocked
+from melissa_like.server.stacks import StackAlarm
 from melissa_like.server.training_clock import TrainingClock
 from melissa_like.server.watch import Watch
 
@@ -114,7 +115,7 @@ def a_loss_that_blocks(wait: Callable[[float], bool]) -> None:
 def test_the_launcher_is_told_once_where_the_training_hangs(capsys: pytest.CaptureFixture[str]) -> None:
     told: list[TrainingBlocked] = []
     timed = TrainingClock(0.0, first_s=0.0)
-    watch = Watch(timed, num_server_ranks=1, put_waits=lambda: False, tell=told.append)
+    watch = Watch(timed, num_server_ranks=1, put_waits=lambda: False, tell=told.append, alarm=StackAlarm(60.0))
     until, began = threading.Event(), threading.Event()
     trainer = threading.Thread(target=held, args=(watch, until, began), name="the trainer")
     trainer.start()
@@ -144,3 +145,18 @@ def test_where_a_trial_hangs_is_written_although_it_holds_the_interpreter() -> N
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
     assert "in a_network_that_hangs" in done.stderr
+
+
+def test_an_alarm_goes_off_unless_it_is_put_off() -> None:
+    program = (
+        "import sys, time\n"
+        "from melissa_like.server.stacks import StackAlarm\n"
+        "sys.set_int_max_str_digits(0)\n"
+        "def a_loss_that_holds_the_interpreter():\n    return len(str(7 ** 250_000))\n"
+        "alarm = StackAlarm(0.05)\nalarm.put_off(time.monotonic())\na_loss_that_holds_the_interpreter()\nalarm.end()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert "in a_loss_that_holds_the_interpreter" in done.stderr
+    quiet = program.replace("\na_loss_that_holds_the_interpreter()\n", "\n")
+    done = subprocess.run([sys.executable, "-c", quiet], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stderr == ""
