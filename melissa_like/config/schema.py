@@ -176,7 +176,8 @@ class CheckpointConfig:
         buffer_limit: a buffer of more bytes (of all server ranks together, at its capacity), as a number or as text
             (`"8 GiB"`), is left out, and what of it was not trained on yet is produced again; null: never. With
             `buffer.views_per_sample` it is always saved.
-        num_kept: checkpoints that are kept, at least two: when the newest is damaged, the one before counts.
+        num_kept: checkpoints that are kept, at least two: when the newest is damaged, the one before counts. While one
+            is written there is one more on the disk.
     """
 
     interval_s: float | None = key(60.0, above=0)

@@ -62,16 +62,14 @@ class _Errand:
     def __init__(self, look: Callable[[Collection[SampleKey]], Any]) -> None:
         self._look = look
         self.done = threading.Event()
-        self.cancelled = False
         self.found: Any = None
         self.error: Exception | None = None
 
     def run(self, undelivered: Collection[SampleKey]) -> None:
-        if not self.cancelled:
-            try:
-                self.found = self._look(undelivered)
-            except Exception as error:  # the one who asked is told
-                self.error = error
+        try:
+            self.found = self._look(undelivered)
+        except Exception as error:  # the one who asked is told
+            self.error = error
         self.done.set()
 
 
@@ -149,9 +147,9 @@ class Receiver:
         self._errands.append(errand)
         self._socket.wake()
         deadline = time.monotonic() + timeout_s
-        while not errand.done.wait(min(_WAIT_S, max(0.0, deadline - time.monotonic()))):
-            if time.monotonic() >= deadline or not self._thread.is_alive():
-                errand.cancelled = True
+        while not errand.done.wait(_WAIT_S):
+            has_ended = not self._thread.is_alive() and not errand.done.is_set()
+            if has_ended or (time.monotonic() >= deadline and self._withdraw(errand)):
                 raise DeadlineExceededError(
                     f"the receiving thread did not pause within {timeout_s:g} s: it has ended, or a consumer "
                     "(training.consumers) takes longer for a sample"
@@ -160,6 +158,14 @@ class Receiver:
             raise errand.error
         found: Found = errand.found
         return found
+
+    def _withdraw(self, errand: _Errand) -> bool:
+        """Whether it had not begun; else it is waited for, because what it finds must not be lost."""
+        try:
+            self._errands.remove(errand)
+        except ValueError:
+            return False
+        return True
 
     def forget(self, simulation: int) -> None:
         """Nothing more comes of a simulation; from any thread, takes effect at the next message."""

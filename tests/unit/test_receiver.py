@@ -4,6 +4,7 @@ import errno
 import os
 import threading
 from collections.abc import Collection, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
@@ -389,6 +390,24 @@ def test_a_look_does_not_wait_for_a_receiver_that_has_ended(rig: Rig) -> None:
     rig.close()
     with pytest.raises(DeadlineExceededError, match="it has ended"):
         rig.receiver.between_samples(len, DEADLINE_S)
+
+
+def test_a_look_that_has_begun_is_waited_for_however_late_it_is(rig: Rig) -> None:
+    began, go_on = threading.Event(), threading.Event()
+
+    def look(undelivered: Collection[SampleKey]) -> int:
+        began.set()
+        assert go_on.wait(DEADLINE_S)
+        return 7
+
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(rig.receiver.between_samples, look, 0.0)
+        assert began.wait(DEADLINE_S)
+        second = pool.submit(rig.receiver.between_samples, len, 0.0)
+        with pytest.raises(DeadlineExceededError, match="did not pause within 0 s"):
+            second.result(DEADLINE_S)
+        go_on.set()
+        assert first.result(DEADLINE_S) == 7
 
 
 def test_a_sample_that_was_dropped_is_not_there_at_a_cut() -> None:

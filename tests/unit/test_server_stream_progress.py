@@ -1,11 +1,13 @@
 """How a server rank says that its training ended."""
 
+import math
+
 import numpy as np
 import pytest
 
 from melissa_like.buffer import SampleBuffer, fifo, reservoir
 from melissa_like.errors import DeadlineExceededError, StudyStoppedError
-from melissa_like.protocol.control import ServerWelcome, SimulationOver
+from melissa_like.protocol.control import ServerWelcome, SimulationOver, Standing
 from melissa_like.records import FieldSpec, Layout, Purpose, SampleKey
 from melissa_like.server.stream_progress import StreamProgress
 from melissa_like.server.time_range import TimeRange, misfit_of
@@ -195,3 +197,18 @@ def test_a_range_that_does_not_fit_the_steps_is_told(
 
 def test_of_a_study_that_was_stopped_the_last_steps_may_be_missing() -> None:
     assert misfit_of(3, (0.0, 999.0), is_complete=False) is None
+
+
+def test_a_rank_that_has_restored_waits_for_the_others_and_goes_on_counting() -> None:
+    made = progress(fifo(LAYOUT, capacity=10), samples_per_simulation=None)
+    with pytest.raises(DeadlineExceededError, match="not all others have within 0 s"):
+        made.await_standing(0.0)
+    made.standing(Standing(num_over=2, samples_given_up=1))
+    made.await_standing(0.0)
+    made.simulation_over(over())
+    assert made.local_state().delivered == 3
+    assert made.save_until == math.inf
+    made.stop("told to", 5.0)
+    assert made.save_until < math.inf
+    with pytest.raises(StudyStoppedError, match="told to"):
+        made.await_standing(0.0)
