@@ -134,8 +134,8 @@ def _decode(lines: bytes, path: Path, first: int) -> list[Entry]:
                 _DECODER.decode(line)
             except UNDECODABLE as error:
                 raise ConfigurationError(
-                    f"{path}, line {number}, is damaged: {error}. Put the file back from a copy; what comes behind the "
-                    "line cannot be understood without it"
+                    f"{path}, line {number}, is damaged, or of another release of melissa-like: {error}. Put the file "
+                    "back from a copy, or install the release that versions.json names"
                 ) from None
         raise
 
