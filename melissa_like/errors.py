@@ -115,10 +115,10 @@ def printable(text: str) -> str:
 def story_of(error: BaseException) -> str:
     """What a person is told of an error, whatever it is: 20,000 characters at most, and printable.
 
-    Of ours its message; of any other the traceback's last entries, from where the user's code begins, which also tells
-    of an error without a message, or with one that cannot be had.
+    Of ours its message, and of a caller's mistake that this library found; of any other the traceback's last entries,
+    from where the user's code begins, which also tells of an error without a message, or with one that cannot be had.
     """
-    if isinstance(error, MelissaLikeError) and all(isinstance(argument, str) for argument in error.args):
+    if _is_sentence(error) and all(isinstance(argument, str) for argument in error.args):
         text = str(error)
     else:
         told = traceback.TracebackException.from_exception(error)
@@ -128,6 +128,14 @@ def story_of(error: BaseException) -> str:
         left_out = len(text) - _HEAD - _TAIL
         text = f"{text[:_HEAD]}\n... {left_out} characters are left out ...\n{text[-_TAIL:]}"
     return printable(text)
+
+
+def _is_sentence(error: BaseException) -> bool:
+    """Whether its message is one of ours, so that it says what to do."""
+    if isinstance(error, MelissaLikeError):
+        return True
+    frames = [frame.f_code.co_filename for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return isinstance(error, ValueError | TypeError) and bool(frames) and all(name.startswith(_OWN) for name in frames)
 
 
 def _leave_out_ours(told: traceback.TracebackException | None) -> None:

@@ -28,7 +28,8 @@ def keep(trained: nn.Module, run_dir: Path, *, incomplete: str | None) -> None:
         incomplete: why its training did not come to its end; None: it did.
 
     Raises:
-        StudyFailedError: the run directory has no room, or cannot be written.
+        StudyFailedError: the run directory has no room, or cannot be written; or what was trained has become something
+            that cannot be saved.
     """
     try:
         if isinstance(trained, Surrogate):
@@ -38,6 +39,11 @@ def keep(trained: nn.Module, run_dir: Path, *, incomplete: str | None) -> None:
     except (OSError, SafetensorError) as error:
         raise StudyFailedError(
             f"what was trained cannot be saved in {run_dir} ({error}): make room, or choose another run_dir"
+        ) from error
+    except Exception as error:  # a network that has changed since the trial, which saved it
+        raise StudyFailedError(
+            f"what was trained cannot be saved in {run_dir} ({type(error).__name__}: {error}): its weights and buffers "
+            "must stay what they are after __init__, plain tensors with memory of their own"
         ) from error
 
 

@@ -5,6 +5,7 @@ from typing import TypeAlias
 
 from torch import nn
 
+from melissa_like.errors import TrainingDivergedError
 from melissa_like.training.meters import LossMeter
 from melissa_like.training.step import TrainingStep
 from melissa_like.training.stream import TrainingStream
@@ -63,13 +64,21 @@ def run_loop(loop: Loop, stream: TrainingStream) -> nn.Module:
 
     Raises:
         TypeError: the loop returned no module.
+        TrainingDivergedError: one with weights that are not finite: nothing could be predicted with it.
     """
     trained: object = loop(stream)
+    name = getattr(getattr(loop, "func", loop), "__name__", type(loop).__name__)
     if not isinstance(trained, nn.Module):
-        name = getattr(getattr(loop, "func", loop), "__name__", type(loop).__name__)
         raise TypeError(
             f"the training loop {name} returned a {type(trained).__name__}: return stream.surrogate, or another "
             "torch.nn.Module"
+        )
+    lost = [path for path, weights in trained.named_parameters() if not weights.isfinite().all()]
+    if lost:
+        raise TrainingDivergedError(
+            f"the training loop {name} returned weights that are not finite ({', '.join(lost[:6])}), so that nothing "
+            "can be predicted with them: report the loss, which must be finite (stream.report), and lower the learning "
+            "rate or clip the gradient"
         )
     if isinstance(trained, Surrogate) and not stream.validated:
         stream.validate(trained)

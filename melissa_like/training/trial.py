@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_model
 from torch import Tensor, nn
 
-from melissa_like.errors import ConfigurationError
+from melissa_like.errors import ConfigurationError, TrainingDivergedError
 from melissa_like.training.by_hand import train_by_hand
 from melissa_like.training.checkpoint import on_host
 from melissa_like.training.contracts import (
@@ -131,7 +131,10 @@ def _run(
             is_trial=True,
         )
         with suspects.blame(*_tried(loop, recipe, sizes, num_ranks), surrogate.network):
-            trained = run_loop(loop, stream)
+            try:
+                trained = run_loop(loop, stream)
+            except TrainingDivergedError as error:
+                raise ValueError(str(error)) from error
             if not stream.batches:
                 raise ValueError("it took none of the turns, so it would train nothing: iterate over stream.turns")
             for name, state in stream.state_dict()["kept"].items():

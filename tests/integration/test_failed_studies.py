@@ -52,6 +52,14 @@ def once_trained(what: str, run_dir: Path) -> list[str]:
             ["training.loop._target_=tests.plugins.loops.diverges"],
             "the training has diverged: its loss is nan at training step 20, with the learning rate",
         ),
+        (
+            ["training.loop._target_=tests.plugins.unfit.returns_nothing_later"],
+            "server rank 0 ended: the training loop returns_nothing_later returned a NoneType: return stream.surrogate",
+        ),
+        (
+            ["training.loop._target_=tests.plugins.unfit.loses_its_weights", "+training.loop.at_once=false"],
+            "server rank 0 ended: the training loop loses_its_weights returned weights that are not finite",
+        ),
     ],
 )
 def test_what_was_trained_is_kept_whatever_the_verdict(tmp_path: Path, overrides: list[str], words: str) -> None:

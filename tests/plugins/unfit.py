@@ -11,7 +11,7 @@ from torch import nn
 from melissa_like.loading import Batch
 from melissa_like.models import MLP, Problem
 from melissa_like.records import Layout
-from melissa_like.training import Direct, Normalization, TrainingStream
+from melissa_like.training import Direct, Normalization, TrainingStream, train
 
 # -- networks ---------------------------------------------------------------------------------------------------------
 
@@ -583,6 +583,21 @@ def forgets_to_return(stream: TrainingStream) -> None:
     """Returns nothing."""
     for _ in stream.turns:
         pass
+
+
+def loses_its_weights(stream: TrainingStream, *, at_once: bool = True) -> nn.Module:
+    """Returns weights that are no numbers, and reports no loss."""
+    trained = train(stream)
+    if at_once or not stream.is_trial:
+        for weights in trained.network.parameters():
+            nn.init.constant_(weights, float("nan"))
+    return trained
+
+
+def returns_nothing_later(stream: TrainingStream) -> nn.Module | None:
+    """Keeps its contract in the trial only."""
+    trained = train(stream)
+    return trained if stream.is_trial else None
 
 
 def takes_nothing(stream: TrainingStream) -> nn.Module:

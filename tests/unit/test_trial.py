@@ -13,9 +13,10 @@ from hydra.core.config_store import ConfigStore
 from torch import nn
 
 from melissa_like.config import Config, as_config
-from melissa_like.errors import ConfigurationError
+from melissa_like.errors import ConfigurationError, StudyFailedError
 from melissa_like.server.build_training import make_surrogate
 from melissa_like.server.memory import check_fits, states_per_weight
+from melissa_like.server.results import keep
 from melissa_like.server.trial import try_training
 from melissa_like.training import OptimizerFactory
 
@@ -181,6 +182,10 @@ def test_a_network_that_cannot_work_is_refused(tmp_path: Path, network: str, wor
         (["+training.field_weights.v=1"], ["training.field_weights", "the target fields are u"]),
         (["+training.field_weights.u=0"], ["a weight above 0", "training.task.targets"]),
         (["training.loop._target_={unfit}.forgets_to_return"], ["training.loop", "returned a NoneType"]),
+        (
+            ["training.loop._target_={unfit}.loses_its_weights"],
+            ["training.loop", "returned weights that are not finite (network.layers.0.weight"],
+        ),
         (["training.loop._target_={unfit}.takes_nothing"], ["training.loop", "took none of the turns"]),
         (["training.loop._target_={unfit}.misspelt"], ["training.loop", "'reprot'", "unfit.py", "stream.reprot("]),
         (["training.loop._target_={unfit}.nope"], ["training.loop is", "has no 'nope'"]),
@@ -341,6 +346,13 @@ def test_server_ranks_that_share_a_machine_share_its_memory(launcher: str) -> No
     check_fits(configured(*size, TWO_RANKS), network, torch.optim.Adam, 64, available=2**36)
     elsewhere = "launcher.executor._target_=tests.plugins.scheduler.SpoolExecutor"
     check_fits(configured(*size, TWO_RANKS, elsewhere), network, torch.optim.Adam, 64, available=2**35)
+
+
+def test_what_can_be_saved_no_more_at_the_end_is_told(tmp_path: Path) -> None:
+    network = nn.Linear(2, 2)
+    network.register_buffer("matrix", torch.eye(2).to_sparse())
+    with pytest.raises(StudyFailedError, match=r"cannot be saved in .* \(RuntimeError: .* plain tensors"):
+        keep(network, tmp_path, incomplete=None)
 
 
 def test_a_place_without_room_is_not_blamed_on_the_network(tmp_path: Path) -> None:
