@@ -75,7 +75,8 @@ class Telemetry:
             TrainingDivergedError: its loss is not finite. One such batch spoils the weights for good, so a study that
                 went on would complete with a surrogate that predicts nothing.
         """
-        if report.num_samples and not math.isfinite(report.loss):
+        # Without a batch since the last report, as after a restart that has nothing to train, there is no loss to tell.
+        if self._recent and not math.isfinite(report.loss):
             raise TrainingDivergedError(self._divergence(report))
         self._step = report
         self._recent.clear()

@@ -148,6 +148,22 @@ def test_an_interrupted_study_goes_on_with_more_simulations_and_server_ranks(tmp
     assert msgspec.json.decode((run_dir / "report-1.json").read_bytes())["outcome"] == "stopped"
 
 
+def test_a_training_that_was_long_enough_goes_on_when_it_may(tmp_path: Path) -> None:
+    """All in one process; resumed as it is it has nothing to do, which is no divergence."""
+    run_dir = tmp_path / "study"
+    options = [*marked(), "launcher=inline", "buffer.views_per_sample=20", "training.max_batches=40"]
+    with launched(run_dir, *options) as first:
+        assert first.wait().report["training"]["batches"] == 40
+    for num, override in ((40, "monitoring.interval_s=0.2"), (90, "training.max_batches=90")):
+        ran = resume(run_dir, override)
+        assert ran.code == 0, ran.err
+        assert ran.report["reason"].startswith("training.max_batches was reached")
+        assert ran.report["training"]["batches"] == num
+    ran = resume(run_dir, "training.max_batches=null")
+    assert_complete(ran)
+    assert (ran.report["training"]["batches"], ran.report["resumed"]) == (20 * 48 // 4, 3)
+
+
 def test_of_two_that_resume_at_once_one_is_refused(tmp_path: Path) -> None:
     run_dir = tmp_path / "study"
     with launched(run_dir, *slow(40)) as first:

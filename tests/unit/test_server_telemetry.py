@@ -55,6 +55,14 @@ def test_a_divergence_in_a_loop_of_ones_own_that_says_little() -> None:
     assert "87 ..." in said
 
 
+def test_a_rank_that_had_nothing_to_train_on_since_its_restart_has_not_diverged() -> None:
+    seen = telemetry()
+    for _ in seen.passing([turn(), turn()]):
+        pass
+    seen.on_step(StepReport(batch_index=150, loss=math.nan, learning_rate=0.002, num_samples=600))
+    assert seen.measure().training_loss is None
+
+
 def test_memory_that_is_used_again_does_not_change_what_is_known() -> None:
     seen = telemetry()
     one = turn(4)
