@@ -65,7 +65,7 @@ if TYPE_CHECKING:
 __all__ = ["run_server_rank"]
 
 #: In the run directory.
-CHECKPOINTS_FOLDER = "checkpoints"
+_CHECKPOINTS = "checkpoints"
 #: How long the loader may take to tell the other ranks that this one leaves, when they do not listen.
 _LEAVE_S = 3.0
 #: Part of launcher.server_timeout_s after which a rank that cannot report leaves its stacks in its log.
@@ -216,7 +216,7 @@ class _Rank:
         return OverSimulations(keeps=several or not is_saved, keeps_settled=several and not is_saved)
 
     def _folder(self) -> CheckpointFolder:
-        return CheckpointFolder(self._run_dir / CHECKPOINTS_FOLDER, num_kept=self._config.training.checkpoint.num_kept)
+        return CheckpointFolder(self._run_dir / _CHECKPOINTS, num_kept=self._config.training.checkpoint.num_kept)
 
     def _restore(self, group: RankGroup) -> StartingPoint:
         """A later incarnation loads what was saved, and waits until all its ranks have."""

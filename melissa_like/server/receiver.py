@@ -318,7 +318,7 @@ class Receiver:
         if self.put_waits:
             self.put_waits = False
             self.put_wait_seconds += time.monotonic() - started
-        if keys != (sample.key,):
+        if len(keys) != 1 or keys[0] is not sample.key:
             self._undelivered.add(sample.key)  # a consumer may deliver it later, with others
             self._undelivered.difference_update(keys)
         for key in keys:
