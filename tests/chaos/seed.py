@@ -26,6 +26,8 @@ _STREAMING, _DISTURBED = 0.5, 0.7
 #: What a study may take besides the minutes: starts of servers and launchers on a busy machine.
 _PATIENCE_S = 180.0
 _GONE_S = 10.0
+#: What a launcher says that cannot write.
+_NO_ROOM = ("make room", "No space left on device")
 
 
 def run_seed(seed: int, minutes: float, kinds: frozenset[Kind], folder: Path) -> Verdict:
@@ -123,6 +125,7 @@ class _Study:
     def _goes_on(self, code: int) -> bool:
         """After the end of a launcher: whether another one takes over."""
         if code == -signal.SIGKILL or self._wants_room():
+            self.disturber.undo(all_of_it=True)  # whoever resumes for want of room has made some
             self.num_resumes += 1
             self._start("resume", str(self.run_dir))
             return True
@@ -132,4 +135,4 @@ class _Study:
         """Whether the study has stopped because the disk was full, and can go on."""
         was_full = any(hit.kind is Kind.FULL_DISK for hit in self.disturber.hits)
         said = (self.folder / f"launcher-{self.num_resumes}.log").read_text(errors="replace")
-        return was_full and "make room" in said
+        return was_full and any(words in said for words in _NO_ROOM)
