@@ -19,6 +19,8 @@ __all__ = ["Assembler"]
 
 #: Parts that were accepted once; more than that are forgotten together.
 _REMEMBERED_PARTS = 10_000
+#: Incomplete time steps of a solver that does not tell how many it makes.
+_MOST_PARTIALS = 2**20
 
 
 class _AcceptedPart(msgspec.Struct, frozen=True, kw_only=True, eq=False):
@@ -48,6 +50,8 @@ class Assembler:
         consumers: in whose memory the samples of a purpose are assembled; they are asked to reserve and told to forget,
             handing over what is complete is the caller's.
         over: simulations that are over, none so far; None: of what is complete of them nothing is kept for a `cut`.
+        num_simulations: of the study, held-out ones too; None: not known. No more are ever opened.
+        num_steps: time steps of a simulation; None: not known. No more of an attempt are ever incomplete.
 
     Attributes:
         duplicates_dropped: parts of samples that were complete already.
@@ -63,10 +67,13 @@ class Assembler:
         routing: Routing,
         consumers: Mapping[Purpose, Consumer],
         over: OverSimulations | None = None,
+        num_simulations: int | None = None,
+        num_steps: int | None = None,
     ) -> None:
         self._layout = layout
         self._sample_size = layout.sample_size
-        self._inspection = Inspection(layout, identity, server_rank, num_server_ranks, routing)
+        self._inspection = Inspection(layout, identity, server_rank, num_server_ranks, routing, num_simulations)
+        self._most_partials = _MOST_PARTIALS if num_steps is None else num_steps
         self._server_rank = server_rank
         self._num_server_ranks = num_server_ranks
         self._step_stride = num_server_ranks if routing is Routing.SAMPLE else 1
@@ -146,6 +153,7 @@ class Assembler:
             self._refuse_late(header, simulation)
             or self._inspection.refuse_misrouted(header)
             or simulation.refuse_contradiction(header)
+            or simulation.refuse_another_step(header, self._most_partials)
         )
         if refusal is not None:
             return refusal
@@ -175,6 +183,8 @@ class Assembler:
             return None
         simulation = part.simulation
         if step in simulation.completed or not self._inspection.owns(simulation.number, step):
+            return None
+        if len(simulation.partials) >= self._most_partials:
             return None
         partial = self._partial(simulation, step, time)
         return None if partial.conflict(part.place) is not None else _placement(simulation, step, partial, part.place)

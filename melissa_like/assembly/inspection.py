@@ -9,6 +9,7 @@ __all__ = ["Inspection"]
 
 #: Labels of a sample are signed; a step of -1 that a client sends as unsigned is far beyond.
 _LAST_STEP = 2**63 - 1
+_LAST_SIMULATION = 2**32 - 1
 #: Places of a decomposition that are known to be sound; more than that are forgotten together.
 _REMEMBERED_PLACES = 10_000
 
@@ -21,10 +22,17 @@ class Inspection:
         identity: what every message must carry.
         server_rank: this one, among `num_server_ranks`.
         routing: which samples it owns.
+        num_simulations: of the study, held-out ones too; None: not known.
     """
 
     def __init__(
-        self, layout: Layout, identity: StudyIdentity, server_rank: int, num_server_ranks: int, routing: Routing
+        self,
+        layout: Layout,
+        identity: StudyIdentity,
+        server_rank: int,
+        num_server_ranks: int,
+        routing: Routing,
+        num_simulations: int | None = None,
     ) -> None:
         self._layout = layout
         self._layout_id = layout.layout_id
@@ -33,6 +41,7 @@ class Inspection:
         self._server_rank = server_rank
         self._num_server_ranks = num_server_ranks
         self._routing = routing
+        self._num_simulations = _LAST_SIMULATION + 1 if num_simulations is None else num_simulations
         self._places: dict[tuple[int, int, Box], BoxPlace] = {}
         self._num_places = 0
 
@@ -78,6 +87,12 @@ class Inspection:
                 header,
                 Reason.NO_ATTEMPT,
                 f"it names attempt {header.attempt} but attempts are numbered from 1: send the one Assignment gave",
+            )
+        if header.simulation >= self._num_simulations:
+            return refusal_of(
+                header,
+                Reason.NO_SIMULATION,
+                f"the study has {self._num_simulations} simulations, numbered from 0: send the one Assignment gave",
             )
         return None
 

@@ -9,15 +9,17 @@ __all__ = ["Reason", "Refusal", "refusal_of"]
 
 
 class Reason(StrEnum):
-    """Why a part was refused. The first five happen in a sound study, the others mostly are a solver's fault."""
+    """Why a part was refused. Some happen in a sound study, the others are a solver's fault (`Refusal.is_fault`)."""
 
     OTHER_STUDY = "of another study"
     OTHER_INCARNATION = "of another incarnation of the launcher or the server"
     OLD_ATTEMPT = "of an older attempt"
     OVER = "of a simulation that is over"
+    NO_SIMULATION = "of a simulation that the study does not have"
     DUPLICATE_SAMPLE = "of a sample that is already complete"
     NO_ATTEMPT = "of attempt 0, which there is not"
     NO_STEP = "of a time step that is out of range"
+    TOO_MANY_STEPS = "of more time steps at once than a simulation has"
     WRONG_OWNER = "for another server rank"
     NOT_OPENED = "of a simulation that was not opened"
     UNREADABLE = "with a payload that cannot be read"
@@ -63,7 +65,14 @@ class Refusal:
 
 
 _HARMLESS = frozenset(
-    {Reason.OTHER_STUDY, Reason.OTHER_INCARNATION, Reason.OLD_ATTEMPT, Reason.OVER, Reason.DUPLICATE_SAMPLE}
+    {
+        Reason.OTHER_STUDY,
+        Reason.OTHER_INCARNATION,
+        Reason.NO_SIMULATION,
+        Reason.OLD_ATTEMPT,
+        Reason.OVER,
+        Reason.DUPLICATE_SAMPLE,
+    }
 )
 
 

@@ -44,6 +44,17 @@ class OpenSimulation:
             f"{header.purpose.name} by {header.num_client_ranks}: all ranks of a simulation must say the same",
         )
 
+    def refuse_another_step(self, header: Header, most: int) -> Refusal | None:
+        """What would begin one more time step than an attempt can have under way."""
+        if header.step in self.partials or len(self.partials) < most:
+            return None
+        return refusal_of(
+            header,
+            Reason.TOO_MANY_STEPS,
+            f"step {header.step} came while {len(self.partials)} time steps were incomplete, as many as the simulation "
+            "has: all its ranks must send the same steps, solver.num_steps of them",
+        )
+
     def refuse_old(self, header: Header) -> Refusal | None:
         """What comes of an attempt before the newest."""
         if header.attempt >= self.attempt:

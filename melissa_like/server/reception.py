@@ -34,6 +34,8 @@ class Place:
 
     Attributes:
         orphan_timeout_s: a launcher that lets a question wait for so long is gone.
+        num_simulations: held-out ones too.
+        num_steps: of a simulation; None if only the solver knows.
     """
 
     address: ServerRank
@@ -43,6 +45,8 @@ class Place:
     identity: StudyIdentity
     orphan_timeout_s: float = math.inf
     launcher: str
+    num_simulations: int | None = None
+    num_steps: int | None = None
 
 
 def place_of(config: Config, run_dir: Path, address: ServerRank) -> Place:
@@ -60,6 +64,8 @@ def place_of(config: Config, run_dir: Path, address: ServerRank) -> Place:
         identity=connection.identity(address.incarnation),
         orphan_timeout_s=config.launcher.orphan_timeout_s,
         launcher=connection.server_endpoint,
+        num_simulations=config.study.num_simulations + config.study.num_validation_simulations,
+        num_steps=config.solver.num_steps,
     )
 
 
@@ -138,6 +144,8 @@ class Reception:
             routing=place.routing,
             consumers=consumers,
             over=over,
+            num_simulations=place.num_simulations,
+            num_steps=place.num_steps,
         )
         self.receiver = Receiver(
             socket=self._parts,

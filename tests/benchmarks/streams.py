@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -145,7 +145,8 @@ def reception(study: Study, consumer: Consumer) -> Iterator[str]:
     with (
         closing(ZmqTransport()) as transport,
         Reception(
-            place_of(load_config(study.run_dir), study.run_dir, ServerRank(0)),
+            # Producers begin one simulation after another for as long as is measured.
+            replace(place_of(load_config(study.run_dir), study.run_dir, ServerRank(0)), num_simulations=None),
             transport=transport,
             consumers={Purpose.TRAINING: consumer},
             orders=Orders(),

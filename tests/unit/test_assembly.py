@@ -46,7 +46,7 @@ class Memory:
         """Nobody waits."""
 
 
-def assembler(memory: Consumer | None = None, *, rank: int = 0, num_ranks: int = 1) -> Assembler:
+def assembler(memory: Consumer | None = None, *, rank: int = 0, num_ranks: int = 1, **limits: int) -> Assembler:
     memory = memory or Memory()
     return Assembler(
         layout=LAYOUT,
@@ -55,6 +55,7 @@ def assembler(memory: Consumer | None = None, *, rank: int = 0, num_ranks: int =
         num_server_ranks=num_ranks,
         routing=Routing.SAMPLE,
         consumers=dict.fromkeys(Purpose, memory),
+        **limits,
     )
 
 
@@ -213,6 +214,36 @@ def test_a_part_that_does_not_belong_is_refused_with_its_reason(changes: dict[st
     harmless = {Reason.OTHER_STUDY, Reason.OTHER_INCARNATION, Reason.OLD_ATTEMPT}
     assert refusal.is_fault is (reason not in harmless)
     assert not refusal.counts_as_received
+
+
+def test_a_simulation_that_the_study_does_not_have_is_not_opened() -> None:
+    made = assembler(num_simulations=3)
+    assert made.open(open_message(simulation=2), np.array([1.0, 2.0])) is None
+    for simulation in (3, 2**32 - 1):
+        refusal = made.refuse_open(open_message(simulation=simulation))
+        assert refusal is not None
+        assert refusal.reason is Reason.NO_SIMULATION
+        assert not refusal.is_fault
+
+
+@pytest.mark.parametrize("step", [3, 2**62])
+def test_no_more_steps_are_incomplete_at_once_than_a_simulation_has(step: int) -> None:
+    """Whether its ranks number them differently, or somebody makes numbers up: each would take memory for a sample."""
+    memory = Memory()
+    made = assembler(memory, num_steps=3)
+    assert made.open(open_message(), np.array([1.0, 2.0])) is None
+    for message in parts(0, 1, 7, [[], [], []]):
+        deliver(made, message)  # one is complete, and does not count
+    rows = Box((0, 0), (3, 5))
+    for begun in range(3):
+        assert deliver(made, header(step=begun, box=rows)) is None
+    refusal = deliver(made, header(step=step, box=rows))
+    assert isinstance(refusal, Refusal)
+    assert refusal.reason is Reason.TOO_MANY_STEPS
+    assert refusal.is_fault
+    assert "3 time steps were incomplete" in refusal.message
+    assert len(memory.fields) == 4  # the complete one was not taken
+    assert deliver(made, header(step=2, box=Box((3, 0), (3, 5)))) is None  # those that were begun go on
 
 
 def test_overlaps_are_found_in_later_samples_too() -> None:
