@@ -161,6 +161,7 @@ class Launch:
         self._checks = checks
         self._make_executor = executor or (lambda on_change: make_executor(config.launcher, on_change))
         self._stack = ExitStack()
+        self._executor_has_news = threading.Event()
         self._started_at = time.monotonic()
         self._status_at = 0.0
         self._problems: list[str] = []
@@ -180,7 +181,12 @@ class Launch:
 
     def _open(self, stack: ExitStack) -> None:
         config, run_dir = self._config, self._run_dir
-        executor = self._make_executor(lambda: socket.wake())  # not opened before the socket is
+
+        def wake() -> None:
+            self._executor_has_news.set()
+            socket.wake()
+
+        executor = self._make_executor(wake)  # not opened before the socket is
         encryption = "none" if executor.in_process else config.transport.encryption
         is_known = self._past is not None and (run_dir / CONNECTION_FILE).exists()
         keys = read_study_keys(run_dir, encryption) if is_known else make_study_keys(encryption)
@@ -217,12 +223,11 @@ class Launch:
         self._executor = stack.enter_context(executor)
         keep = partial(write_snapshot, run_dir)
         drawing = stack.enter_context(Drawing(self._samplers, socket.wake, keep))
-        self._peers = Peers(socket, connection.identity(), lambda process: self._shell.expects(process))
         self._view = stack.enter_context(closing(view_for(sys.stderr)))
         self._shell = Shell(
             state=self.state,
             journal=journal,
-            peers=self._peers,
+            peers=Peers(socket, connection.identity(), lambda process: self._shell.expects(process)),
             executor=self._executor,
             study=self._tag,
             commands=commands,
@@ -262,10 +267,16 @@ class Launch:
             self._executor,
             self._tag,
             may_stay=self.state.jobs.names_submitted,
-            wait=lambda: self._peers.receive(_LOOK_AGAIN_S),
+            wait=self._await_executor,
             timeout_s=self._config.launcher.grace_s + _CLOSE_S,
         )
         return Resumed(settings=self._settings(self._lease.number), queued=queued)
+
+    def _await_executor(self) -> None:
+        """Block until the executor has news, or for a moment; what peers say meanwhile waits in the socket."""
+        self._executor_has_news.wait(_LOOK_AGAIN_S)
+        self._executor_has_news.clear()
+        self._keep_lease()
 
     def _keep_lease(self) -> None:
         try:

@@ -154,14 +154,13 @@ def test_a_training_that_was_long_enough_goes_on_when_it_may(tmp_path: Path) -> 
     options = [*marked(), "launcher=inline", "buffer.views_per_sample=20", "training.max_batches=40"]
     with launched(run_dir, *options) as first:
         assert first.wait().report["training"]["batches"] == 40
-    for num, override in ((40, "monitoring.interval_s=0.2"), (90, "training.max_batches=90")):
-        ran = resume(run_dir, override)
-        assert ran.code == 0, ran.err
-        assert ran.report["reason"].startswith("training.max_batches was reached")
-        assert ran.report["training"]["batches"] == num
+    ran = resume(run_dir)
+    assert ran.code == 0, ran.err
+    assert ran.report["reason"].startswith("training.max_batches was reached")
+    assert ran.report["training"]["batches"] == 40
     ran = resume(run_dir, "training.max_batches=null")
     assert_complete(ran)
-    assert (ran.report["training"]["batches"], ran.report["resumed"]) == (20 * 48 // 4, 3)
+    assert (ran.report["training"]["batches"], ran.report["resumed"]) == (20 * 48 // 4, 2)
 
 
 def test_of_two_that_resume_at_once_one_is_refused(tmp_path: Path) -> None:
