@@ -185,6 +185,11 @@ def restore_rank(
     saved = found.shards[rank if rank < len(found.shards) else 0].state()
     if not is_same:
         saved["training"]["samples"] = sum(index.samples for index in counted)
+    if consumers and rank == 0 and len(found.shards) > num_ranks:
+        sys.stderr.write(
+            f"WARNING: what {', '.join(consumers)} (training.consumers) knew on the server ranks from {num_ranks} on "
+            "is lost, because there are fewer now\n"
+        )
     if rank < len(found.shards):
         for name, consumer in consumers.items():
             if name in saved["consumers"]:

@@ -164,6 +164,9 @@ class TrainingStream:
     def keep(self, name: str, thing: Stateful) -> None:
         """Keep something over a restart: call it before the first turn; what was kept is loaded into it.
 
+        Each rank keeps its own. After a resume with more server ranks the new ones go on from what rank 0 had kept,
+        after one with fewer that of the others is not used.
+
         Raises:
             ConfigurationError: what was kept does not fit to it.
             ValueError: the name is taken; the surrogate is kept under `surrogate`.
