@@ -50,6 +50,7 @@ class Failure:
         lasts_s: from the stop to the continuation, and the like.
         choice: of the victim among those that live, in [0, 1).
         in_training: not before the study trains.
+        num_server_ranks: with which a study whose launcher is killed is resumed; None: as before.
     """
 
     kind: Kind
@@ -57,6 +58,7 @@ class Failure:
     lasts_s: float
     choice: float
     in_training: bool
+    num_server_ranks: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,4 +98,5 @@ def failures(seed: int, kinds: frozenset[Kind]) -> Iterator[Failure]:
             lasts_s=dice.uniform(shortest, longest),
             choice=dice.random(),
             in_training=dice.random() < _IN_TRAINING or always,
+            num_server_ranks=dice.choice((None, 1, 2)),
         )

@@ -43,7 +43,8 @@ def run_seed(seed: int, minutes: float, kinds: frozenset[Kind], folder: Path) ->
     num_simulations = max(10, round(60.0 * minutes * _STREAMING * setting.max_jobs / (STEP_S * NUM_STEPS)))
     (folder / DISK).mkdir(exist_ok=True)
     run_dir = folder / DISK / "study"
-    study = _Study(folder, run_dir, overrides_of(folder, setting, num_simulations), Disturber(run_dir))
+    overrides = overrides_of(folder, setting, num_simulations)
+    study = _Study(folder, run_dir, overrides, setting.num_server_ranks, Disturber(run_dir))
     try:
         study.run(seed, minutes, kinds)
     finally:
@@ -66,6 +67,7 @@ class _Study:
     folder: Path
     run_dir: Path
     overrides: list[str]
+    num_server_ranks: int
     disturber: Disturber
     faults: list[str] = field(default_factory=list)
     num_resumes: int = 0
@@ -91,6 +93,7 @@ class _Study:
                 self.disturber.carry_out(upcoming)
                 if upcoming.kind is Kind.KILL_LAUNCHER:
                     resume_at = now + upcoming.lasts_s
+                    self.num_server_ranks = upcoming.num_server_ranks or self.num_server_ranks
                 upcoming = next(plan)
                 due = now + upcoming.after_s
             time.sleep(_LOOK_S)
@@ -127,7 +130,7 @@ class _Study:
         if code == -signal.SIGKILL or self._wants_room():
             self.disturber.undo(all_of_it=True)  # whoever resumes for want of room has made some
             self.num_resumes += 1
-            self._start("resume", str(self.run_dir))
+            self._start("resume", str(self.run_dir), f"launcher.num_server_ranks={self.num_server_ranks}")
             return True
         return False
 

@@ -58,14 +58,11 @@ def judge(
     """
     path = run_dir / "report.json"
     report = json.loads(path.read_text()) if path.exists() else {}
-    seen = [json.loads(path.read_text()) for path in sorted(folder.glob("seen-*.json"))]
     faults = _faults_of_books(report, num_simulations * num_steps) if report else ["there is no report"]
     faults += _faults_of_losses(report.get("server_losses", ()), sum(hit.kind in _HIT_SERVERS for hit in hits))
-    faults += [fault for rank in seen for fault in rank["faults"]]
     if report.get("outcome") == "completed":
-        faults += _faults_of_audit(
-            report, seen, {(number, step) for number in range(num_simulations) for step in range(num_steps)}
-        )
+        wanted = {(number, step) for number in range(num_simulations) for step in range(num_steps)}
+        faults += _faults_of_audit(report, folder / "seen.json", wanted)
     journal = _journal(run_dir, faults)
     kills = [hit for hit in hits if hit.kind in _KILLS and hit.training]
     return Verdict(
@@ -99,8 +96,8 @@ def _faults_of_losses(losses: Sequence[str], num_hits: int) -> list[str]:
     return [f"{num_hits} hits may have cost server ranks, but {len(losses)} were lost; the last time: {losses[-1]}"]
 
 
-def _faults_of_audit(report: dict[str, Any], seen: Sequence[dict[str, Any]], wanted: set[tuple[int, int]]) -> list[str]:
-    there = {(simulation, step) for rank in seen for simulation, step, _ in rank["samples"]}
+def _faults_of_audit(report: dict[str, Any], audit: Path, wanted: set[tuple[int, int]]) -> list[str]:
+    there = {(simulation, step) for simulation, step, _ in json.loads(audit.read_text())}
     missing, delivered = wanted - there, report["samples"]["delivered"]
     faults = [f"samples that nobody asked for: {sorted(there - wanted)[:5]}"] if there - wanted else []
     if len(there) != delivered or len(missing) != report["samples"]["given_up"]:
