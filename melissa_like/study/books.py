@@ -107,6 +107,10 @@ class Books:
             self._announced.add(name)
             self.tell_servers(message)
 
+    def has_told(self, kind: type[say.ControlMessage]) -> bool:
+        """Whether `tell_servers_once` has said such a message to the present incarnation."""
+        return kind.__name__ in self._announced
+
     def welcome(self) -> say.Welcome:
         """What a client is told now."""
         return replace(

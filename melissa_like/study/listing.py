@@ -46,7 +46,7 @@ class Listing:
     @property
     def closed(self) -> bool:
         """Whether no further simulation will be listed."""
-        return all(self.is_closed(purpose) for purpose in _ORDER)
+        return self.is_closed(Purpose.TRAINING) and self.is_closed(Purpose.VALIDATION)  # often asked: no loop
 
     def ask(self) -> AskParameters | None:
         """The next question to the sampler, if one is due."""

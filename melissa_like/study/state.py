@@ -268,7 +268,7 @@ class StudyState:
             names = tuple(books.jobs.submit(books.now).name for _ in range(wanted))
             if names:
                 books.want(SubmitJobs(jobs=names))
-        over = books.listing.closed and books.ledger.all_over
+        over = books.ledger.all_over and books.listing.closed
         if over and books.server.ready and not books.reception_over:
             self._end_reception()
 
@@ -283,11 +283,11 @@ class StudyState:
         """Tell the server ranks once what follows from closed lists."""
         books, held_out = self._books, Purpose.VALIDATION
         listed, over = books.ledger.num_listed[held_out], books.ledger.num_over[held_out]
-        if books.listing.is_closed(held_out) and 0 < listed == over:
+        if 0 < listed == over and books.listing.is_closed(held_out):
             books.tell_servers_once(HeldOutOver())
-        if books.ledger.samples.step_range is not None:
+        if books.ledger.samples.step_range is not None and not books.has_told(StepRange):
             self._announce_steps(books.ledger.samples.step_range)
-        if self.num_simulations < self.settings.num_simulations:
+        if books.listing.is_closed(Purpose.TRAINING) and self.num_simulations < self.settings.num_simulations:
             books.tell_servers_once(ListClosed(num_simulations=self.num_simulations))
 
     def _announce_steps(self, step_range: tuple[int, int]) -> None:
