@@ -316,9 +316,9 @@ class Checked(_Message, frozen=True, kw_only=True):
     findings: Findings
 
 
-#: Why the training of a server rank ended: nothing is left of a finished reception, enough batches, told to, or an
-#: error, of which `ServerFailed` has told before.
-TrainingEnd: TypeAlias = Literal["drained", "max_batches", "stopped", "failed"]
+#: Why the training of a server rank ended: nothing is left of a finished reception, enough batches, the loop had
+#: enough, told to, or an error, of which `ServerFailed` has told before.
+TrainingEnd: TypeAlias = Literal["drained", "max_batches", "returned", "stopped", "failed"]
 
 
 class ServerFinished(_Message, frozen=True, kw_only=True):

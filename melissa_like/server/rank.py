@@ -131,6 +131,7 @@ class _Rank:
             num_steps=config.solver.num_steps,
             highest_step=lambda: self._reception.receiver.highest_step,
         )
+        self._returned_early = False
         self._progress = self._make_progress()
         self._sinks = Relay()
         stack.callback(self._sinks.close)
@@ -174,6 +175,8 @@ class _Rank:
             with self._told():
                 trained = self._train()
                 end = self._progress.end
+                if end == "max_batches" and self._returned_early:
+                    end = "returned"
         except BaseException as error:
             why = self._progress.stop_reason or _first_line(error)
             self._last_words.hand_in("stopped" if isinstance(error, StudyStoppedError) else "failed", incomplete=why)
@@ -200,6 +203,7 @@ class _Rank:
         # Told before the loader closes, because that ends the other ranks, and the cause must come first.
         with loader, self._told(), self._watch.training():
             trained = run_loop(loop, stream)
+        self._returned_early = not stream.ended
         if checkpoints is not None:
             if self._progress.stop_reason is not None:
                 self._last_words.tell_summary("stopped")  # the launcher's patience is limited: the counts first

@@ -175,9 +175,12 @@ def _judge(books: Books) -> None:
     if books.reception_over and ends == {"drained"}:
         books.end("completed", _completed(books))
     else:
-        why = "training.max_batches was reached" if "max_batches" in ends else "the server ranks stopped training"
+        why = next((said for end, said in _EARLY_ENDS if end in ends), "the server ranks stopped training")
         what = "every delivered sample was trained on" if books.reception_over else "all simulations had run"
         books.end("stopped", f"{why} before {what}")
+
+
+_EARLY_ENDS = (("max_batches", "training.max_batches was reached"), ("returned", "training.loop returned"))
 
 
 def _completed(books: Books) -> str:

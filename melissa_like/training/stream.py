@@ -81,6 +81,7 @@ class TrainingStream:
         recipe: how to train, as configured.
         observe: told a batch and the loss of each of its samples, [B]; does nothing unless somebody asks.
         batches: turns handed out so far, those before a restart included.
+        ended: all turns were taken; a loop may return before.
         is_trial: the turns are made up, to see whether the loop works: leave no trace outside of it.
 
     Args:
@@ -127,6 +128,7 @@ class TrainingStream:
         self._kept: dict[str, Stateful] = {}
         self._clock = InputClock()
         self.batches: int = self._restored.get("batches", 0)
+        self.ended = False
         self._validated_at: int = self.batches
         self._samples: int = self._restored.get("samples", 0)
         self._samples_before = self._samples
@@ -250,4 +252,5 @@ class TrainingStream:
             yield turn
             if turn.checkpoint is not None:
                 self._on_cut(turn.checkpoint)
+        self.ended = True
         self._on_cut(None)

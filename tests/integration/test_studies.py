@@ -178,6 +178,14 @@ def test_a_main_of_ones_own_that_hangs_gives_its_place_to_the_next_job(tmp_path:
     assert counts(ran) == (12, 12, 12, 0)
 
 
+def test_a_loop_that_has_had_enough_is_named(tmp_path: Path) -> None:
+    loop = "training.loop._target_=tests.plugins.loops.first_three"
+    ran = melissa_like(tmp_path / "study", *marked(simulations=40), "launcher=inline", loop)
+    assert ran.code == 0, ran.err
+    assert ran.report["reason"] == "training.loop returned before all simulations had run"
+    assert ran.report["surrogate"] == "complete"
+
+
 @pytest.mark.parametrize(("views", "batches"), [(2, 24), (5, 60)])
 def test_views_per_sample_fix_the_number_of_batches(tmp_path: Path, views: int, batches: int) -> None:
     ran = melissa_like(tmp_path / "study", *marked(), "launcher=inline", f"buffer.views_per_sample={views}")

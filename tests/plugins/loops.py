@@ -5,9 +5,11 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from melissa_like.loading import Turn
@@ -22,6 +24,17 @@ def fails(stream: TrainingStream, *, rank: int, after: int = 5) -> nn.Module:
             raise RuntimeError("the loop has lost its way")
 
     return _train_until(stream, after, fail)
+
+
+def first_three(stream: TrainingStream) -> nn.Module:
+    """A loop that has had enough after three training steps."""
+    objective = stream.objective()
+    optimizer = torch.optim.SGD(stream.surrogate.network.parameters(), lr=1e-3)
+    for turn in islice(stream.turns, 3):
+        optimizer.zero_grad()
+        objective(turn.batch, turn.progress).sum().div(turn.num_samples_global).backward()
+        optimizer.step()
+    return stream.surrogate
 
 
 def dies(stream: TrainingStream, *, after: int = 5) -> nn.Module:

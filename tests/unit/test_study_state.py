@@ -582,14 +582,17 @@ def test_a_server_that_is_never_ready_ends_the_study() -> None:
     assert "launcher.start_timeout_s" in study.state.reason
 
 
-def test_training_that_ends_early_stops_the_jobs() -> None:
+@pytest.mark.parametrize(
+    ("end", "why"), [("max_batches", "training.max_batches was reached"), ("returned", "training.loop returned")]
+)
+def test_training_that_ends_early_stops_the_jobs(end: say.TrainingEnd, why: str) -> None:
     study = Study().started().greeted()
     study.assigned()
-    commands = study.trained("max_batches")
+    commands = study.trained(end)
     assert [c.address for c in commands if isinstance(c, do.Tell)] == [RANK_0, SERVER]
     assert kinds(commands)[-1] == "EndStudy"
     assert study.state.outcome == "stopped"
-    assert study.state.reason == "training.max_batches was reached before all simulations had run"
+    assert study.state.reason == f"{why} before all simulations had run"
 
 
 def test_a_study_is_only_completed_if_every_server_rank_drained_its_buffer() -> None:
