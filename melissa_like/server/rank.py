@@ -181,7 +181,7 @@ class _Rank:
             why = self._progress.stop_reason or _first_line(error)
             self._last_words.hand_in("stopped" if isinstance(error, StudyStoppedError) else "failed", incomplete=why)
             raise
-        with self._told():
+        with self._told(), self._watch.handing_in():
             incomplete = self._progress.stop_reason if end == "stopped" else None
             self._last_words.hand_in(end, trained, incomplete=incomplete)
 

@@ -74,8 +74,12 @@ class TrainingClock:
         self._waiting_since = None
         self._stage = _Stage("what its loop does after the last training step", now, self._limit_s)
 
+    def hand_in(self, now: float) -> None:
+        """The loop has returned, and what it has trained is saved and drawn."""
+        self._stage = _Stage("saving what was trained", now, self._limit_s)
+
     def end(self) -> None:
-        """The loop has returned."""
+        """That is done, or the loop has returned."""
         self._stage = self._waiting_since = None
 
     # -- on the control thread ----------------------------------------------------------------------------------------

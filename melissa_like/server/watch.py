@@ -45,8 +45,20 @@ class Watch:
     @contextmanager
     def training(self) -> Iterator[None]:
         """While the loop runs, on the trainer's thread."""
-        self._trainer = threading.get_ident()
         self._clock.begin(time.monotonic())
+        with self._looked_at():
+            yield
+
+    @contextmanager
+    def handing_in(self) -> Iterator[None]:
+        """While what was trained is saved, on the trainer's thread: a file system may not answer."""
+        self._clock.hand_in(time.monotonic())
+        with self._looked_at():
+            yield
+
+    @contextmanager
+    def _looked_at(self) -> Iterator[None]:
+        self._trainer = threading.get_ident()
         try:
             yield
         finally:

@@ -79,6 +79,15 @@ def test_what_comes_after_the_last_step_is_timed_until_the_loop_returns() -> Non
     assert overdue(timed, 1e6, put_waits=True) is None
 
 
+def test_saving_what_was_trained_is_timed_too() -> None:
+    timed = in_second_step()
+    timed.hand_in(200.0)
+    assert overdue(timed, 210.0) is None
+    assert overdue(timed, 210.1) == "saving what was trained has taken more than 10 s"
+    timed.end()
+    assert overdue(timed, 1e6) is None
+
+
 def test_waiting_for_samples_is_no_failure_unless_they_are_there() -> None:
     timed = in_second_step()
     timed.ask(101.0)
