@@ -420,3 +420,31 @@ def test_a_sample_that_was_dropped_is_not_there_at_a_cut() -> None:
         rig.send(b"nonsense", b"")
         while rig.receiver.between_samples(len, DEADLINE_S):
             pass
+
+
+class InPairs:
+    """Delivers every second sample, with the one before."""
+
+    def __init__(self, then: Consumer) -> None:
+        self._then = then
+        self._waiting: list[SampleKey] = []
+        self.reserve, self.forget, self.close = then.reserve, then.forget, then.close
+
+    def take(self, sample: Sample, timeout_s: float) -> tuple[SampleKey, ...] | None:
+        assert self._then.take(sample, timeout_s) is not None
+        self._waiting.append(sample.key)
+        if len(self._waiting) < 2:
+            return ()
+        delivered, self._waiting = tuple(self._waiting), []
+        return delivered
+
+
+def test_what_a_consumer_holds_back_is_not_delivered_at_a_cut() -> None:
+    with closing(Rig(InPairs(fifo(LAYOUT, 8, spare_slots=2)))) as rig:
+        rig.send(encode(OPEN), np.array([7.0]).tobytes())
+        held_back = []
+        for step in range(3):
+            rig.send(encode(replace(PART, step=step)), bytes(16))
+            rig.news.get(timeout=DEADLINE_S)
+            held_back.append(rig.receiver.between_samples(sorted, DEADLINE_S))
+        assert held_back == [[SampleKey(3, 0)], [], [SampleKey(3, 2)]]
