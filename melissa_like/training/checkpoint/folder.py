@@ -134,7 +134,8 @@ class CheckpointFolder:
             nbytes=sum(shard.nbytes for shard in shards),
             shards=tuple(shard.checksum for shard in shards),
         )
-        sync_folder(self.path)  # the name of its folder
+        for folder in (self.path, self.path.parent):  # the names of the folders that it lies in
+            sync_folder(folder)
         body = msgspec.json.encode(manifest)
         sealed = _Sealed(checksum=zlib.crc32(body), checkpoint=msgspec.Raw(body))
         write_durably(place / _MANIFEST, msgspec.json.encode(sealed))
