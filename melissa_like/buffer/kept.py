@@ -12,6 +12,10 @@ from melissa_like.buffer.storage import Storage
 __all__ = ["KeptSamples"]
 
 
+#: The first piece is so many times shorter than the longest; each one after it is twice as long.
+_FIRST = 64
+
+
 class KeptSamples:
     """The samples of `SampleBuffer.keep`; one thread uses it, any.
 
@@ -36,11 +40,14 @@ class KeptSamples:
     def pieces(self, most_nbytes: int) -> Iterator[BatchMemory]:
         """Copies of the samples in their order, each piece in the same host memory; samples are let go when copied.
 
+        The first pieces are short: as long as all samples are kept, a put into a full buffer waits.
+
         Args:
             most_nbytes: of a piece; one sample at least.
         """
-        num_rows = rows_within(self._storage.layout, most_nbytes)
-        memory = allocate(self._storage.layout, min(num_rows, len(self._slots)), device=torch.device("cpu"))
+        most_rows = rows_within(self._storage.layout, most_nbytes)
+        memory = allocate(self._storage.layout, min(most_rows, len(self._slots)), device=torch.device("cpu"))
+        num_rows = max(1, most_rows // _FIRST)
         while len(self._slots):
             taken, self._slots = self._slots[:num_rows], self._slots[num_rows:]
             piece = memory.first(len(taken))
@@ -49,6 +56,7 @@ class KeptSamples:
             finally:
                 self._say_let_go(taken)
             yield piece
+            num_rows = min(2 * num_rows, most_rows)
 
     def let_go(self) -> None:
         """The samples that are not copied yet will not be."""

@@ -1,6 +1,7 @@
 """What a user of a buffer relies on: each sample trained on, the right ones evicted, nobody waiting for ever."""
 
 import io
+import itertools
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -595,17 +596,25 @@ def test_what_is_kept_does_not_give_way_before_it_is_copied() -> None:
         drawn(buffer, 4)
     kept = buffer.keep()
     assert not put(buffer, 4)
-    pieces = kept.pieces(2 * 45)
-    first = next(pieces)
-    assert put(buffer, 5)
-    assert put(buffer, 6)
-    assert not put(buffer, 7)
-    assert first.simulations.tolist() == kept.state.keys[:2, 0].tolist() == [0, 1]
+    pieces = kept.pieces(45)
+    for number, piece in enumerate(itertools.islice(pieces, 2)):
+        assert piece.simulations.tolist() == kept.state.keys[[number], 0].tolist() == [number]
+        assert put(buffer, 5 + number)
+        assert not put(buffer, 7)
     drawn(buffer, 4)
     kept.let_go()
     assert put(buffer, 7)
     assert list(pieces) == []
     assert buffer.population().size == 4
+
+
+def test_pieces_begin_short_and_grow_to_what_is_allowed() -> None:
+    buffer = fifo(LAYOUT, 1000)
+    for number in range(1000):
+        put(buffer, number)
+    lengths = [len(piece.labels) for piece in buffer.keep().pieces(256 * 45)]
+    assert lengths[:7] == [4, 8, 16, 32, 64, 128, 256]
+    assert (max(lengths), sum(lengths)) == (256, 1000)
 
 
 def test_a_removed_sample_that_is_kept_makes_room_when_it_is_copied() -> None:
@@ -617,7 +626,7 @@ def test_a_removed_sample_that_is_kept_makes_room_when_it_is_copied() -> None:
     assert not put(buffer, 2)
     first.let_go()
     assert not put(buffer, 2)
-    assert [piece.fields["u"][:, 0].tolist() for piece in copies(second, 1000)] == [[0.0, 1.0]]
+    assert [piece.fields["u"][:, 0].tolist() for piece in copies(second, 1000)] == [[0.0], [1.0]]
     assert put(buffer, 2)
     assert drawn(buffer, 2) == [1, 2]
 
