@@ -150,6 +150,10 @@ def take_lease(
         _link(_written_aside(run_dir, LeaseFile(holder=holder)), _path(run_dir, number))
     except FileExistsError:
         raise _held(run_dir, _read(_path(run_dir, number))) from None
+    newest, said = newest_lease(run_dir)
+    if newest != number:  # this process stood still: another had this number, and a third took the next and removed it
+        _path(run_dir, number).unlink(missing_ok=True)
+        raise _held(run_dir, said)
     for older in range(1, number):
         _path(run_dir, older).unlink(missing_ok=True)
     return Lease(run_dir, number, holder, watch)
