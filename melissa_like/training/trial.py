@@ -6,6 +6,7 @@ validated, saved, loaded and asked to predict. All of it happens to a surrogate 
 afterwards as they were; whoever trains then builds the real one from the same seed.
 """
 
+import io
 import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -91,8 +92,8 @@ def try_out(
         for size in (2, 1):
             check_evaluation(surrogate, probe.batch(size), suspects)
         check_independence(surrogate, probe.batch(2), suspects)
+        trained = _run(loop, surrogate, recipe, probe, sizes, num_ranks, suspects)
         with TemporaryDirectory(dir=folder, prefix=".trial-") as place:
-            trained = _run(loop, surrogate, recipe, probe, sizes, num_ranks, suspects, Path(place))
             _keep(trained, probe, Path(place), suspects)
 
 
@@ -118,7 +119,6 @@ def _run(
     sizes: tuple[int, ...],
     num_ranks: int,
     suspects: Suspects,
-    folder: Path,
 ) -> nn.Module:
     """What the loop makes of made-up turns; nobody hears of it."""
     with alone() if num_ranks > 1 else nullcontext(RankGroup.of_one()) as group:
@@ -138,7 +138,7 @@ def _run(
             if not stream.batches:
                 raise ValueError("it took none of the turns, so it would train nothing: iterate over stream.turns")
             for name, state in stream.state_dict()["kept"].items():
-                _save_for_a_restart(name, state, folder / "kept")
+                _save_for_a_restart(name, state)
     return trained
 
 
@@ -151,16 +151,13 @@ def _tried(loop: Loop, recipe: TrainingRecipe, sizes: tuple[int, ...], num_ranks
     return MODEL, f"is trained in {len(sizes)} made-up turns{compiled}{wrapped}"
 
 
-def _save_for_a_restart(name: str, state: object, file: Path) -> None:
-    """As a checkpoint saves it; what cannot be read again would be found out when it is needed."""
+def _save_for_a_restart(name: str, state: object) -> None:
+    """As a checkpoint saves it, in memory; what cannot be read again would be found out when it is needed."""
+    stream = io.BytesIO()
     try:
-        with file.open("wb") as stream:
-            torch.save(on_host(state), stream)
-        torch.load(file, map_location="cpu", weights_only=True)
-    except OSError as error:  # the place is at fault, not the loop
-        raise ConfigurationError(
-            f"what is trained cannot be saved in {file.parents[1]} ({error}): make room, or choose another run_dir"
-        ) from error
+        torch.save(on_host(state), stream)
+        stream.seek(0)
+        torch.load(stream, map_location="cpu", weights_only=True)
     except Exception as error:
         raise ValueError(
             f"what it keeps as {name!r} cannot be saved and loaded again for a restart ({error}): let its state_dict "
