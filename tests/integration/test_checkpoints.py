@@ -150,7 +150,7 @@ def test_a_damaged_checkpoint_is_skipped_with_a_warning(tmp_path: Path) -> None:
     assert "is damaged, so the one before it counts" in log
     assert "rank-0.state has" in log
     assert batches_of(ran)[-1] == ran.report["training"]["batches"]
-    assert 0 < ran.report["simulations"]["restarted"] < 8
+    assert ran.report["simulations"]["restarted"] > 0
 
 
 def test_where_checkpoints_cannot_be_written_the_training_goes_on_and_says_so(tmp_path: Path) -> None:

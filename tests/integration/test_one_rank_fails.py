@@ -35,7 +35,7 @@ PROGRAM = ROOT / "tests" / "plugins" / "faulty_main.py"
         ("refused", ["stranger-", "is not a living job of this study"]),
         ("not_connected", ["/nowhere/connection.txt cannot be read"]),
         ("cannot_open", ["OSError: too many open files on this node"]),
-        ("survives", ["field 'mark'", "dimensions"]),
+        ("survives", ["field 'mark'", "rank 1 sent a str that is no array"]),
     ],
 )
 def test_the_study_ends_with_the_reason(tmp_path: Path, mistake: str, words: list[str]) -> None:
