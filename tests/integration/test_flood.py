@@ -27,6 +27,7 @@ def test_a_flood_of_foreign_frames(tmp_path: Path, num_frames: int, simulations:
         tmp_path / "study",
         *marked("flooding", simulations=simulations, num_frames=num_frames, seed=1),
         "solver.solve._target_=tests.plugins.flood.flooding",
+        f"+solver.parameters.number.high={simulations}",
         f"transport.encryption={encryption}",
         "buffer=fifo",
         "launcher.max_jobs=2",

@@ -11,7 +11,10 @@ from tests.integration.told import told
 OFTEN = ["training.checkpoint.interval_s=0.3", "buffer.views_per_sample=null", "launcher.num_server_ranks=2"]
 
 
-@pytest.mark.parametrize(("killed_at", "victim"), [(1, 1), (2, 0), (4, 0), (5, 0), (4, 1)])
+@pytest.mark.parametrize(
+    ("killed_at", "victim"),
+    [(2, 0), (4, 1), *(pytest.param(*case, marks=pytest.mark.slow) for case in [(1, 1), (4, 0), (5, 0)])],
+)
 def test_a_rank_that_is_killed_in_the_middle_of_a_checkpoint_costs_nothing_but_time(
     tmp_path: Path, killed_at: int, victim: int
 ) -> None:

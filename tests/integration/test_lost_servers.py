@@ -62,14 +62,14 @@ def test_server_ranks_that_always_die_end_the_study(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("moment", "ranks"),
     [
-        ("start", [1]),
+        pytest.param("start", [1], marks=pytest.mark.slow),
         ("start", [0, 1]),
         ("training", [0]),
-        ("training", [0, 1]),
-        ("validation", [0]),
+        pytest.param("training", [0, 1], marks=pytest.mark.slow),
+        pytest.param("validation", [0], marks=pytest.mark.slow),
         ("validation", [1]),
         ("draining", [0]),
-        ("draining", [0, 1]),
+        pytest.param("draining", [0, 1], marks=pytest.mark.slow),
         ("end", [1]),
     ],
 )
@@ -106,7 +106,7 @@ def test_server_ranks_killed_while_they_start_are_started_again(tmp_path: Path) 
 def test_two_incarnations_never_train_at_once(tmp_path: Path, ranks: int) -> None:
     """One that is stopped might be continued at any time: it is gone before the next one begins."""
     loop = ["training.loop._target_=tests.plugins.loops.stopped_once", f"+training.loop.folder={tmp_path}"]
-    limits = ["launcher.server_timeout_s=1", "launcher.grace_s=0.5", f"launcher.num_server_ranks={ranks}"]
+    limits = ["launcher.server_timeout_s=3", "launcher.grace_s=0.5", f"launcher.num_server_ranks={ranks}"]
     limits.append("monitoring.interval_s=0.1")
     ran = melissa_like(tmp_path / "study", *told(tmp_path, simulations=4), *loop, *limits, timeout_s=60)
     assert ran.code == 0, ran.err

@@ -9,11 +9,12 @@ import numpy as np
 class Number:
     """A distribution over the simulations' numbers."""
 
-    bounds = (0.0, 100.0)
+    def __init__(self, high: float = 100.0) -> None:
+        self.bounds = (0.0, high)
 
     def ppf(self, u: np.ndarray) -> np.ndarray:
         """Linear."""
-        return 100.0 * u
+        return self.bounds[1] * u
 
 
 class Counting:
