@@ -136,6 +136,7 @@ def test_a_loss_that_blocks_is_found_and_named(tmp_path: Path, ranks: int, victi
 
 def test_a_loss_that_lets_no_other_thread_run_leaves_its_stacks_before_the_rank_is_missed(tmp_path: Path) -> None:
     loss = ["training.loss._target_=tests.plugins.losses.holds_the_interpreter_once", "monitoring.interval_s=0.2"]
+    loss.append("+training.loss.after=60")  # behind the calls of the trial
     limits = ["launcher.server_timeout_s=3", "launcher.grace_s=0.5", "buffer.views_per_sample=10"]
     ran = melissa_like(tmp_path / "study", *told(tmp_path, simulations=6), *loss, *limits, timeout_s=60)
     assert ran.code == 0, ran.err
