@@ -127,6 +127,23 @@ def test_a_damaged_file_counts_as_one_that_does_not_change(tmp_path: Path) -> No
     assert time.now() - 1000.0 >= 30.0
 
 
+def test_one_that_stands_still_before_it_links_has_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Meanwhile another takes the number it wants, and a third the next one, which removes it."""
+    first, next_one = tmp_path / "lease.1", tmp_path / "lease.3"
+    first.write_bytes(msgspec.json.encode(LeaseFile(holder=dead_here())))
+    link = os.link
+
+    def link_late(made: Path, path: Path) -> None:
+        first.unlink()
+        next_one.write_bytes(msgspec.json.encode(LeaseFile(holder=ELSEWHERE)))
+        link(made, path)
+
+    monkeypatch.setattr(os, "link", link_late)
+    with pytest.raises(LeaseError, match="process 4711 on node17 .*works on the study"):
+        take_lease(tmp_path, watch=Time())
+    assert [path.name for path in tmp_path.iterdir()] == ["lease.3"]
+
+
 def test_of_many_takers_one_gets_it(tmp_path: Path) -> None:
     (tmp_path / "lease.1").write_bytes(msgspec.json.encode(LeaseFile(holder=dead_here())))
     taken: list[int] = []
