@@ -185,21 +185,27 @@ def restore_rank(
     saved = found.shards[rank if rank < len(found.shards) else 0].state()
     if not is_same:
         saved["training"]["samples"] = sum(index.samples for index in counted)
-    if consumers and rank == 0 and len(found.shards) > num_ranks:
-        sys.stderr.write(
-            f"WARNING: what {', '.join(consumers)} (training.consumers) knew on the server ranks from {num_ranks} on "
-            "is lost, because there are fewer now\n"
-        )
-    if rank < len(found.shards):
-        for name, consumer in consumers.items():
-            if name in saved["consumers"]:
-                consumer.load_state_dict(saved["consumers"][name])
+    _restore_consumers(consumers, saved["consumers"], rank, num_ranks, num_saved=len(found.shards))
     receiver.between_samples(_going_on(assembler, receiver, over, mine, counted), _LOOK_S)
     return saved, Restored(
         checkpoint=found.manifest.number,
         over=over.ranges,
         delivered=tuple(HeldSteps(simulation=number, steps=some.ranges) for number, some in mine.items()),
     )
+
+
+def _restore_consumers(
+    consumers: Mapping[str, Stateful], states: Mapping[str, Any], rank: int, num_ranks: int, *, num_saved: int
+) -> None:
+    """Each goes on from what the one of its rank knew, if there was that rank."""
+    if consumers and rank == 0 and num_saved > num_ranks:
+        sys.stderr.write(
+            f"WARNING: what {', '.join(consumers)} (training.consumers) knew on the server ranks from {num_ranks} on "
+            "is lost, because there are fewer now\n"
+        )
+    if rank < num_saved:
+        for name in consumers.keys() & states.keys():
+            consumers[name].load_state_dict(states[name])
 
 
 def _going_on(
