@@ -15,9 +15,7 @@ from melissa_like.server.time_range import TimeRange, misfit_of
 LAYOUT = Layout(fields=(FieldSpec(name="u", shape=(4,)),), parameters=("a",))
 
 
-def progress(
-    buffer: SampleBuffer, rank: int = 0, *, num_server_ranks: int = 1, **changes: int | None
-) -> StreamProgress:
+def progress(buffer: SampleBuffer, rank: int = 0, **changes: int | None) -> StreamProgress:
     """Of a study of two simulations of three samples."""
     settings = {"num_simulations": 2, "samples_per_simulation": 3, "views_per_sample": None, **changes}
     time = TimeRange(end_time=None, num_steps=3, highest_step=lambda: 2)
@@ -212,3 +210,14 @@ def test_a_rank_that_has_restored_waits_for_the_others_and_goes_on_counting() ->
     assert made.save_until < math.inf
     with pytest.raises(StudyStoppedError, match="told to"):
         made.await_standing(0.0)
+
+
+def test_what_was_given_up_before_a_restart_counts_as_come() -> None:
+    buffer = fifo(LAYOUT, capacity=10)
+    made = progress(buffer)
+    put(buffer, 1)
+    made.simulation_over(over(given_up=1))
+    made.standing(Standing(num_over=2, samples_given_up=2))  # in sum, what was told already included
+    assert made.local_state().delivered == 3
+    made.simulation_over(over(given_up=2))
+    assert made.local_state().delivered == 5
