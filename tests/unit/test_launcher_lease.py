@@ -139,7 +139,7 @@ def test_one_that_stands_still_before_it_links_has_lost(tmp_path: Path, monkeypa
         link(made, path)
 
     monkeypatch.setattr(os, "link", link_late)
-    with pytest.raises(LeaseError, match="process 4711 on node17 .*works on the study"):
+    with pytest.raises(LeaseError, match=r"process 4711 on node17 .*works on the study"):
         take_lease(tmp_path, watch=Time())
     assert [path.name for path in tmp_path.iterdir()] == ["lease.3"]
 
