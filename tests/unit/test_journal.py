@@ -10,7 +10,7 @@ from melissa_like.errors import ConfigurationError
 from melissa_like.study import Entry, Journal, read_journal, replay
 from melissa_like.study import events as ev
 from melissa_like.study.journal import JOURNAL_FILE
-from tests.unit.test_study_state import SETTINGS, STARTED
+from tests.unit.studied import SETTINGS, STARTED
 
 LONG = ev.Interrupted(reason="x" * 300_000)
 

@@ -7,7 +7,7 @@ import pytest
 from melissa_like.protocol import control as say
 from melissa_like.study import SimulationState
 from melissa_like.study import events as ev
-from tests.unit.test_study_state import Study, only_training
+from tests.unit.studied import Study, only_training
 
 DEFAULT = {"max_attempts": 3, "max_failed_starts": 3, "max_failed_fraction": 0.1}
 

@@ -9,8 +9,8 @@ from melissa_like.records import Address, ClientRank, Purpose, ServerRank
 from melissa_like.study import Ledger
 from melissa_like.study import events as ev
 from melissa_like.study.vetting import fault_of
+from tests.unit.studied import Study
 from tests.unit.test_study_machine import ADDRESSES, MESSAGES
-from tests.unit.test_study_state import Study
 
 RANK_0 = ClientRank("job-0001")
 
