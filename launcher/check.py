@@ -16,13 +16,12 @@ from rich.console import Console
 from rich.table import Table
 
 from melissa_like.config import Config, layout_of
+from melissa_like.launcher.exit_codes import INTERRUPTED
 from melissa_like.launcher.run import Launch, prepare
 from melissa_like.launcher.trial import try_training
 from melissa_like.protocol.reports import FieldFindings, Findings
 
 __all__ = ["check_solver"]
-
-_INTERRUPTED = 130
 
 
 def check_solver(composed: DictConfig) -> int:
@@ -52,7 +51,7 @@ def check_solver(composed: DictConfig) -> int:
             outcome, reason, findings = launch.state.outcome, launch.state.reason, launch.findings
         if outcome == "stopped":
             sys.stderr.write(f"melissa-like check: {reason}\n")
-            return _INTERRUPTED
+            return INTERRUPTED
         if findings is not None:
             _print_findings(config, findings, started_at)
         keeps = outcome != "completed" or findings is None

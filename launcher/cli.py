@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+import textwrap
 from collections.abc import Sequence
 from itertools import pairwise, zip_longest
 from pathlib import Path
@@ -15,6 +16,7 @@ from omegaconf import DictConfig
 from melissa_like.config import Config
 from melissa_like.config.mistakes import did_you_mean
 from melissa_like.errors import ConfigurationError, MelissaLikeError
+from melissa_like.launcher.exit_codes import INTERRUPTED, OUT_OF_TIME
 from melissa_like.launcher.mistakes import explain_refusal
 from melissa_like.launcher.streams import lost_output_passed_on, open_standard_streams, told_of_lost_output
 
@@ -40,16 +42,15 @@ completed goes on if more simulations are asked for.
   melissa-like resume runs/heat
   melissa-like resume runs/heat launcher.walltime=2:00:00 study.num_simulations=500 launcher.num_server_ranks=2
 
-May change: launcher.*, monitoring.*, transport.* but routing, training.checkpoint.*, training.max_batches,
-training.validation_interval, training.device, training.num_threads, buffer.device, solver.launch, solver.num_ranks,
-solver.environment, and study.num_simulations, upwards. Anything else is refused with the reason.
+These keys may change, with all below them:
+{may_change}
+(transport.routing may not, and study.num_simulations upwards only). Anything else is refused with the reason.
 
-Exit codes: 0 the study has ended in order, 1 it failed, 2 it was not resumed, 75 out of time (launcher.walltime), 130
-interrupted.
+Exit codes: 0 the study has ended in order, 1 it failed, 2 it was not resumed, {out_of_time} out of time
+(launcher.walltime), {interrupted} interrupted.
 """
 _HELP = ("--help", "-h")
 _DRY_RUN = "--dry-run"
-_INTERRUPTED = 130
 _RAISE = "HYDRA_FULL_ERROR"
 _CONFIG_DIR = {"--config-dir", "-cd"}
 _CONFIG_NAME = {"--config-name", "-cn", "--config-path", "-cp"}
@@ -91,14 +92,14 @@ def _main(arguments: Sequence[str]) -> None:
     _refuse_unknown_options(arguments[1:])
     try:
         if command == "resume" and any(word in arguments for word in _HELP):
-            sys.stdout.write(_RESUME)
+            sys.stdout.write(_usage_of_resume())
             sys.exit(0)
         if any(word in arguments for word in _HELP):
             sys.exit(_help(arguments[1:]))
         sys.exit(commands[command](arguments[1:]))
     except KeyboardInterrupt:  # while a study runs its own handler takes the signal
         sys.stderr.write("melissa-like: interrupted before anything was started\n")
-        sys.exit(_INTERRUPTED)
+        sys.exit(INTERRUPTED)
 
 
 def _refuse_unknown_options(arguments: Sequence[str]) -> None:
@@ -159,12 +160,19 @@ def _check(arguments: Sequence[str]) -> int:
     return max(codes, default=0)
 
 
+def _usage_of_resume() -> str:
+    from melissa_like.config.changes import MAY_CHANGE
+
+    may_change = textwrap.fill(", ".join(MAY_CHANGE), 100, initial_indent="  ", subsequent_indent="  ")
+    return _RESUME.format(may_change=may_change, out_of_time=OUT_OF_TIME, interrupted=INTERRUPTED)
+
+
 def _resume(arguments: Sequence[str]) -> int:
     from melissa_like.launcher.resume import resume_study
     from melissa_like.launcher.summary import exit_code, print_report
 
     if not arguments or "=" in arguments[0] or arguments[0].startswith("-"):
-        sys.stderr.write(_RESUME)
+        sys.stderr.write(_usage_of_resume())
         return 2
     run_dir = Path(arguments[0]).resolve()
     try:

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from melissa_like.errors import ConfigurationError, MelissaLikeError
+from melissa_like.launcher.exit_codes import INTERRUPTED
 from melissa_like.launcher.run import plan_study, prepare, run_study
 from melissa_like.launcher.rundir import make_new_folder
 from melissa_like.launcher.summary import exit_code, print_report
@@ -24,7 +25,6 @@ from melissa_like.launcher.trial import try_training
 
 __all__ = ["Runs", "new_folders"]
 
-_INTERRUPTED = 130
 _NEW_FOLDER = "new_folder"
 
 
@@ -110,8 +110,8 @@ class Runs:
                 sys.stderr.write(f"melissa-like: {error}\n")
                 sys.exit(2)
         self.code = max(self.code, ended.code)
-        if ended.code == _INTERRUPTED:
-            sys.exit(_INTERRUPTED)
+        if ended.code == INTERRUPTED:
+            sys.exit(INTERRUPTED)
 
     def close(self) -> None:
         """Draw the figure of a sweep, and print its table."""

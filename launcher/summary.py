@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from melissa_like.errors import ConfigurationError
+from melissa_like.launcher.exit_codes import INTERRUPTED, OUT_OF_TIME
 from melissa_like.launcher.lease import newest_lease
 from melissa_like.launcher.rundir import REPORT_FILE, STATUS_FILE, resume_command
 from melissa_like.launcher.shell import WALLTIME_IS_NEAR
@@ -19,8 +20,6 @@ from melissa_like.monitoring import PlainView, StudySnapshot
 __all__ = ["exit_code", "holds_nothing", "is_success", "print_report", "print_status", "read_report"]
 
 _SIGNS = (REPORT_FILE, STATUS_FILE, SWEEP_FILE)
-#: The user ended it; its time is over, so try again (as in sysexits.h).
-_INTERRUPTED, _OUT_OF_TIME = 130, 75
 #: Simulations that were given up and are named on the terminal.
 _MOST_FAILED = 3
 
@@ -87,9 +86,9 @@ def exit_code(report: Mapping[str, Any]) -> int:
     """Of a command that ran a study: 0, 1 if it failed or something is amiss, 130 if interrupted, 75 if out of time."""
     reason = str(report["reason"])
     if report["outcome"] == "stopped" and reason.startswith("interrupted"):
-        return _INTERRUPTED
+        return INTERRUPTED
     if report["outcome"] == "stopped" and reason.startswith(WALLTIME_IS_NEAR):
-        return _OUT_OF_TIME
+        return OUT_OF_TIME
     return 0 if is_success(report) else 1
 
 

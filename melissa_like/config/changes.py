@@ -7,10 +7,10 @@ from omegaconf import OmegaConf
 
 from melissa_like.errors import ConfigurationError
 
-__all__ = ["changed_keys", "refuse_changes"]
+__all__ = ["MAY_CHANGE", "changed_keys", "refuse_changes"]
 
 #: These keys, and all below them. The rest of a group is under what it would break.
-_MAY_CHANGE = (
+MAY_CHANGE = (
     "launcher",
     "monitoring",
     "transport",
@@ -89,7 +89,7 @@ def reason_to_refuse(key: str, before: Any, after: Any) -> str | None:
         return "simulations can be added, but those that were drawn stay"
     why = next((why for above, why in _WHY_NOT if _is_in(key, [above])), "nothing says that it may")
     exact = any(above == key for above, _ in _WHY_NOT)
-    return None if _is_in(key, _MAY_CHANGE) and not exact else why
+    return None if _is_in(key, MAY_CHANGE) and not exact else why
 
 
 def _is_in(key: str, above: Sequence[str]) -> bool:
