@@ -34,6 +34,8 @@ Statistics: TypeAlias = Mapping[str, tuple[Moments, ...]]
 #: Pauses between two agreements while there is nothing to draw: the first and the longest.
 _FIRST_PAUSE_S = 0.002
 _LONGEST_PAUSE_S = 0.02
+#: How long the launcher may take to say how far the time steps go, where a buffer is full and nobody knows.
+_BLIND_S = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +100,7 @@ class Preparation:
         self._width = max(RankState.WIDTH, 1 + 3 * num_moments)
         self._others_listen = collective.size > 1
         self._pause_s = _FIRST_PAUSE_S
+        self._blind_since = math.inf
         self._begun = False
         self.num_collectives = 0
         self.collective_s = 0.0
@@ -164,6 +167,10 @@ class Preparation:
             batches_done=self._batches_done,
             newest_checkpoint=self._newest_checkpoint,
         )
+        if agreed.verdict is not Verdict.BLIND:
+            self._blind_since = math.inf
+        elif self._may_yet_see():
+            agreed = Plan(progress=agreed.progress)
         if agreed.verdict is not Verdict.CONTINUE:
             self._others_listen = False
         if agreed.failed_rank is not None:
@@ -177,6 +184,12 @@ class Preparation:
         self._batches_done += len(agreed.steps)
         self._note_checkpoint(agreed)
         return agreed
+
+    def _may_yet_see(self) -> bool:
+        """Small simulations may have ended all the same: what the launcher has said of them may be on its way."""
+        now = time.monotonic()
+        self._blind_since = min(self._blind_since, now)
+        return now - self._blind_since < _BLIND_S
 
     def _note_checkpoint(self, agreed: Plan) -> None:
         """All ranks have ended writing the newest one, or a new one is planned."""

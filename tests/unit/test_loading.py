@@ -221,22 +221,45 @@ def test_the_range_of_the_time_is_that_of_all_ranks_and_comes_once_when_each_kno
     assert ranges == [[(0, 11.0), None], [(0, 11.0), None]]
 
 
-def test_a_full_buffer_before_the_range_of_the_time_is_known_is_told_with_what_to_write() -> None:
+def full_buffer() -> SampleBuffer:
+    """With a put that waits."""
     buffer = fifo(LAYOUT, 4)
     for number in range(4):
         put(buffer, number)
     assert not buffer.put(
         SampleKey(4, 0), [np.zeros(2, np.float32)], time=0.0, parameters=np.array([1.0]), timeout_s=0.0
     )
+    return buffer
+
+
+def test_a_full_buffer_before_the_range_of_the_time_is_known_is_told_with_what_to_write(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("melissa_like.loading.preparation._BLIND_S", 0.05)
     terms = AgreementTerms(batch_size=4, expected_samples=16)
     state = LocalState(delivered=4, time_known=False)
     with (
         pytest.raises(
             ConfigurationError, match=r"set solver.num_steps, or solver.end_time .* or raise buffer.capacity"
         ),
-        Loader(buffer, terms, state=lambda: state, collective=SoloCollective()) as loader,
+        Loader(full_buffer(), terms, state=lambda: state, collective=SoloCollective()) as loader,
     ):
         next(loader)
+
+
+def test_a_full_buffer_waits_for_the_range_of_the_time_that_is_on_its_way() -> None:
+    """Small simulations may have ended, and the launcher's word of it comes a little later."""
+    asked = 0
+
+    def state() -> LocalState:
+        nonlocal asked
+        asked += 1
+        known = asked > 5
+        return LocalState(delivered=4, time_known=known, time_range=(0.0, 9.0) if known else None)
+
+    terms = AgreementTerms(batch_size=4, expected_samples=16)
+    with Loader(full_buffer(), terms, state=state, collective=SoloCollective()) as loader:
+        assert next(loader).time_range == (0.0, 9.0)
 
 
 def test_a_task_that_measures_other_components_than_it_says_is_told() -> None:
