@@ -1,7 +1,7 @@
 """What is started: server ranks and solver jobs, as `JobSpec`s; where, is the executor's business.
 
-An executor with `in_process` gets functions that talk over the memory of this process, every other one command lines
-of processes that talk over sockets.
+An executor with `Traits.in_process` gets functions that talk over the memory of this process, every other one command
+lines of processes that talk over sockets.
 """
 
 import os
@@ -18,7 +18,7 @@ from melissa_like.client.environment import JOB_VARIABLE, RUN_DIR_VARIABLE
 from melissa_like.client.runner import read_solver_call, run_plugin
 from melissa_like.config import Config, SolverConfig
 from melissa_like.errors import ConfigurationError, StudyStoppedError
-from melissa_like.launcher.executors import JobSpec, launch_command, search_path
+from melissa_like.launcher.executors import JobSpec, Role, Traits, launch_command, search_path
 from melissa_like.launcher.rundir import log_path
 from melissa_like.launcher.shadowing import may_hide, require_unshadowed
 from melissa_like.protocol import read_connection
@@ -45,21 +45,25 @@ class Commands(Protocol):
 
 
 def commands_for(
-    config: Config, run_dir: Path, *, in_process: bool, transport: Transport, checks: bool = False
+    config: Config, run_dir: Path, *, traits: Traits, transport: Transport, checks: bool = False
 ) -> Commands:
     """What a study starts: functions of this process, which talk over `transport`, or processes, which do not.
 
     Args:
         config: of the study.
         run_dir: of the study.
-        in_process: jobs are threads of this process.
-        transport: by which these talk.
+        traits: of the executor.
+        transport: by which jobs talk that are threads of this process.
         checks: the server rank only checks the solver.
     """
-    if in_process:
+    if traits.in_process:
         return ThreadCommands(run_dir=run_dir, transport=transport, checks=checks)
     return ProcessCommands(
-        run_dir=run_dir, solver=config.solver, num_threads=config.training.num_threads, checks=checks
+        run_dir=run_dir,
+        solver=config.solver,
+        num_threads=config.training.num_threads,
+        starts_ranks=traits.starts_ranks,
+        checks=checks,
     )
 
 
@@ -72,6 +76,7 @@ def trial_spec(folder: Path, num_threads: int) -> JobSpec:
     """
     return JobSpec(
         name="trial",
+        role=Role.SERVER,
         command=(*_PYTHON, "-m", "melissa_like.server", str(folder), "--trial"),
         environment=_of_server(num_threads),
         log=folder / "trial.log",
@@ -80,15 +85,16 @@ def trial_spec(folder: Path, num_threads: int) -> JobSpec:
     )
 
 
-def check_commands(solver: SolverConfig, num_server_ranks: int, *, in_process: bool) -> None:
+def check_commands(solver: SolverConfig, num_server_ranks: int, traits: Traits) -> None:
     """Refuse what cannot be started.
 
     Raises:
         ConfigurationError: a program does not exist, or one process cannot hold the study.
     """
-    if not in_process:
-        command = _solver_command(solver)
-        _require_program(command[0], "solver.launch" if solver.launch.strip() else "solver.command")
+    if not traits.in_process:
+        if not traits.starts_ranks:
+            launch = launch_command(solver.launch, solver.num_ranks, _solver_program(solver))
+            _require_program(launch[0], "solver.launch" if solver.launch.strip() else "solver.command")
         if solver.command:
             _require_program(solver.command[0], "solver.command")
             require_unshadowed(solver.command)
@@ -106,20 +112,26 @@ class ProcessCommands:
 
     Attributes:
         num_threads: torch threads per server rank.
+        starts_ranks: the executor starts the ranks of a solver, not `solver.launch`.
         checks: the server rank only checks the solver.
     """
 
     run_dir: Path
     solver: SolverConfig
     num_threads: int
+    starts_ranks: bool = False
     checks: bool = False
 
     def server_spec(self, address: ServerRank) -> JobSpec:
         """One process per server rank."""
         options = ("--check",) if self.checks else ()
+        program = (*_PYTHON, "-m", "melissa_like.server", str(self.run_dir), str(address), *options)
         return JobSpec(
             name=str(address),
-            command=(*_PYTHON, "-m", "melissa_like.server", str(self.run_dir), str(address), *options),
+            role=Role.SERVER,
+            gang=f"server.{address.incarnation}",
+            command=program,
+            program=program,
             environment=_of_server(self.num_threads),
             log=log_path(self.run_dir, str(address)),
             working_directory=Path.cwd(),
@@ -127,22 +139,26 @@ class ProcessCommands:
         )
 
     def solver_spec(self, job: str) -> JobSpec:
-        """`mpiexec` with the plug-in's runner, or the solver's own program."""
+        """The plug-in's runner or the solver's own program, under its MPI start command where there is one."""
+        solver = self.solver
+        program = _solver_program(solver, starts_ranks=self.starts_ranks)
+        command = program if self.starts_ranks else launch_command(solver.launch, solver.num_ranks, program)
         return JobSpec(
             name=job,
-            command=_solver_command(self.solver),
+            command=command,
+            program=program,
             environment={
                 **_ONE_THREAD,
                 "PATH": search_path(),
-                **(_own_modules() if self.solver.command else _without_hiding()),
-                **self.solver.environment,
+                **(_own_modules() if solver.command else _without_hiding()),
+                **solver.environment,
                 RUN_DIR_VARIABLE: str(self.run_dir),
                 JOB_VARIABLE: job,
             },
             log=log_path(self.run_dir, job),
             working_directory=Path.cwd(),
-            num_ranks=self.solver.num_ranks,
-            num_processes=self.solver.num_ranks,
+            num_ranks=solver.num_ranks,
+            num_processes=solver.num_ranks,
         )
 
 
@@ -208,15 +224,13 @@ def _cancelable(solve: Callable[..., Iterable[Any]], canceled: threading.Event) 
     return cancelable
 
 
-def _solver_command(solver: SolverConfig) -> tuple[str, ...]:
-    """The command of one job: the plug-in's runner or the solver's own program, under its MPI starter."""
+def _solver_program(solver: SolverConfig, *, starts_ranks: bool = False) -> tuple[str, ...]:
+    """What each rank of a job runs: the plug-in's runner, or the solver's own program."""
     if solver.command:
-        program = tuple(solver.command)
-    elif solver.launch.strip():
-        program = (*_PYTHON, "-m", "mpi4py", "-m", "melissa_like.client", "--mpi")
-    else:
-        program = (*_PYTHON, "-m", "melissa_like.client")
-    return launch_command(solver.launch, solver.num_ranks, program)
+        return tuple(solver.command)
+    if solver.launch.strip() or starts_ranks:
+        return (*_PYTHON, "-m", "mpi4py", "-m", "melissa_like.client", "--mpi")
+    return (*_PYTHON, "-m", "melissa_like.client")
 
 
 def _of_server(num_threads: int) -> dict[str, str]:

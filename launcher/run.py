@@ -30,7 +30,7 @@ from melissa_like.config import (
 from melissa_like.errors import LeaseError, StudyFailedError
 from melissa_like.launcher.commands import check_commands, commands_for
 from melissa_like.launcher.drawing import Drawing
-from melissa_like.launcher.executors import Executor, InlineExecutor, LocalExecutor
+from melissa_like.launcher.executors import Executor
 from melissa_like.launcher.lease import Lease, take_lease
 from melissa_like.launcher.parts import make_executor, make_samplers, settings_of, try_sampling
 from melissa_like.launcher.peers import Peers
@@ -92,13 +92,12 @@ def prepare(composed: DictConfig, num_planned: int | None = None) -> tuple[Confi
         composed.buffer.capacity = config.buffer.capacity = capacity(config.buffer, layout_of(config.solver))
     check(config)
     executor = make_executor(config.launcher, lambda: None)
-    check_commands(config.solver, config.launcher.num_server_ranks, in_process=executor.in_process)
-    if not executor.in_process:
+    check_commands(config.solver, config.launcher.num_server_ranks, executor.traits)
+    if not executor.traits.in_process:
         numeric_host(config.transport.host)
         if config.transport.encryption != "none":
             require_curve()
-    serves_here = isinstance(executor, InlineExecutor | LocalExecutor)
-    if serves_here and config.buffer.device == "cpu":
+    if executor.traits.on_this_host and config.buffer.device == "cpu":
         check_memory(config, capacity(config.buffer, layout_of(config.solver)), available_memory())
     call = solver_call_of(config)
     if call is not None:
@@ -109,8 +108,8 @@ def prepare(composed: DictConfig, num_planned: int | None = None) -> tuple[Confi
 
 def plan_study(config: Config, run_dir: Path) -> list[str]:
     """The command lines that the study would start: `--dry-run`."""
-    in_process = make_executor(config.launcher, lambda: None).in_process
-    commands = commands_for(config, run_dir, in_process=in_process, transport=MemoryTransport())
+    traits = make_executor(config.launcher, lambda: None).traits
+    commands = commands_for(config, run_dir, traits=traits, transport=MemoryTransport())
     servers = [commands.server_spec(ServerRank(rank)) for rank in range(config.launcher.num_server_ranks)]
     num_simulations = config.study.num_simulations + config.study.num_validation_simulations
     num_jobs = min(config.launcher.max_jobs, num_simulations)
@@ -187,18 +186,17 @@ class Launch:
             socket.wake()
 
         executor = self._make_executor(wake)  # not opened before the socket is
-        encryption = "none" if executor.in_process else config.transport.encryption
+        traits = executor.traits
+        encryption = "none" if traits.in_process else config.transport.encryption
         is_known = self._past is not None and (run_dir / CONNECTION_FILE).exists()
         keys = read_study_keys(run_dir, encryption) if is_known else make_study_keys(encryption)
         transport: Transport
-        if executor.in_process:
+        if traits.in_process:
             transport = MemoryTransport()
         else:
             transport = ZmqTransport(host=config.transport.host, credentials=keys.credentials("launcher"))
         stack.enter_context(closing(transport))
-        commands = commands_for(
-            config, run_dir, in_process=executor.in_process, transport=transport, checks=self._checks
-        )
+        commands = commands_for(config, run_dir, traits=traits, transport=transport, checks=self._checks)
         host, port = config.transport.host, config.transport.port
         addresses = (tcp_address(host, port), tcp_address(host, port + 1)) if port else ()
         socket = transport.control_server(*addresses)
@@ -219,7 +217,7 @@ class Launch:
         )
         write_connection(run_dir, connection)
         self._tag = connection.study.hex()
-        journal = stack.enter_context(Journal(run_dir, durable=not executor.in_process))
+        journal = stack.enter_context(Journal(run_dir, durable=not traits.in_process))
         self._executor = stack.enter_context(executor)
         keep = partial(write_snapshot, run_dir)
         drawing = stack.enter_context(Drawing(self._samplers, socket.wake, keep))

@@ -30,7 +30,7 @@ Never imports torch, mpi4py, zmq or hydra.
 
 from melissa_like.launcher.executors.command import DEFAULT_LAUNCH, launch_command, search_path
 from melissa_like.launcher.executors.inline import InlineExecutor
-from melissa_like.launcher.executors.interface import Executor, FoundJob, JobSpec, JobState, JobUpdate
+from melissa_like.launcher.executors.interface import Executor, FoundJob, JobSpec, JobState, JobUpdate, Role, Traits
 from melissa_like.launcher.executors.local import LocalExecutor
 from melissa_like.launcher.executors.logs import log_tail
 
@@ -43,6 +43,8 @@ __all__ = [
     "JobState",
     "JobUpdate",
     "LocalExecutor",
+    "Role",
+    "Traits",
     "launch_command",
     "log_tail",
     "search_path",

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Self
 
 from melissa_like.errors import DeadlineExceededError, printable
-from melissa_like.launcher.executors.interface import FoundJob, JobSpec, JobState, JobUpdate
+from melissa_like.launcher.executors.interface import FoundJob, JobSpec, JobState, JobUpdate, Traits
 from melissa_like.launcher.executors.logs import open_log
 from melissa_like.launcher.executors.refusals import may_pass
 from melissa_like.launcher.executors.updates import Updates
@@ -50,7 +50,7 @@ class InlineExecutor:
         on_change: see `Executor`.
     """
 
-    in_process: ClassVar[bool] = True
+    traits: ClassVar[Traits] = Traits(in_process=True)
 
     def __init__(self, *, on_change: Callable[[], None]) -> None:
         self._updates = Updates(on_change)

@@ -7,7 +7,7 @@ from enum import StrEnum, auto
 from pathlib import Path
 from typing import Protocol, Self
 
-__all__ = ["Executor", "FoundJob", "JobSpec", "JobState", "JobUpdate"]
+__all__ = ["Executor", "FoundJob", "JobSpec", "JobState", "JobUpdate", "Role", "Traits"]
 
 
 class JobState(StrEnum):
@@ -25,15 +25,42 @@ class JobState(StrEnum):
         return self in (JobState.COMPLETED, JobState.FAILED, JobState.CANCELED)
 
 
+class Role(StrEnum):
+    """What a job is for; a site may have other settings for each."""
+
+    SERVER = auto()  #: a server rank
+    SOLVER = auto()  #: simulations
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traits:
+    """What the launcher has to know of an executor beforehand.
+
+    Attributes:
+        in_process: jobs are threads of this process, which run `JobSpec.call`, and not `JobSpec.command`.
+        on_this_host: all jobs run on the host of this process, so that they reach it by its loopback address.
+        starts_ranks: the executor itself starts `JobSpec.num_processes` of `JobSpec.program`, and not
+            `JobSpec.command`: there is no MPI start command.
+    """
+
+    in_process: bool = False
+    on_this_host: bool = True
+    starts_ranks: bool = False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobSpec:
     """A job as the launcher wants it.
 
     Attributes:
         name: identifies the job while it lives.
+        role: what it is for.
+        gang: jobs of one `submit` that have the same gang start together or not at all, as the server ranks must, which
+            wait for each other; empty: a job by itself.
         command: the program and its arguments, with the MPI start command in front where one is needed.
-        call: what an executor with `in_process` runs instead of the command; gives the exit code, and has to end soon
-            after its event is set.
+        program: the same without the MPI start command.
+        call: what an executor with `Traits.in_process` runs instead of the command; gives the exit code, and has to end
+            soon after its event is set.
         environment: variables added to the inherited environment. The caller limits threads here (OMP_NUM_THREADS).
         log: file that stdout and stderr are appended to; it and its parents are created.
         working_directory: an existing directory in which the command starts.
@@ -42,7 +69,10 @@ class JobSpec:
     """
 
     name: str
+    role: Role = Role.SOLVER
+    gang: str = ""
     command: tuple[str, ...] = ()
+    program: tuple[str, ...] = ()
     call: Callable[[threading.Event], int] | None = None
     log: Path
     working_directory: Path
@@ -98,8 +128,8 @@ class Executor(Protocol):
     """
 
     @property
-    def in_process(self) -> bool:
-        """Whether jobs are threads of this process, which run `JobSpec.call`, and not `JobSpec.command`."""
+    def traits(self) -> Traits:
+        """What the launcher has to know of it; known before it is opened."""
 
     def __enter__(self) -> Self:
         """Opens the executor; nothing else works before."""

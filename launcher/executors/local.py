@@ -15,7 +15,7 @@ from typing import ClassVar, Self
 
 from melissa_like.errors import DeadlineExceededError
 from melissa_like.launcher.executors import guard
-from melissa_like.launcher.executors.interface import FoundJob, JobSpec, JobState, JobUpdate
+from melissa_like.launcher.executors.interface import FoundJob, JobSpec, JobState, JobUpdate, Traits
 from melissa_like.launcher.executors.logs import open_log
 from melissa_like.launcher.executors.refusals import may_pass, refusal_of
 from melissa_like.launcher.executors.tags import (
@@ -57,7 +57,7 @@ class LocalExecutor:
         log_limit_bytes: of a job's log; what a job prints beyond is left out between the beginning and the end.
     """
 
-    in_process: ClassVar[bool] = False
+    traits: ClassVar[Traits] = Traits()
 
     def __init__(
         self, *, on_change: Callable[[], None], grace_s: float = 5.0, log_limit_bytes: int = 16 * 2**20

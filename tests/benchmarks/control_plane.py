@@ -25,7 +25,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig
 
 from melissa_like.config import Config
-from melissa_like.launcher.executors import FoundJob, JobSpec, JobState, JobUpdate
+from melissa_like.launcher.executors import FoundJob, JobSpec, JobState, JobUpdate, Traits
 from melissa_like.launcher.run import Launch, prepare
 from melissa_like.protocol import Connection, read_connection
 from melissa_like.protocol import control as say
@@ -89,7 +89,7 @@ def composed(run_dir: Path, *more: str) -> DictConfig:
 class CrowdExecutor:
     """Starts one process that plays every job."""
 
-    in_process = False
+    traits = Traits()
 
     def __init__(self, run_dir: Path, num_clients: int) -> None:
         self._run_dir = run_dir

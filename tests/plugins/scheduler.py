@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Self
 
 from melissa_like.errors import DeadlineExceededError
-from melissa_like.launcher.executors import FoundJob, JobSpec, JobState, JobUpdate
+from melissa_like.launcher.executors import FoundJob, JobSpec, JobState, JobUpdate, Traits
 
 #: Leaves a process behind that is nobody's child, runs the job, ends all of its process group and writes how it ended.
 _ABOVE = """
@@ -73,7 +73,7 @@ class SpoolExecutor:
         every_s: between two looks.
     """
 
-    in_process = False
+    traits = Traits()
 
     def __init__(
         self, *, on_change: Callable[[], None], spool: str, grace_s: float = 5.0, every_s: float = 0.05

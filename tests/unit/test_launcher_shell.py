@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from melissa_like.launcher.drawing import Drawing
-from melissa_like.launcher.executors import InlineExecutor, JobSpec, JobState, JobUpdate
+from melissa_like.launcher.executors import InlineExecutor, JobSpec, JobState, JobUpdate, Traits
 from melissa_like.launcher.peers import Peers
 from melissa_like.launcher.shell import Shell
 from melissa_like.protocol import control as say
@@ -164,7 +164,7 @@ SAVED = say.Summary(trained_on=7, surrogate="incomplete")
 class Ending:
     """An executor whose jobs have all ended by the time the launcher looks again, as after it stood still."""
 
-    in_process = True
+    traits = Traits(in_process=True)
 
     def __init__(self, world: World, needs: Callable[[], bool]) -> None:
         self._world = world
