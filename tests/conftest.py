@@ -1,4 +1,4 @@
-"""What every test must leave behind: no thread, no child process."""
+"""What every test must leave behind: no thread, no child process; and the cluster that some take."""
 
 import os
 import threading
@@ -7,6 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.slurm.fixtures import cluster, emulated_cluster
+
+__all__ = ["cluster", "emulated_cluster"]
 
 _SETTLE_S = 5.0
 #: Threads of libraries that live as long as the process.
