@@ -3,7 +3,7 @@
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,12 +11,20 @@ from tests.integration.studies import COMMAND, Ran, environment
 
 
 class Launched:
-    """A `melissa-like` that runs: its error stream has a line for each phase of the study."""
+    """A `melissa-like` that runs: its error stream has a line for each phase of the study.
 
-    def __init__(self, run_dir: Path, *arguments: str) -> None:
+    Args:
+        run_dir: of the study.
+        arguments: behind the command's name.
+        start: like `subprocess.Popen`, which starts it on this host; `tests.slurm.Host.start` starts it on another.
+    """
+
+    def __init__(
+        self, run_dir: Path, *arguments: str, start: Callable[..., "subprocess.Popen[str]"] = subprocess.Popen
+    ) -> None:
         self.run_dir = run_dir
         self._err: list[str] = []
-        self._process = subprocess.Popen(
+        self._process = start(
             [*COMMAND, *arguments],
             cwd=run_dir.parent,
             env={**environment(), "TMPDIR": str(run_dir.parent)},
@@ -53,10 +61,15 @@ class Launched:
 
 
 @contextmanager
-def launched(run_dir: Path, *overrides: str, command: str = "run") -> Iterator[Launched]:
+def launched(
+    run_dir: Path,
+    *overrides: str,
+    command: str = "run",
+    start: Callable[..., "subprocess.Popen[str]"] = subprocess.Popen,
+) -> Iterator[Launched]:
     """`melissa-like run run_dir=... OVERRIDES`, or `melissa-like resume RUN_DIR OVERRIDES`, in the background."""
     place = f"run_dir={run_dir}" if command == "run" else str(run_dir)
-    running = Launched(run_dir, command, place, *overrides)
+    running = Launched(run_dir, command, place, *overrides, start=start)
     try:
         yield running
     finally:
