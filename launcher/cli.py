@@ -4,7 +4,7 @@ import os
 import re
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise, zip_longest
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from melissa_like.config.mistakes import did_you_mean
 from melissa_like.errors import ConfigurationError, MelissaLikeError
 from melissa_like.launcher.exit_codes import INTERRUPTED, OUT_OF_TIME
 from melissa_like.launcher.mistakes import explain_refusal
+from melissa_like.launcher.scale import SCALE_USAGE, scale
 from melissa_like.launcher.streams import lost_output_passed_on, open_standard_streams, told_of_lost_output
 
 __all__ = ["main"]
@@ -27,6 +28,7 @@ _USAGE = """usage: melissa-like COMMAND ...
   run [OVERRIDES] [-m] [--dry-run] [--config-dir DIR]   run a study; -m sweeps over comma-separated values
   resume RUN_DIR [KEY=VALUE ...]                        go on with a study after a crash, its walltime or Ctrl-C
   status RUN_DIR                                        one-screen state of a running or finished study or sweep
+  scale RUN_DIR max_jobs=N                              more or fewer solver jobs of a study that runs
   check [OVERRIDES] [--config-dir DIR]                  run one simulation of the configured solver and check it
 
 Overrides are Hydra's: melissa-like run study.num_simulations=20 buffer=fifo training.batch_size=32
@@ -84,15 +86,16 @@ def _main(arguments: Sequence[str]) -> None:
     if command in _HELP:
         sys.stdout.write(_USAGE)
         sys.exit(0 if arguments else 2)
-    commands = {"run": _run, "resume": _resume, "status": _status, "check": _check}
+    commands = {"run": _run, "resume": _resume, "status": _status, "scale": scale, "check": _check}
+    usages: dict[str, Callable[[], str]] = {"resume": _usage_of_resume, "scale": lambda: SCALE_USAGE}
     if command not in commands:
         near = did_you_mean(command, commands) or f": write one of {', '.join(commands)}"
         sys.stderr.write(f"melissa-like: unknown command {command!r}{near}\n{_USAGE}")
         sys.exit(2)
     _refuse_unknown_options(arguments[1:])
     try:
-        if command == "resume" and any(word in arguments for word in _HELP):
-            sys.stdout.write(_usage_of_resume())
+        if command in usages and any(word in arguments for word in _HELP):
+            sys.stdout.write(usages[command]())
             sys.exit(0)
         if any(word in arguments for word in _HELP):
             sys.exit(_help(arguments[1:]))

@@ -2,7 +2,8 @@
 
 Who connects calls itself by an address; the door through which it came tells its kind. Only processes that the study
 expects have a link that lasts: whoever else comes has one until the launcher's turn ends, which is enough to be refused
-by name, and to be refused again when it, or another of its name, says the same again.
+by name, and to be refused again when it, or another of its name, says the same again. So has a command of the study's
+user, which comes through the door of the server ranks: it says one thing, and is answered in the same turn.
 """
 
 import time
@@ -10,9 +11,9 @@ from collections import Counter
 from collections.abc import Callable
 
 from melissa_like.errors import ProtocolError
-from melissa_like.protocol.control import Acknowledge, Blocked, ControlMessage, Hello
+from melissa_like.protocol.control import Acknowledge, Blocked, ControlMessage, Hello, Scale
 from melissa_like.protocol.link import Link
-from melissa_like.records import Address, ClientRank, ServerRank, StudyIdentity, parse_address
+from melissa_like.records import Address, ClientRank, Operator, ServerRank, StudyIdentity, parse_address
 from melissa_like.transport import ControlServer, Door, Peer
 
 __all__ = ["Peers"]
@@ -22,6 +23,7 @@ _MOST_REASONS = 20
 _LONGEST_REASON = 300
 _LONGEST_NAME = 40
 _OF_A_STRANGER = Hello | Blocked | Acknowledge | None
+_OF_AN_OPERATOR = Scale | Acknowledge | None
 
 
 class Peers:
@@ -135,7 +137,8 @@ class Peers:
         Raises:
             ProtocolError: not for this study, or not a control message.
         """
-        is_expected = self._expects(address if isinstance(address, ServerRank) else address.job)
+        process = address.job if isinstance(address, ClientRank) else address
+        is_expected = not isinstance(process, Operator) and self._expects(process)
         link = self._strangers.get(address) or Link(self._identity, joins_late=not is_expected)
         message = link.receive(encoded)
         self._unanswered[address] = link
@@ -144,7 +147,7 @@ class Peers:
             self._addresses[peer] = address
             return message
         self._strangers[address] = link
-        if isinstance(message, _OF_A_STRANGER):
+        if isinstance(message, _OF_AN_OPERATOR if isinstance(process, Operator) else _OF_A_STRANGER):
             return message
         self._refuse("a message of a process that the study does not expect, or not any more")
         return None
@@ -160,7 +163,7 @@ class Peers:
 
 
 def _peer_of(address: Address) -> Peer:
-    return Peer(Door.SERVERS if isinstance(address, ServerRank) else Door.JOBS, str(address).encode())
+    return Peer(Door.JOBS if isinstance(address, ClientRank) else Door.SERVERS, str(address).encode())
 
 
 _NOBODY = ClientRank("nobody")

@@ -57,6 +57,9 @@ def resume_study(run_dir: Path, overrides: Sequence[str], tell: Callable[[str], 
         before.run_dir = str(run_dir)  # it may have been moved
         composed = with_overrides(before, overrides)
         replayed = replay(run_dir, lease.keep) if (run_dir / JOURNAL_FILE).exists() else None
+        if replayed is not None:  # as `melissa-like scale` has left it
+            before.launcher.max_jobs = replayed.state.settings.max_jobs
+            composed = with_overrides(before, overrides)
         if replayed is not None and _is_over(replayed, as_config(composed)):
             return None if (run_dir / REPORT_FILE).exists() else keep_report(_report_of(run_dir, replayed), run_dir)
         _refuse_what_kept_nothing(run_dir)

@@ -39,6 +39,8 @@ __all__ = [
     "RejectedPart",
     "Request",
     "Restored",
+    "Scale",
+    "Scaled",
     "ServerFailed",
     "ServerFinished",
     "ServerHello",
@@ -448,6 +450,36 @@ class ReceptionOver(_Message, frozen=True, kw_only=True):
     num_samples: int
 
 
+# -- the study's user to launcher, and back ----------------------------------------------------------------------------
+
+
+class Scale(_Message, frozen=True, kw_only=True):
+    """From now on so many solver jobs may be alive at once; answered by `Scaled`, or by `Refused`.
+
+    Said again it changes nothing more.
+    """
+
+    max_jobs: int
+
+
+class Scaled(_Message, frozen=True, kw_only=True):
+    """The answer to `Scale`.
+
+    Attributes:
+        before: as many might be alive until now.
+        max_jobs: as many may be alive from now on.
+        num_jobs: that are alive, without those that are canceled now or are about to end anyway.
+        num_canceled: jobs that had no simulation yet and are ended at once.
+        num_leaving: jobs that end when their simulation has.
+    """
+
+    before: int
+    max_jobs: int
+    num_jobs: int
+    num_canceled: int
+    num_leaving: int
+
+
 # -- either way -------------------------------------------------------------------------------------------------------
 
 
@@ -487,6 +519,8 @@ ControlMessage: TypeAlias = (
     | ListClosed
     | StepRange
     | ReceptionOver
+    | Scale
+    | Scaled
     | Acknowledge
 )
 

@@ -4,7 +4,7 @@ Everything here is frozen, but for `Ranges`, a compact set. Nothing heavy is imp
 solver loads anyway. Never imported here: anything else of melissa_like.
 """
 
-from melissa_like.records.addresses import Address, ClientRank, ServerRank, parse_address
+from melissa_like.records.addresses import Address, ClientRank, Operator, ServerRank, parse_address
 from melissa_like.records.ids import Purpose, Routing, SampleKey, StudyIdentity, owner_of
 from melissa_like.records.layout import MAX_DIMENSIONS, STORAGE_DTYPES, Box, FieldSpec, FloatArray, Layout
 from melissa_like.records.ranges import Ranges
@@ -19,6 +19,7 @@ __all__ = [
     "FieldSpec",
     "FloatArray",
     "Layout",
+    "Operator",
     "Purpose",
     "Ranges",
     "Routing",

@@ -51,6 +51,11 @@ class Books:
         self._commands: list[Command] = []
         self._announced: set[str] = set()
 
+    @property
+    def has_too_many_jobs(self) -> bool:
+        """Whether more jobs are alive than the study's user wants by now, those that are about to end not counted."""
+        return self.jobs.num_staying > self.settings.max_jobs
+
     def take_commands(self) -> tuple[Command, ...]:
         """What has come together since the last call."""
         commands, self._commands = tuple(self._commands), []

@@ -8,7 +8,7 @@ from melissa_like.study.events import JobEnded
 from melissa_like.study.jobs import Job, JobPhase
 from melissa_like.study.ledger import Attempt
 
-__all__ = ["hear_client", "job_ended", "job_started", "serve"]
+__all__ = ["hear_client", "job_ended", "job_started", "let_go", "serve"]
 
 _GIVEN_UP = "the study has given up this job"
 
@@ -144,16 +144,26 @@ def serve(books: Books, job: Job) -> None:
         books.want(Tell(address=rank_0, message=books.welcome()))
     if not job.requests:
         return
+    if books.has_too_many_jobs:
+        let_go(books, job)
+        return
     attempt = books.ledger.start_next(job.name, books.settings.num_server_ranks, books.now)
     if attempt is not None:
         job.requests = False
         _assign(books, job, attempt)
     elif books.listing.closed:
-        job.requests = False
-        books.rest(job, JobPhase.FINISHING)
-        books.want(Tell(address=rank_0, message=say.Finish(reason="no simulation is left")))
+        let_go(books, job)
     else:
         books.hungry[job.name] = job
+
+
+def let_go(books: Books, job: Job) -> None:
+    """A job that asked for a simulation ends instead: none is left, or the study wants fewer jobs."""
+    enough = books.has_too_many_jobs
+    reason = f"launcher.max_jobs is {books.settings.max_jobs} now" if enough else "no simulation is left"
+    job.requests = False
+    books.rest(job, JobPhase.FINISHING)
+    books.want(Tell(address=ClientRank(job.name), message=say.Finish(reason=reason)))
 
 
 def _assign(books: Books, job: Job, attempt: Attempt) -> None:

@@ -98,6 +98,12 @@ class Jobs:
         ]
 
     @property
+    def num_staying(self) -> int:
+        """Jobs that will take a simulation, or have one; the others owe nothing but their end."""
+        phases = (JobPhase.SUBMITTED, JobPhase.STARTING, JobPhase.GREETED, JobPhase.BUSY)
+        return sum(job.phase in phases for job in self.alive.values())
+
+    @property
     def num_uncommitted(self) -> int:
         """Jobs that are free to take a waiting simulation.
 

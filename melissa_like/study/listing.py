@@ -22,6 +22,7 @@ class Listing:
         max_jobs: solver jobs alive at once.
 
     Attributes:
+        max_jobs: solver jobs alive at once, at present.
         asked: the question that has no answer yet.
     """
 
@@ -29,7 +30,7 @@ class Listing:
         self._ledger = ledger
         self._asked_for = dict(wanted)
         self._wanted = dict(wanted)
-        self._max_jobs = max_jobs
+        self.max_jobs = max_jobs
         self.asked: AskParameters | None = None
 
     def resume(self, wanted: dict[Purpose, int], max_jobs: int) -> None:
@@ -37,7 +38,7 @@ class Listing:
         changed = {purpose: num for purpose, num in wanted.items() if num != self._asked_for[purpose]}
         self._wanted |= changed
         self._asked_for |= changed
-        self._max_jobs, self.asked = max_jobs, None
+        self.max_jobs, self.asked = max_jobs, None
 
     def is_closed(self, purpose: Purpose) -> bool:
         """Whether no further simulation of a purpose will be listed."""
@@ -51,12 +52,12 @@ class Listing:
     def ask(self) -> AskParameters | None:
         """The next question to the sampler, if one is due."""
         num_waiting = len(self._ledger.waiting)
-        if self.asked is not None or num_waiting > self._max_jobs:
+        if self.asked is not None or num_waiting > self.max_jobs:
             return None
         for purpose in _ORDER:
             left = self._wanted[purpose] - self._ledger.num_listed[purpose]
             if left > 0:
-                num = min(left, 2 * self._max_jobs - num_waiting)
+                num = min(left, 2 * self.max_jobs - num_waiting)
                 self.asked = AskParameters(purpose=purpose, first=len(self._ledger), num=num)
                 return self.asked
         return None

@@ -9,8 +9,8 @@ arrived, and only then is a simulation complete. Back-pressure is not a failure:
 clocks that would fail a silent simulation stand still.
 
 What it knows lives in parts, joined in `Books`: `Ledger` (simulations), `Listing` (which will come), `Jobs`,
-`ServerLife`, `Clocks` (how long), `FailurePolicy` (how often). The rules about one event are in `server_rules` and
-`job_rules`; here is the order of things.
+`ServerLife`, `Clocks` (how long), `FailurePolicy` (how often). The rules about one event are in `server_rules`,
+`job_rules` and `operator_rules`; here is the order of things.
 """
 
 from collections.abc import Sequence
@@ -25,13 +25,14 @@ from melissa_like.protocol.control import (
     Recomputes,
     StepRange,
 )
-from melissa_like.records import Address, ClientRank, Purpose, ServerRank
+from melissa_like.records import Address, ClientRank, Operator, Purpose, ServerRank
 from melissa_like.study import events as ev
 from melissa_like.study.books import Books
 from melissa_like.study.commands import Command, Outcome, SubmitJobs
 from melissa_like.study.job_rules import hear_client, job_ended, job_started, serve
 from melissa_like.study.jobs import Jobs
 from melissa_like.study.ledger import Ledger
+from melissa_like.study.operator_rules import answer_late, hear_operator
 from melissa_like.study.server_rules import (
     count_deliveries,
     hear_server,
@@ -56,15 +57,16 @@ class StudyState:
     def handle(self, event: ev.Event, now: float) -> tuple[Command, ...]:
         """Take an event and return what is to be done, in order.
 
-        After the verdict (`EndStudy`) nothing more is wanted, until another launcher goes on with the study. But what
-        is delivered is still counted, because the server ranks may train on it, and so is the checkpoint that they end
-        with. An event that is not journaled changes nothing, and lets no clock run out either.
+        After the verdict (`EndStudy`) nothing more is wanted but to tell a user's command so, until another launcher
+        goes on with the study. But what is delivered is still counted, because the server ranks may train on it, and so
+        is the checkpoint that they end with. An event that is not journaled changes nothing, and lets no clock run out
+        either.
         """
         books = self._books
         if books.outcome is None or isinstance(event, ev.Resumed):
             books.now, books.settled = now, False
             self._take(event)
-        elif isinstance(event, ev.Said) and isinstance(event.message, Progress | Checkpointed):
+        elif isinstance(event, ev.Said):
             self._hear_late(event.address, event.message)
         if not ev.is_journaled(event):
             return books.take_commands()
@@ -199,6 +201,9 @@ class StudyState:
 
     def _hear(self, address: Address, message: ControlMessage) -> None:
         books = self._books
+        if isinstance(address, Operator):
+            hear_operator(books, address, message)
+            return
         fault = fault_of(address, message, books.ledger, books.settings.num_server_ranks)
         if fault is not None:
             books.end("failed", f"the client broke the protocol: {fault}")
@@ -207,10 +212,14 @@ class StudyState:
         elif books.server.is_present(address):
             hear_server(books, address, message)
 
-    def _hear_late(self, address: Address, message: Progress | Checkpointed) -> None:
+    def _hear_late(self, address: Address, message: ControlMessage) -> None:
         books = self._books
+        if isinstance(address, Operator):
+            answer_late(books, address, message)
+        if not isinstance(address, ServerRank) or not isinstance(message, Progress | Checkpointed):
+            return
         sound = fault_of(address, message, books.ledger, books.settings.num_server_ranks) is None
-        if not sound or not isinstance(address, ServerRank) or not books.server.is_present(address):
+        if not sound or not books.server.is_present(address):
             return
         if isinstance(message, Progress):
             count_deliveries(books, message)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from melissa_like.protocol import control as say
-from melissa_like.records import Address, ClientRank
+from melissa_like.records import ClientRank, ServerRank
 from melissa_like.study.ledger import Ledger
 
 __all__ = ["fault_of"]
@@ -35,13 +35,17 @@ _OF_A_SERVER = frozenset(
 )
 
 
-def fault_of(address: Address, message: say.ControlMessage, ledger: Ledger, num_server_ranks: int) -> str | None:
+def fault_of(
+    address: ClientRank | ServerRank, message: say.ControlMessage, ledger: Ledger, num_server_ranks: int
+) -> str | None:
     """How a message breaks the protocol (protocol/README.md), or None for a sound one."""
     what = _breach(address, message, ledger, num_server_ranks)
     return None if what is None else f"{address} said {type(message).__name__}{what}"
 
 
-def _breach(address: Address, message: say.ControlMessage, ledger: Ledger, num_server_ranks: int) -> str | None:
+def _breach(
+    address: ClientRank | ServerRank, message: say.ControlMessage, ledger: Ledger, num_server_ranks: int
+) -> str | None:
     kind = type(message)
     if isinstance(address, ClientRank):
         if kind not in _OF_A_CLIENT:

@@ -52,7 +52,7 @@ class Door(IntEnum):  # of integers, because it is looked up with every message
 
     A name says little: whoever connects chooses it, and takes over the messages for it. So the two kinds have doors of
     their own, and a job that calls itself as a server rank does is a stranger at its door and harms nobody at the
-    other.
+    other. A command of the study's user comes through the door of the server ranks, under a name of its own.
     """
 
     JOBS = auto()

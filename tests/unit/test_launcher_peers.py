@@ -13,11 +13,12 @@ from melissa_like.protocol.control import (
     Hello,
     Refused,
     Request,
+    Scale,
     Stop,
     encode_envelope,
 )
 from melissa_like.protocol.link import Link
-from melissa_like.records import ClientRank, ServerRank, StudyIdentity
+from melissa_like.records import ClientRank, Operator, ServerRank, StudyIdentity
 from melissa_like.transport import ControlClient
 from melissa_like.transport.in_memory import MemoryTransport
 
@@ -159,3 +160,44 @@ def test_a_process_that_is_expected_is_known_until_it_is_forgotten() -> None:
     party.peers.forget(rank)
     party.peers.tell(rank, Stop(reason="over"))
     assert client.receive(0.0) is None
+
+
+OPERATOR = Operator("0a1b2c3d")
+
+
+def test_a_command_of_the_user_is_answered_and_forgotten() -> None:
+    party = Party()
+    for _ in range(2):
+        client, link = party.connect(b"operator-0a1b2c3d", at_servers=True)
+        client.send(link.post(Scale(max_jobs=4), 0.0))
+        assert party.hears() == (OPERATOR, Scale(max_jobs=4))
+        party.peers.tell(OPERATOR, Refused(reason="no"))
+        party.peers.acknowledge()
+        assert answer_to(client, link) == Refused(reason="no")
+        assert link.settled
+    party.peers.tell(OPERATOR, Refused(reason="no"))
+    assert client.receive(0.0) is None
+    assert party.peers.refused == {}
+
+
+def test_a_command_of_the_user_says_nothing_else_and_comes_through_one_door() -> None:
+    party = Party()
+    client, link = party.connect(b"operator-0a1b2c3d", at_servers=True)
+    client.send(link.post(HELLO, 0.0))
+    assert party.hears() == (OPERATOR, None)
+    at_jobs, link = party.connect(b"operator-0a1b2c3d")
+    at_jobs.send(link.post(Scale(max_jobs=4), 0.0))
+    assert party.hears()[1] is None
+    assert party.peers.refused == {
+        "a message of a process that the study does not expect, or not any more": 1,
+        "'operator-0a1b2c3d' is no address at the door of jobs: connect as JOB/RANK": 1,
+    }
+
+
+def test_nobody_else_scales_a_study() -> None:
+    party = Party()
+    for name, at_servers in ((b"stranger/0", False), (b"server-7", True)):
+        client, link = party.connect(name, at_servers=at_servers)
+        client.send(link.post(Scale(max_jobs=4), 0.0))
+        assert party.hears()[1] is None
+    assert sum(party.peers.refused.values()) == 2

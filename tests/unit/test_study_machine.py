@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from melissa_like.protocol import control as say
-from melissa_like.records import Address, ClientRank, Purpose, Ranges, ServerRank
+from melissa_like.records import Address, ClientRank, Operator, Purpose, Ranges, ServerRank
 from melissa_like.study import SimulationState, StudyState
 from melissa_like.study import commands as do
 from melissa_like.study import events as ev
@@ -73,10 +73,12 @@ MESSAGES: st.SearchStrategy[say.ControlMessage] = st.one_of(
     ),
     st.builds(say.Checkpointed, number=SMALL, batches=SMALL, nbytes=SMALL),
     st.builds(say.TrainingBlocked, message=TEXT),
+    st.builds(say.Scale, max_jobs=SMALL),
 )
 ADDRESSES: st.SearchStrategy[Address] = st.one_of(
     st.builds(ClientRank, st.sampled_from(["job-0001", "job-0002", "job-0077", "x"]), st.integers(0, 2)),
     st.builds(ServerRank, st.integers(0, 3), st.integers(1, 2)),
+    st.just(Operator("0a1b2c3d")),
 )
 
 
@@ -136,7 +138,8 @@ class World(RuleBasedStateMachine):
         before = None if ev.is_journaled(event) else snapshot(self.state)
         decided = self.state.outcome
         for command in self.state.handle(event, self.now):
-            assert decided is None or isinstance(event, ev.Resumed), f"{command} after the verdict"
+            answers = isinstance(command, do.Tell) and isinstance(command.address, Operator)
+            assert decided is None or answers or isinstance(event, ev.Resumed), f"{command} after the verdict"
             match command:
                 case do.StartServers(incarnation=incarnation):
                     assert not self.servers, "two incarnations train at once"
@@ -145,6 +148,7 @@ class World(RuleBasedStateMachine):
                     assert self.asked is None
                     self.asked = command
                 case do.SubmitJobs(jobs=jobs):
+                    assert len(self.state.jobs.alive) <= self.state.settings.max_jobs
                     self.jobs += jobs
                 case do.Tell(address=ClientRank(job=job), message=say.Assignment() as given):
                     self.given[job] = given
@@ -195,6 +199,14 @@ class World(RuleBasedStateMachine):
                 delivered=tuple(say.HeldSteps(simulation=i, steps=((rank, rank + 1),)) for i in held),
             )
             self.happen(ev.Said(address=self.server(rank), message=message))
+
+    @rule(max_jobs=st.integers(1, 4), again=st.booleans())
+    def the_user_scales_the_study(self, max_jobs: int, again: bool) -> None:
+        message = ev.Said(address=Operator("0a1b2c3d"), message=say.Scale(max_jobs=max_jobs))
+        for _ in range(1 + again):
+            self.happen(message)
+        if self.state.outcome is None:
+            self.settings = replace(self.settings, max_jobs=max_jobs)
 
     @precondition(lambda self: self.asked is not None)
     @rule(fewer=st.integers(0, 3))
@@ -378,7 +390,12 @@ class World(RuleBasedStateMachine):
 
     @invariant()
     def no_more_jobs_than_allowed(self) -> None:
-        assert len(self.state.jobs.alive) <= self.settings.max_jobs
+        """But for those that have a simulation, or will not get another one."""
+        may_stay = (JobPhase.BUSY, JobPhase.GREETED, JobPhase.FINISHING, JobPhase.FAILING, JobPhase.ENDING)
+        jobs = self.state.jobs.alive.values()
+        assert self.state.settings == self.settings or self.state.outcome is not None
+        if self.state.jobs.num_staying > self.state.settings.max_jobs:
+            assert all(job.phase in may_stay for job in jobs)
 
     @invariant()
     def a_verdict_has_a_reason(self) -> None:
