@@ -16,7 +16,7 @@ _OPERATOR = re.compile(r"operator-([0-9a-f]{8})")
 _CLIENT = re.compile(r"([A-Za-z0-9][\w.-]{0,63})/(0|[1-9]\d{0,8})")
 
 
-class ServerRank(msgspec.Struct, frozen=True, tag="server", order=True):
+class ServerRank(msgspec.Struct, frozen=True, tag="server", order=True, gc=False):
     """One of the processes that train.
 
     Attributes:
@@ -30,7 +30,7 @@ class ServerRank(msgspec.Struct, frozen=True, tag="server", order=True):
         return f"server-{self.rank}" if self.incarnation == 1 else f"server-{self.rank}.{self.incarnation}"
 
 
-class ClientRank(msgspec.Struct, frozen=True, tag="client", order=True):
+class ClientRank(msgspec.Struct, frozen=True, tag="client", order=True, gc=False):
     """One rank of a solver job; rank 0 speaks for the job."""
 
     job: str

@@ -1,7 +1,8 @@
 """What a study wants done: the output of `StudyState.handle`; the launcher's shell carries it out."""
 
-from dataclasses import dataclass
 from typing import Literal, TypeAlias
+
+import msgspec
 
 from melissa_like.protocol.control import ControlMessage
 from melissa_like.records import Address, Purpose
@@ -21,44 +22,38 @@ __all__ = [
 Outcome: TypeAlias = Literal["completed", "stopped", "failed"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StartServers:
+class StartServers(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Start all server ranks; nothing of an earlier incarnation is left."""
 
     incarnation: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EndServers:
+class EndServers(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """End what is left of an incarnation of the server ranks."""
 
     incarnation: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SubmitJobs:
+class SubmitJobs(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Submit solver jobs under these names."""
 
     jobs: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CancelJob:
+class CancelJob(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """End a job's processes."""
 
     job: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tell:
+class Tell(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Say something to a peer."""
 
     address: Address
     message: ControlMessage
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AskParameters:
+class AskParameters(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Ask the sampler for the parameters of the next simulations; answered by `ParametersDrawn`.
 
     Attributes:
@@ -71,8 +66,7 @@ class AskParameters:
     num: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EndStudy:
+class EndStudy(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The verdict: end every process and write the report."""
 
     outcome: Outcome

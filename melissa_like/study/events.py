@@ -30,8 +30,8 @@ __all__ = [
 ]
 
 
-class _Event(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Base of the events: the class name is the tag in the journal."""
+class _Event(msgspec.Struct, frozen=True, kw_only=True, tag=True, gc=False):
+    """Base of the events: the class name is the tag in the journal. As the messages, they are never in a cycle."""
 
 
 class StudyStarted(_Event, frozen=True, kw_only=True):
@@ -155,6 +155,6 @@ def is_journaled(event: Event) -> bool:
     A thousand ranks under legitimate back-pressure ask five hundred times a second.
     """
     is_question = (
-        isinstance(event, Said) and isinstance(event.address, ClientRank) and isinstance(event.message, Blocked)
+        isinstance(event, Said) and isinstance(event.message, Blocked) and isinstance(event.address, ClientRank)
     )
     return not is_question

@@ -20,10 +20,10 @@ __all__ = ["JOURNAL_FILE", "Entry", "Journal", "read_journal"]
 
 JOURNAL_FILE = "journal.jsonl"
 
-_CHUNK_BYTES = 2**20
+_CHUNK_BYTES = 2**16
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True):
+class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One line.
 
     Attributes:
