@@ -35,6 +35,7 @@ from melissa_like.protocol.reports import Summary
 from melissa_like.records import ClientRank, Purpose, ServerRank
 from melissa_like.study import Entry, Journal, StudySettings, StudyState, read_journal
 from melissa_like.study import events as ev
+from melissa_like.study import replay as replay_study
 from melissa_like.transport.admission import show
 from tests.benchmarks.measure import Row, print_rows, shown
 
@@ -167,6 +168,11 @@ def launcher(run_dir: Path, *more: str) -> None:
                 requested = requested or entry.at_s
             elif isinstance(entry.event.message, say.Progress):
                 delivered = entry.at_s
+    replayed = subprocess.run(
+        [sys.executable, "-m", "tests.benchmarks.control_plane", "again", str(run_dir)],
+        stdout=subprocess.PIPE,
+        check=True,
+    )
     sys.stdout.write(
         json.dumps(
             {
@@ -176,6 +182,7 @@ def launcher(run_dir: Path, *more: str) -> None:
                 "rss_at_start": watch.rss,
                 "rss_at_end": at_end,
                 "first_assignment_s": watch.at_s - composed_at,
+                **json.loads(replayed.stdout),
             }
         )
     )
@@ -368,6 +375,17 @@ def replay(run_dir: Path, *more: str) -> None:
     )
 
 
+def again(run_dir: Path, *more: str) -> None:
+    """Replay the journal of a study that has completed, as a launcher that resumes it; prints what it measured."""
+    started = time.perf_counter()
+    replayed = replay_study(run_dir)
+    seconds = time.perf_counter() - started
+    assert replayed is not None
+    assert replayed.state.outcome == "completed", replayed.state.reason
+    peak = 1024.0 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    sys.stdout.write(json.dumps({"replay_s": seconds, "replay_rss": peak}))
+
+
 def replay_settings() -> StudySettings:
     """Of the study whose events are replayed."""
     welcome = say.Welcome(
@@ -414,6 +432,8 @@ def _million() -> list[Row]:
         _row("  memory of a study of 100", [few["rss_at_end"]], 1e6, "MB", ""),
         _row("  first assignment later than in a study of 100", [later], 1, "s", "1"),
         _row("  rate", [many["rate"]], 1, "simulations/s", ""),
+        _row("  10^6 simulations replayed", [many["replay_s"]], 1, "s", "10"),
+        _row("  peak memory of the replay", [many["replay_rss"]], 1e6, "MB", "250"),
     ]
 
 
@@ -438,7 +458,13 @@ def main() -> None:
     print_rows(f"control plane, {NUM_SIMULATIONS} simulations", rows)
 
 
-_ROLES: dict[str, Callable[..., None]] = {"launcher": launcher, "crowd": crowd, "inline": inline, "replay": replay}
+_ROLES: dict[str, Callable[..., None]] = {
+    "launcher": launcher,
+    "crowd": crowd,
+    "inline": inline,
+    "replay": replay,
+    "again": again,
+}
 
 if __name__ == "__main__":
     _ROLES[sys.argv[1]](Path(sys.argv[2]), *sys.argv[3:])
