@@ -51,11 +51,16 @@ class Ranges:
 
     def add(self, number: int) -> bool:
         """Add a number; whether it was not there."""
-        if self._ends and self._ends[-1] == number:  # the usual case: one goes on
-            self._ends[-1] += 1
-            self._size += 1
-            return True
-        return self.add_range(number, number + 1) == 1
+        ends = self._ends
+        if not ends or ends[-1] < number:
+            self._starts.append(number)
+            ends.append(number + 1)
+        elif ends[-1] == number:  # the usual case: one goes on
+            ends[-1] += 1
+        else:
+            return self.add_range(number, number + 1) == 1
+        self._size += 1
+        return True
 
     def add_range(self, start: int, end: int) -> int:
         """Add all numbers from `start` to before `end`; how many of them were not there.

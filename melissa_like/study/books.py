@@ -49,7 +49,7 @@ class Books:
         self.reason = ""
         self.now = 0.0
         self._commands: list[Command] = []
-        self._announced: set[str] = set()
+        self._announced: set[type] = set()
 
     @property
     def has_too_many_jobs(self) -> bool:
@@ -58,6 +58,8 @@ class Books:
 
     def take_commands(self) -> tuple[Command, ...]:
         """What has come together since the last call."""
+        if not self._commands:
+            return ()
         commands, self._commands = tuple(self._commands), []
         return commands
 
@@ -107,14 +109,13 @@ class Books:
 
     def tell_servers_once(self, message: say.ControlMessage) -> None:
         """Say something of which one word is enough for an incarnation of the server ranks."""
-        name = type(message).__name__
-        if name not in self._announced:
-            self._announced.add(name)
+        if not self.has_told(type(message)):
+            self._announced.add(type(message))
             self.tell_servers(message)
 
     def has_told(self, kind: type[say.ControlMessage]) -> bool:
         """Whether `tell_servers_once` has said such a message to the present incarnation."""
-        return kind.__name__ in self._announced
+        return kind in self._announced
 
     def welcome(self) -> say.Welcome:
         """What a client is told now."""
@@ -129,12 +130,13 @@ class Books:
         if attempt.parts_sent is None:
             return
         missing = self.ledger.samples.num_missing(attempt.simulation)
-        self.settled = self.settled or missing <= 0 or attempt.all_parts_arrived
         if missing <= 0:
+            self.settled = True
             num_dropped = self.ledger.complete(attempt.simulation)
             self.failures.simulation_completed()
             self._announce_over(attempt, num_dropped)
         elif attempt.all_parts_arrived:
+            self.settled = True
             # Another attempt would leave out the same.
             first = self.ledger.samples.first_missing(attempt.simulation)
             place = "" if first is None else f", the first at time step {first}"
@@ -158,7 +160,7 @@ class Books:
             what: has happened, for the simulation's story.
             detail: the last lines of a log or a traceback, for the verdict.
         """
-        simulation = attempt.simulation
+        simulation, self.settled = attempt.simulation, True
         self.ledger.count_failure(simulation, what)
         self.failures.attempt_failed(self.now - attempt.started_at)
         if self.failures.may_try_again(simulation):

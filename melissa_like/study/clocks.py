@@ -35,7 +35,8 @@ class Clocks:
 
     def start(self, now: float, seconds: float) -> None:
         """Something is timed from now on."""
-        self._look_at = min(self._look_at, now + seconds)
+        if now + seconds < self._look_at:
+            self._look_at = now + seconds
 
     def look_again(self) -> None:
         """Find the earliest end, by a scan."""

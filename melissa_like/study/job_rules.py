@@ -1,7 +1,7 @@
 """Rules about solver jobs: they start, say hello, ask, say goodbye, fail, are held, and end."""
 
 from melissa_like.protocol import control as say
-from melissa_like.records import ClientRank, Window, num_samples, steps_not_needed
+from melissa_like.records import ClientRank, Window, num_samples
 from melissa_like.study.books import Books
 from melissa_like.study.commands import Tell
 from melissa_like.study.events import JobEnded
@@ -15,20 +15,20 @@ _GIVEN_UP = "the study has given up this job"
 
 def hear_client(books: Books, address: ClientRank, message: say.ControlMessage) -> None:
     """Take what a rank of a solver job said; of a job that has ended only its questions are answered."""
-    job = books.jobs.get(address.job)
-    match message:
+    job = books.jobs.alive.get(address.job)
+    match message:  # the usual ones first
+        case say.Request() if job is not None:
+            _take_request(books, job)
+        case say.Goodbye() if job is not None:
+            _take_goodbye(books, job, message)
         case say.Blocked():
             _answer_blocked(books, address, job)
         case say.Hello(num_ranks=num_ranks):
             _greet(books, address, job, num_ranks)
-        case say.Request() if job is not None:
-            _take_request(books, job)
         case say.Recomputes() if job is not None:
             attempt = books.attempt_at(job, message.simulation, message.attempt)
             if attempt is not None:
                 attempt.progressed_at = books.now
-        case say.Goodbye() if job is not None:
-            _take_goodbye(books, job, message)
         case say.Failure() if job is not None:
             _take_failure(books, job, message)
 
@@ -95,7 +95,6 @@ def _take_goodbye(books: Books, job: Job, message: say.Goodbye) -> None:
         return
     if job.phase is JobPhase.BUSY:
         books.rest(job, JobPhase.GREETED)
-        books.unserved[job.name] = job
     books.ledger.send(message.simulation, message.num_steps, message.parts_sent, books.now)
     books.clocks.start(books.now, books.settings.delivery_timeout_s)
     declared = books.settings.num_steps
@@ -170,8 +169,6 @@ def _assign(books: Books, job: Job, attempt: Attempt) -> None:
     job.phase, job.simulation = JobPhase.BUSY, attempt.simulation
     books.clocks.start(books.now, books.settings.step_timeout_s)
     books.failures.start_succeeded()
-    samples = books.ledger.samples
-    there = steps_not_needed(books.settings.num_steps, samples.settled_of(attempt.simulation), samples.window)
     books.want(
         Tell(
             address=ClientRank(job.name),
@@ -180,7 +177,7 @@ def _assign(books: Books, job: Job, attempt: Attempt) -> None:
                 attempt=attempt.number,
                 purpose=int(attempt.purpose),
                 parameters=books.ledger.parameters_of(attempt.simulation),
-                delivered_steps=there.ranges,
+                delivered_steps=books.ledger.samples.steps_not_needed(attempt.simulation, books.settings.num_steps),
             ),
         )
     )

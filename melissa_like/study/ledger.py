@@ -11,6 +11,8 @@ from array import array
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import IntEnum
+from itertools import repeat
+from operator import ge
 
 from melissa_like.records import Purpose, Ranges
 from melissa_like.study.samples import SampleBooks
@@ -30,6 +32,8 @@ class SimulationState(IntEnum):
     COMPLETE = 3
     GIVEN_UP = 4
 
+
+_PURPOSES = tuple(Purpose)  # by number: faster than Purpose(number)
 
 #: From a state to whether something is still to come.
 _GOES_ON = bytes(state not in (SimulationState.COMPLETE, SimulationState.GIVEN_UP) for state in SimulationState)
@@ -75,7 +79,7 @@ class Attempt:
     def all_parts_arrived(self) -> bool:
         """Whether every part that the goodbye counted was received; False before the goodbye."""
         sent = self.parts_sent
-        return sent is not None and all(r >= s for r, s in zip(self.parts_received, sent, strict=True))
+        return sent is not None and all(map(ge, self.parts_received, sent))
 
 
 class Ledger:
@@ -122,7 +126,11 @@ class Ledger:
 
     def purpose_of(self, simulation: int) -> Purpose:
         """What a simulation is for."""
-        return Purpose(self._purposes[simulation])
+        return _PURPOSES[self._purposes[simulation]]
+
+    def has_begun(self, simulation: int, attempt: int) -> bool:
+        """Whether there is such a simulation, and such an execution of it was begun."""
+        return 0 <= simulation < len(self._attempts) and 1 <= attempt <= self._attempts[simulation]
 
     def attempts_of(self, simulation: int) -> int:
         """Executions of a simulation that were begun; also the number of the newest."""
@@ -150,23 +158,23 @@ class Ledger:
     @property
     def all_over(self) -> bool:
         """Whether nothing more is expected of any listed simulation."""
-        return self.num_complete + self.num_given_up == len(self)
+        return not self.waiting and not self.in_progress
 
     # -- the life of a simulation -------------------------------------------------------------------------------------
 
-    def enlist(self, purpose: Purpose, parameters: Sequence[float]) -> int:
-        """Add a simulation to those that wait; its number."""
-        assert len(parameters) == self._num_parameters
-        simulation = len(self)
-        self._purposes.append(purpose)
-        self._states.append(SimulationState.WAITING)
-        self._attempts.append(0)
-        self._failures.append(0)
-        self.samples.enlist(purpose)
-        self._parameters.extend(parameters)
-        self.num_listed[purpose] += 1
-        self.waiting.append(simulation)
-        return simulation
+    def enlist(self, purpose: Purpose, parameters: Sequence[Sequence[float]]) -> None:
+        """Add simulations of these parameters to those that wait."""
+        first, num = len(self), len(parameters)
+        self._purposes.extend(repeat(purpose, num))
+        self._states.extend(repeat(SimulationState.WAITING, num))
+        self._attempts.extend(repeat(0, num))
+        self._failures.extend(repeat(0, num))
+        self.samples.enlist(purpose, num)
+        for row in parameters:
+            assert len(row) == self._num_parameters
+            self._parameters.extend(row)
+        self.num_listed[purpose] += num
+        self.waiting.extend(range(first, first + num))
 
     def start_next(self, job: str, num_server_ranks: int, now: float) -> Attempt | None:
         """Begin the next attempt of the first waiting simulation."""
@@ -177,7 +185,6 @@ class Ledger:
         self._attempts[simulation] += 1
         number = self._attempts[simulation]
         self.num_restarts += number > 1
-        self.tell(simulation, f"attempt {number} given to {job}")
         attempt = Attempt(simulation, number, self.purpose_of(simulation), job, num_server_ranks, now)
         self.in_progress[simulation] = attempt
         return attempt
@@ -185,11 +192,15 @@ class Ledger:
     def count_failure(self, simulation: int, what: str) -> None:
         """The present attempt has failed; what comes of it is decided elsewhere."""
         self._failures[simulation] += 1
-        self.tell(simulation, what)
+        self._tell(self.in_progress[simulation], what)
 
-    def tell(self, simulation: int, what: str) -> None:
-        """Add to the story of a simulation."""
-        self._stories.setdefault(simulation, deque(maxlen=_STORY_LENGTH)).append(what)
+    def _tell(self, attempt: Attempt, what: str) -> None:
+        """Add the life of an attempt, and how it ended, to the story of its simulation."""
+        story = self._stories.setdefault(attempt.simulation, deque(maxlen=_STORY_LENGTH))
+        story.append(f"attempt {attempt.number} given to {attempt.job}")
+        if attempt.parts_sent is not None:
+            story.append(f"goodbye after {self.samples.steps_of(attempt.simulation)} time steps")
+        story.append(what)
 
     def deliver(self, simulation: int, samples: Sequence[int]) -> int:
         """Samples of a simulation are on a server rank, of whatever attempt; how many are new.
@@ -212,7 +223,6 @@ class Ledger:
         attempt.parts_sent, attempt.progressed_at = tuple(parts_sent), now
         self._states[simulation] = SimulationState.SENT
         self.samples.count_steps(simulation, num_steps)
-        self.tell(simulation, f"goodbye after {num_steps} time steps")
 
     def complete(self, simulation: int) -> int:
         """Every sample is on a server rank; how many of them were dropped instead."""
@@ -236,9 +246,8 @@ class Ledger:
         return self.samples.give_up(simulation, expected_steps)
 
     def _end(self, simulation: int, state: SimulationState) -> None:
-        del self.in_progress[simulation]
         self._states[simulation] = state
-        self.num_over[self.purpose_of(simulation)] += 1
+        self.num_over[self.in_progress.pop(simulation).purpose] += 1
 
     # -- reported and durable -----------------------------------------------------------------------------------------
 
@@ -248,6 +257,7 @@ class Ledger:
         What was delivered before counts until it is known what the next server ranks have of it.
         """
         for simulation in sorted(self.in_progress, reverse=True):
+            self._tell(self.in_progress[simulation], "the server ranks were lost")
             self.wait_again(simulation)
 
     def unfinished_in(self, over: Ranges) -> Iterator[int]:

@@ -52,7 +52,7 @@ class Listing:
     def ask(self) -> AskParameters | None:
         """The next question to the sampler, if one is due."""
         num_waiting = len(self._ledger.waiting)
-        if self.asked is not None or num_waiting > self.max_jobs:
+        if self.asked is not None or num_waiting > self.max_jobs or self.closed:
             return None
         for purpose in _ORDER:
             left = self._wanted[purpose] - self._ledger.num_listed[purpose]
@@ -74,6 +74,5 @@ class Listing:
         assert self.asked is not None
         if len(parameters) < self.asked.num:
             self._wanted[purpose] = self._ledger.num_listed[purpose] + len(parameters)
-        for row in parameters:
-            self._ledger.enlist(purpose, row)
+        self._ledger.enlist(purpose, parameters)
         self.asked = None

@@ -6,8 +6,9 @@ were dropped, and there may be a million such simulations.
 
 from array import array
 from collections.abc import Iterable, Sequence
+from itertools import repeat
 
-from melissa_like.records import Purpose, Ranges, Window, num_samples
+from melissa_like.records import Purpose, Ranges, Window, num_samples, steps_not_needed
 
 __all__ = ["SampleBooks"]
 
@@ -40,10 +41,10 @@ class SampleBooks:
         self._known = 0  # of simulations that have said how many steps they have
         self._uncounted = 0  # delivered or given up of those that have not
 
-    def enlist(self, purpose: Purpose) -> None:
-        """The next simulation; nothing of it is there."""
-        self._is_trained_on.append(purpose == Purpose.TRAINING)
-        self._num_steps.append(_UNKNOWN)
+    def enlist(self, purpose: Purpose, num: int) -> None:
+        """The next simulations; nothing of them is there."""
+        self._is_trained_on.extend(repeat(purpose == Purpose.TRAINING, num))
+        self._num_steps.extend(repeat(_UNKNOWN, num))
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
@@ -74,6 +75,17 @@ class SampleBooks:
         delivered, dropped = self.delivered_of(simulation), self._dropped.get(simulation)
         return delivered if dropped is None else Ranges([*delivered.ranges, *dropped.ranges])
 
+    def steps_not_needed(self, simulation: int, num_steps: int | None) -> tuple[tuple[int, int], ...]:
+        """The steps that an attempt of a simulation need not send, as half-open ranges.
+
+        Args:
+            simulation: that is not complete.
+            num_steps: time steps of each; None of an adaptive solver.
+        """
+        if self.window is None and simulation not in self._delivered and simulation not in self._dropped:
+            return ()  # nearly always
+        return steps_not_needed(num_steps, self.settled_of(simulation), self.window).ranges
+
     def expected(self, num_simulations: int, num_steps: int | None) -> int:
         """Training samples of the whole study; of an adaptive solver, those known by now.
 
@@ -87,8 +99,12 @@ class SampleBooks:
 
     def num_missing(self, simulation: int) -> int:
         """Samples that are neither delivered nor dropped of a simulation that has said goodbye."""
-        settled = len(self.delivered_of(simulation)) + self.num_dropped_of(simulation)
-        return num_samples(self._num_steps[simulation], self.window) - settled
+        missing = num_samples(self._num_steps[simulation], self.window)
+        if simulation in self._delivered:
+            missing -= len(self._delivered[simulation])
+        if simulation in self._dropped:
+            missing -= len(self._dropped[simulation])
+        return missing
 
     def first_missing(self, simulation: int) -> int | None:
         """The (first) step of the first sample that is missing of a simulation that has said goodbye and lacks some.
@@ -127,9 +143,10 @@ class SampleBooks:
             new += known.add(sample)
         if new and self._is_trained_on[simulation]:
             self.num_delivered += new
-            # Never below zero: of an adaptive solver's simulation nobody knows what was given up.
-            found = max(0, min(new - num_found, self._given_up.get(simulation, 0)))
-            if found:
+            found = 0
+            if simulation in self._given_up:
+                # Never below zero: of an adaptive solver's simulation nobody knows what was given up.
+                found = max(0, min(new - num_found, self._given_up[simulation]))
                 self._given_up[simulation] -= found
                 self.num_given_up -= found
             if self._num_steps[simulation] == _UNKNOWN:
@@ -164,7 +181,7 @@ class SampleBooks:
             before = self._num_steps[simulation]
             if before == _UNKNOWN:
                 given_up = self.num_dropped_of(simulation) + self._given_up.get(simulation, 0)
-                self._uncounted -= len(self.delivered_of(simulation)) + given_up
+                self._uncounted -= len(self._delivered.get(simulation, ())) + given_up
             else:
                 self._known -= num_samples(before, self.window)
             self._known += num_samples(num_steps, self.window)

@@ -26,6 +26,8 @@ class ServerLife:
         losses: why each of the former incarnations was lost.
         num_restarts: since the newest checkpoint, if there is one.
         checkpoint: the newest one; None before the first.
+        ranks: the addresses of the present incarnation.
+        ready: whether every rank receives, and has what it could restore.
         trained: how the training of each rank ended, of those whose has.
         failed: what each rank said that failed, the first one first.
         failed_at: when the first one did.
@@ -37,6 +39,8 @@ class ServerLife:
         self._max_restarts = max_restarts
         self._hellos: dict[int, ServerHello] = {}
         self.incarnation = 0
+        self.ranks: tuple[ServerRank, ...] = ()
+        self.ready = False
         self.started_at: float | None = None
         self.lost_because: str | None = None
         self.losses: list[str] = []
@@ -53,6 +57,7 @@ class ServerLife:
         """The next incarnation is started; what the last one had said is forgotten."""
         self.incarnation += 1
         self.started_at, self.lost_because = now, None
+        self.ranks = tuple(ServerRank(rank, self.incarnation) for rank in range(self.num_ranks))
         self._alive = set(range(self.num_ranks))
 
     def resume(self, num_ranks: int, max_restarts: int) -> None:
@@ -69,6 +74,7 @@ class ServerLife:
         self._forget()
 
     def _forget(self) -> None:
+        self.ready = False
         self._hellos.clear()
         self._restored.clear()
         self.trained.clear()
@@ -108,6 +114,7 @@ class ServerLife:
     def greet(self, rank: int, hello: ServerHello) -> None:
         """A rank receives."""
         self._hellos[rank] = hello
+        self.ready = self.has_met and self.has_restored
 
     def restore(self, rank: int, message: Restored) -> Collection[Restored] | None:
         """A rank of a later incarnation has loaded the newest checkpoint.
@@ -118,17 +125,13 @@ class ServerLife:
         if rank in self._restored:
             return None
         self._restored[rank] = message
+        self.ready = self.has_met and self.has_restored
         return self._restored.values() if self.has_restored else None
 
     def save(self, message: Checkpointed) -> None:
         """There is a new checkpoint."""
         self.checkpoint = message
         self.num_restarts = 0
-
-    @property
-    def ranks(self) -> tuple[ServerRank, ...]:
-        """The addresses of the present incarnation."""
-        return tuple(ServerRank(rank, self.incarnation) for rank in range(self.num_ranks))
 
     @property
     def greeted(self) -> tuple[int, ...]:
@@ -149,11 +152,6 @@ class ServerLife:
     def has_restored(self) -> bool:
         """Whether it is known of every rank what it holds: of the first incarnation nothing."""
         return self.incarnation == 1 or len(self._restored) == self.num_ranks
-
-    @property
-    def ready(self) -> bool:
-        """Whether every rank receives, and has what it could restore."""
-        return self.has_met and self.has_restored
 
     @property
     def endpoints(self) -> tuple[str, ...]:

@@ -12,15 +12,15 @@ __all__ = ["count_deliveries", "hear_server", "judge_failure", "server_ended", "
 def hear_server(books: Books, address: ServerRank, message: say.ControlMessage) -> None:
     """Take what a server rank of the present incarnation said."""
     match message:
+        case say.Progress(deliveries=deliveries):  # nearly all are this one
+            for item in deliveries:
+                _deliver(books, address.rank, item)
         case say.ServerHello():
             _greet_server(books, address.rank, message)
         case say.Restored():
             _restore(books, address.rank, message)
         case say.Checkpointed():
             books.server.save(message)
-        case say.Progress(deliveries=deliveries):
-            for item in deliveries:
-                _deliver(books, address.rank, item)
         case say.RejectedPart():
             _reject(books, address.rank, message)
         case say.UnfitSample():

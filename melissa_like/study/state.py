@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from melissa_like.protocol.control import (
     Checkpointed,
     ControlMessage,
+    Goodbye,
     HeldOutOver,
     ListClosed,
     Progress,
@@ -45,6 +46,9 @@ from melissa_like.study.vetting import fault_of
 
 __all__ = ["StudyState"]
 
+#: What is said of an attempt that goes on.
+_GO_ON = frozenset({Goodbye, Progress, Recomputes})
+
 
 class StudyState:
     """Everything the launcher knows, and every decision it takes."""
@@ -63,19 +67,24 @@ class StudyState:
         either.
         """
         books = self._books
-        if books.outcome is None or isinstance(event, ev.Resumed):
-            books.now, books.settled = now, False
+        if books.outcome is not None and not isinstance(event, ev.Resumed):
+            if isinstance(event, ev.Said):
+                self._hear_late(event.address, event.message)
+            return books.take_commands()
+        books.now, books.settled, goes_on = now, False, False
+        if isinstance(event, ev.Said):
+            self._hear(event.address, event.message)
+            goes_on = type(event.message) in _GO_ON
+        else:
             self._take(event)
-        elif isinstance(event, ev.Said):
-            self._hear_late(event.address, event.message)
         if not ev.is_journaled(event):
             return books.take_commands()
         due = books.outcome is None and books.clocks.are_due(now)
         if due:
             self._run_out()
             books.clocks.look_again()
-        # Most events are deliveries in the middle of a simulation, and nothing becomes possible by them.
-        if books.outcome is None and (due or books.settled or not _only_goes_on(event)):
+        # Most events are deliveries and goodbyes, and nothing becomes possible by them until an attempt is settled.
+        if books.outcome is None and (due or books.settled or not goes_on):
             self._proceed()
         return books.take_commands()
 
@@ -166,8 +175,6 @@ class StudyState:
     def _take(self, event: ev.Event) -> None:
         books = self._books
         match event:
-            case ev.Said(address=address, message=message):
-                self._hear(address, message)
             case ev.StudyStarted():
                 books.start_servers()
             case ev.Resumed(settings=settings, queued=queued):
@@ -261,24 +268,23 @@ class StudyState:
 
     def _proceed(self) -> None:
         """Answer jobs, ask for parameters, submit jobs, end the reception."""
-        books = self._books
-        if not books.server.incarnation:
+        books, server = self._books, self._books.server
+        if not server.incarnation:
             return
-        if books.server.ready:
+        if server.ready:
             self._serve_jobs()
             self._announce_lists()
         question = books.listing.ask()
         if question is not None:
             books.want(question)
+        free_places = books.settings.max_jobs - len(books.jobs.alive)
         # Not before server rank 0 has tried the training: what it refuses must not cost a job.
-        free_places = self.settings.max_jobs - len(books.jobs.alive) if books.server.has_tried else 0
-        if free_places > 0 and books.ledger.waiting:
+        if free_places > 0 and books.ledger.waiting and server.has_tried:
             wanted = min(free_places, len(books.ledger.waiting) - books.jobs.num_uncommitted)
             names = tuple(books.jobs.submit(books.now).name for _ in range(wanted))
             if names:
                 books.want(SubmitJobs(jobs=names))
-        over = books.ledger.all_over and books.listing.closed
-        if over and books.server.ready and not books.reception_over:
+        if server.ready and books.ledger.all_over and books.listing.closed and not books.reception_over:
             self._end_reception()
 
     def _serve_jobs(self) -> None:
@@ -316,7 +322,3 @@ class StudyState:
             self._announce_steps(ledger.samples.range_so_far)
         books.reception_over = True
         books.tell_servers(ReceptionOver(num_samples=ledger.samples.num_delivered))
-
-
-def _only_goes_on(event: ev.Event) -> bool:
-    return isinstance(event, ev.Said) and isinstance(event.message, Progress | Recomputes)

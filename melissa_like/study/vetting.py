@@ -39,14 +39,16 @@ def fault_of(
     address: ClientRank | ServerRank, message: say.ControlMessage, ledger: Ledger, num_server_ranks: int
 ) -> str | None:
     """How a message breaks the protocol (protocol/README.md), or None for a sound one."""
-    what = _breach(address, message, ledger, num_server_ranks)
-    return None if what is None else f"{address} said {type(message).__name__}{what}"
-
-
-def _breach(
-    address: ClientRank | ServerRank, message: say.ControlMessage, ledger: Ledger, num_server_ranks: int
-) -> str | None:
     kind = type(message)
+    what = _breach_of_role(address, kind, num_server_ranks)
+    if what is None and kind in _VETTING:
+        what = _VETTING[kind](message, ledger, num_server_ranks)
+    return None if what is None else f"{address} said {kind.__name__}{what}"
+
+
+def _breach_of_role(
+    address: ClientRank | ServerRank, kind: type[say.ControlMessage], num_server_ranks: int
+) -> str | None:
     if isinstance(address, ClientRank):
         if kind not in _OF_A_CLIENT:
             return ", which no solver rank says"
@@ -58,23 +60,21 @@ def _breach(
         return f", but the study has the server ranks 0 to {num_server_ranks - 1}"
     elif kind is say.Restored and address.incarnation == 1:
         return ", which the first incarnation does not say: there was nothing before it"
-    vet = _VETTING.get(kind)
-    return None if vet is None else vet(message, ledger, num_server_ranks)
+    return None
 
 
 def _breach_of_attempt(
     said: say.Goodbye | say.Failure | say.Recomputes | say.UnfitSample | say.Delivery, ledger: Ledger
 ) -> str | None:
     simulation, attempt = said.simulation, said.attempt
+    if ledger.has_begun(simulation, attempt):
+        return None
     if not 0 <= simulation < len(ledger):
         return f" for simulation {simulation}, but only {len(ledger)} were listed: send that of the Assignment"
-    begun = ledger.attempts_of(simulation)
-    if not 1 <= attempt <= begun:
-        return (
-            f" for attempt {attempt} of simulation {simulation}, of which {begun} were begun: send the attempt that "
-            "Assignment gave"
-        )
-    return None
+    return (
+        f" for attempt {attempt} of simulation {simulation}, of which {ledger.attempts_of(simulation)} were begun: "
+        "send the attempt that Assignment gave"
+    )
 
 
 def _vet_attempt(

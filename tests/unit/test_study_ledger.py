@@ -22,7 +22,7 @@ def run(ledger: Ledger, steps: tuple[int, ...], *, complete: bool = False) -> in
 def of(num: int) -> Ledger:
     ledger = Ledger(1)
     for number in range(num):
-        ledger.enlist(Purpose.TRAINING, (float(number),))
+        ledger.enlist(Purpose.TRAINING, [(float(number),)])
     return ledger
 
 
@@ -184,7 +184,7 @@ def test_what_was_dropped_stays_so_whatever_is_restored() -> None:
 
 def test_dropped_samples_of_a_held_out_simulation_are_no_training_samples() -> None:
     ledger = Ledger(1)
-    ledger.enlist(Purpose.VALIDATION, (0.0,))
+    ledger.enlist(Purpose.VALIDATION, [(0.0,)])
     simulation = run(ledger, (0,))
     ledger.drop(simulation, (1,))
     ledger.send(simulation, 2, (2,), 0.0)

@@ -19,7 +19,7 @@ def ledger() -> Ledger:
     """Three simulations; the first has been begun, the last is waiting."""
     made = Ledger(1)
     for _ in range(3):
-        made.enlist(Purpose.TRAINING, (0.0,))
+        made.enlist(Purpose.TRAINING, [(0.0,)])
     made.start_next("job-0001", 2, 0.0)
     made.start_next("job-0002", 2, 0.0)
     return made
