@@ -266,12 +266,13 @@ class LocalExecutor:
 
 
 def _end(pidfd: int, mark: str, guarded: bool) -> None:
-    """Asks the guard; where that has been killed, nobody is left who could give the job time."""
+    """Asks the guard, which may be stopped; where it has been killed, nobody is left who could give the job time."""
     if not guarded:
         guard.kill_marked(mark)
         return
     with suppress(ProcessLookupError):  # it is ending
         signal.pidfd_send_signal(pidfd, signal.SIGTERM)
+        signal.pidfd_send_signal(pidfd, signal.SIGCONT)
 
 
 def _kill_leftovers(mark: str) -> None:

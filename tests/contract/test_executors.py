@@ -594,7 +594,9 @@ def test_sigterm_gives_a_job_time_to_end_well(spec, tmp_path, study, fifo):
     assert "saved" in log_tail(job.log)
 
 
-@pytest.mark.parametrize("how", ["canceled", "main process ends", "main process killed", "guard killed"])
+@pytest.mark.parametrize(
+    "how", ["canceled", "canceled, guard stopped", "main process ends", "main process killed", "guard killed"]
+)
 def test_nothing_of_a_job_is_left_at_its_final_update(local, spec, fifo, how):
     started, go, stray_started = fifo("started"), fifo("go"), fifo("stray")
     ending = "exit 5" if how == "main process ends" else "sleep 60"
@@ -605,7 +607,9 @@ def test_nothing_of_a_job_is_left_at_its_final_update(local, spec, fifo, how):
     main, stray = int(started.receive()), int(stray_started.receive())
     if how == "main process ends":
         go.send("go\n")
-    elif how == "canceled":
+    elif how.startswith("canceled"):
+        if how == "canceled, guard stopped":
+            os.kill(parent_of(main), signal.SIGSTOP)
         local.executor.cancel(handles["a"])
     else:
         os.kill(main if how == "main process killed" else parent_of(main), signal.SIGKILL)
