@@ -233,9 +233,8 @@ def _link(made: Path, path: Path) -> None:
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as stream:  # such a file system is not one that hosts share
-            stream.write(made.read_bytes())
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        _write_whole(path, made.read_bytes())  # such a file system is not one that hosts share
     finally:
         made.unlink()
 
@@ -250,5 +249,14 @@ def _read(path: Path) -> LeaseFile | None:
 def _written_aside(run_dir: Path, said: LeaseFile) -> Path:
     """A file of this process alone."""
     path = run_dir / f"lease-of-{said.holder.boot}-{said.holder.pid}.tmp"
-    path.write_bytes(msgspec.json.encode(said))
+    _write_whole(path, msgspec.json.encode(said))
     return path
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    """Write a file, or leave none."""
+    try:
+        path.write_bytes(content)
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise

@@ -1,5 +1,6 @@
 """The lease: one launcher at a time, whatever host it runs on and however the last one ended."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -142,6 +143,31 @@ def test_one_that_stands_still_before_it_links_has_lost(tmp_path: Path, monkeypa
     with pytest.raises(LeaseError, match=r"process 4711 on node17 .*works on the study"):
         take_lease(tmp_path, watch=Time())
     assert [path.name for path in tmp_path.iterdir()] == ["lease.3"]
+
+
+@pytest.mark.parametrize("has_links", [True, False])
+def test_a_full_disk_leaves_nothing_of_a_lease_that_could_not_be_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_links: bool
+) -> None:
+    """Neither a file aside, nor one without a holder, for which others would wait half a minute."""
+    write, written = Path.write_bytes, []
+
+    def write_less(path: Path, content: bytes) -> int:
+        written.append(path.name)
+        if len(written) == (1 if has_links else 2):
+            write(path, b"")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        return write(path, content)
+
+    def refuse(made: Path, path: Path) -> None:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(Path, "write_bytes", write_less)
+    if not has_links:
+        monkeypatch.setattr(os, "link", refuse)
+    with pytest.raises(OSError, match="No space left on device"):
+        take_lease(tmp_path, watch=Time())
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_of_many_takers_one_gets_it(tmp_path: Path) -> None:
