@@ -50,7 +50,7 @@ def print_report(report: Mapping[str, Any], run_dir: Path) -> None:
         ("lost", report["samples"]["lost"]),
     ]
     if report["resumed"]:
-        lines.append(("resumed", f"{report['resumed']} times"))
+        lines.append(("resumed", "1 time" if report["resumed"] == 1 else f"{report['resumed']} times"))
     lines += [("started again", why.partition("\n")[0]) for why in report["server_losses"]]
     lines += _failed_simulations(report)
     refused = {**report["refused"], **report["refused_control_messages"]}

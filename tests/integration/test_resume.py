@@ -67,7 +67,7 @@ def test_after_a_killed_launcher_another_one_completes_the_study(tmp_path: Path,
     ran = resume(run_dir)
     assert_complete(ran)
     assert ran.report["resumed"] == 1
-    assert "resumed: 1 times" in ran.out
+    assert "resumed: 1 time\n" in ran.out
     assert resume(run_dir).out.startswith(f"{run_dir}: the study has completed")
     # Killed between the verdict and its report: the journal has all of it.
     report = ran.report
