@@ -1,7 +1,8 @@
 """A scheduler of one's own: jobs are files in a spool directory, and go on when the launcher is dead.
 
-Each job is a few files there: `HANDLE.job` says what it is, `HANDLE.pid` that it runs, `HANDLE.cancel` that its end was
-asked for, `HANDLE.end` how it ended. A small process above each job writes them; it depends on no launcher.
+Each job is a few files there: `HANDLE.job` says what it is, `HANDLE.queued` that it was taken, `HANDLE.pid` that it
+runs, `HANDLE.cancel` that its end was asked for, `HANDLE.end` how it ended. A small process above each job writes them;
+it depends on no launcher. A job waits in the queue as long as there is a file `held/NAME`.
 """
 
 import json
@@ -36,11 +37,16 @@ def send(number):
         pass
 signals = (signal.SIGTERM, signal.SIGCHLD)
 signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # none is missed between two waits
+write(".job", sys.argv[2])
 if pid := os.fork():
-    write(".job", sys.argv[2])
-    write(".pid", str(pid))
+    write(".queued", str(pid))
     os._exit(0)
 os.setsid()
+while os.path.exists(os.path.join(os.path.dirname(path), "held", what["name"])):
+    if signal.sigtimedwait((signal.SIGTERM,), 0.02):
+        write(".end", str(-signal.SIGTERM))
+        os._exit(0)
+write(".pid", str(os.getpid()))
 def let_in():
     signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
 try:
@@ -121,10 +127,11 @@ class SpoolExecutor:
         found = []
         with self._lock:  # nothing ends for us meanwhile
             files = {file.name for file in os.scandir(self._spool)}
-            for handle in sorted(name.removesuffix(".pid") for name in files if name.endswith(".pid")):
+            for handle in sorted(name.removesuffix(".queued") for name in files if name.endswith(".queued")):
                 job = json.loads((self._spool / f"{handle}.job").read_text())
                 if job["study"] == study and f"{handle}.end" not in files:
-                    _, state = self._jobs.setdefault(handle, (job["name"], JobState.ACTIVE))
+                    now = JobState.ACTIVE if f"{handle}.pid" in files else JobState.QUEUED
+                    _, state = self._jobs.setdefault(handle, (job["name"], now))
                     self._names.add(job["name"])
                     found.append(FoundJob(name=job["name"], handle=handle, state=state))
         return tuple(found)
@@ -136,7 +143,7 @@ class SpoolExecutor:
         return updates
 
     def cancel(self, handle: str) -> None:
-        pid_file = self._spool / f"{handle}.pid"
+        pid_file = self._spool / f"{handle}.queued"
         if pid_file.exists() and not (self._spool / f"{handle}.end").exists():
             (self._spool / f"{handle}.cancel").touch()
             with suppress(ProcessLookupError):
