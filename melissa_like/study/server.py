@@ -17,14 +17,15 @@ class ServerLife:
 
     Args:
         num_ranks: server ranks.
-        max_restarts: how often they may be started again without a new checkpoint in between.
+        max_restarts: how often they may be started again without progress in between: a checkpoint of more training
+            steps than any before.
 
     Attributes:
         incarnation: 0 before the first start, then 1, 2, ...; what an earlier one said does not count.
         started_at: since when the next ones are awaited: their start, or the loss of those before; None before.
         lost_because: why the present ones are to be replaced, once one was lost; None while all live.
         losses: why each of the former incarnations was lost.
-        num_restarts: since the newest checkpoint, if there is one.
+        num_restarts: since the newest checkpoint that was progress, if there is one.
         checkpoint: the newest one; None before the first.
         ranks: the addresses of the present incarnation.
         ready: whether every rank receives, and has what it could restore.
@@ -46,6 +47,7 @@ class ServerLife:
         self.losses: list[str] = []
         self.num_restarts = 0
         self.checkpoint: Checkpointed | None = None
+        self._most_batches = 0  # of all checkpoints so far
         self._restored: dict[int, Restored] = {}
         self._alive: set[int] = set()
         self.trained: dict[int, TrainingEnd] = {}
@@ -129,9 +131,13 @@ class ServerLife:
         return self._restored.values() if self.has_restored else None
 
     def save(self, message: Checkpointed) -> None:
-        """There is a new checkpoint."""
+        """There is a new checkpoint; only one that is further than all before renews the restarts that are allowed.
+
+        Ranks that restore one, save that again and die would otherwise be started for ever.
+        """
         self.checkpoint = message
-        self.num_restarts = 0
+        if message.batches > self._most_batches:
+            self._most_batches, self.num_restarts = message.batches, 0
 
     @property
     def greeted(self) -> tuple[int, ...]:

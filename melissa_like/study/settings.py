@@ -14,7 +14,8 @@ class StudySettings:
     Attributes:
         welcome: what every client is told, but for the endpoints and the incarnation of the server ranks.
         wants_losses: the sampler asks for the losses of samples.
-        max_server_restarts: how often the server ranks may be started again without a new checkpoint in between.
+        max_server_restarts: how often the server ranks may be started again without a checkpoint of more training
+            steps in between.
         save_timeout_s: how long the server ranks may take to save and report when the study did not complete.
     """
 

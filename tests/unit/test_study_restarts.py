@@ -47,8 +47,8 @@ def test_a_server_that_may_be_restarted_is_and_what_it_held_is_due_again() -> No
     study.on(ev.ServerEnded(address=ServerRank(0, 2), message="killed by SIGKILL"))
     assert study.state.outcome == "failed"
     assert study.state.reason == (
-        "after 1 restarts of the server ranks without a new checkpoint in between, server rank 0 ended: killed by "
-        "SIGKILL"
+        "after 1 restarts of the server ranks without a checkpoint of more training steps in between, server rank 0 "
+        "ended: killed by SIGKILL"
     )
 
 
@@ -149,16 +149,29 @@ def killed(study: Study, rank: int = 0) -> tuple[do.Command, ...]:
     return study.on(ev.ServerEnded(address=address, message="killed by SIGKILL"))
 
 
-def test_every_new_checkpoint_renews_the_restarts_that_are_allowed() -> None:
+def test_every_checkpoint_of_more_training_steps_renews_the_restarts_that_are_allowed() -> None:
     study = Study(max_server_restarts=1, **only_training(3)).started()
     for number in range(3):
-        study.server(say.Checkpointed(number=number, batches=7, nbytes=100))
+        study.server(say.Checkpointed(number=number, batches=7 + number, nbytes=100))
         assert "StartServers" in kinds(killed(study))
         study.ready()
         study.restored(checkpoint=number)
     killed(study)
     assert study.state.outcome == "failed"
     assert study.state.server_incarnation == 4
+
+
+def test_server_ranks_that_save_what_they_restored_and_die_are_not_started_for_ever() -> None:
+    study = Study(max_server_restarts=2, **only_training(3)).started()
+    study.server(say.Checkpointed(number=0, batches=7, nbytes=100))
+    for batches in (7, 5):  # the same again; and fewer, after the newest one was damaged
+        assert "StartServers" in kinds(killed(study))
+        study.ready()
+        study.restored(checkpoint=0)
+        study.server(say.Checkpointed(number=1, batches=batches, nbytes=100))
+    killed(study)
+    assert study.state.outcome == "failed"
+    assert study.state.server_incarnation == 3
 
 
 def test_restored_server_ranks_are_ready_when_all_have_said_what_they_hold() -> None:
