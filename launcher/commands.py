@@ -35,8 +35,8 @@ _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THR
 class Commands(Protocol):
     """What a study starts."""
 
-    def server_spec(self, address: ServerRank) -> JobSpec:
-        """A server rank, named by its address."""
+    def server_spec(self, address: ServerRank, *, tried: bool = False) -> JobSpec:
+        """A server rank, named by its address; if the training was tried already, it need not be again."""
         ...
 
     def solver_spec(self, job: str) -> JobSpec:
@@ -122,9 +122,9 @@ class ProcessCommands:
     starts_ranks: bool = False
     checks: bool = False
 
-    def server_spec(self, address: ServerRank) -> JobSpec:
+    def server_spec(self, address: ServerRank, *, tried: bool = False) -> JobSpec:
         """One process per server rank."""
-        options = ("--check",) if self.checks else ()
+        options = (*(("--check",) if self.checks else ()), *(("--tried",) if tried else ()))
         program = (*_PYTHON, "-m", "melissa_like.server", str(self.run_dir), str(address), *options)
         return JobSpec(
             name=str(address),
@@ -170,7 +170,7 @@ class ThreadCommands:
     transport: Transport
     checks: bool = False
 
-    def server_spec(self, address: ServerRank) -> JobSpec:
+    def server_spec(self, address: ServerRank, *, tried: bool = False) -> JobSpec:
         """The server rank; torch is imported when it starts to train."""
 
         def serve(canceled: threading.Event) -> int:
@@ -180,7 +180,7 @@ class ThreadCommands:
                 return run_checking_rank(self.run_dir, address, self.transport)
             from melissa_like.server.rank import run_server_rank
 
-            return run_server_rank(self.run_dir, address, self.transport)
+            return run_server_rank(self.run_dir, address, self.transport, tried=tried)
 
         return self._spec(str(address), serve, num_ranks=0)
 

@@ -362,10 +362,10 @@ class Shell:
             case do.CancelJob(job=job):
                 if job in self._handles:  # else it was refused
                     self._executor.cancel(self._handles[job])
-            case do.StartServers(incarnation=incarnation):
+            case do.StartServers(incarnation=incarnation, tried=tried):
                 self.observations.begin_again()
-                num_ranks = self._state.settings.num_server_ranks
-                self._submit([self._specs.server_spec(ServerRank(rank, incarnation)) for rank in range(num_ranks)])
+                ranks = (ServerRank(rank, incarnation) for rank in range(self._state.settings.num_server_ranks))
+                self._submit([self._specs.server_spec(rank, tried=tried) for rank in ranks])
             case do.EndServers(incarnation=incarnation):
                 self._end_servers(incarnation)
             case do.AskParameters():

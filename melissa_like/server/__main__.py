@@ -1,4 +1,6 @@
-"""`python -m melissa_like.server RUN_DIR ADDRESS [--check]`: one server rank; started by the launcher.
+"""`python -m melissa_like.server RUN_DIR ADDRESS [--check] [--tried]`: one server rank; started by the launcher.
+
+With `--tried` the training was tried already, by rank 0 of an earlier incarnation for the same launcher.
 
 `python -m melissa_like.server FOLDER --trial` tries the training that the configuration in a folder stands for.
 """
@@ -14,7 +16,7 @@ from melissa_like.protocol import read_connection
 from melissa_like.records import ServerRank, parse_address
 from melissa_like.transport.zmq_transport import ZmqTransport
 
-_CHECK, _TRIAL = "--check", "--trial"
+_CHECK, _TRIED, _TRIAL = "--check", "--tried", "--trial"
 
 
 def main() -> int:
@@ -28,7 +30,7 @@ def main() -> int:
     run_dir, address = Path(arguments[0]), parse_address(arguments[1])
     assert isinstance(address, ServerRank), f"{arguments[1]} is no address of a server rank"
     try:
-        return _serve(run_dir, address, checks=_CHECK in arguments)
+        return _serve(run_dir, address, checks=_CHECK in arguments, tried=_TRIED in arguments)
     except ConfigurationError as error:
         sys.stderr.write(f"{error}\n")  # the launcher quotes the last lines of the log
     except ModuleNotFoundError as error:
@@ -39,7 +41,7 @@ def main() -> int:
     return 2
 
 
-def _serve(run_dir: Path, address: ServerRank, *, checks: bool) -> int:
+def _serve(run_dir: Path, address: ServerRank, *, checks: bool, tried: bool) -> int:
     from melissa_like.config import load_config
 
     told = load_config(run_dir).transport
@@ -51,7 +53,7 @@ def _serve(run_dir: Path, address: ServerRank, *, checks: bool) -> int:
             return run_checking_rank(run_dir, address, transport)
         from melissa_like.server.rank import run_server_rank  # torch
 
-        return run_server_rank(run_dir, address, transport)
+        return run_server_rank(run_dir, address, transport, tried=tried)
 
 
 if __name__ == "__main__":

@@ -75,10 +75,16 @@ _ALARM = 0.8
 _COLLECTIVE_S, _COLLECTIVE_FACTOR = 300.0, 3.0
 
 
-def run_server_rank(run_dir: Path, address: ServerRank, transport: Transport) -> int:
+def run_server_rank(run_dir: Path, address: ServerRank, transport: Transport, *, tried: bool = False) -> int:
     """One server rank from its start to its last word; the exit code.
 
     Blocks the calling thread, which becomes the trainer's. An error is told to the launcher with its traceback.
+
+    Args:
+        run_dir: of the study.
+        address: its own.
+        transport: to the launcher and the solvers.
+        tried: the training was tried already for this launcher.
     """
     keep_freed_memory()
     config = load_config(run_dir)
@@ -89,7 +95,7 @@ def run_server_rank(run_dir: Path, address: ServerRank, transport: Transport) ->
         place = place_of(config, run_dir, address)
         with ExitStack() as stack:
             try:
-                rank = _Rank(config, run_dir, place, transport, stack)
+                rank = _Rank(config, run_dir, place, transport, stack, tried=tried)
             except Exception as error:
                 tell_failure(place, transport, story_of(error))
                 raise
@@ -108,7 +114,10 @@ def run_server_rank(run_dir: Path, address: ServerRank, transport: Transport) ->
 class _Rank:
     """What one server rank is made of, opened top to bottom on a stack that its maker closes."""
 
-    def __init__(self, config: Config, run_dir: Path, place: Place, transport: Transport, stack: ExitStack) -> None:
+    def __init__(
+        self, config: Config, run_dir: Path, place: Place, transport: Transport, stack: ExitStack, *, tried: bool
+    ) -> None:
+        self._tried = tried
         self._config = config
         self._run_dir = run_dir
         self._place = place
@@ -186,7 +195,7 @@ class _Rank:
             self._last_words.hand_in(end, trained, incomplete=incomplete)
 
     def _train(self) -> nn.Module:
-        if self._rank == 0:
+        if self._rank == 0 and not self._tried:
             try_training(self._config, self._device, self._run_dir)
         self._reception.say_hello()
         welcome = self._progress.await_welcome(self._config.launcher.start_timeout_s)

@@ -89,7 +89,7 @@ class Books:
         """The next incarnation of the server ranks; it was told nothing yet."""
         self.server.start(self.now)
         self.clocks.start(self.now, self.settings.start_timeout_s)
-        self.want(StartServers(incarnation=self.server.incarnation))
+        self.want(StartServers(incarnation=self.server.incarnation, tried=self.server.was_tried))
 
     def lose_servers(self, why: str) -> None:
         """End what is left of the server ranks; two incarnations never train at once."""

@@ -23,9 +23,14 @@ Outcome: TypeAlias = Literal["completed", "stopped", "failed"]
 
 
 class StartServers(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """Start all server ranks; nothing of an earlier incarnation is left."""
+    """Start all server ranks; nothing of an earlier incarnation is left.
+
+    Attributes:
+        tried: rank 0 of an earlier incarnation has tried the training for this launcher, and it works.
+    """
 
     incarnation: int
+    tried: bool = False
 
 
 class EndServers(msgspec.Struct, frozen=True, kw_only=True, gc=False):

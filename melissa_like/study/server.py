@@ -28,6 +28,7 @@ class ServerLife:
         num_restarts: since the newest checkpoint that was progress, if there is one.
         checkpoint: the newest one; None before the first.
         ranks: the addresses of the present incarnation.
+        was_tried: whether rank 0 has tried the training for this launcher, now or before: only then it says hello.
         ready: whether every rank receives, and has what it could restore.
         trained: how the training of each rank ended, of those whose has.
         failed: what each rank said that failed, the first one first.
@@ -41,6 +42,7 @@ class ServerLife:
         self._hellos: dict[int, ServerHello] = {}
         self.incarnation = 0
         self.ranks: tuple[ServerRank, ...] = ()
+        self.was_tried = False
         self.ready = False
         self.started_at: float | None = None
         self.lost_because: str | None = None
@@ -65,6 +67,7 @@ class ServerLife:
     def resume(self, num_ranks: int, max_restarts: int) -> None:
         """No process of the present incarnation is left, and the next one may be of another number of ranks."""
         self._forget()
+        self.was_tried = False  # the configuration may have changed, the machine, or the user's modules
         self.num_ranks, self._max_restarts = num_ranks, max_restarts
         self.num_restarts = 0
 
@@ -116,6 +119,7 @@ class ServerLife:
     def greet(self, rank: int, hello: ServerHello) -> None:
         """A rank receives."""
         self._hellos[rank] = hello
+        self.was_tried = self.was_tried or rank == 0
         self.ready = self.has_met and self.has_restored
 
     def restore(self, rank: int, message: Restored) -> Collection[Restored] | None:

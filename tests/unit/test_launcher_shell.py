@@ -40,7 +40,7 @@ class Commands:
         self._folder = folder
         self._run = run
 
-    def server_spec(self, address: ServerRank) -> JobSpec:
+    def server_spec(self, address: ServerRank, *, tried: bool = False) -> JobSpec:
         return self._spec(str(address))
 
     def solver_spec(self, job: str) -> JobSpec:

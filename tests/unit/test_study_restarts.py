@@ -27,7 +27,7 @@ def test_a_server_that_may_be_restarted_is_and_what_it_held_is_due_again() -> No
     second = study.assigned()
     study.delivered(second, steps=(0,), parts=2)
     commands = study.on(ev.ServerEnded(address=SERVER, message="killed by SIGKILL"))
-    assert commands[:2] == (do.CancelJob(job=JOB), do.StartServers(incarnation=2))
+    assert commands[:2] == (do.CancelJob(job=JOB), do.StartServers(incarnation=2, tried=True))
     ledger = study.state.ledger
     assert (ledger.num_complete, ledger.samples.num_delivered) == (1, 3)  # until it is known what is left
     assert study.ready() == (
@@ -267,7 +267,7 @@ def test_the_next_server_ranks_start_when_no_lost_one_is_left(loss: ev.Event) ->
     others = [ServerRank(1)] if isinstance(loss, ev.ServerEnded) else [SERVER, ServerRank(1)]
     commands = [study.on(ev.ServerEnded(address=address, message="killed by SIGTERM")) for address in others]
     assert all(found == () for found in commands[:-1])
-    assert commands[-1] == (do.StartServers(incarnation=2),)
+    assert commands[-1] == (do.StartServers(incarnation=2, tried=True),)
 
 
 def test_a_training_that_hangs_ends_a_study_without_a_restart_left_and_one_that_is_over_does_not() -> None:
