@@ -97,10 +97,17 @@ class Books:
         self.reception_over = False
         self._announced.clear()
         if self.server.has_ended:
-            self.start_servers()
+            self.replace_servers()
             return
         self.clocks.start(self.now, self.settings.start_timeout_s)
         self.want(EndServers(incarnation=self.server.incarnation))
+
+    def replace_servers(self) -> None:
+        """No process of the lost server ranks is left: start the next ones, or do so after a pause."""
+        if self.server.pause(self.now):
+            self.clocks.look_again()
+        else:
+            self.start_servers()
 
     def tell_servers(self, message: say.ControlMessage) -> None:
         """Say something to all server ranks."""

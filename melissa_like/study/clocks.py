@@ -43,6 +43,8 @@ class Clocks:
         times = [job.since + self._settings.start_timeout_s for job in self._jobs.starting]
         if self._server.started_at is not None and not self._server.ready:
             times.append(self._server.started_at + self._settings.start_timeout_s)
+        if self._server.paused_until is not None:
+            times.append(self._server.paused_until)
         if self._server.failed_at is not None:
             times.append(self._server.failed_at + _BLAME_S)
         if not self._server.pressed:
@@ -58,6 +60,10 @@ class Clocks:
         """Whether the server ranks are not ready in time."""
         started_at = self._server.started_at
         return started_at is not None and not self._server.ready and now >= started_at + self._settings.start_timeout_s
+
+    def servers_are_due(self, now: float) -> bool:
+        """Whether the pause before the next server ranks is over."""
+        return self._server.paused_until is not None and now >= self._server.paused_until
 
     def failure_is_clear(self, now: float) -> bool:
         """Whether a server rank has failed, and the end of another that was lost before would be known by now."""

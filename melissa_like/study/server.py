@@ -11,6 +11,8 @@ from melissa_like.records import ServerRank
 
 __all__ = ["ServerLife"]
 
+_LONGEST_PAUSE_S = 30.0
+
 
 class ServerLife:
     """All server ranks together: they start, end and are replaced together.
@@ -23,6 +25,7 @@ class ServerLife:
     Attributes:
         incarnation: 0 before the first start, then 1, 2, ...; what an earlier one said does not count.
         started_at: since when the next ones are awaited: their start, or the loss of those before; None before.
+        paused_until: when the next ones are started, if they are not at once; None otherwise.
         lost_because: why the present ones are to be replaced, once one was lost; None while all live.
         losses: why each of the former incarnations was lost.
         num_restarts: since the newest checkpoint that was progress, if there is one.
@@ -45,6 +48,8 @@ class ServerLife:
         self.was_tried = False
         self.ready = False
         self.started_at: float | None = None
+        self.paused_until: float | None = None
+        self._dumb_ends = 0
         self.lost_because: str | None = None
         self.losses: list[str] = []
         self.num_restarts = 0
@@ -60,13 +65,14 @@ class ServerLife:
     def start(self, now: float) -> None:
         """The next incarnation is started; what the last one had said is forgotten."""
         self.incarnation += 1
-        self.started_at, self.lost_because = now, None
+        self.started_at, self.lost_because, self.paused_until = now, None, None
         self.ranks = tuple(ServerRank(rank, self.incarnation) for rank in range(self.num_ranks))
         self._alive = set(range(self.num_ranks))
 
     def resume(self, num_ranks: int, max_restarts: int) -> None:
         """No process of the present incarnation is left, and the next one may be of another number of ranks."""
         self._forget()
+        self._dumb_ends = 0
         self.was_tried = False  # the configuration may have changed, the machine, or the user's modules
         self.num_ranks, self._max_restarts = num_ranks, max_restarts
         self.num_restarts = 0
@@ -76,6 +82,7 @@ class ServerLife:
         self.started_at, self.lost_because = now, why
         self.losses.append(why)
         self.num_restarts += 1
+        self._dumb_ends = 0 if self._hellos else self._dumb_ends + 1
         self._forget()
 
     def _forget(self) -> None:
@@ -86,6 +93,15 @@ class ServerLife:
         self.failed.clear()
         self.failed_at = None
         self.pressed.clear()
+
+    def pause(self, now: float) -> bool:
+        """Whether the next ones should wait a little, until `paused_until`.
+
+        Some that end before a single one has said hello may have lacked what comes back by itself: room on the disk, a
+        scheduler that answers. The restarts that are allowed would be used up in a moment.
+        """
+        self.paused_until = now + min(2.0 ** (self._dumb_ends - 1), _LONGEST_PAUSE_S) if self._dumb_ends else None
+        return self.paused_until is not None
 
     def fail(self, rank: int, what: str, now: float) -> None:
         """A rank has raised; perhaps only because another one is gone."""

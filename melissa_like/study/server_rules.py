@@ -94,7 +94,7 @@ def server_ended(books: Books, address: ServerRank, what: str) -> None:
     if server.is_present(address) and address.rank not in server.trained and address.rank not in server.failed:
         _lose(books, f"server rank {address.rank} ended: {what}")
     elif server.lost_because is not None and server.has_ended:
-        books.start_servers()
+        books.replace_servers()
 
 
 def server_silent(books: Books, address: ServerRank, what: str) -> None:

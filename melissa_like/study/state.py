@@ -248,6 +248,8 @@ class StudyState:
                 f"no others could be started, after {lost}",
             )
             return
+        if clocks.servers_are_due(books.now):
+            books.start_servers()
         if clocks.failure_is_clear(books.now):
             judge_failure(books)
         for job in clocks.late_starts(books.now):

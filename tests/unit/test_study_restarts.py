@@ -174,6 +174,26 @@ def test_server_ranks_that_save_what_they_restored_and_die_are_not_started_for_e
     assert study.state.server_incarnation == 3
 
 
+def test_server_ranks_that_end_before_they_say_anything_are_started_again_after_a_pause() -> None:
+    """A full disk, or a scheduler that does not answer: the restarts must not be used up before it has passed."""
+    study = Study(max_server_restarts=3, **only_training(3))
+    study.on(STARTED)
+    for pause_s in (1.0, 2.0):
+        assert killed(study) == ()
+        assert study.state.next_deadline() == study.now + pause_s
+        assert kinds(study.on(ev.Tick(), after=pause_s)) == ["StartServers"]
+    study.ready()
+    assert kinds(killed(study)) == ["StartServers"]
+
+
+def test_a_resume_does_not_wait_for_the_end_of_a_pause() -> None:
+    study = Study(max_server_restarts=3, **only_training(3))
+    study.on(STARTED)
+    killed(study)
+    assert resumed(study) == (do.StartServers(incarnation=2),)
+    assert kinds(study.on(ev.Tick(), after=1.0)) == []
+
+
 def test_restored_server_ranks_are_ready_when_all_have_said_what_they_hold() -> None:
     study = Study(max_server_restarts=1, num_server_ranks=2, **only_training(3)).started().greeted()
     first = study.assigned()
