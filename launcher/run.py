@@ -25,7 +25,6 @@ from melissa_like.config import (
     check,
     check_memory,
     layout_of,
-    walltime_s,
 )
 from melissa_like.errors import LeaseError, StudyFailedError
 from melissa_like.launcher.commands import check_commands, commands_for
@@ -48,6 +47,7 @@ from melissa_like.launcher.rundir import (
 )
 from melissa_like.launcher.shell import Shell
 from melissa_like.launcher.study_keys import make_study_keys, read_study_keys
+from melissa_like.launcher.wall import told_by_signal, wall_of
 from melissa_like.monitoring import StudySnapshot, view_for
 from melissa_like.plugins import look_in
 from melissa_like.protocol import Connection, write_connection
@@ -180,6 +180,7 @@ class Launch:
 
     def _open(self, stack: ExitStack) -> None:
         config, run_dir = self._config, self._run_dir
+        wall = wall_of(config.launcher)
 
         def wake() -> None:
             self._executor_has_news.set()
@@ -237,7 +238,7 @@ class Launch:
             failure_grace_s=_LAST_WORDS_S,
             save_timeout_s=config.launcher.save_timeout_s,
             keep_lease=self._keep_lease,
-            walltime_s=walltime_s(config.launcher),
+            wall=wall,
         )
 
     def run(self) -> None:
@@ -248,7 +249,7 @@ class Launch:
                 launcher had left cannot be ended.
             LeaseError: another launcher has taken over; nothing more may be written.
         """
-        with _signals(self._shell.interrupt):
+        with _signals(self._shell.interrupt, self._shell.stop_in_time):
             self._shell.run(self._first_event())
             self._executor.close(self._config.launcher.grace_s + _CLOSE_S)
         self._look()
@@ -373,16 +374,24 @@ def keep_report(report: dict[str, Any], run_dir: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def _signals(interrupt: Callable[[str], None]) -> Iterator[None]:
-    """SIGINT, SIGTERM and SIGHUP end the study in order; a second one too, but nothing interrupts the clean-up."""
+def _signals(interrupt: Callable[[str], None], stop_in_time: Callable[[str], None]) -> Iterator[None]:
+    """SIGINT, SIGTERM and SIGHUP end the study in order; a second one too, but nothing interrupts the clean-up.
+
+    SIGUSR1, which a scheduler sends ahead of the end of the launcher's job, stops it as `launcher.walltime` does.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    wanted = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {
-        number: signal.signal(number, lambda n, _: interrupt(f"interrupted by {signal.Signals(n).name}"))
-        for number in wanted
-    }
+
+    def take(number: int, frame: object) -> None:
+        name = signal.Signals(number).name
+        if number == signal.SIGUSR1:
+            stop_in_time(told_by_signal(name))
+        else:
+            interrupt(f"interrupted by {name}")
+
+    wanted = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+    before = {number: signal.signal(number, take) for number in wanted}
     try:
         yield
     finally:

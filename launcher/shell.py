@@ -24,6 +24,7 @@ from melissa_like.launcher.peers import Peers
 from melissa_like.launcher.rundir import CANNOT_WRITE, no_room
 from melissa_like.launcher.silence import Silence
 from melissa_like.launcher.steady_clock import SteadyClock
+from melissa_like.launcher.wall import Wall
 from melissa_like.protocol import control as say
 from melissa_like.protocol.reports import Findings, Summary, ValidationFigures
 from melissa_like.records import Address, ServerRank, parse_address
@@ -31,10 +32,7 @@ from melissa_like.study import Entry, Journal, StudyState
 from melissa_like.study import commands as do
 from melissa_like.study import events as ev
 
-__all__ = ["WALLTIME_IS_NEAR", "Observations", "Shell"]
-
-#: How the reason of a study begins that was stopped in time.
-WALLTIME_IS_NEAR = "launcher.walltime"
+__all__ = ["Observations", "Shell"]
 
 _LONGEST_WAIT_S = 0.25
 #: The tracebacks of two ranks: which of them wrote last is chance, and one says only that another has failed.
@@ -88,7 +86,7 @@ class Shell:
         failure_grace_s: for server ranks that have not trained, if the study has failed; its jobs are ended at once.
         save_timeout_s: for server ranks that have trained, to save and report, unless the study has completed.
         keep_lease: called before anything is journaled, and in every turn; raises if the study is another launcher's.
-        walltime_s: after so long the study is stopped, in time for the server ranks to save; None: never.
+        wall: the study is stopped so long before that the server ranks can save; None: never.
     """
 
     def __init__(
@@ -108,7 +106,7 @@ class Shell:
         failure_grace_s: float = 0.0,
         save_timeout_s: float = 0.0,
         keep_lease: Callable[[], None] = lambda: None,
-        walltime_s: float | None = None,
+        wall: Wall | None = None,
     ) -> None:
         self._state = state
         self._journal = journal
@@ -124,7 +122,7 @@ class Shell:
         self._failure_grace_s = failure_grace_s
         self._save_timeout_s = save_timeout_s
         self._keep_lease = keep_lease
-        self._walltime_s = walltime_s
+        self._wall = wall
         self._began_at = time.monotonic()
         self._clock = SteadyClock()
         self._looked_at = 0.0
@@ -142,6 +140,11 @@ class Shell:
         """End the study as soon as the loop is back; safe in a signal handler."""
         self._interruption = reason
         self._peers.wake()
+
+    def stop_in_time(self, reason: str) -> None:
+        """The same, unless the study is ending already: what it saves is not cut short. Safe in a signal handler."""
+        if self._state.outcome is None:
+            self.interrupt(reason)
 
     def fail(self, reason: str) -> None:
         """End the study as failed as soon as the loop is back; from the loop's own thread."""
@@ -264,12 +267,12 @@ class Shell:
 
     def _watch_walltime(self) -> None:
         """Stop in time: what the server ranks have trained is saved before whoever set the limit ends everything."""
-        limit = self._walltime_s
-        if limit is None or self._state.outcome is not None:
+        wall = self._wall
+        if wall is None or self._state.outcome is not None:
             return
-        if time.monotonic() - self._began_at >= limit - self._save_timeout_s - self._grace_s:
-            self._walltime_s = None
-            self.interrupt(f"{WALLTIME_IS_NEAR} = {limit:g} s is near")
+        if time.monotonic() - self._began_at >= wall.seconds - self._save_timeout_s - self._grace_s:
+            self._wall = None
+            self.interrupt(wall.text)
 
     def _happen(self, event: ev.Event) -> None:
         """Journal an event and handle it; what it leads to is carried out by `_act`."""

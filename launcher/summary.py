@@ -12,9 +12,9 @@ from melissa_like.errors import ConfigurationError
 from melissa_like.launcher.exit_codes import INTERRUPTED, OUT_OF_TIME
 from melissa_like.launcher.lease import newest_lease
 from melissa_like.launcher.rundir import REPORT_FILE, STATUS_FILE, resume_command
-from melissa_like.launcher.shell import WALLTIME_IS_NEAR
 from melissa_like.launcher.sweep_file import SWEEP_FILE, read_sweep
 from melissa_like.launcher.sweep_table import print_rows
+from melissa_like.launcher.wall import WALLTIME_IS_NEAR
 from melissa_like.monitoring import PlainView, StudySnapshot
 
 __all__ = ["exit_code", "holds_nothing", "is_success", "print_report", "print_status", "read_report"]

@@ -271,7 +271,8 @@ class LauncherConfig:
             it is and report; a second Ctrl-C does not wait for it.
         walltime: how long this launcher may run, in seconds, or as text (`"1:30:00"`, `"1-12:00:00"` with days); null:
             as long as it takes. The study is stopped so long before that the server ranks can save
-            (launcher.save_timeout_s) and everything can end (launcher.grace_s); `melissa-like resume` goes on.
+            (launcher.save_timeout_s) and everything can end (launcher.grace_s); `melissa-like resume` goes on. Null
+            inside a job of Slurm: until that ends.
         grace_s: between SIGTERM and SIGKILL.
         log_limit: of a job's log, in bytes or as text (`"10 MiB"`), at least 64 KiB; of a longer one the beginning and
             the end are kept.

@@ -225,3 +225,17 @@ def test_a_study_stops_in_time_and_goes_on(tmp_path: Path) -> None:
     again = resume(run_dir, "launcher.walltime=null", "launcher.max_jobs=4")
     assert_complete(again, 10)
     assert again.report["seconds"] > seconds
+
+
+def test_the_signal_of_a_scheduler_ahead_of_the_end_stops_a_study_in_time(tmp_path: Path) -> None:
+    """However often it comes: what is saved then is not cut short."""
+    run_dir = tmp_path / "study"
+    with launched(run_dir, *slow()) as first:
+        first.read_until("streaming")
+        first.send(signal.SIGUSR1)
+        first.read_until("stopped")
+        first.send(signal.SIGUSR1)
+        ran = first.wait()
+    assert ran.code == 75, ran.err
+    assert ran.report["reason"].startswith("launcher.walltime: SIGUSR1")
+    assert_complete(resume(run_dir))
