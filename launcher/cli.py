@@ -171,6 +171,7 @@ def _usage_of_resume() -> str:
 
 
 def _resume(arguments: Sequence[str]) -> int:
+    from melissa_like.launcher.requeueing import run_again
     from melissa_like.launcher.resume import resume_study
     from melissa_like.launcher.summary import exit_code, print_report
 
@@ -178,8 +179,12 @@ def _resume(arguments: Sequence[str]) -> int:
         sys.stderr.write(_usage_of_resume())
         return 2
     run_dir = Path(arguments[0]).resolve()
+
+    def tell(text: str) -> None:
+        sys.stderr.write(f"melissa-like: {text}\n")
+
     try:
-        report = resume_study(run_dir, arguments[1:], lambda text: sys.stderr.write(f"melissa-like: {text}\n"))
+        report = resume_study(run_dir, arguments[1:], tell)
     except MelissaLikeError as error:
         sys.stderr.write(f"melissa-like: {error}\n")
         return 2
@@ -187,6 +192,7 @@ def _resume(arguments: Sequence[str]) -> int:
         sys.stdout.write(f"{run_dir}: the study has completed: ask for more with study.num_simulations=N to go on\n")
         return 0
     print_report(report, run_dir)
+    run_again(report, run_dir, tell)
     return exit_code(report)
 
 

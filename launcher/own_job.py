@@ -1,11 +1,11 @@
-"""The job of a Slurm cluster in which the launcher itself runs: when it ends."""
+"""The job of a Slurm cluster in which the launcher itself runs: when it ends, and how it is run again."""
 
 import os
 import re
 import subprocess
 from collections.abc import Mapping
 
-__all__ = ["is_batch_job", "own_job", "seconds_left", "time_left_s"]
+__all__ = ["is_batch_job", "own_job", "requeue", "seconds_left", "time_left_s"]
 
 _COMMAND_S = 30.0
 
@@ -45,3 +45,22 @@ def seconds_left(text: str) -> float | None:
         return None
     days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
     return 86400.0 * days + 3600 * hours + 60 * minutes + seconds
+
+
+def requeue(job: str) -> str:
+    """Have Slurm run this job's script again, from its beginning; it ends this process.
+
+    Returns:
+        Slurm's words, if it does not.
+    """
+    try:
+        ran = subprocess.run(
+            ("scontrol", "requeue", job), capture_output=True, text=True, timeout=_COMMAND_S, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)
+    return (
+        (ran.stderr or ran.stdout).strip() or f"scontrol ended with exit code {ran.returncode}"
+        if ran.returncode
+        else ""
+    )

@@ -16,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from melissa_like.errors import ConfigurationError, MelissaLikeError
 from melissa_like.launcher.exit_codes import INTERRUPTED
+from melissa_like.launcher.requeueing import run_again
 from melissa_like.launcher.run import plan_study, prepare, run_study
 from melissa_like.launcher.rundir import make_new_folder
 from melissa_like.launcher.summary import exit_code, print_report
@@ -103,6 +104,8 @@ class Runs:
         composed.run_dir = str(run_dir)
         if not sweeping or self._dry:
             ended = self._run(composed, run_dir)
+            if ended.report is not None:
+                run_again(ended.report, run_dir, lambda text: sys.stderr.write(f"melissa-like: {text}\n"))
         else:
             try:
                 ended = self._run_in_sweep(composed, run_dir, hydra_config)

@@ -273,6 +273,8 @@ class LauncherConfig:
             as long as it takes. The study is stopped so long before that the server ranks can save
             (launcher.save_timeout_s) and everything can end (launcher.grace_s); `melissa-like resume` goes on. Null
             inside a job of Slurm: until that ends.
+        requeue: a launcher that is out of time, and runs in the script of a batch job of Slurm, has that job run again;
+            the script of `--write-script` then goes on with the study. So does one that Slurm itself runs again.
         grace_s: between SIGTERM and SIGKILL.
         log_limit: of a job's log, in bytes or as text (`"10 MiB"`), at least 64 KiB; of a longer one the beginning and
             the end are kept.
@@ -293,6 +295,7 @@ class LauncherConfig:
     start_timeout_s: float = key(120.0, above=0)
     save_timeout_s: float = key(30.0, least=0)
     walltime: Any = None
+    requeue: bool = False
     grace_s: float = key(5.0, least=0)
     log_limit: Any = "16 MiB"
 
