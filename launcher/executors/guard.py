@@ -21,6 +21,9 @@ is a *subreaper*: orphans of the job become its children, and "no child left" me
 
 If the guard itself is killed, the command gets SIGTERM by PR_SET_PDEATHSIG, and the executor ends what carries the
 job's mark in its environment (`kill_marked`).
+
+`run_guarded` is the same for another program of the standard library only, which has no lifeline: a process of a batch
+job (`batch/start.py`), whose scheduler sends the SIGTERM.
 """
 
 import ctypes
@@ -34,7 +37,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["MARK_VARIABLE", "kill_marked"]
+__all__ = ["MARK_VARIABLE", "end_like", "kill_marked", "run_guarded"]
 
 #: Environment variable that names a job uniquely; every process of the job inherits it.
 MARK_VARIABLE = "MELISSA_LIKE_JOB_MARK"
@@ -201,14 +204,16 @@ def _reap(statuses: dict[int, int]) -> bool:
     return True
 
 
-def _supervise(main: int, lifeline: int, wake: int, grace_s: float, output: _Output) -> int:
-    """Waits until nothing of the job is left; returns the wait status of the main process."""
+def _supervise(main: int, lifeline: int | None, wake: int, grace_s: float, output: _Output) -> tuple[int, bool]:
+    """Waits until nothing of the job is left; see `run_guarded`."""
     poller = select.poll()
-    poller.register(lifeline, 0)  # nobody writes: only its end is reported
+    if lifeline is not None:
+        poller.register(lifeline, 0)  # nobody writes: only its end is reported
     poller.register(wake, select.POLLIN)
     poller.register(output.reading, select.POLLIN)
     moved: int | None = output.at_once
     statuses: dict[int, int] = {}
+    was_asked = False
     kill_at: float | None = None
     while _reap(statuses):
         if main in statuses and kill_at is None:
@@ -229,18 +234,19 @@ def _supervise(main: int, lifeline: int, wake: int, grace_s: float, output: _Out
         elif moved is not None:
             moved = output.at_once  # rested enough
         asked = wake in ready and signal.SIGTERM in os.read(wake, 4096)
-        if lifeline in ready:
+        if lifeline is not None and lifeline in ready:
             poller.unregister(lifeline)
             asked = True
         if asked and kill_at is None:
+            was_asked = True
             _signal_tree(signal.SIGTERM)
             kill_at = time.monotonic() + grace_s
     while output.copy():
         pass
-    return statuses[main]
+    return statuses[main], was_asked
 
 
-def _end_like(status: int) -> None:
+def end_like(status: int) -> None:
     """Ends this process as the main process ended."""
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
@@ -251,17 +257,36 @@ def _end_like(status: int) -> None:
     os._exit(os.waitstatus_to_exitcode(status))
 
 
-def _main(arguments: list[str]) -> None:
-    lifeline, grace_s, log_limit, command = int(arguments[0]), float(arguments[1]), int(arguments[2]), arguments[3:]
-    os.set_inheritable(lifeline, False)
+def run_guarded(
+    command: list[str], *, grace_s: float, log_limit_bytes: int, lifeline: int | None = None
+) -> tuple[int, bool]:
+    """Runs a command, copies what it prints to stdout, and returns when no process of it is left.
+
+    Args:
+        command: found on PATH.
+        grace_s: between SIGTERM and SIGKILL.
+        log_limit_bytes: of what is copied; stdout must be a file that is open for reading too.
+        lifeline: a descriptor of a pipe; the job is ended as soon as nobody holds it open for writing.
+
+    Returns:
+        The wait status of the main process, and whether the job was asked to end before its main process had.
+    """
+    if lifeline is not None:
+        os.set_inheritable(lifeline, False)
     signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGCHLD))
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     wake = _wake_on_signals()
-    output = _Output(1, log_limit)
+    output = _Output(1, log_limit_bytes)
     main = _start(command, output.writing)
     os.close(output.writing)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    _end_like(_supervise(main, lifeline, wake, grace_s, output))
+    return _supervise(main, lifeline, wake, grace_s, output)
+
+
+def _main(arguments: list[str]) -> None:
+    lifeline, grace_s, log_limit_bytes = int(arguments[0]), float(arguments[1]), int(arguments[2])
+    status, _ = run_guarded(arguments[3:], grace_s=grace_s, log_limit_bytes=log_limit_bytes, lifeline=lifeline)
+    end_like(status)
 
 
 if __name__ == "__main__":
