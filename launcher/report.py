@@ -206,6 +206,7 @@ def make_snapshot(
         training_loss=first.training_loss if first else None,
         validation_relative_l2=first.validation_relative_l2 if first else None,
         phase=_phase(state),
+        pending=dict(Counter(why.partition("\n")[0] for why in seen.pending.values()).most_common()),
     )
 
 

@@ -52,6 +52,7 @@ class Observations:
         history: all validations, oldest first.
         findings: of a server rank that only checks a solver.
         refused: control messages that were not for this study, by reason.
+        pending: why jobs and server ranks wait for their scheduler, by name, as far as it has told.
     """
 
     metrics: dict[int, say.Metrics] = field(default_factory=dict)
@@ -59,6 +60,7 @@ class Observations:
     history: tuple[ValidationFigures, ...] = ()
     findings: Findings | None = None
     refused: Mapping[str, int] = field(default_factory=dict)
+    pending: dict[str, str] = field(default_factory=dict)
 
     def finish(self, rank: int, told: say.ServerFinished) -> None:
         """A server rank has told how its training ended."""
@@ -325,10 +327,20 @@ class Shell:
             self._happen(ev.Said(address=address, message=message))
 
     def _notice(self, update: JobUpdate, now: float) -> None:
+        address, pending = parse_address(update.name), self.observations.pending
+        has_waited = update.name in pending
+        if update.state is JobState.QUEUED:
+            pending[update.name] = update.message
+            if isinstance(address, ServerRank) and not has_waited:
+                self._happen(ev.ServerQueued(address=address))
+            return
+        pending.pop(update.name, None)
         if update.state.is_final:
             self._ended.append((now, update))
-        elif update.state is JobState.ACTIVE and not isinstance(parse_address(update.name), ServerRank):
+        elif not isinstance(address, ServerRank):
             self._happen(ev.JobStarted(job=update.name))
+        elif has_waited:
+            self._happen(ev.ServerStarted(address=address))
 
     def _end(self, update: JobUpdate) -> None:
         name = update.name
@@ -338,7 +350,8 @@ class Shell:
         address = parse_address(name)
         if isinstance(address, ServerRank):
             self._silence.forget(address)
-            self._happen(ev.ServerEnded(address=address, message=f"{update.message}\n{quoted}"))
+            message = f"{update.message}\n{quoted}"
+            self._happen(ev.ServerEnded(address=address, message=message, retry=update.retry))
             self._peers.forget(address)
         else:
             job = self._state.jobs.get(name)
@@ -350,6 +363,7 @@ class Shell:
                     message=update.message,
                     log_tail=quoted if failed else "",
                     retry=update.retry,
+                    by_machine=update.by_machine,
                 )
             )
             self._peers.forget(name)

@@ -89,9 +89,12 @@ class JobUpdate:
         name: of the `JobSpec`.
         state: the new state.
         exit_code: of the main process; None while it has not ended, when it was killed, and when nobody knows.
-        message: how it ended, for people: "exit code 3", "killed by SIGKILL", "canceled". Empty before the end.
+        message: how it ended, for people: "exit code 3", "killed by SIGKILL", "canceled"; of a QUEUED job why it waits,
+            in the scheduler's words.
         retry: of a job that was refused and never ran, whether the same job may well be accepted later (no process
             could be started) or never will (no such program); None for every other job.
+        by_machine: not the job itself is to blame for its end: its node failed, it was preempted, or somebody who is
+            not the launcher canceled it.
     """
 
     name: str
@@ -99,6 +102,7 @@ class JobUpdate:
     exit_code: int | None = None
     message: str = ""
     retry: bool | None = None
+    by_machine: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +126,8 @@ class Executor(Protocol):
     The constructor takes `on_change: Callable[[], None]`, which is called, from any thread, whenever `poll` has
     something new. It must return at once and must not call back into the executor; setting an event is enough. If it
     takes `grace_s` too, it gets `launcher.grace_s`: the time between asking a job to end and killing it; if it takes
-    `log_limit_bytes`, `launcher.log_limit`: what the log of a job may have. It does no input or output.
+    `log_limit_bytes`, `launcher.log_limit`: what the log of a job may have; if it takes `run_dir`, the study's. It does
+    no input or output.
 
     Entering the context starts what the executor itself needs; leaving it calls `close`. One thread uses it.
     """
@@ -165,7 +170,8 @@ class Executor(Protocol):
     def poll(self) -> tuple[JobUpdate, ...]:
         """The changes since the last call, oldest first; never blocks.
 
-        Each job that was submitted or found gets exactly one final update, after which no process of it is left.
+        Each job that was submitted or found gets exactly one final update, after which no process of it is left. One
+        that waits may be told as QUEUED several times before, each time with another reason.
         """
 
     def cancel(self, handle: str) -> None:

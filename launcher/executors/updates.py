@@ -43,12 +43,15 @@ class Updates:
 
     def announce(self, name: str, state: JobState, exit_code: int | None = None, message: str = "") -> None:
         """Adds an update and wakes the one who polls."""
-        self._waiting.append(JobUpdate(name=name, state=state, exit_code=exit_code, message=message))
-        self.wake()
+        self.add(JobUpdate(name=name, state=state, exit_code=exit_code, message=message))
 
     def refuse(self, name: str, reason: str, *, retry: bool) -> None:
         """Adds the only update of a job that was not accepted, and wakes the one who polls."""
-        self._waiting.append(JobUpdate(name=name, state=JobState.FAILED, message=reason, retry=retry))
+        self.add(JobUpdate(name=name, state=JobState.FAILED, message=reason, retry=retry))
+
+    def add(self, update: JobUpdate) -> None:
+        """Adds an update and wakes the one who polls."""
+        self._waiting.append(update)
         self.wake()
 
     def wake(self) -> None:

@@ -1,7 +1,7 @@
 """The live view of a study in a terminal, and plain lines where there is none. Owned by the launcher's loop."""
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, TextIO
 
 from rich.console import Console, Group
@@ -17,7 +17,11 @@ _LINE_EVERY_S = 5.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudySnapshot:
-    """What one look at a study shows. Rates are samples per second, times seconds, losses as reported."""
+    """What one look at a study shows. Rates are samples per second, times seconds, losses as reported.
+
+    Attributes:
+        pending: how many jobs and server ranks wait for their scheduler, by its reason, the most frequent first.
+    """
 
     name: str
     elapsed_s: float
@@ -38,6 +42,7 @@ class StudySnapshot:
     training_loss: float | None
     validation_relative_l2: float | None
     phase: str
+    pending: dict[str, int] = field(default_factory=dict)
 
 
 class View(Protocol):
@@ -110,13 +115,19 @@ def _percent(value: float | None) -> str:
     return "–" if value is None else f"{100 * value:.2f} %"
 
 
+def _waiting(s: StudySnapshot) -> str:
+    """How many wait for the scheduler, and why; empty if none does."""
+    return ", ".join(f"{count} wait for the scheduler ({why})" for why, count in s.pending.items())
+
+
 def _line(s: StudySnapshot) -> str:
-    return (
+    line = (
         f"[{_duration(s.elapsed_s)}] {s.phase}: simulations {s.complete}/{s.num_simulations} ({s.running} running), "
         f"samples in {s.samples_delivered}/{s.samples_expected} ({s.samples_in_per_s:.0f}/s), trained "
         f"{s.samples_out_per_s:.0f}/s in {s.batches} steps, buffer {s.seen} seen + {s.unseen} unseen of {s.capacity}, "
         f"loss {_number(s.training_loss)}, validation {_percent(s.validation_relative_l2)}"
     )
+    return f"{line}, {_waiting(s)}" if s.pending else line
 
 
 def _screen(s: StudySnapshot) -> Group:
@@ -145,5 +156,7 @@ def _screen(s: StudySnapshot) -> Group:
         Text(f"{s.batches} steps"),
         f"loss {_number(s.training_loss)}, validation error {_percent(s.validation_relative_l2)}",
     )
+    if s.pending:
+        table.add_row("queue", Text(f"{sum(s.pending.values())} wait"), _waiting(s))
     table.add_row("time", Text(_duration(s.elapsed_s)), f"left {_duration(s.remaining_s)}")
     return Group(Text(f"{s.name} · {s.phase}", style="bold"), table)

@@ -159,15 +159,20 @@ class Books:
             say.SimulationOver(simulation=attempt.simulation, purpose=attempt.purpose, samples_given_up=given_up)
         )
 
-    def fail_attempt(self, attempt: Attempt, what: str, detail: str = "") -> None:
+    def fail_attempt(self, attempt: Attempt, what: str, detail: str = "", *, by_machine: bool = False) -> None:
         """Run the simulation again, or give it up, and the study if it was one too many.
 
         Args:
             attempt: in progress.
             what: has happened, for the simulation's story.
             detail: the last lines of a log or a traceback, for the verdict.
+            by_machine: it was lost with its node, say, which is not held against the simulation.
         """
         simulation, self.settled = attempt.simulation, True
+        if by_machine and self.failures.may_be_lost_again(simulation):
+            self.ledger.count_loss(simulation, what)
+            self.ledger.wait_again(simulation)
+            return
         self.ledger.count_failure(simulation, what)
         self.failures.attempt_failed(self.now - attempt.started_at)
         if self.failures.may_try_again(simulation):
@@ -179,9 +184,9 @@ class Books:
         self._announce_over(attempt, given_up)
         self._fail_for(self.failures.gave_up(simulation, detail, self.now))
 
-    def fail_start(self, what: str, detail: str = "", *, retry: bool | None = None) -> None:
+    def fail_start(self, what: str, detail: str = "", *, retry: bool | None = None, by_machine: bool = False) -> None:
         """A job ended before it was given a simulation; see `FailurePolicy.start_failed`."""
-        self._fail_for(self.failures.start_failed(what, detail, retry=retry))
+        self._fail_for(self.failures.start_failed(what, detail, retry=retry, by_machine=by_machine))
 
     def _fail_for(self, reason: str | None) -> None:
         if reason is not None:

@@ -23,7 +23,9 @@ __all__ = [
     "Said",
     "SamplingFailed",
     "ServerEnded",
+    "ServerQueued",
     "ServerSilent",
+    "ServerStarted",
     "StudyStarted",
     "Tick",
     "is_journaled",
@@ -80,6 +82,7 @@ class JobEnded(_Event, frozen=True, kw_only=True):
 
     Attributes:
         retry: False: the scheduler will refuse whatever is like it, too.
+        by_machine: its node failed, it was preempted, or somebody canceled it: no fault of the job.
     """
 
     job: str
@@ -87,13 +90,31 @@ class JobEnded(_Event, frozen=True, kw_only=True):
     message: str
     log_tail: str = ""
     retry: bool | None = None
+    by_machine: bool = False
+
+
+class ServerQueued(_Event, frozen=True, kw_only=True):
+    """A server rank waits in the scheduler's queue, where nobody can say for how long."""
+
+    address: ServerRank
+
+
+class ServerStarted(_Event, frozen=True, kw_only=True):
+    """The scheduler runs a server rank that has waited."""
+
+    address: ServerRank
 
 
 class ServerEnded(_Event, frozen=True, kw_only=True):
-    """No process of a server rank is left."""
+    """No process of a server rank is left, or the scheduler refused it.
+
+    Attributes:
+        retry: False: the scheduler will refuse the next one, too.
+    """
 
     address: ServerRank
     message: str
+    retry: bool | None = None
 
 
 class ServerSilent(_Event, frozen=True, kw_only=True):
@@ -139,6 +160,8 @@ Event: TypeAlias = (
     | JobsSubmitted
     | JobStarted
     | JobEnded
+    | ServerQueued
+    | ServerStarted
     | ServerEnded
     | ServerSilent
     | ParametersDrawn

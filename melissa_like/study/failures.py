@@ -14,6 +14,8 @@ __all__ = ["FailurePolicy"]
 
 #: In how many studies, of all, chance alone may look like a solver that always fails.
 _MISTAKEN = 1e-3
+#: What the machine loses counts so much less than what fails by itself: a node that comes back may fail again.
+_LOSSES_PER_FAILURE = 10
 
 
 class FailurePolicy:
@@ -27,6 +29,7 @@ class FailurePolicy:
         self._settings = settings
         self._ledger = ledger
         self._failed_starts = 0
+        self._lost_starts = 0
         self._fruitless_attempts = 0
         self._given_up_in_a_row = 0
         self._longest_life_s = 0.0  # of the attempts that failed since a simulation completed
@@ -34,16 +37,22 @@ class FailurePolicy:
 
     def start_succeeded(self) -> None:
         """A job was given a simulation."""
-        self._failed_starts = 0
+        self._failed_starts = self._lost_starts = 0
 
-    def start_failed(self, what: str, detail: str, *, retry: bool | None = None) -> str | None:
+    def start_failed(
+        self, what: str, detail: str, *, retry: bool | None = None, by_machine: bool = False
+    ) -> str | None:
         """A job ended before it was given a simulation; why the study fails, if it does.
 
         Args:
             what: which job, and how it ended.
             detail: the last lines of its log.
             retry: False: another try makes no sense.
+            by_machine: it was lost with its node, say.
         """
+        self._lost_starts += by_machine
+        if by_machine and self._lost_starts < _LOSSES_PER_FAILURE * self._settings.max_failed_starts:
+            return None
         self._failed_starts += 1
         quoted = f"\n{detail}" if detail else ""
         if retry is False:
@@ -69,6 +78,10 @@ class FailurePolicy:
     def may_try_again(self, simulation: int) -> bool:
         """Whether a simulation whose attempt has failed is run once more."""
         return self._ledger.failures_of(simulation) < self._settings.max_attempts
+
+    def may_be_lost_again(self, simulation: int) -> bool:
+        """Whether an attempt that the machine has lost is no failure of its simulation; it is one when all are lost."""
+        return self._ledger.losses_of(simulation) < _LOSSES_PER_FAILURE * self._settings.max_attempts
 
     def gave_up(self, simulation: int, detail: str, now: float) -> str | None:
         """A simulation was given up; why the study fails, if it does."""

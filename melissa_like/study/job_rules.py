@@ -50,9 +50,10 @@ def job_ended(books: Books, event: JobEnded) -> None:
     if job.phase is JobPhase.BUSY:
         attempt = books.attempt_at(job)
         if attempt is not None:
-            books.fail_attempt(attempt, f"{how} before its goodbye", event.log_tail)
+            books.fail_attempt(attempt, f"{how} before its goodbye", event.log_tail, by_machine=event.by_machine)
     elif job.was_useless:
-        books.fail_start(f"{how} before it was given a simulation", event.log_tail, retry=event.retry)
+        what = f"{how} before it was given a simulation"
+        books.fail_start(what, event.log_tail, retry=event.retry, by_machine=event.by_machine)
 
 
 def _greet(books: Books, address: ClientRank, job: Job | None, num_ranks: int) -> None:

@@ -114,6 +114,7 @@ class Ledger:
         self._failures = array("H")
         self._parameters = array("d")
         self._stories: dict[int, deque[str]] = {}
+        self._losses: dict[int, int] = {}
 
     def __len__(self) -> int:
         return len(self._states)
@@ -139,6 +140,10 @@ class Ledger:
     def failures_of(self, simulation: int) -> int:
         """Executions of a simulation that failed; one that ended with the server ranks has not."""
         return self._failures[simulation]
+
+    def losses_of(self, simulation: int) -> int:
+        """Executions of a simulation that is not complete which the machine has lost."""
+        return self._losses.get(simulation, 0)
 
     def parameters_of(self, simulation: int) -> tuple[float, ...]:
         """The parameters, in the order of the layout."""
@@ -194,6 +199,11 @@ class Ledger:
         self._failures[simulation] += 1
         self._tell(self.in_progress[simulation], what)
 
+    def count_loss(self, simulation: int, what: str) -> None:
+        """The present attempt was lost with its node, say: no failure of the simulation."""
+        self._losses[simulation] = self.losses_of(simulation) + 1
+        self._tell(self.in_progress[simulation], what)
+
     def _tell(self, attempt: Attempt, what: str) -> None:
         """Add the life of an attempt, and how it ended, to the story of its simulation."""
         story = self._stories.setdefault(attempt.simulation, deque(maxlen=_STORY_LENGTH))
@@ -229,6 +239,7 @@ class Ledger:
         self._end(simulation, SimulationState.COMPLETE)
         self.num_complete += 1
         self._stories.pop(simulation, None)  # nothing is asked of it any more, and there may be many
+        self._losses.pop(simulation, None)
         return self.samples.complete(simulation)
 
     def wait_again(self, simulation: int) -> None:

@@ -24,7 +24,8 @@ class ServerLife:
 
     Attributes:
         incarnation: 0 before the first start, then 1, 2, ...; what an earlier one said does not count.
-        started_at: since when the next ones are awaited: their start, or the loss of those before; None before.
+        started_at: since when the next ones are awaited: their start, or the loss of those before; None before, and as
+            long as one waits in a scheduler's queue.
         paused_until: when the next ones are started, if they are not at once; None otherwise.
         lost_because: why the present ones are to be replaced, once one was lost; None while all live.
         losses: why each of the former incarnations was lost.

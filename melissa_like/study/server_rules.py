@@ -6,7 +6,15 @@ from melissa_like.study.books import Books
 from melissa_like.study.commands import Tell
 from melissa_like.study.jobs import JobPhase
 
-__all__ = ["count_deliveries", "hear_server", "judge_failure", "server_ended", "server_silent"]
+__all__ = [
+    "count_deliveries",
+    "hear_server",
+    "judge_failure",
+    "server_ended",
+    "server_queued",
+    "server_silent",
+    "server_started",
+]
 
 
 def hear_server(books: Books, address: ServerRank, message: say.ControlMessage) -> None:
@@ -87,11 +95,29 @@ def _restore(books: Books, rank: int, message: say.Restored) -> None:
     books.clocks.look_again()
 
 
-def server_ended(books: Books, address: ServerRank, what: str) -> None:
-    """The process of a server rank is gone: if it had not come to its end, all of them are started again."""
+def server_queued(books: Books, address: ServerRank) -> None:
+    """A server rank waits for its scheduler: it is not late as long as it does."""
+    if books.server.is_present(address):
+        books.server.started_at = None
+
+
+def server_started(books: Books, address: ServerRank) -> None:
+    """A server rank that has waited runs: from now on it may be late."""
+    if books.server.is_present(address):
+        books.server.started_at = books.now
+        books.clocks.start(books.now, books.settings.start_timeout_s)
+
+
+def server_ended(books: Books, address: ServerRank, what: str, *, retry: bool | None = None) -> None:
+    """The process of a server rank is gone: if it had not come to its end, all of them are started again.
+
+    Unless the scheduler has refused it (`retry` is False), and would refuse the next one too.
+    """
     server = books.server
     server.end(address)
-    if server.is_present(address) and address.rank not in server.trained and address.rank not in server.failed:
+    if retry is False and server.is_present(address):
+        books.end("failed", f"server rank {address.rank} cannot be started: {what}")
+    elif server.is_present(address) and address.rank not in server.trained and address.rank not in server.failed:
         _lose(books, f"server rank {address.rank} ended: {what}")
     elif server.lost_because is not None and server.has_ended:
         books.replace_servers()

@@ -39,7 +39,9 @@ from melissa_like.study.server_rules import (
     hear_server,
     judge_failure,
     server_ended,
+    server_queued,
     server_silent,
+    server_started,
 )
 from melissa_like.study.settings import StudySettings
 from melissa_like.study.vetting import fault_of
@@ -187,8 +189,12 @@ class StudyState:
                 job_started(books, books.jobs.get(name))
             case ev.JobEnded():
                 job_ended(books, event)
-            case ev.ServerEnded(address=address, message=what):
-                server_ended(books, address, what)
+            case ev.ServerQueued(address=address):
+                server_queued(books, address)
+            case ev.ServerStarted(address=address):
+                server_started(books, address)
+            case ev.ServerEnded(address=address, message=what, retry=retry):
+                server_ended(books, address, what, retry=retry)
             case ev.ServerSilent(address=address, message=what):
                 server_silent(books, address, what)
             case ev.ParametersDrawn(purpose=purpose, parameters=parameters):
