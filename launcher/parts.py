@@ -1,6 +1,7 @@
 """From the configuration to the parts of a launcher: executor, samplers, the study's state; nothing is opened here."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from melissa_like.config import Config, LauncherConfig, layout_of, log_limit_bytes, routing_of
@@ -24,15 +25,21 @@ __all__ = ["make_executor", "make_samplers", "settings_of", "try_sampling"]
 _OURS = "melissa_like.sampling."
 
 
-def make_executor(launcher: LauncherConfig, on_change: Callable[[], None]) -> Executor:
+def make_executor(launcher: LauncherConfig, on_change: Callable[[], None], run_dir: Path) -> Executor:
     """What the configuration names under `launcher.executor`, not opened.
+
+    Args:
+        launcher: of the configuration.
+        on_change: see `Executor`.
+        run_dir: of the study; nothing is read or written there yet.
 
     Raises:
         ConfigurationError: no such import path, or it does not take these arguments.
     """
     taken = accepted_settings(factory_of(launcher.executor, "launcher.executor"))
     told: dict[str, Any] = {"on_change": on_change}
-    for name, value in (("grace_s", launcher.grace_s), ("log_limit_bytes", log_limit_bytes(launcher))):
+    known = {"grace_s": launcher.grace_s, "log_limit_bytes": log_limit_bytes(launcher), "run_dir": run_dir}
+    for name, value in known.items():
         if name not in launcher.executor and (taken is None or name in taken):
             told[name] = value
     executor: Executor = make(launcher.executor, "launcher.executor", **told)

@@ -91,7 +91,7 @@ def prepare(composed: DictConfig, num_planned: int | None = None) -> tuple[Confi
     if config.buffer.capacity is None:
         composed.buffer.capacity = config.buffer.capacity = capacity(config.buffer, layout_of(config.solver))
     check(config)
-    executor = make_executor(config.launcher, lambda: None)
+    executor = make_executor(config.launcher, lambda: None, Path(config.run_dir))
     check_commands(config.solver, config.launcher.num_server_ranks, executor.traits)
     if not executor.traits.in_process:
         numeric_host(config.transport.host)
@@ -108,7 +108,7 @@ def prepare(composed: DictConfig, num_planned: int | None = None) -> tuple[Confi
 
 def plan_study(config: Config, run_dir: Path) -> list[str]:
     """The command lines that the study would start: `--dry-run`."""
-    traits = make_executor(config.launcher, lambda: None).traits
+    traits = make_executor(config.launcher, lambda: None, run_dir).traits
     commands = commands_for(config, run_dir, traits=traits, transport=MemoryTransport())
     servers = [commands.server_spec(ServerRank(rank)) for rank in range(config.launcher.num_server_ranks)]
     num_simulations = config.study.num_simulations + config.study.num_validation_simulations
@@ -158,7 +158,7 @@ class Launch:
         self._past = past
         self._replayed = past.replayed if past is not None else None
         self._checks = checks
-        self._make_executor = executor or (lambda on_change: make_executor(config.launcher, on_change))
+        self._make_executor = executor or (lambda on_change: make_executor(config.launcher, on_change, run_dir))
         self._stack = ExitStack()
         self._executor_has_news = threading.Event()
         self._started_at = time.monotonic()

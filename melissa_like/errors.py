@@ -21,6 +21,7 @@ __all__ = [
     "MelissaLikeError",
     "ProtocolError",
     "ReceptionFailedError",
+    "SchedulerError",
     "SolverError",
     "StudyFailedError",
     "StudyStoppedError",
@@ -60,6 +61,10 @@ class TransportError(MelissaLikeError):
 
 class DeadlineExceededError(MelissaLikeError):
     """Something that must happen within a deadline did not."""
+
+
+class SchedulerError(MelissaLikeError):
+    """A command of the batch scheduler failed, or did not answer in time."""
 
 
 class LeaseError(MelissaLikeError):

@@ -3,8 +3,8 @@
 An `Executor` takes `JobSpec`s, starts them, and tells of every change by a `JobUpdate`; the states are those of PSI/J.
 It tags each job with its study and name and returns a durable handle, so that another launcher can `find` what still
 runs and cancel it. `LocalExecutor` starts processes on this machine, `InlineExecutor` runs jobs as threads of this
-process. All executors pass one contract suite (tests/contract/test_executors.py); a third one, written as a user
-would, is tests/plugins/scheduler.py.
+process, `BatchExecutor` (in `batch`) submits them to a batch scheduler. All executors pass one contract suite
+(tests/contract/test_executors.py); another one, written as a user would, is tests/plugins/scheduler.py.
 
 What is started is none of their business: see `melissa_like.launcher.commands`.
 
@@ -16,6 +16,7 @@ something new, so the control loop sleeps until then instead of looking again an
 | the caller's (the launcher's main thread) | `submit`, `find`, `poll`, `cancel`, `close` |
 | `local-executor`, one per open `LocalExecutor` | waits for the ends of jobs |
 | `job-NAME`, one per job of an `InlineExecutor` | the job |
+| `batch-executor`, one per open `BatchExecutor` | talks to the scheduler, looks for end records |
 
 No orphans: every local job lives under its own `guard` process, which ends the job's whole tree when the job is
 canceled, when its main process has ended, and when the launcher has gone, even by SIGKILL.
@@ -28,6 +29,7 @@ looked for.
 Never imports torch, mpi4py, zmq or hydra.
 """
 
+from melissa_like.launcher.executors.batch import BatchExecutor
 from melissa_like.launcher.executors.command import DEFAULT_LAUNCH, launch_command, search_path
 from melissa_like.launcher.executors.inline import InlineExecutor
 from melissa_like.launcher.executors.interface import Executor, FoundJob, JobSpec, JobState, JobUpdate, Role, Traits
@@ -36,6 +38,7 @@ from melissa_like.launcher.executors.logs import log_tail
 
 __all__ = [
     "DEFAULT_LAUNCH",
+    "BatchExecutor",
     "Executor",
     "FoundJob",
     "InlineExecutor",

@@ -1,0 +1,413 @@
+"""What is known of batch jobs, and what follows from the scheduler's list and from end records; no clock, no process.
+
+Two witnesses tell of a job, and neither is enough. Its end record comes at once and tells the exit code, but not why
+somebody ended it, nor whether ranks on other nodes are gone; and what was killed with its node leaves none. The
+scheduler's list tells these, but late, sometimes not at all, and not at first. So:
+
+- a process that ended by itself has ended, by its record, and so has a killed rank of a gang;
+- of a job that was killed or asked to end, the list must agree: it no longer runs. Then its words are told as well;
+- what has left the list without a record was ended from outside, and is believed so when the record has had time to
+  appear on a shared file system;
+- what the list does not show yet is queued; what a list that could not be had does not show is as it was.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from signal import Signals
+
+from melissa_like.launcher.executors.batch.folder import EndRecord, Made
+from melissa_like.launcher.executors.batch.scheduler import Answer, Fate, Listed, Phase, Submission, read_tag
+from melissa_like.launcher.executors.interface import JobState, JobUpdate
+
+__all__ = ["Batch", "Job", "Tracker"]
+
+#: A record may be visible here so much later than the end of its job in the list.
+_RECORD_S = 10.0
+#: The list may not show a submission for so long after it was accepted, or after nobody knew whether it was.
+_UNKNOWN_S = 60.0
+#: A single process with a record has ended, though the list says for so long that its job runs.
+_CONFIRM_S = 10.0
+#: A job that will never run, by its scheduler's words, is a refused one when these have not changed for so long.
+_NEVER_S = 5.0
+_CANCEL_AGAIN_S = 10.0
+_SUBMIT_AGAIN_S, _SUBMIT_AGAIN_MOST_S = 5.0, 60.0
+#: A refusal for now is one for ever when it has lasted so long and nothing of ours is there that would have to end.
+_REFUSED_S = 600.0
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Job:
+    """A job that has not ended.
+
+    Attributes:
+        place: in its submission.
+        is_alone: its starter sees all of its processes, so that its record tells the end of all.
+        ended_at: when the list first said that it has ended, or did not show it any more.
+        never_since: when the list first said that it will never run.
+        refusal: why it is ended, though nobody asked for it: it would wait for ever.
+    """
+
+    name: str
+    place: int
+    is_alone: bool
+    state: JobState = JobState.QUEUED
+    told: str = ""
+    was_listed: bool = False
+    canceled: bool = False
+    cancel_sent_at: float | None = None
+    record: EndRecord | None = None
+    record_at: float = 0.0
+    ended_at: float | None = None
+    never_since: float | None = None
+    refusal: str = ""
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Batch:
+    """A submission of which a job has not ended.
+
+    Attributes:
+        since: when it was accepted, or was to be.
+        fate: None before it was submitted.
+        submit_at: when it is to be submitted; None: it was, or is being submitted now.
+        jobs: those that have not ended, by their place.
+        listed: what the newest list says, by index.
+    """
+
+    key: str
+    study: str
+    submission: Submission | None
+    is_gang: bool = False
+    since: float
+    fate: Fate | None = None
+    submit_at: float | None = None
+    num_refusals: int = 0
+    job_id: str = ""
+    jobs: dict[int, Job] = field(default_factory=dict)
+    listed: dict[int, Listed] = field(default_factory=dict)
+
+    def entry_of(self, job: Job) -> Listed | None:
+        """What the list says of a job."""
+        return self.listed.get(0 if self.is_gang else job.place)
+
+
+class Tracker:
+    """All jobs of an executor, by submission.
+
+    Args:
+        scheduler: its name, for messages.
+
+    Attributes:
+        batches: submissions of which a job has not ended, by key.
+        updates: what is new; whoever reads them takes them away.
+        told_ends: records that were noticed, by name; likewise.
+        unexplained: names of jobs that ended without a record, with submission and place: what was printed before their
+            start may tell more; likewise.
+    """
+
+    def __init__(self, scheduler: str) -> None:
+        self.batches: dict[str, Batch] = {}
+        self.updates: list[JobUpdate] = []
+        self.told_ends: list[str] = []
+        self.unexplained: dict[str, tuple[str, int]] = {}
+        self._scheduler = scheduler
+
+    # -- from the launcher --------------------------------------------------------------------------------------------
+
+    def submit(self, submission: Submission, now: float) -> None:
+        """Jobs are to be submitted."""
+        batch = Batch(
+            key=submission.key,
+            study=submission.study,
+            submission=submission,
+            is_gang=submission.is_gang,
+            since=now,
+            submit_at=now,
+        )
+        for place, spec in enumerate(submission.specs):
+            batch.jobs[place] = Job(name=spec.name, place=place, is_alone=submission.is_alone)
+        self.batches[batch.key] = batch
+
+    def adopt(self, key: str, study: str, names: Mapping[int, str], entries: Sequence[Listed], made: Made) -> None:
+        """Take over the jobs of a submission that another launcher has made.
+
+        Args:
+            key: of the submission.
+            study: of its tag.
+            names: of those that have not ended, by their place.
+            entries: of the list.
+            made: the submission.
+        """
+        batch = Batch(
+            key=key,
+            study=study,
+            submission=None,
+            is_gang=made.is_gang,
+            since=0.0,
+            fate=Fate.ACCEPTED,
+            job_id=entries[0].job_id,
+        )
+        batch.listed = {entry.index or 0: entry for entry in entries}
+        for place, name in names.items():
+            job = Job(name=name, place=place, is_alone=made.is_alone, was_listed=True)
+            entry = batch.entry_of(job)
+            if entry is not None and entry.phase is not Phase.PENDING:
+                job.state = JobState.ACTIVE
+            batch.jobs[place] = job
+        self.batches[key] = batch
+
+    def cancel(self, key: str, place: int) -> bool:
+        """A job is to end, and with it its gang; False: it is not known here."""
+        batch = self.batches.get(key)
+        if batch is None:
+            return False
+        if place in batch.jobs:
+            batch.jobs[place].canceled = True
+        self._drop_if_canceled(batch)
+        return True
+
+    def _drop_if_canceled(self, batch: Batch) -> None:
+        """What is still to be submitted, and of which nothing is wanted any more, is not."""
+        if batch.submit_at is not None and all(job.canceled for job in batch.jobs.values()):
+            for job in [*batch.jobs.values()]:
+                self._end(batch, job, JobState.CANCELED, None, "canceled")
+
+    # -- from the scheduler -------------------------------------------------------------------------------------------
+
+    def due(self, now: float) -> list[Submission]:
+        """Takes what is to be submitted now; each is answered by `answer`."""
+        taken = []
+        for batch in self.batches.values():
+            if batch.submit_at is not None and batch.submit_at <= now and batch.submission is not None:
+                batch.submit_at = None
+                taken.append(batch.submission)
+        return taken
+
+    def answer(self, key: str, answer: Answer, now: float, *, script: str) -> None:
+        """The scheduler has answered a submission.
+
+        Args:
+            key: of the submission.
+            answer: to it.
+            now: when it came.
+            script: path of the one that was submitted.
+        """
+        batch = self.batches.get(key)
+        if batch is None:
+            return
+        batch.fate, batch.job_id, batch.submit_at = answer.fate, answer.job_id, None
+        quoted = f"{self._scheduler} refused it: {answer.words} (the script is {script})"
+        if answer.fate is Fate.REFUSED:
+            self._refuse(batch, quoted, retry=False)
+        elif answer.fate is Fate.LATER:
+            others = any(b.fate is Fate.ACCEPTED for b in self.batches.values())
+            if now - batch.since > _REFUSED_S and not others:
+                self._refuse(batch, quoted, retry=True)
+                return
+            batch.submit_at = now + min(_SUBMIT_AGAIN_S * 2**batch.num_refusals, _SUBMIT_AGAIN_MOST_S)
+            batch.num_refusals += 1
+            self._drop_if_canceled(batch)
+            self._explain(batch, quoted)
+        else:
+            batch.since = now
+            if answer.fate is Fate.UNKNOWN:
+                self._explain(batch, f"{self._scheduler} has not said whether it takes the job: {answer.words}")
+
+    def take_listed(self, entries: Iterable[Listed], now: float) -> None:
+        """The scheduler has listed what it has; what follows for ends is found by `settle`, once records were read."""
+        found: defaultdict[str, list[Listed]] = defaultdict(list)
+        for entry in entries:
+            tag = read_tag(entry.tag)
+            found[entry.job_id if tag is None else tag[1]].append(entry)
+        for batch in [*self.batches.values()]:
+            batch.listed = {entry.index or 0: entry for entry in found.get(batch.key, found.get(batch.job_id, []))}
+            if batch.listed and not batch.job_id:
+                batch.job_id = next(iter(batch.listed.values())).job_id
+            if batch.fate is Fate.UNKNOWN:
+                self._find_out(batch, now)
+            if batch.fate is Fate.ACCEPTED:
+                for job in [*batch.jobs.values()]:
+                    self._look_at(batch, job, now)
+
+    def _find_out(self, batch: Batch, now: float) -> None:
+        """Whether the scheduler has taken what it did not answer."""
+        if batch.listed:
+            batch.fate = Fate.ACCEPTED
+        elif now - batch.since > _UNKNOWN_S and batch.submission is not None:
+            batch.submit_at = now
+            self._drop_if_canceled(batch)
+
+    def _look_at(self, batch: Batch, job: Job, now: float) -> None:
+        entry = batch.entry_of(job)
+        job.was_listed = job.was_listed or entry is not None
+        if entry is None:
+            if job.was_listed or job.state is not JobState.QUEUED or now - batch.since > _UNKNOWN_S:
+                job.ended_at = now if job.ended_at is None else job.ended_at
+        elif entry.phase is Phase.ENDED:
+            job.ended_at = now if job.ended_at is None else job.ended_at
+        elif entry.phase is Phase.PENDING:
+            if job.state is JobState.QUEUED and (entry.words or "pending") != job.told:
+                job.told = entry.words or "pending"
+                self.updates.append(JobUpdate(name=job.name, state=JobState.QUEUED, message=job.told))
+            self._refuse_if_hopeless(batch, job, entry, now)
+        else:
+            self._activate(job)
+
+    def _refuse_if_hopeless(self, batch: Batch, job: Job, entry: Listed, now: float) -> None:
+        if not entry.never_runs:
+            job.never_since = None
+        elif job.never_since is None:
+            job.never_since = now
+        elif now - job.never_since >= _NEVER_S and not job.canceled:
+            job.canceled = True
+            job.refusal = f"{self._scheduler} took it and will never run it: {entry.words} (job {batch.job_id})"
+
+    # -- from the jobs ------------------------------------------------------------------------------------------------
+
+    def take_ends(self, records: Mapping[str, EndRecord], now: float) -> None:
+        """End records, by name, of whatever jobs."""
+        for name, record in records.items():
+            key, _, place = name.rpartition(".")
+            batch = self.batches.get(key)
+            job = None if batch is None or not place.isdigit() else batch.jobs.get(int(place))
+            if batch is None or job is None or job.record is not None:
+                continue
+            job.record, job.record_at = record, now
+            batch.fate, batch.submit_at = Fate.ACCEPTED, None
+
+    def settle(self, now: float) -> None:
+        """End the jobs of which enough is known now."""
+        for batch in [*self.batches.values()]:
+            for job in [*batch.jobs.values()]:
+                if job.record is not None or job.ended_at is not None:
+                    self._settle(batch, job, now)
+
+    def missing_records(self) -> list[str]:
+        """Names of the records of jobs that have left the list."""
+        return [
+            f"{batch.key}.{job.place}"
+            for batch in self.batches.values()
+            for job in batch.jobs.values()
+            if job.ended_at is not None and job.record is None
+        ]
+
+    @property
+    def awaits_word(self) -> bool:
+        """Whether the scheduler's next word decides something."""
+        return any(
+            job.record is not None or (job.canceled and job.ended_at is None)
+            for batch in self.batches.values()
+            for job in batch.jobs.values()
+        )
+
+    # -- what is to be done -------------------------------------------------------------------------------------------
+
+    def to_cancel(self, now: float) -> list[Listed]:
+        """What the scheduler is to end; asked for again when it is still there after a while."""
+        wanted: dict[tuple[str, int], Listed] = {}
+        for batch in self.batches.values():
+            if batch.fate is not Fate.ACCEPTED or not batch.job_id:
+                continue
+            for job in batch.jobs.values():
+                again = job.cancel_sent_at is None or now - job.cancel_sent_at > _CANCEL_AGAIN_S
+                if job.canceled and job.ended_at is None and again:
+                    job.cancel_sent_at = now
+                    is_array = batch.submission is not None and batch.submission.is_array
+                    unlisted = Listed(job_id=batch.job_id, index=job.place if is_array else None, phase=Phase.PENDING)
+                    wanted[batch.job_id, job.place if is_array else 0] = batch.entry_of(job) or unlisted
+        return [*wanted.values()]
+
+    # -- verdicts -----------------------------------------------------------------------------------------------------
+
+    def _settle(self, batch: Batch, job: Job, now: float) -> None:
+        """End a job if enough is known of it."""
+        record, entry = job.record, batch.entry_of(job)
+        gone = job.ended_at is not None
+        if record is None:
+            patience = 0.0 if job.canceled or (entry is not None and entry.by_machine) else _RECORD_S
+            if job.ended_at is not None and now - job.ended_at >= patience:
+                self._end_without_record(batch, job, entry)
+            return
+        # A killed rank of a gang is no end of its batch job, of which the list could tell.
+        by_itself = record.by_itself or (batch.is_gang and not record.was_asked)
+        may_be_believed = job.is_alone and (job.canceled or now - job.record_at >= _CONFIRM_S)
+        if by_itself or gone or record.failure or may_be_believed:
+            self._activate(job)
+            self._end_by_record(batch, job, record, entry)
+
+    def _end_by_record(self, batch: Batch, job: Job, record: EndRecord, entry: Listed | None) -> None:
+        code = record.exit_code
+        if job.canceled:
+            self._end(batch, job, JobState.CANCELED, code, "canceled")
+            return
+        message = _how(record)
+        says_more = entry is not None and entry.phase is Phase.ENDED and entry.says_more and (code != 0)
+        if entry is not None and says_more:
+            message += f"; {self._scheduler} says {entry.words} (job {entry.job_id})"
+        by_machine = says_more and entry is not None and entry.by_machine
+        state = JobState.COMPLETED if code == 0 else JobState.FAILED
+        self._end(batch, job, state, code, message, by_machine=by_machine)
+
+    def _end_without_record(self, batch: Batch, job: Job, entry: Listed | None) -> None:
+        if job.refusal:
+            self._forget(batch, job)
+            self.updates.append(JobUpdate(name=job.name, state=JobState.FAILED, message=job.refusal, retry=False))
+            return
+        if job.canceled:
+            self._end(batch, job, JobState.CANCELED, None, "canceled")
+            return
+        self.unexplained[job.name] = (batch.key, 0 if batch.is_gang else job.place)
+        which = f"job {batch.job_id}" if batch.job_id else "the job"
+        if entry is None:
+            message = f"ended without an end record, and {self._scheduler} does not list {which} any more"
+            self._end(batch, job, JobState.FAILED, None, message)
+            return
+        if entry.exit_code == 0 and not batch.is_gang:
+            self._end(batch, job, JobState.COMPLETED, 0, "exit code 0")
+            return
+        message = f"ended without an end record; {self._scheduler} says {entry.words} ({which})"
+        self._end(batch, job, JobState.FAILED, entry.exit_code, message, by_machine=entry.by_machine)
+
+    def _activate(self, job: Job) -> None:
+        if job.state is JobState.QUEUED:
+            job.state = JobState.ACTIVE
+            self.updates.append(JobUpdate(name=job.name, state=JobState.ACTIVE))
+
+    def _explain(self, batch: Batch, why: str) -> None:
+        for job in batch.jobs.values():
+            if job.told != why:
+                job.told = why
+                self.updates.append(JobUpdate(name=job.name, state=JobState.QUEUED, message=why))
+
+    def _refuse(self, batch: Batch, why: str, *, retry: bool) -> None:
+        for job in [*batch.jobs.values()]:
+            if job.canceled:
+                self._end(batch, job, JobState.CANCELED, None, "canceled")
+            else:
+                self._forget(batch, job)
+                self.updates.append(JobUpdate(name=job.name, state=JobState.FAILED, message=why, retry=retry))
+
+    def _end(
+        self, batch: Batch, job: Job, state: JobState, code: int | None, message: str, *, by_machine: bool = False
+    ) -> None:
+        self._forget(batch, job)
+        if job.record is not None:
+            self.told_ends.append(f"{batch.key}.{job.place}")
+        self.updates.append(
+            JobUpdate(name=job.name, state=state, exit_code=code, message=message, by_machine=by_machine)
+        )
+
+    def _forget(self, batch: Batch, job: Job) -> None:
+        del batch.jobs[job.place]
+        if not batch.jobs:
+            self.batches.pop(batch.key, None)
+
+
+def _how(record: EndRecord) -> str:
+    if record.failure:
+        return f"could not be started {record.failure}"
+    if record.signal is None:
+        return f"exit code {record.exit_code}"
+    names = {number.value: number.name for number in Signals}
+    return f"killed by {names.get(record.signal, f'signal {record.signal}')}"
