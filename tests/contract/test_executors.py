@@ -1,7 +1,6 @@
 """One contract for all executors, then what only processes can show, then the start command and the log's tail.
 
-A harness says how an executor is named and how a job with some behaviour is written for it; another executor joins
-the suite by adding its harness to `HARNESSES`. The spool executor is as a user writes one (tests/plugins/scheduler.py).
+Another executor joins the suite by adding its harness to `executors.HARNESSES`.
 """
 
 import json
@@ -11,12 +10,11 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import pytest
 
@@ -33,114 +31,24 @@ from melissa_like.launcher.executors import (
     log_tail,
 )
 from melissa_like.plugins import make
+from tests.contract.executors import (
+    DEADLINE_S,
+    GRACE_S,
+    HARNESSES,
+    Fifo,
+    Harness,
+    InlineHarness,
+    LocalHarness,
+    Observed,
+    observed,
+    shell,
+)
 
 ROOT = Path(__file__).parents[2]
-DEADLINE_S = 20.0  # generous: it catches hangs
-GRACE_S = 0.3
 
 
-class Observed:
-    """An executor, and what it told so far."""
-
-    def __init__(self, executor: Executor, changed: threading.Event, study: str) -> None:
-        self.executor = executor
-        self.changed = changed
-        self.study = study
-        self.updates: list[JobUpdate] = []
-
-    def submit(self, *specs: JobSpec) -> Mapping[str, str]:
-        return self.executor.submit(specs, self.study)
-
-    def of(self, name: str) -> list[JobUpdate]:
-        return [update for update in self.updates if update.name == name]
-
-    def until(self, condition: Callable[[], bool]) -> None:
-        """Polls at each `on_change`, and at nothing else, until the condition holds."""
-        deadline = time.monotonic() + DEADLINE_S
-        while not condition():
-            assert self.changed.wait(deadline - time.monotonic()), f"no change came; so far: {self.updates}"
-            self.changed.clear()
-            self.updates.extend(self.executor.poll())
-
-    def active(self, name: str) -> None:
-        self.until(lambda: any(update.state is JobState.ACTIVE for update in self.of(name)))
-
-    def final(self, name: str) -> JobUpdate:
-        self.until(lambda: any(update.state.is_final for update in self.of(name)))
-        return self.of(name)[-1]
-
-
-class Harness(Protocol):
-    def __init__(self, folder: Path) -> None: ...
-
-    recipe: dict[str, Any]
-    """How the executor is named in a configuration."""
-
-    def fails_with(self, text: str) -> dict[str, Any]:
-        """What a job runs that writes a text into its log and fails."""
-
-    def exits(self, code: int) -> dict[str, Any]:
-        """What a job runs that exits with a code."""
-
-    def runs_until_canceled(self, started: Path) -> dict[str, Any]:
-        """What a job runs that writes its process id to a pipe and then runs until it is canceled."""
-
-
-class ProcessHarness:
-    def exits(self, code: int) -> dict[str, Any]:
-        return shell(f"exit {code}")
-
-    def fails_with(self, text: str) -> dict[str, Any]:
-        return shell(f"printf '%s' '{text}'; exit 1")
-
-    def runs_until_canceled(self, started: Path) -> dict[str, Any]:
-        return shell(f"echo $$ > {started}; exec sleep 60")
-
-
-class LocalHarness(ProcessHarness):
-    def __init__(self, folder: Path) -> None:
-        self.recipe = {"_target_": "melissa_like.launcher.executors.LocalExecutor", "grace_s": GRACE_S}
-
-
-class SpoolHarness(ProcessHarness):
-    def __init__(self, folder: Path) -> None:
-        self.recipe = {
-            "_target_": "tests.plugins.scheduler.SpoolExecutor",
-            "spool": str(folder / "spool"),
-            "grace_s": GRACE_S,
-        }
-
-
-class InlineHarness:
-    def __init__(self, folder: Path) -> None:
-        self.recipe = {"_target_": "melissa_like.launcher.executors.InlineExecutor"}
-
-    def exits(self, code: int) -> dict[str, Any]:
-        return {"call": lambda canceled: code}
-
-    def fails_with(self, text: str) -> dict[str, Any]:
-        def fail(canceled: threading.Event) -> int:
-            raise ArithmeticError(text)
-
-        return {"call": fail}
-
-    def runs_until_canceled(self, started: Path) -> dict[str, Any]:
-        def run(canceled: threading.Event) -> int:
-            started.write_text(str(os.getpid()))
-            assert canceled.wait(DEADLINE_S)
-            return 0
-
-        return {"call": run}
-
-
-HARNESSES = {"local": LocalHarness, "inline": InlineHarness, "spool": SpoolHarness}
 #: Those whose jobs are processes.
-PROCESSES = ["local", "spool"]
-
-
-def shell(text: str) -> dict[str, Any]:
-    """A job that is a line of shell."""
-    return {"command": ("sh", "-c", text)}
+PROCESSES = ["local", "spool", "slurm"]
 
 
 @pytest.fixture(params=HARNESSES)
@@ -152,14 +60,6 @@ def harness(request: pytest.FixtureRequest, tmp_path: Path) -> Harness:
 def study() -> str:
     """Another one for every test: what one leaves is not found by the next."""
     return uuid.uuid4().hex
-
-
-@contextmanager
-def observed(recipe: dict[str, Any], study: str) -> Iterator[Observed]:
-    """An opened executor."""
-    changed = threading.Event()
-    with make(recipe, "launcher.executor", on_change=changed.set) as executor:
-        yield Observed(executor, changed, study)
 
 
 @pytest.fixture
@@ -193,27 +93,6 @@ def watched(pid: int) -> Iterator[Callable[[], bool]]:
         yield lambda: bool(poller.poll(DEADLINE_S * 1000))
     finally:
         os.close(descriptor)
-
-
-class Fifo:
-    """A named pipe by which another process or thread says something to the test."""
-
-    def __init__(self, path: Path) -> None:
-        os.mkfifo(path)
-        self.path = path
-        self._descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK)
-
-    def receive(self) -> str:
-        poller = select.poll()
-        poller.register(self._descriptor, select.POLLIN)
-        assert poller.poll(DEADLINE_S * 1000), f"nothing was written to {self.path}"
-        return os.read(self._descriptor, 4096).decode()
-
-    def send(self, text: str) -> None:
-        os.write(self._descriptor, text.encode())
-
-    def close(self) -> None:
-        os.close(self._descriptor)
 
 
 @pytest.fixture
@@ -508,10 +387,11 @@ def test_what_a_dead_launcher_has_left_is_found_and_ended(harness, fifo, study):
         assert has_ended()
 
 
-def test_jobs_in_a_spool_go_on_without_their_launcher(tmp_path, fifo, study):
-    """As batch jobs do: a fresh executor waits for them, and the exit code is known."""
+@pytest.mark.parametrize("harness", ["spool", "slurm"], indirect=True)
+def test_batch_jobs_go_on_without_their_launcher(harness, fifo, study):
+    """A fresh executor waits for them, and the exit code is known."""
     submitted, started, go = fifo("submitted"), fifo("started"), fifo("go")
-    recipe = SpoolHarness(tmp_path).recipe
+    recipe = harness.recipe
     command = shell(f"echo $$ > {started.path}; read line < {go.path}; exit 5")["command"]
     with maker_of(recipe, study, command, submitted) as maker:
         started.receive()
