@@ -69,7 +69,7 @@ class Host:
         where = ["nsenter", f"--target={self.pid}", "--net", "--uts", "--mount", "env", f"--chdir={cwd}"]
         variables = {**(os.environ if env is None else env), **self.environment}
         with _children_in(self.pid):
-            return subprocess.Popen([*where, *command], env=variables, text=True, **options)
+            return subprocess.Popen([*where, *command], env=variables, **{"text": True, **options})
 
     def run(self, *command: str, timeout_s: float = _DEADLINE_S, **options: Any) -> str:
         """What a command on the host prints.
