@@ -54,7 +54,8 @@ class Books:
     @property
     def has_too_many_jobs(self) -> bool:
         """Whether more jobs are alive than the study's user wants by now, those that are about to end not counted."""
-        return self.jobs.num_staying > self.settings.max_jobs
+        most = self.settings.max_jobs
+        return len(self.jobs.alive) > most and self.jobs.num_staying > most  # asked at each request: mostly no scan
 
     def take_commands(self) -> tuple[Command, ...]:
         """What has come together since the last call."""
