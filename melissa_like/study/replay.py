@@ -1,6 +1,8 @@
 """A study as its journal tells it: what another launcher goes on with."""
 
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,6 +46,23 @@ def replay(run_dir: Path, meanwhile: Callable[[], None] = lambda: None) -> Repla
     Raises:
         ConfigurationError: there is no journal, or it is damaged.
     """
+    with _uncollected():
+        return _replay(run_dir, meanwhile)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without the garbage collector, where nothing is made that needs it: millions of objects come and go."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def _replay(run_dir: Path, meanwhile: Callable[[], None]) -> Replayed | None:
     replayed: Replayed | None = None
     began_at = last_at = 0.0
     for number, entry in enumerate(read_journal(run_dir)):
