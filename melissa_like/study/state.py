@@ -16,6 +16,7 @@ What it knows lives in parts, joined in `Books`: `Ledger` (simulations), `Listin
 from collections.abc import Sequence
 
 from melissa_like.protocol.control import (
+    Blocked,
     Checkpointed,
     ControlMessage,
     Goodbye,
@@ -24,6 +25,7 @@ from melissa_like.protocol.control import (
     Progress,
     ReceptionOver,
     Recomputes,
+    Request,
     StepRange,
 )
 from melissa_like.records import Address, ClientRank, Operator, Purpose, ServerRank
@@ -48,8 +50,7 @@ from melissa_like.study.vetting import fault_of
 
 __all__ = ["StudyState"]
 
-#: What is said of an attempt that goes on.
-_GO_ON = frozenset({Goodbye, Progress, Recomputes})
+_USUAL: frozenset[type] = frozenset({Goodbye, Progress, Recomputes, Request})
 
 
 class StudyState:
@@ -73,21 +74,26 @@ class StudyState:
             if isinstance(event, ev.Said):
                 self._hear_late(event.address, event.message)
             return books.take_commands()
-        books.now, books.settled, goes_on = now, False, False
+        books.now, books.settled = now, False
+        kind: type[object] = type(event)
         if isinstance(event, ev.Said):
             self._hear(event.address, event.message)
-            goes_on = type(event.message) in _GO_ON
+            kind = type(event.message)
         else:
             self._take(event)
-        if not ev.is_journaled(event):
+        if kind is Blocked and not ev.is_journaled(event):
             return books.take_commands()
         due = books.outcome is None and books.clocks.are_due(now)
         if due:
             self._run_out()
             books.clocks.look_again()
-        # Most events are deliveries and goodbyes, and nothing becomes possible by them until an attempt is settled.
-        if books.outcome is None and (due or books.settled or not goes_on):
+        if books.outcome is not None:
+            return books.take_commands()
+        # Most events are these, and nothing else becomes possible by them until an attempt is settled.
+        if due or books.settled or kind not in _USUAL:
             self._proceed()
+        elif kind is Request and books.server.ready:
+            self._serve()
         return books.take_commands()
 
     def next_deadline(self) -> float | None:
@@ -280,11 +286,8 @@ class StudyState:
         if not server.incarnation:
             return
         if server.ready:
-            self._serve_jobs()
             self._announce_lists()
-        question = books.listing.ask()
-        if question is not None:
-            books.want(question)
+        self._serve()
         free_places = books.settings.max_jobs - len(books.jobs.alive)
         # Not before server rank 0 has tried the training: what it refuses must not cost a job.
         if free_places > 0 and books.ledger.waiting and server.has_tried:
@@ -295,12 +298,17 @@ class StudyState:
         if server.ready and books.ledger.all_over and books.listing.closed and not books.reception_over:
             self._end_reception()
 
-    def _serve_jobs(self) -> None:
+    def _serve(self) -> None:
+        """Answer jobs, and ask for parameters ahead of them."""
         books = self._books
-        while books.hungry and (books.ledger.waiting or books.listing.closed):
-            serve(books, books.hungry.pop(next(iter(books.hungry))))
-        while books.unserved:
-            serve(books, books.unserved.pop(next(iter(books.unserved))))
+        if books.server.ready:
+            while books.hungry and (books.ledger.waiting or books.listing.closed):
+                serve(books, books.hungry.pop(next(iter(books.hungry))))
+            while books.unserved:
+                serve(books, books.unserved.pop(next(iter(books.unserved))))
+        question = books.listing.ask()
+        if question is not None:
+            books.want(question)
 
     def _announce_lists(self) -> None:
         """Tell the server ranks once what follows from closed lists."""
