@@ -67,6 +67,8 @@ __all__ = ["Launch", "Past", "keep_report", "plan_study", "prepare", "run_launch
 
 _STATUS_EVERY_S = 1.0
 _CLOSE_S = 5.0
+#: A scheduler ends what it has in its own time.
+_SCHEDULER_ENDS_S = 60.0
 _LOOK_AGAIN_S = 0.25
 #: For what a server rank that has not trained can still tell of a failed study: counts, or the findings of a check.
 _LAST_WORDS_S = 2.0
@@ -267,9 +269,14 @@ class Launch:
             self._tag,
             may_stay=self.state.jobs.names_submitted,
             wait=self._await_executor,
-            timeout_s=self._config.launcher.grace_s + _CLOSE_S,
+            timeout_s=self._config.launcher.grace_s + self._ends_s,
         )
         return Resumed(settings=self._settings(self._lease.number), queued=queued)
+
+    @property
+    def _ends_s(self) -> float:
+        """How long the executor may take, beyond the grace, to see an end."""
+        return _CLOSE_S if self._executor.traits.on_this_host else _SCHEDULER_ENDS_S
 
     def _await_executor(self) -> None:
         """Block until the executor has news, or for a moment; what peers say meanwhile waits in the socket."""

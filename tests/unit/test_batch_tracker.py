@@ -6,7 +6,7 @@ import pytest
 
 from melissa_like.launcher.executors import JobSpec, JobState, JobUpdate
 from melissa_like.launcher.executors.batch import Answer, Fate, Listed, Phase, SiteSettings, Submission
-from melissa_like.launcher.executors.batch.folder import EndRecord
+from melissa_like.launcher.executors.batch.folder import EndRecord, Made
 from melissa_like.launcher.executors.batch.pace import Pace
 from melissa_like.launcher.executors.batch.tracker import Tracker
 
@@ -261,6 +261,15 @@ def test_one_element_of_an_array_is_canceled_by_its_index():
     told = Told(spec("a"), spec("b"))
     told.tracker.cancel(KEY, 1)
     assert [(job.job_id, job.index) for job in told.tracker.to_cancel(1.0)] == [("7", 1)]
+
+
+def test_the_elements_of_an_array_of_another_launcher_are_all_canceled():
+    tracker = Tracker("Slurm")
+    entries = [listed(Phase.RUNNING, index=place) for place in range(3)]
+    tracker.adopt(KEY, "study", {0: "a", 2: "c"}, entries, Made(names=("a", "b", "c")))
+    for place in (0, 2):
+        tracker.cancel(KEY, place)
+    assert [(job.job_id, job.index) for job in tracker.to_cancel(1.0)] == [("7", 0), ("7", 2)]
 
 
 # --- when to ask ------------------------------------------------------------------------------------------------------

@@ -79,6 +79,7 @@ class Batch:
     study: str
     submission: Submission | None
     is_gang: bool = False
+    is_array: bool = False
     since: float
     fate: Fate | None = None
     submit_at: float | None = None
@@ -122,6 +123,7 @@ class Tracker:
             study=submission.study,
             submission=submission,
             is_gang=submission.is_gang,
+            is_array=submission.is_array,
             since=now,
             submit_at=now,
         )
@@ -144,6 +146,7 @@ class Tracker:
             study=study,
             submission=None,
             is_gang=made.is_gang,
+            is_array=not made.is_gang and any(entry.index is not None for entry in entries),
             since=0.0,
             fate=Fate.ACCEPTED,
             job_id=entries[0].job_id,
@@ -313,9 +316,9 @@ class Tracker:
                 again = job.cancel_sent_at is None or now - job.cancel_sent_at > _CANCEL_AGAIN_S
                 if job.canceled and job.ended_at is None and again:
                     job.cancel_sent_at = now
-                    is_array = batch.submission is not None and batch.submission.is_array
-                    unlisted = Listed(job_id=batch.job_id, index=job.place if is_array else None, phase=Phase.PENDING)
-                    wanted[batch.job_id, job.place if is_array else 0] = batch.entry_of(job) or unlisted
+                    index = job.place if batch.is_array else None
+                    unlisted = Listed(job_id=batch.job_id, index=index, phase=Phase.PENDING)
+                    wanted[batch.job_id, index or 0] = batch.entry_of(job) or unlisted
         return [*wanted.values()]
 
     # -- verdicts -----------------------------------------------------------------------------------------------------
