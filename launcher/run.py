@@ -26,7 +26,7 @@ from melissa_like.config import (
     check_memory,
     layout_of,
 )
-from melissa_like.errors import LeaseError, StudyFailedError
+from melissa_like.errors import ConfigurationError, LeaseError, StudyFailedError
 from melissa_like.launcher.commands import check_commands, commands_for
 from melissa_like.launcher.drawing import Drawing
 from melissa_like.launcher.executors import Executor
@@ -74,7 +74,9 @@ _LOOK_AGAIN_S = 0.25
 _LAST_WORDS_S = 2.0
 
 
-def prepare(composed: DictConfig, num_planned: int | None = None) -> tuple[Config, StudySamplers]:
+def prepare(
+    composed: DictConfig, num_planned: int | None = None, *, starts_here: bool = True
+) -> tuple[Config, StudySamplers]:
     """Check a configuration as far as is possible without starting anything.
 
     A capacity of the buffer that follows from the memory is written into what was composed, so that every process of
@@ -83,6 +85,7 @@ def prepare(composed: DictConfig, num_planned: int | None = None) -> tuple[Confi
     Args:
         composed: of the study.
         num_planned: training simulations when it was begun; None: it begins.
+        starts_here: else it does not matter whether its executor could start anything from where this process runs.
 
     Raises:
         ConfigurationError: what was received, what was expected, what to write instead.
@@ -94,6 +97,8 @@ def prepare(composed: DictConfig, num_planned: int | None = None) -> tuple[Confi
         composed.buffer.capacity = config.buffer.capacity = capacity(config.buffer, layout_of(config.solver))
     check(config)
     executor = make_executor(config.launcher, lambda: None, Path(config.run_dir))
+    if starts_here and executor.traits.refusal:
+        raise ConfigurationError(executor.traits.refusal)
     check_commands(config.solver, config.launcher.num_server_ranks, executor.traits)
     if not executor.traits.in_process:
         numeric_host(config.transport.host)

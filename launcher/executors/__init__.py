@@ -3,8 +3,9 @@
 An `Executor` takes `JobSpec`s, starts them, and tells of every change by a `JobUpdate`; the states are those of PSI/J.
 It tags each job with its study and name and returns a durable handle, so that another launcher can `find` what still
 runs and cancel it. `LocalExecutor` starts processes on this machine, `InlineExecutor` runs jobs as threads of this
-process, `BatchExecutor` (in `batch`) submits them to a batch scheduler. All executors pass one contract suite
-(tests/contract/test_executors.py); another one, written as a user would, is tests/plugins/scheduler.py.
+process, `BatchExecutor` (in `batch`) submits them to a batch scheduler, `StepsExecutor` starts them inside an
+allocation of Slurm. All executors pass one contract suite (tests/contract/test_executors.py); another one, written as a
+user would, is tests/plugins/scheduler.py.
 
 What is started is none of their business: see `melissa_like.launcher.commands`.
 
@@ -16,6 +17,7 @@ something new, so the control loop sleeps until then instead of looking again an
 | the caller's (the launcher's main thread) | `submit`, `find`, `poll`, `cancel`, `close` |
 | `local-executor`, one per open `LocalExecutor` | waits for the ends of jobs |
 | `job-NAME`, one per job of an `InlineExecutor` | the job |
+| `slurm-steps`, one per open `StepsExecutor` | waits for the commands of Slurm |
 | `batch-executor`, one per open `BatchExecutor` | talks to the scheduler, looks for end records |
 
 No orphans: every local job lives under its own `guard` process, which ends the job's whole tree when the job is
@@ -30,14 +32,17 @@ Never imports torch, mpi4py, zmq or hydra.
 """
 
 from melissa_like.launcher.executors.batch import BatchExecutor
+from melissa_like.launcher.executors.batch.site import SiteSettings, site_settings
 from melissa_like.launcher.executors.command import DEFAULT_LAUNCH, launch_command, search_path
 from melissa_like.launcher.executors.inline import InlineExecutor
 from melissa_like.launcher.executors.interface import Executor, FoundJob, JobSpec, JobState, JobUpdate, Role, Traits
 from melissa_like.launcher.executors.local import LocalExecutor
 from melissa_like.launcher.executors.logs import log_tail
+from melissa_like.launcher.executors.steps import STEP_SETTINGS, StepsExecutor
 
 __all__ = [
     "DEFAULT_LAUNCH",
+    "STEP_SETTINGS",
     "BatchExecutor",
     "Executor",
     "FoundJob",
@@ -47,8 +52,11 @@ __all__ = [
     "JobUpdate",
     "LocalExecutor",
     "Role",
+    "SiteSettings",
+    "StepsExecutor",
     "Traits",
     "launch_command",
     "log_tail",
     "search_path",
+    "site_settings",
 ]

@@ -41,11 +41,13 @@ class Traits:
         on_this_host: all jobs run on the host of this process, so that they reach it by its loopback address.
         starts_ranks: the executor itself starts `JobSpec.num_processes` of `JobSpec.program`, and not
             `JobSpec.command`: there is no MPI start command.
+        refusal: why it can start nothing from where this process runs, and what to do instead; empty: it can.
     """
 
     in_process: bool = False
     on_this_host: bool = True
     starts_ranks: bool = False
+    refusal: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

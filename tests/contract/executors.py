@@ -102,6 +102,13 @@ class SlurmHarness(ProcessHarness):
         self.recipe = batch_recipe(folder, commands=str(fake_slurm.install(self.fake)))
 
 
+class StepsHarness(ProcessHarness):
+    """Inside an allocation of Slurm, which a test of tests/slurm makes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.recipe = {"_target_": "melissa_like.launcher.executors.StepsExecutor", "grace_s": GRACE_S}
+
+
 def batch_recipe(folder: Path, **scheduler: Any) -> dict[str, Any]:
     return {
         "_target_": "melissa_like.launcher.executors.BatchExecutor",
@@ -135,6 +142,11 @@ class InlineHarness:
 
 
 HARNESSES = {"local": LocalHarness, "inline": InlineHarness, "spool": SpoolHarness, "slurm": SlurmHarness}
+#: Those whose jobs are processes.
+PROCESSES = ["local", "spool", "slurm"]
+if "SLURM_JOB_ID" in os.environ:
+    HARNESSES["steps"] = StepsHarness
+    PROCESSES.append("steps")
 
 
 def shell(text: str) -> dict[str, Any]:
