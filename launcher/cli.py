@@ -26,6 +26,7 @@ __all__ = ["main"]
 _USAGE = """usage: melissa-like COMMAND ...
 
   run [OVERRIDES] [-m] [--dry-run] [--config-dir DIR]   run a study; -m sweeps over comma-separated values
+  run [OVERRIDES] --write-script [FILE]                 write a batch script for Slurm that runs it in one allocation
   resume RUN_DIR [KEY=VALUE ...]                        go on with a study after a crash, its walltime or Ctrl-C
   status RUN_DIR                                        one-screen state of a running or finished study or sweep
   scale RUN_DIR max_jobs=N                              more or fewer solver jobs of a study that runs
@@ -53,6 +54,7 @@ Exit codes: 0 the study has ended in order, 1 it failed, 2 it was not resumed, {
 """
 _HELP = ("--help", "-h")
 _DRY_RUN = "--dry-run"
+_WRITE_SCRIPT = "--write-script"
 _RAISE = "HYDRA_FULL_ERROR"
 _CONFIG_DIR = {"--config-dir", "-cd"}
 _CONFIG_NAME = {"--config-name", "-cn", "--config-path", "-cp"}
@@ -71,7 +73,7 @@ _PLAIN_OPTIONS = {
     "--shell-completion",
     "-sc",
 }
-_OPTIONS = _OPTIONS_WITH_VALUE | _INFO | _PLAIN_OPTIONS | {_DRY_RUN, *_HELP}
+_OPTIONS = _OPTIONS_WITH_VALUE | _INFO | _PLAIN_OPTIONS | {_DRY_RUN, _WRITE_SCRIPT, *_HELP}
 
 
 def main() -> None:
@@ -135,6 +137,8 @@ def _help(arguments: Sequence[str]) -> int:
 def _run(arguments: Sequence[str]) -> int:
     from melissa_like.launcher.runs import Runs, new_folders
 
+    if any(argument.partition("=")[0] == _WRITE_SCRIPT for argument in arguments):
+        return _write_script(arguments)
     plain, dry = [argument for argument in arguments if argument != _DRY_RUN], _DRY_RUN in arguments
     options, overrides = _split(plain)
     only_shows = any(option.partition("=")[0] in _SHOW | _INFO for option in options)
@@ -145,6 +149,30 @@ def _run(arguments: Sequence[str]) -> int:
         finally:
             runs.close()
     return runs.code
+
+
+def _write_script(arguments: Sequence[str]) -> int:
+    from melissa_like.launcher.runs import new_folders
+    from melissa_like.launcher.write_script import DEFAULT_FILE, inside_allocation, write_script
+
+    file, plain = _take_value(_WRITE_SCRIPT, arguments)
+    if refused := {"-m", "--multirun", _DRY_RUN} & set(plain):
+        sys.stderr.write(f"melissa-like: {_WRITE_SCRIPT} writes the script of one study: leave out {min(refused)}\n")
+        return 2
+    options, overrides = _split(plain)
+    words = [*options, *inside_allocation(overrides)]
+    codes: list[int] = []
+
+    def task(composed: DictConfig) -> None:
+        try:
+            sys.stdout.write(write_script(composed, words, Path(file or DEFAULT_FILE)) + "\n")
+        except MelissaLikeError as error:
+            sys.stderr.write(f"melissa-like: {error}\n")
+            codes.append(2)
+
+    with new_folders(make=False):
+        _hydra(task, words)
+    return max(codes, default=0)
 
 
 def _check(arguments: Sequence[str]) -> int:
@@ -253,6 +281,17 @@ def _folders(options: Sequence[str]) -> list[Path]:
     """The user's configuration folder, if there is one."""
     spaced = [word for option in options for word in option.split("=", 1)]
     return [Path(value) for option, value in pairwise(spaced) if option in _CONFIG_DIR]
+
+
+def _take_value(option: str, arguments: Sequence[str]) -> tuple[str, list[str]]:
+    """The value that may follow an option, and the arguments without both; what looks like an override is none."""
+    before = list(arguments)
+    at = next(place for place, word in enumerate(before) if word.partition("=")[0] == option)
+    _, _, value = before[at].partition("=")
+    following = before[at + 1 : at + 2]
+    if not value and following and "=" not in following[0] and not following[0].startswith("-"):
+        return following[0], before[:at] + before[at + 2 :]
+    return value, before[:at] + before[at + 1 :]
 
 
 def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
