@@ -1,96 +1,27 @@
 """What is known of batch jobs, and what follows from the scheduler's list and from end records; no clock, no process.
 
-Two witnesses tell of a job, and neither is enough. Its end record comes at once and tells the exit code, but not why
-somebody ended it, nor whether ranks on other nodes are gone; and what was killed with its node leaves none. The
-scheduler's list tells these, but late, sometimes not at all, and not at first. So:
-
-- a process that ended by itself has ended, by its record, and so has a killed rank of a gang;
-- of a job that was killed or asked to end, the list must agree: it no longer runs. Then its words are told as well;
-- what has left the list without a record was ended from outside, and is believed so when the record has had time to
-  appear on a shared file system;
-- what the list does not show yet is queued; what a list that could not be had does not show is as it was.
+When a job has ended, and how, is decided in `verdicts`.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from signal import Signals
 
+from melissa_like.launcher.executors.batch.batches import Batch, Job
 from melissa_like.launcher.executors.batch.folder import EndRecord, Made
 from melissa_like.launcher.executors.batch.scheduler import Answer, Fate, Listed, Phase, Submission, read_tag
+from melissa_like.launcher.executors.batch.verdicts import canceled, refused, verdict
 from melissa_like.launcher.executors.interface import JobState, JobUpdate
 
-__all__ = ["Batch", "Job", "Tracker"]
+__all__ = ["Tracker"]
 
-#: A record may be visible here so much later than the end of its job in the list.
-_RECORD_S = 10.0
 #: The list may not show a submission for so long after it was accepted, or after nobody knew whether it was.
 _UNKNOWN_S = 60.0
-#: A single process with a record has ended, though the list says for so long that its job runs.
-_CONFIRM_S = 10.0
 #: A job that will never run, by its scheduler's words, is a refused one when these have not changed for so long.
 _NEVER_S = 5.0
 _CANCEL_AGAIN_S = 10.0
 _SUBMIT_AGAIN_S, _SUBMIT_AGAIN_MOST_S = 5.0, 60.0
 #: A refusal for now is one for ever when it has lasted so long and nothing of ours is there that would have to end.
 _REFUSED_S = 600.0
-
-
-@dataclass(slots=True, eq=False, kw_only=True)
-class Job:
-    """A job that has not ended.
-
-    Attributes:
-        place: in its submission.
-        is_alone: its starter sees all of its processes, so that its record tells the end of all.
-        ended_at: when the list first said that it has ended, or did not show it any more.
-        never_since: when the list first said that it will never run.
-        refusal: why it is ended, though nobody asked for it: it would wait for ever.
-    """
-
-    name: str
-    place: int
-    is_alone: bool
-    state: JobState = JobState.QUEUED
-    told: str = ""
-    was_listed: bool = False
-    canceled: bool = False
-    cancel_sent_at: float | None = None
-    record: EndRecord | None = None
-    record_at: float = 0.0
-    ended_at: float | None = None
-    never_since: float | None = None
-    refusal: str = ""
-
-
-@dataclass(slots=True, eq=False, kw_only=True)
-class Batch:
-    """A submission of which a job has not ended.
-
-    Attributes:
-        since: when it was accepted, or was to be.
-        fate: None before it was submitted.
-        submit_at: when it is to be submitted; None: it was, or is being submitted now.
-        jobs: those that have not ended, by their place.
-        listed: what the newest list says, by index.
-    """
-
-    key: str
-    study: str
-    submission: Submission | None
-    is_gang: bool = False
-    is_array: bool = False
-    since: float
-    fate: Fate | None = None
-    submit_at: float | None = None
-    num_refusals: int = 0
-    job_id: str = ""
-    jobs: dict[int, Job] = field(default_factory=dict)
-    listed: dict[int, Listed] = field(default_factory=dict)
-
-    def entry_of(self, job: Job) -> Listed | None:
-        """What the list says of a job."""
-        return self.listed.get(0 if self.is_gang else job.place)
 
 
 class Tracker:
@@ -174,7 +105,7 @@ class Tracker:
         """What is still to be submitted, and of which nothing is wanted any more, is not."""
         if batch.submit_at is not None and all(job.canceled for job in batch.jobs.values()):
             for job in [*batch.jobs.values()]:
-                self._end(batch, job, JobState.CANCELED, None, "canceled")
+                self._end(batch, job, canceled(job))
 
     # -- from the scheduler -------------------------------------------------------------------------------------------
 
@@ -324,53 +255,14 @@ class Tracker:
     # -- verdicts -----------------------------------------------------------------------------------------------------
 
     def _settle(self, batch: Batch, job: Job, now: float) -> None:
-        """End a job if enough is known of it."""
-        record, entry = job.record, batch.entry_of(job)
-        gone = job.ended_at is not None
-        if record is None:
-            patience = 0.0 if job.canceled or (entry is not None and entry.by_machine) else _RECORD_S
-            if job.ended_at is not None and now - job.ended_at >= patience:
-                self._end_without_record(batch, job, entry)
+        found = verdict(batch, job, now, self._scheduler)
+        if found is None:
             return
-        # A killed rank of a gang is no end of its batch job, of which the list could tell.
-        by_itself = record.by_itself or (batch.is_gang and not record.was_asked)
-        may_be_believed = job.is_alone and (job.canceled or now - job.record_at >= _CONFIRM_S)
-        if by_itself or gone or record.failure or may_be_believed:
+        if job.record is None and found.state is JobState.FAILED and not job.refusal:
+            self.unexplained[job.name] = (batch.key, 0 if batch.is_gang else job.place)
+        elif job.record is not None:
             self._activate(job)
-            self._end_by_record(batch, job, record, entry)
-
-    def _end_by_record(self, batch: Batch, job: Job, record: EndRecord, entry: Listed | None) -> None:
-        code = record.exit_code
-        if job.canceled:
-            self._end(batch, job, JobState.CANCELED, code, "canceled")
-            return
-        message = _how(record)
-        says_more = entry is not None and entry.phase is Phase.ENDED and entry.says_more and (code != 0)
-        if entry is not None and says_more:
-            message += f"; {self._scheduler} says {entry.words} (job {entry.job_id})"
-        by_machine = says_more and entry is not None and entry.by_machine
-        state = JobState.COMPLETED if code == 0 else JobState.FAILED
-        self._end(batch, job, state, code, message, by_machine=by_machine)
-
-    def _end_without_record(self, batch: Batch, job: Job, entry: Listed | None) -> None:
-        if job.refusal:
-            self._forget(batch, job)
-            self.updates.append(JobUpdate(name=job.name, state=JobState.FAILED, message=job.refusal, retry=False))
-            return
-        if job.canceled:
-            self._end(batch, job, JobState.CANCELED, None, "canceled")
-            return
-        self.unexplained[job.name] = (batch.key, 0 if batch.is_gang else job.place)
-        which = f"job {batch.job_id}" if batch.job_id else "the job"
-        if entry is None:
-            message = f"ended without an end record, and {self._scheduler} does not list {which} any more"
-            self._end(batch, job, JobState.FAILED, None, message)
-            return
-        if entry.exit_code == 0 and not batch.is_gang:
-            self._end(batch, job, JobState.COMPLETED, 0, "exit code 0")
-            return
-        message = f"ended without an end record; {self._scheduler} says {entry.words} ({which})"
-        self._end(batch, job, JobState.FAILED, entry.exit_code, message, by_machine=entry.by_machine)
+        self._end(batch, job, found)
 
     def _activate(self, job: Job) -> None:
         if job.state is JobState.QUEUED:
@@ -385,32 +277,12 @@ class Tracker:
 
     def _refuse(self, batch: Batch, why: str, *, retry: bool) -> None:
         for job in [*batch.jobs.values()]:
-            if job.canceled:
-                self._end(batch, job, JobState.CANCELED, None, "canceled")
-            else:
-                self._forget(batch, job)
-                self.updates.append(JobUpdate(name=job.name, state=JobState.FAILED, message=why, retry=retry))
+            self._end(batch, job, canceled(job) if job.canceled else refused(job, why, retry=retry))
 
-    def _end(
-        self, batch: Batch, job: Job, state: JobState, code: int | None, message: str, *, by_machine: bool = False
-    ) -> None:
-        self._forget(batch, job)
+    def _end(self, batch: Batch, job: Job, final: JobUpdate) -> None:
+        self.updates.append(final)
         if job.record is not None:
             self.told_ends.append(f"{batch.key}.{job.place}")
-        self.updates.append(
-            JobUpdate(name=job.name, state=state, exit_code=code, message=message, by_machine=by_machine)
-        )
-
-    def _forget(self, batch: Batch, job: Job) -> None:
         del batch.jobs[job.place]
         if not batch.jobs:
             self.batches.pop(batch.key, None)
-
-
-def _how(record: EndRecord) -> str:
-    if record.failure:
-        return f"could not be started {record.failure}"
-    if record.signal is None:
-        return f"exit code {record.exit_code}"
-    names = {number.value: number.name for number in Signals}
-    return f"killed by {names.get(record.signal, f'signal {record.signal}')}"
