@@ -108,7 +108,7 @@ def test_a_job_that_will_never_run_is_canceled_and_told_as_refused():
     assert [job.job_id for job in told.tracker.to_cancel(6.0)] == ["7"]
     (final,) = told.after(7.0, listed(Phase.ENDED, "CANCELLED", by_machine=True))
     assert (final.state, final.retry) == (JobState.FAILED, False)
-    assert final.message == "Slurm took it and will never run it: PartitionConfig (job 7)"
+    assert final.message == "Slurm took it and will never run it: PartitionConfig (job 7; the script is a.sh)"
 
 
 def test_a_refusal_for_now_lasts_as_long_as_other_jobs_are_there():

@@ -44,6 +44,7 @@ class Batch:
         since: when it was accepted, or was to be.
         fate: None before it was submitted.
         submit_at: when it is to be submitted; None: it was, or is being submitted now.
+        script: path of what was submitted; empty for what another launcher has submitted.
         jobs: those that have not ended, by their place.
         listed: what the newest list says, by index.
     """
@@ -58,6 +59,7 @@ class Batch:
     submit_at: float | None = None
     num_refusals: int = 0
     job_id: str = ""
+    script: str = ""
     jobs: dict[int, Job] = field(default_factory=dict)
     listed: dict[int, Listed] = field(default_factory=dict)
 

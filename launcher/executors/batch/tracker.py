@@ -130,7 +130,7 @@ class Tracker:
         batch = self.batches.get(key)
         if batch is None:
             return
-        batch.fate, batch.job_id, batch.submit_at = answer.fate, answer.job_id, None
+        batch.fate, batch.job_id, batch.submit_at, batch.script = answer.fate, answer.job_id, None, script
         quoted = f"{self._scheduler} refused it: {answer.words} (the script is {script})"
         if answer.fate is Fate.REFUSED:
             self._refuse(batch, quoted, retry=False)
@@ -195,7 +195,8 @@ class Tracker:
             job.never_since = now
         elif now - job.never_since >= _NEVER_S and not job.canceled:
             job.canceled = True
-            job.refusal = f"{self._scheduler} took it and will never run it: {entry.words} (job {batch.job_id})"
+            where = f"job {batch.job_id}{f'; the script is {batch.script}' if batch.script else ''}"
+            job.refusal = f"{self._scheduler} took it and will never run it: {entry.words} ({where})"
 
     # -- from the jobs ------------------------------------------------------------------------------------------------
 
