@@ -23,6 +23,9 @@ _SOON_S, _LATER_S, _LATEST_S = 0.05, 0.2, 3.0
 #: Slurm may not answer for so long, before the word of an `srun` that has ended is believed alone.
 _SILENT_S = 120.0
 _TOGETHER = ("sh", "-c", 'echo "rank $SLURM_PROCID on $SLURMD_NODENAME"')
+#: An `srun` that has not made its step by then waits for room.
+_STARTS_S = 1.0
+_NO_ROOM = "waits for room in the allocation"
 _NOBODY_KNOWS = "ended; only the launcher that had started it knows how"
 
 
@@ -161,7 +164,7 @@ class StepBoard:
         else:
             command = srun.command(spec, name=step.name, node=step.node)
         environment = {**srun.site.environment, **spec.environment}
-        step.phase, step.words = Phase.STARTED, ""
+        step.phase, step.words, step.started_at = Phase.STARTED, "", time.monotonic()
         step.log_begin = spec.log.stat().st_size if spec.log.exists() else 0
         started = replace(spec, name=step.name, command=command, environment=environment)
         step.srun = self._local.submit([started], name.study).get(step.name, "")
@@ -192,14 +195,19 @@ class StepBoard:
                 self._see(step, listed, now)
             elif look.number >= step.gone_from and step.phase is not Phase.HELD and not step.srun:
                 self._finish(step)
-            words = waiting(look.outputs.get(step.name, ""))
-            if step.phase is Phase.STARTED and words not in ("", step.words):
-                step.words = words
-                self._tell(step, JobState.QUEUED, words)
+            if step.phase is Phase.STARTED and look.steps is not None:
+                self._say_why(step, waiting(look.outputs.get(step.name, "")), now)
         if look.steps is not None:
             for name in self.strangers & look.steps.keys():
                 self._watch.signal(look.steps[name], "KILL")
             self.strangers.clear()
+
+    def _say_why(self, step: Step, words: str, now: float) -> None:
+        """It is not there yet: in the words of `srun`, which says nothing at all for up to a minute."""
+        words = words or step.words or (_NO_ROOM if now - step.started_at > _STARTS_S else "")
+        if words != step.words:
+            step.words = words
+            self._tell(step, JobState.QUEUED, words)
 
     def _see(self, step: Step, listed: str, now: float) -> None:
         """Slurm lists it."""

@@ -30,6 +30,7 @@ class Step:
         node: on which it must be started; empty: anywhere.
         srun: handle of its `srun`; empty while there is none that this host knows.
         log_begin: bytes that its log had before.
+        started_at: when `srun` got it.
         words: why it waits, as was told last.
         canceled: its end was asked for.
         signaled: its processes got SIGTERM.
@@ -49,6 +50,7 @@ class Step:
     node: str = ""
     srun: str = ""
     log_begin: int = 0
+    started_at: float = 0.0
     words: str = ""
     canceled: bool = False
     signaled: bool = False
