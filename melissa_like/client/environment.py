@@ -5,6 +5,8 @@ from pathlib import Path
 
 from melissa_like.errors import ConfigurationError
 from melissa_like.protocol import Connection, read_connection
+from melissa_like.protocol.connection import CONNECTION_FILE
+from melissa_like.protocol.seen import await_seen
 
 __all__ = [
     "JOB_VARIABLE",
@@ -28,12 +30,14 @@ def connection_from_environment() -> Connection:
 
 
 def run_dir_from_environment() -> Path:
-    """The run directory of the study.
+    """The run directory of the study; blocks for some seconds at most, until this host sees what is in it.
 
     Raises:
         ConfigurationError: not started by a launcher.
     """
-    return Path(_value_of(RUN_DIR_VARIABLE))
+    run_dir = Path(_value_of(RUN_DIR_VARIABLE))
+    await_seen(run_dir / CONNECTION_FILE)
+    return run_dir
 
 
 def job_from_environment() -> str:
