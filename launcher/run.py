@@ -29,7 +29,7 @@ from melissa_like.config import (
 from melissa_like.errors import ConfigurationError, LeaseError, StudyFailedError
 from melissa_like.launcher.commands import check_commands, commands_for
 from melissa_like.launcher.drawing import Drawing
-from melissa_like.launcher.executors import Executor
+from melissa_like.launcher.executors import Executor, Traits
 from melissa_like.launcher.lease import Lease, take_lease
 from melissa_like.launcher.parts import make_executor, make_samplers, settings_of, try_sampling
 from melissa_like.launcher.peers import Peers
@@ -60,7 +60,8 @@ from melissa_like.study.events import Resumed, StudyStarted
 from melissa_like.transport import Transport
 from melissa_like.transport.admission import require_curve
 from melissa_like.transport.in_memory import MemoryTransport
-from melissa_like.transport.zmq_sockets import numeric_host, tcp_address
+from melissa_like.transport.own_host import OwnHost, host_of_launcher
+from melissa_like.transport.zmq_sockets import tcp_address
 from melissa_like.transport.zmq_transport import ZmqTransport
 
 __all__ = ["Launch", "Past", "keep_report", "plan_study", "prepare", "run_launch", "run_study"]
@@ -89,7 +90,7 @@ def prepare(
 
     Raises:
         ConfigurationError: what was received, what was expected, what to write instead.
-        TransportError: transport.host has no address, or ZeroMQ cannot encrypt.
+        TransportError: the launcher has no address where jobs can reach it, or ZeroMQ cannot encrypt.
     """
     config = as_config(composed)
     look_in(Path.cwd())
@@ -101,7 +102,7 @@ def prepare(
         raise ConfigurationError(executor.traits.refusal)
     check_commands(config.solver, config.launcher.num_server_ranks, executor.traits)
     if not executor.traits.in_process:
-        numeric_host(config.transport.host)
+        _own_host(config, executor.traits)
         if config.transport.encryption != "none":
             require_curve()
     if executor.traits.on_this_host and config.buffer.device == "cpu":
@@ -199,14 +200,15 @@ class Launch:
         is_known = self._past is not None and (run_dir / CONNECTION_FILE).exists()
         keys = read_study_keys(run_dir, encryption) if is_known else make_study_keys(encryption)
         transport: Transport
+        addresses: tuple[str, ...] = ()
         if traits.in_process:
             transport = MemoryTransport()
         else:
-            transport = ZmqTransport(host=config.transport.host, credentials=keys.credentials("launcher"))
+            host, port = _own_host(config, traits).address, config.transport.port
+            transport = ZmqTransport(host=host, credentials=keys.credentials("launcher"))
+            addresses = (tcp_address(host, port), tcp_address(host, port + 1)) if port else ()
         stack.enter_context(closing(transport))
         commands = commands_for(config, run_dir, traits=traits, transport=transport, checks=self._checks)
-        host, port = config.transport.host, config.transport.port
-        addresses = (tcp_address(host, port), tcp_address(host, port + 1)) if port else ()
         socket = transport.control_server(*addresses)
         stack.callback(socket.close, 1.0)
         if self._past is None:
@@ -383,6 +385,12 @@ def keep_report(report: dict[str, Any], run_dir: Path) -> dict[str, Any]:
         problem = f"{run_dir / REPORT_FILE} could not be written ({error.strerror})"
         return {**report, "problems": [*report["problems"], problem]}
     return report
+
+
+def _own_host(config: Config, traits: Traits) -> OwnHost:
+    """Where the launcher of a study is reached by its jobs."""
+    told = config.transport
+    return host_of_launcher(told.host, told.interface, elsewhere=not traits.on_this_host)
 
 
 @contextmanager

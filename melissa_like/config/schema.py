@@ -122,7 +122,11 @@ class TransportConfig:
     """How fields travel.
 
     Attributes:
-        host: name or address (IPv4 or IPv6) of this machine, under which the launcher and the server ranks are reached.
+        host: where the launcher is reached: `auto`, or a name or address (IPv4 or IPv6) of its host. `auto` is the
+            loopback address where all jobs run on the launcher's host; else each process finds the address of its own
+            host, launcher and server ranks alike.
+        interface: by its name (`ib0`) or its network (`10.1.0.0/16`), the one whose address each process takes with
+            `auto`, and over which server ranks average their gradients; null: the one on the way to the launcher.
         port: of the control socket for solver jobs; that for server ranks has the next one. 0 takes free ones.
         encryption: what is encrypted (CURVE), with keys made per study: the `control` messages; `all`, the fields too,
             which takes half of their rate; or `none`. What is not encrypted can be read by whoever can read the
@@ -134,7 +138,8 @@ class TransportConfig:
             again each time it has passed without the send going on.
     """
 
-    host: str = "127.0.0.1"
+    host: str = "auto"
+    interface: str | None = None
     port: int = key(0, least=0, most=_LAST_PORT - 1)
     encryption: str = key("control", choices=("none", "control", "all"))
     routing: str = key("sample", choices=[routing.name.lower() for routing in Routing])

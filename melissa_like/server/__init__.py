@@ -22,8 +22,9 @@ A later incarnation of the server ranks loads the newest one that all of them ca
 `rank` is the composition root of a rank that trains: it opens the stream, runs the loop that `training.loop` names, and
 closes in reverse. `checking` is a rank that only looks, for `melissa-like check`. `reception` is what both have in
 common, and needs no torch. `cut`, `checkpoints` and `restoring` save and load; `last_words` reports. Rank 0 of several
-opens the place where they meet and announces it in its hello; the launcher tells the others. Nothing is imported here,
-so that `__main__` can say what is not installed.
+opens the place where they meet and announces it in its hello; the launcher tells the others. `nodes` says what depends
+on the host that a rank runs on: its GPU, and the interface over which torch talks. Nothing is imported here, so that
+`__main__` can say what is not installed.
 """
 
 __all__: list[str] = []

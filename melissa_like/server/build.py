@@ -29,13 +29,16 @@ __all__ = [
 ]
 
 
-def pick_device(config: Config, local_rank: int) -> torch.device:
+def pick_device(wanted: str, local_rank: int) -> torch.device:
     """The device of this server rank: a GPU of its own where there are any.
+
+    Args:
+        wanted: as in `training.device`.
+        local_rank: of this rank among those of its host, from 0.
 
     Raises:
         ConfigurationError: a GPU is demanded and there is none.
     """
-    wanted = config.training.device
     if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
     if not torch.cuda.is_available():

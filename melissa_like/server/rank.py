@@ -1,5 +1,6 @@
 """The composition root of a server rank: opens the stream, runs the training loop, closes in reverse."""
 
+import os
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
@@ -35,6 +36,7 @@ from melissa_like.server.freed_memory import keep_freed_memory
 from melissa_like.server.idle_compiler import leave_compiler_unloaded
 from melissa_like.server.last_words import LastWords
 from melissa_like.server.loss_reporter import LossReporter
+from melissa_like.server.nodes import local_rank
 from melissa_like.server.reception import Place, Reception, place_of, tell_failure
 from melissa_like.server.reporter import Orders
 from melissa_like.server.restoring import StartingPoint, find_checkpoint, restore_rank
@@ -57,7 +59,6 @@ from melissa_like.training import (
 )
 from melissa_like.training.checkpoint import CheckpointFolder, restore_random_states
 from melissa_like.transport import Transport
-from melissa_like.transport.zmq_sockets import numeric_host
 
 if TYPE_CHECKING:
     from torch.distributed import Store  # type: ignore[attr-defined]  # not in torch's own list of exports
@@ -75,7 +76,9 @@ _ALARM = 0.8
 _COLLECTIVE_S, _COLLECTIVE_FACTOR = 300.0, 3.0
 
 
-def run_server_rank(run_dir: Path, address: ServerRank, transport: Transport, *, tried: bool = False) -> int:
+def run_server_rank(
+    run_dir: Path, address: ServerRank, transport: Transport, *, host: str = "127.0.0.1", tried: bool = False
+) -> int:
     """One server rank from its start to its last word; the exit code.
 
     Blocks the calling thread, which becomes the trainer's. An error is told to the launcher with its traceback.
@@ -84,6 +87,7 @@ def run_server_rank(run_dir: Path, address: ServerRank, transport: Transport, *,
         run_dir: of the study.
         address: its own.
         transport: to the launcher and the solvers.
+        host: under which the other server ranks reach this one.
         tried: the training was tried already for this launcher.
     """
     keep_freed_memory()
@@ -95,7 +99,7 @@ def run_server_rank(run_dir: Path, address: ServerRank, transport: Transport, *,
         place = place_of(config, run_dir, address)
         with ExitStack() as stack:
             try:
-                rank = _Rank(config, run_dir, place, transport, stack, tried=tried)
+                rank = _Rank(config, run_dir, place, transport, stack, host=host, tried=tried)
             except Exception as error:
                 tell_failure(place, transport, story_of(error))
                 raise
@@ -115,15 +119,24 @@ class _Rank:
     """What one server rank is made of, opened top to bottom on a stack that its maker closes."""
 
     def __init__(
-        self, config: Config, run_dir: Path, place: Place, transport: Transport, stack: ExitStack, *, tried: bool
+        self,
+        config: Config,
+        run_dir: Path,
+        place: Place,
+        transport: Transport,
+        stack: ExitStack,
+        *,
+        host: str,
+        tried: bool,
     ) -> None:
         self._tried = tried
         self._config = config
         self._run_dir = run_dir
         self._place = place
+        self._host = host
         self._rank = rank = place.address.rank
         self._stack = stack
-        self._device = pick_device(config, rank)
+        self._device = pick_device(config.training.device, local_rank(rank, os.environ))
         # Received samples must have a place before the first part comes, so the buffer and the validation set exist
         # first; the reception is open before the ranks meet, because jobs wait for every rank's hello.
         self._buffer: SampleBuffer = make_buffer(config, rank, self._device)
@@ -350,7 +363,7 @@ class _Rank:
         """Rank 0 of several opens the place where the others find it, before it announces itself."""
         if self._rank or self._place.num_server_ranks == 1:
             return None, ""
-        return open_rendezvous(numeric_host(self._config.transport.host), self._place.num_server_ranks)
+        return open_rendezvous(self._host, self._place.num_server_ranks)
 
     def _meet(self, welcome: ServerWelcome) -> RankGroup:
         num_ranks, store = self._place.num_server_ranks, self._store

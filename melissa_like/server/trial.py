@@ -111,7 +111,7 @@ def _tried(config: Config, folder: Path) -> TrialResult:
     if not config.training.compile:
         leave_compiler_unloaded()
     is_there = config.training.device != "cuda" or torch.cuda.is_available()
-    device = pick_device(config, 0) if is_there else torch.device("cpu")
+    device = pick_device(config.training.device, 0) if is_there else torch.device("cpu")
     batch_size = config.training.batch_size if is_there else min(_SMALL, config.training.batch_size)
     try:
         if config.buffer.device != "cuda" or device.type == "cuda":

@@ -9,7 +9,17 @@ import zmq
 from melissa_like.errors import TransportError
 from melissa_like.transport.wakeup import Wakeup
 
-__all__ = ["MORE", "Arrivals", "Socket", "bind", "connect", "numeric_host", "set_options", "tcp_address"]
+__all__ = [
+    "MORE",
+    "Arrivals",
+    "Socket",
+    "bind",
+    "connect",
+    "numeric_host",
+    "numeric_hosts",
+    "set_options",
+    "tcp_address",
+]
 
 Socket = zmq.Socket[bytes]
 
@@ -18,7 +28,12 @@ _KEEP_ALIVE = ((zmq.TCP_KEEPALIVE, 1), (zmq.TCP_KEEPALIVE_IDLE, 60), (zmq.TCP_KE
 
 
 def numeric_host(host: str) -> str:
-    """The address of a host by name or address, of IPv4 if it has both; an IPv6 address may be in brackets.
+    """The first of `numeric_hosts`."""
+    return numeric_hosts(host)[0]
+
+
+def numeric_hosts(host: str) -> tuple[str, ...]:
+    """The addresses of a host by name or address, those of IPv4 first; an IPv6 address may be in brackets.
 
     Raises:
         TransportError: it has none.
@@ -27,10 +42,11 @@ def numeric_host(host: str) -> str:
         found = names.getaddrinfo(host.removeprefix("[").removesuffix("]"), None, type=names.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         raise TransportError(
-            f"transport.host is {host!r}, which has no address here ({error}): write a name or an address of this "
-            "machine, such as 127.0.0.1 or ::1"
+            f"transport.host is {host!r}, which has no address here ({error}): write auto, or a name or an address of "
+            "this machine, such as 127.0.0.1 or ::1"
         ) from None
-    return str(min(found, key=lambda entry: entry[0] != names.AF_INET)[4][0])
+    in_order = sorted(found, key=lambda entry: entry[0] != names.AF_INET)
+    return tuple(dict.fromkeys(str(entry[4][0]) for entry in in_order))
 
 
 def tcp_address(host: str, port: int | None = None) -> str:

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,12 +35,17 @@ def environment() -> dict[str, str]:
 
 
 def melissa_like(
-    run_dir: Path, *overrides: str, command: str = "run", timeout_s: float = 100.0, umask: int = -1
+    run_dir: Path,
+    *overrides: str,
+    command: str = "run",
+    timeout_s: float = 100.0,
+    umask: int = -1,
+    way: Sequence[str] = (),
 ) -> Ran:
-    """`melissa-like COMMAND run_dir=... OVERRIDES` in a process of its own."""
+    """`melissa-like COMMAND run_dir=... OVERRIDES` in a process of its own; `way` leads to another host."""
     place = [] if command == "check" else [f"run_dir={run_dir}"]
     done = subprocess.run(
-        [*COMMAND, command, *place, *overrides],
+        [*way, *COMMAND, command, *place, *overrides],
         cwd=run_dir.parent,
         env={**environment(), "TMPDIR": str(run_dir.parent)},
         capture_output=True,
@@ -53,10 +58,10 @@ def melissa_like(
 
 
 @contextmanager
-def running(run_dir: Path, *overrides: str) -> Iterator[subprocess.Popen[str]]:
-    """`melissa-like run` in the background; killed if it has not ended by then."""
+def running(run_dir: Path, *overrides: str, way: Sequence[str] = ()) -> Iterator[subprocess.Popen[str]]:
+    """`melissa-like run` in the background; killed if it has not ended by then. `way` leads to another host."""
     process = subprocess.Popen(
-        [*COMMAND, "run", f"run_dir={run_dir}", *overrides],
+        [*way, *COMMAND, "run", f"run_dir={run_dir}", *overrides],
         cwd=run_dir.parent,
         env={**environment(), "TMPDIR": str(run_dir.parent)},
         stdout=subprocess.DEVNULL,
