@@ -1,6 +1,5 @@
 """ZeroMQ over TCP: PUSH/PULL for parts (`zmq_outlet`, `zmq_receiver`), DEALER/ROUTER for control (`zmq_control`)."""
 
-import resource
 from collections.abc import Sequence
 
 import zmq
@@ -11,6 +10,7 @@ from melissa_like.transport.admission import require_curve
 from melissa_like.transport.bundles import LARGEST_BUNDLE_BYTES
 from melissa_like.transport.gate import Gate
 from melissa_like.transport.interface import ControlClient, ControlServer, Door, PartReceiver, PartSender
+from melissa_like.transport.open_files import raise_open_file_limit
 from melissa_like.transport.part_sender import BundlingSender, Outlet
 from melissa_like.transport.ring_outlet import RingOutlet
 from melissa_like.transport.shared_memory import read_probe, split_endpoint
@@ -20,8 +20,6 @@ from melissa_like.transport.zmq_receiver import ZmqPartReceiver, listening
 from melissa_like.transport.zmq_sockets import Socket, bind, connect, set_options, tcp_address
 
 __all__ = ["ZmqTransport"]
-
-_WANTED_OPEN_FILES = 2**16
 
 
 class ZmqTransport:
@@ -41,7 +39,7 @@ class ZmqTransport:
     ) -> None:
         if credentials is not None and credentials.keys is not None:
             require_curve()
-        _raise_open_file_limit()
+        raise_open_file_limit()
         self._host = host
         self._shares_memory = shares_memory
         self._context = zmq.Context()
@@ -109,9 +107,3 @@ class ZmqTransport:
         socket.setsockopt(zmq.SNDHWM, 0)  # the bound is in bytes
         connect(socket, address)
         return socket
-
-
-def _raise_open_file_limit() -> None:
-    """Every connection is a descriptor, and the usual soft limit of 1024 is fewer than the ranks of a large study."""
-    present, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(present, min(most, _WANTED_OPEN_FILES)), most))
