@@ -31,6 +31,7 @@ _USAGE = """usage: melissa-like COMMAND ...
   status RUN_DIR                                        one-screen state of a running or finished study or sweep
   scale RUN_DIR max_jobs=N                              more or fewer solver jobs of a study that runs
   check [OVERRIDES] [--config-dir DIR]                  run one simulation of the configured solver and check it
+  doctor [OVERRIDES] [--config-dir DIR]                 look whether a study could run here, by small jobs
 
 Overrides are Hydra's: melissa-like run study.num_simulations=20 buffer=fifo training.batch_size=32
 `melissa-like run --help` explains every key, `melissa-like run --help GROUP` those of one group, `melissa-like run
@@ -88,7 +89,14 @@ def _main(arguments: Sequence[str]) -> None:
     if command in _HELP:
         sys.stdout.write(_USAGE)
         sys.exit(0 if arguments else 2)
-    commands = {"run": _run, "resume": _resume, "status": _status, "scale": scale, "check": _check}
+    commands = {
+        "run": _run,
+        "resume": _resume,
+        "status": _status,
+        "scale": scale,
+        "check": _check,
+        "doctor": _doctor,
+    }
     usages: dict[str, Callable[[], str]] = {"resume": _usage_of_resume, "scale": lambda: SCALE_USAGE}
     if command not in commands:
         near = did_you_mean(command, commands) or f": write one of {', '.join(commands)}"
@@ -188,6 +196,24 @@ def _check(arguments: Sequence[str]) -> int:
             codes.append(2)
 
     _hydra(task, [*arguments, "run_dir=."])
+    return max(codes, default=0)
+
+
+def _doctor(arguments: Sequence[str]) -> int:
+    from melissa_like.launcher.doctor.examination import examine
+    from melissa_like.launcher.runs import new_folders
+
+    codes: list[int] = []
+
+    def task(composed: DictConfig) -> None:
+        try:
+            codes.append(examine(composed))
+        except MelissaLikeError as error:
+            sys.stderr.write(f"melissa-like: {error}\n")
+            codes.append(2)
+
+    with new_folders(make=False):
+        _hydra(task, arguments)
     return max(codes, default=0)
 
 

@@ -1,0 +1,198 @@
+"""From what the probes have told to findings on jobs, packages, connections and torch: nothing is looked at here."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from melissa_like.launcher.doctor.findings import Finding, bad, good, skipped
+from melissa_like.launcher.doctor.jobs import SOLVER_JOB, Told
+from melissa_like.launcher.doctor.reports import Contact, Sight
+
+__all__ = ["Expected", "judge_jobs", "listed"]
+
+_OWN = "melissa-like"
+_SLOW_S = 1.0
+_ADVICE_START = (
+    "if it waits, ask for less (launcher.num_server_ranks, the site settings under launcher.executor) or wait; else "
+    "mend what its log says"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expected:
+    """What a study needs.
+
+    Attributes:
+        num_server_ranks: that are started.
+        num_ranks: client ranks of the probe.
+        spans_nodes: these were asked to be on two nodes.
+        uses_mpi: the solver is a plug-in that is started by MPI.
+        num_client_ranks: of the whole study at once: each is connected to each server rank.
+        packages: that jobs of a role need.
+        needed_bytes: that the study may write.
+        sight: of the launcher's process.
+        logs: last lines of the logs, by job.
+        patience_s: for which the probes were awaited.
+    """
+
+    num_server_ranks: int
+    num_ranks: int
+    spans_nodes: bool
+    uses_mpi: bool
+    num_client_ranks: int
+    packages: dict[str, tuple[str, ...]]
+    needed_bytes: int
+    sight: Sight
+    logs: dict[str, str]
+    patience_s: float
+
+
+def judge_jobs(told: Told, expected: Expected) -> list[Finding]:
+    """What follows from the reports for whatever runs as a job."""
+    return [
+        _server_ranks(told, expected),
+        _client_ranks(told, expected),
+        _packages(told, expected),
+        *_connections(told),
+        _torch(told, expected),
+    ]
+
+
+def _server_ranks(told: Told, expected: Expected) -> Finding:
+    check = "server ranks start"
+    missing = [rank for rank in range(expected.num_server_ranks) if rank not in told.servers]
+    if not missing:
+        return good(check, f"{expected.num_server_ranks}, {_over(s.sight.host for s in told.servers.values())}")
+    name = f"server-{missing[0]}"
+    return bad(check, f"server rank {missing[0]} did not: {_why(name, told, expected)}", _ADVICE_START)
+
+
+def _why(name: str, told: Told, expected: Expected) -> str:
+    """Why a job has not reported."""
+    full = next((known for known in (*told.ends, *told.waits) if known == name or known.startswith(f"{name}.")), name)
+    if full in told.ends:
+        log = expected.logs.get(full, "")
+        return f"its job ended ({told.ends[full].message})" + (
+            f", its last lines:\n{log}" if log else ", its log is empty"
+        )
+    return f"after {expected.patience_s:g} s its job is still there ({told.waits.get(full, 'not listed')})"
+
+
+def _client_ranks(told: Told, expected: Expected) -> Finding:
+    check = f"a job of {expected.num_ranks} client ranks starts"
+    if len(told.solvers) < expected.num_ranks:
+        came = f"{len(told.solvers)} of {expected.num_ranks} client ranks have reported"
+        return bad(
+            check,
+            f"{came}: {_why(SOLVER_JOB, told, expected)}",
+            "let solver.launch be the command by which MPI programs are started here, and solver.num_ranks fit a job",
+        )
+    wrong = [s for s in told.solvers if expected.uses_mpi and s.total != sum(range(1, expected.num_ranks + 1))]
+    if wrong:
+        return bad(
+            check,
+            f"each process is rank {wrong[0].rank} of {wrong[0].size}: they were started, but not as one MPI program",
+            "start them with the MPI that mpi4py was built with, by solver.launch or by the scheduler's MPI plug-in",
+        )
+    over = _over(s.sight.host for s in told.solvers)
+    if expected.spans_nodes and len({s.sight.host for s in told.solvers}) == 1:
+        return bad(check, f"both ran {over}, though two nodes were asked for", "let the partition have two nodes")
+    return good(check, f"{over}{' with MPI' if expected.uses_mpi else ''}")
+
+
+def _packages(told: Told, expected: Expected) -> Finding:
+    check = "Python and packages"
+    seen = [("server", s.sight) for s in told.servers.values()] + [("solver", s.sight) for s in told.solvers]
+    for role, there in seen:
+        missing = [name for name in expected.packages[role] if name not in there.packages]
+        if missing:
+            return bad(
+                check,
+                f"on {there.host} the Python of {role} jobs lacks {', '.join(missing)}",
+                "install melissa-like there with the extras that the README names, or name another Python",
+            )
+        has, ours = there.packages.get(_OWN), expected.sight.packages.get(_OWN)
+        if has != ours:
+            return bad(
+                check,
+                f"on {there.host} {role} jobs have {_OWN} {has}, the launcher has {ours}",
+                "install the same release everywhere",
+            )
+    if not seen:
+        return skipped(check, "no job has reported")
+    pythons = sorted({there.python for _, there in seen} | {expected.sight.python})
+    return good(check, f"Python {', '.join(pythons)}; everything that server ranks and solver jobs need is there")
+
+
+def _connections(told: Told) -> Iterable[Finding]:
+    tried = [
+        *((f"server rank {rank} on {s.sight.host}", c) for rank, s in told.servers.items() for c in s.contacts),
+        *((f"a client rank on {s.sight.host}", c) for s in told.solvers for c in s.contacts),
+    ]
+    closed = [(rank, server) for rank, server in told.servers.items() if server.problem]
+    if closed:
+        rank, server = closed[0]
+        yield bad(
+            "a server rank listens",
+            f"server rank {rank} on {server.sight.host} cannot: {server.problem}",
+            "set transport.interface to an interface that every node has",
+        )
+    to_launcher = [(who, made) for who, made in tried if made.whom == "the launcher"]
+    yield _connection("connection to the launcher", to_launcher)
+    yield _connection("connection from solver to server", [one for one in tried if one not in to_launcher])
+
+
+def _connection(check: str, tried: Sequence[tuple[str, Contact]]) -> Finding:
+    if not tried:
+        return skipped(check, "nobody could try")
+    for who, made in tried:
+        if made.seconds is None:
+            where = f" at {made.endpoint}" if made.endpoint else ""
+            return bad(
+                check,
+                f"{who} cannot reach {made.whom}{where}: {made.problem}",
+                "set transport.interface to a network that joins all nodes, and let no firewall stand between them "
+                "(the launcher's port can be fixed with transport.port)",
+            )
+    slowest = max(made.seconds for _, made in tried if made.seconds is not None)
+    if slowest > _SLOW_S:
+        return bad(check, f"an answer took {slowest:.1f} s", "look whether transport.interface names the fast network")
+    at = ", ".join(sorted({made.endpoint.rpartition(":")[0] for _, made in tried}))
+    return good(check, f"{len(tried)} made, to {at}; an answer in {1000 * slowest:.1f} ms at most")
+
+
+def _torch(told: Told, expected: Expected) -> Finding:
+    check = "device and collectives of the server ranks"
+    for rank, met in sorted(told.meetings.items()):
+        if met.problem:
+            return bad(
+                check,
+                f"server rank {rank} on {met.host}: {met.problem}",
+                "set transport.interface; for GPUs see that the job asks for one per server rank, and training.device",
+            )
+    if len(told.meetings) < expected.num_server_ranks:
+        return skipped(check, "not all server ranks have come so far")
+    on_host = Counter((met.host, met.device) for met in told.meetings.values() if met.device.startswith("cuda"))
+    shared = [where for where, number in on_host.items() if number > 1]
+    devices = ", ".join(sorted({met.device.partition(":")[0] for met in told.meetings.values()}))
+    if shared:
+        host, device = shared[0]
+        return bad(
+            check,
+            f"{on_host[shared[0]]} server ranks on {host} would train on {device}",
+            "start one server rank per GPU: lower launcher.num_server_ranks, or ask for more GPUs",
+        )
+    no_gpu = "; nccl was not tried, because no server rank has a GPU" if "cuda" not in devices else ""
+    if expected.num_server_ranks == 1:
+        return good(check, f"{devices}; one server rank needs no collectives{no_gpu}")
+    slowest = max(met.seconds or 0.0 for met in told.meetings.values())
+    return good(check, f"{devices}; a sum over {told.meetings[0].backend} takes {1000 * slowest:.1f} ms{no_gpu}")
+
+
+def _over(hosts: Iterable[str]) -> str:
+    return f"on {listed(hosts)}"
+
+
+def listed(hosts: Iterable[str]) -> str:
+    """Hosts, each once."""
+    return ", ".join(sorted(set(hosts)))

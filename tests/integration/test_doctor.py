@@ -1,0 +1,82 @@
+"""`melissa-like doctor`: real small jobs through the configured executor, and nothing left of them."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.integration.hosts import hosts
+from tests.integration.studies import ROOT, Ran, marked, melissa_like
+from tests.integration.test_several_hosts import ETHERNET, addresses, study
+
+CONFIGS = ("--config-dir", str(ROOT / "tests/plugins/configs"))
+
+
+def doctor(folder: Path, *overrides: str, **options: object) -> Ran:
+    (folder / "here").mkdir(exist_ok=True)
+    return melissa_like(folder / "here/study", *overrides, command="doctor", **options)  # type: ignore[arg-type]
+
+
+def assert_nothing_left(folder: Path) -> None:
+    assert list((folder / "here").iterdir()) == []
+
+
+def verdicts(ran: Ran) -> dict[str, str]:
+    """Mark by check."""
+    lines = [line for line in ran.out.splitlines() if line[:1] in "✓✗–"]
+    return {line[2:].partition(":")[0]: line[0] for line in lines}
+
+
+@pytest.mark.mpi
+def test_all_is_well_on_this_machine(tmp_path: Path) -> None:
+    ran = doctor(tmp_path, *marked(ranks=2), "launcher=local", "launcher.num_server_ranks=2")
+    assert ran.code == 0, ran.out + ran.err
+    assert set(verdicts(ran).values()) <= {"✓", "–"}
+    assert "a sum over gloo" in ran.out
+    assert "a job of 2 client ranks starts: on" in ran.out
+    assert_nothing_left(tmp_path)
+
+
+def test_all_in_one_process(tmp_path: Path) -> None:
+    ran = doctor(tmp_path, *marked(ranks=1), "launcher=inline")
+    assert ran.code == 0, ran.out + ran.err
+    assert verdicts(ran)["jobs and connections"] == "–"
+    assert verdicts(ran)["the lease works on its file system"] == "✓"
+    assert_nothing_left(tmp_path)
+
+
+def test_a_configuration_that_cannot_run(tmp_path: Path) -> None:
+    ran = doctor(tmp_path, *marked(), "buffer.watermark=100")
+    assert ran.code == 1
+    assert "✗ configuration: buffer.watermark is 100 but buffer.capacity is 16" in ran.out
+
+
+def test_a_start_command_that_fails(tmp_path: Path) -> None:
+    ran = doctor(tmp_path, *marked(ranks=2), "launcher=local", "solver.launch=/bin/false")
+    assert ran.code == 1
+    assert verdicts(ran)["a job of 2 client ranks starts"] == "✗"
+    assert "0 of 2 client ranks have reported: its job ended (exit code 1)" in ran.out
+    assert verdicts(ran)["server ranks start"] == "✓"
+    assert_nothing_left(tmp_path)
+
+
+def test_over_several_hosts(tmp_path: Path) -> None:
+    with hosts(tmp_path, addresses(ETHERNET)) as there:
+        given = [*study(tmp_path, there, servers=["n1", "n2"]), "launcher.max_jobs=2"]
+        ran = doctor(tmp_path, *given, way=there["login"].way)
+    assert ran.code == 0, ran.out + ran.err
+    assert "server ranks start: 2, on n1, n2" in ran.out
+    assert "where the launcher is reached: 10.77.0.1 on eth0" in ran.out
+    assert "to tcp://10.77.0.2, tcp://10.77.0.3" in ran.out
+    assert "from login, n1, n2" in ran.out
+    assert_nothing_left(tmp_path)
+
+
+def test_an_interface_that_a_node_lacks(tmp_path: Path) -> None:
+    plugged = {**addresses(ETHERNET), "login": {"eth0": ["10.77.0.1/24"], "ib0": ["10.78.0.1/24"]}}
+    with hosts(tmp_path, plugged) as there:
+        given = [*study(tmp_path, there), "transport.interface=ib0", "launcher.start_timeout_s=20"]
+        ran = doctor(tmp_path, *given, way=there["login"].way)
+    assert ran.code == 1
+    assert "✗ a server rank listens: server rank 0 on n1 cannot: transport.interface is 'ib0'" in ran.out
+    assert "✗ connection to the launcher" in ran.out  # over a wire that n1 is not plugged into
+    assert_nothing_left(tmp_path)
