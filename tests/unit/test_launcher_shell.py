@@ -336,6 +336,36 @@ def test_an_executor_that_raises_in_mid_study_leads_to_a_verdict(tmp_path: Path)
     assert "the scheduler does not answer" in world.state.reason
 
 
+class Queueing(InlineExecutor):
+    """Tells of every job that it waits before it tells anything else."""
+
+    def poll(self) -> tuple[JobUpdate, ...]:
+        told = super().poll()
+        waits = (
+            JobUpdate(name=u.name, state=JobState.QUEUED, message="Priority") for u in told if not u.state.is_final
+        )
+        return (*waits, *told)
+
+
+def test_why_jobs_wait_is_seen_until_they_run(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.executor = Queueing(on_change=world.socket.wake)
+    seen: list[dict[str, str]] = []
+    world.play(ServerRank(0), SERVER_HELLO)
+
+    def look() -> None:
+        seen.append(dict(world.shell.observations.pending))
+        if world.state.jobs.starting:
+            world.shell.interrupt("seen enough")
+
+    world.look = look
+    world.run()
+    assert seen[-1] == {}
+    events = [entry.event for entry in read_journal(tmp_path)]
+    assert ev.ServerQueued(address=ServerRank(0)) in events
+    assert ev.ServerStarted(address=ServerRank(0)) in events
+
+
 def test_the_log_of_a_job_that_ends_early_is_quoted_whatever_its_exit_code(tmp_path: Path) -> None:
     def leave(canceled: threading.Event) -> int:
         if threading.current_thread().name != "job-job-0001":

@@ -71,6 +71,18 @@ def test_plain_lines_come_every_few_seconds_and_at_each_phase() -> None:
     assert "600 seen + 300 unseen of 1000" in lines[0]
 
 
+def test_why_jobs_wait_is_shown() -> None:
+    stream = io.StringIO()
+    view_for(stream).show(snapshot(pending={"Priority": 10, "QOSMaxJobsPerUserLimit": 1}))
+    waiting = "10 wait for the scheduler (Priority), 1 wait for the scheduler (QOSMaxJobsPerUserLimit)"
+    assert stream.getvalue().endswith(f"{waiting}\n")
+    console = Console(file=io.StringIO(), force_terminal=True, width=160, no_color=True)
+    view = LiveView(console)
+    view.show(snapshot(pending={"Priority": 10, "QOSMaxJobsPerUserLimit": 1}))
+    view.close()
+    assert waiting in console.file.getvalue()  # type: ignore[attr-defined]
+
+
 def test_the_live_view_shows_progress_rates_buffer_losses_and_time_left() -> None:
     console = Console(file=io.StringIO(), force_terminal=True, width=140, no_color=True)
     view = LiveView(console)
