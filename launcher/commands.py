@@ -94,9 +94,11 @@ def check_commands(solver: SolverConfig, num_server_ranks: int, traits: Traits) 
     if not traits.in_process:
         if not traits.starts_ranks:
             launch = launch_command(solver.launch, solver.num_ranks, _solver_program(solver))
-            _require_program(launch[0], "solver.launch" if solver.launch.strip() else "solver.command")
+            if traits.same_programs:
+                _require_program(launch[0], "solver.launch" if solver.launch.strip() else "solver.command")
         if solver.command:
-            _require_program(solver.command[0], "solver.command")
+            if traits.same_programs:
+                _require_program(solver.command[0], "solver.command")
             require_unshadowed(solver.command)
     elif num_server_ranks != 1 or solver.num_ranks != 1 or not solver.solve:
         raise ConfigurationError(

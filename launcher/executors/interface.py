@@ -41,12 +41,14 @@ class Traits:
         on_this_host: all jobs run on the host of this process, so that they reach it by its loopback address.
         starts_ranks: the executor itself starts `JobSpec.num_processes` of `JobSpec.program`, and not
             `JobSpec.command`: there is no MPI start command.
+        same_programs: jobs find the programs that this process finds, and at the same paths.
         refusal: why it can start nothing from where this process runs, and what to do instead; empty: it can.
     """
 
     in_process: bool = False
     on_this_host: bool = True
     starts_ranks: bool = False
+    same_programs: bool = True
     refusal: str = ""
 
 

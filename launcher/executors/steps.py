@@ -212,7 +212,7 @@ class StepsExecutor:
     def _refusal_of(self, spec: JobSpec) -> tuple[str, bool] | None:
         """Why a job cannot work, and whether another try makes sense; None if nothing speaks against it."""
         site = self._sruns[spec.role].site
-        seen_here = replace(spec, command=("srun",) if site.prepares else spec.program or spec.command)
+        seen_here = replace(spec, command=("srun",) if site.changes_programs else spec.program or spec.command)
         refusal = refusal_of(seen_here)
         if refusal is not None:
             return refusal, False

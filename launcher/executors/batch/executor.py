@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 from urllib.parse import quote
 
 from melissa_like.errors import DeadlineExceededError, SchedulerError
@@ -56,8 +56,6 @@ class BatchExecutor:
         ConfigurationError: a setting of the site that the scheduler does not have, or that is none.
     """
 
-    traits: ClassVar[Traits] = Traits(on_this_host=False)
-
     def __init__(
         self,
         *,
@@ -76,6 +74,7 @@ class BatchExecutor:
             role: site_settings(given, f"launcher.executor.{role}", accepts=scheduler.accepts, name=scheduler.name)
             for role, given in ((Role.SERVER, server), (Role.SOLVER, solver))
         }
+        self.traits = Traits(on_this_host=False, same_programs=not self._sites[Role.SOLVER].changes_programs)
         self._updates = Updates(on_change)
         self._folder = JobFolder(Path(os.path.abspath(run_dir)) / "jobs")
         self._changed = threading.Condition()  # guards the next four
@@ -254,7 +253,7 @@ class BatchExecutor:
     def _refusal_of(self, spec: JobSpec) -> tuple[str, bool] | None:
         """Why a job cannot work, as far as can be seen from here, and whether that may pass."""
         site = self._sites[spec.role]
-        if not site.prepares and not site.python and (why := refusal_of(spec)) is not None:
+        if not site.changes_programs and (why := refusal_of(spec)) is not None:
             return why, False
         try:
             open_log(spec.log).close()

@@ -56,9 +56,9 @@ class SiteSettings:
     options: tuple[str, ...] = ()
 
     @property
-    def prepares(self) -> bool:
+    def changes_programs(self) -> bool:
         """Whether a program may be found in the job that cannot be found here."""
-        return bool(self.setup or self.container)
+        return bool(self.setup or self.container or self.python)
 
     def command_of(self, spec: JobSpec, *, launcher_python: str) -> tuple[str, ...]:
         """What a job runs: its command with this Python, and in this container; an MPI start command stays outside.
