@@ -90,6 +90,7 @@ def test_server_ranks_may_be_killed_at_any_moment(tmp_path: Path, moment: str, r
     assert report["validation"]["num_samples"] == 6
     if len(ranks) == 1:
         assert why.startswith(f"server rank {ranks[0]} ended")
+    assert len(list(tmp_path.glob("tried-*"))) == 1  # not by those that replaced them
 
 
 def test_server_ranks_killed_while_they_start_are_started_again(tmp_path: Path) -> None:

@@ -66,13 +66,15 @@ def killed_once(stream: TrainingStream, *, folder: str, moment: str, ranks: list
     """The bundled loop, in which the processes of some ranks are killed, each once in a study.
 
     Args:
-        folder: where `killed-RANK` tells when.
+        folder: where `killed-RANK` tells when, and `tried-PID` that a process has tried the training.
         moment: `start` (before the first turn), `training` (after some steps), `validation`, `draining` (when
             nine tenths of all draws are made) or `end` (when the loop has returned).
         ranks: of whom.
         after: training steps.
     """
     rank = stream.group.rank
+    if stream.is_trial:
+        (Path(folder) / f"tried-{os.getpid()}").touch()
 
     def kill() -> None:
         mark = Path(folder) / f"killed-{rank}"

@@ -182,6 +182,19 @@ def test_what_was_dropped_stays_so_whatever_is_restored() -> None:
     assert books(ledger, 1, 3) == (2, 1, 0)
 
 
+def test_a_story_tells_what_became_of_each_attempt() -> None:
+    ledger = of(1)
+    ledger.start_next("job-0001", 1, 0.0)
+    ledger.end_attempts()
+    ledger.start_next("job-0002", 1, 0.0)
+    ledger.send(0, 3, (3,), 0.0)
+    ledger.count_failure(0, "no part came")
+    assert ledger.story_of(0) == (
+        "attempt 1 given to job-0001; the server ranks were lost; attempt 2 given to job-0002; goodbye after 3 time "
+        "steps; no part came"
+    )
+
+
 def test_dropped_samples_of_a_held_out_simulation_are_no_training_samples() -> None:
     ledger = Ledger(1)
     ledger.enlist(Purpose.VALIDATION, [(0.0,)])
