@@ -133,7 +133,8 @@ def _lose(books: Books, why: str) -> None:
     """All server ranks are replaced, if that is still allowed; the new ones start when no old one is left."""
     if not books.server.may_restart:
         again = books.server.num_restarts
-        tried = f"after {again} restarts of the server ranks without a checkpoint of more training steps in between, "
+        often = f"{again} restart{'s' if again > 1 else ''}"
+        tried = f"after {often} of the server ranks without a checkpoint of more training steps in between, "
         books.end("failed", f"{tried}{why}" if again else why)
         return
     books.ledger.end_attempts()

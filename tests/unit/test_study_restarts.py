@@ -47,7 +47,7 @@ def test_a_server_that_may_be_restarted_is_and_what_it_held_is_due_again() -> No
     study.on(ev.ServerEnded(address=ServerRank(0, 2), message="killed by SIGKILL"))
     assert study.state.outcome == "failed"
     assert study.state.reason == (
-        "after 1 restarts of the server ranks without a checkpoint of more training steps in between, server rank 0 "
+        "after 1 restart of the server ranks without a checkpoint of more training steps in between, server rank 0 "
         "ended: killed by SIGKILL"
     )
 
