@@ -11,6 +11,8 @@ from typing import Any
 
 import hydra
 from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from melissa_like.config import Config
@@ -27,7 +29,7 @@ _USAGE = """usage: melissa-like COMMAND ...
 
   run [OVERRIDES] [-m] [--dry-run] [--config-dir DIR]   run a study; -m sweeps over comma-separated values
   run [OVERRIDES] --write-script [FILE]                 write a batch script for Slurm that runs it in one allocation
-  resume RUN_DIR [KEY=VALUE ...]                        go on with a study after a crash, its walltime or Ctrl-C
+  resume RUN_DIR [KEY=VALUE ...]                        go on with a study or sweep after a crash, Ctrl-C, walltime
   status RUN_DIR                                        one-screen state of a running or finished study or sweep
   scale RUN_DIR max_jobs=N                              more or fewer solver jobs of a study that runs
   check [OVERRIDES] [--config-dir DIR]                  run one simulation of the configured solver and check it
@@ -45,6 +47,8 @@ completed goes on if more simulations are asked for.
 
   melissa-like resume runs/heat
   melissa-like resume runs/heat launcher.walltime=2:00:00 study.num_simulations=500 launcher.num_server_ranks=2
+
+Of a sweep's folder, the studies that did not run or were interrupted are run, and the others stay as they are.
 
 These keys may change, with all below them:
 {may_change}
@@ -154,6 +158,7 @@ def _run(arguments: Sequence[str]) -> int:
     with new_folders(make=not dry and not only_shows):
         try:
             _hydra(runs.run, plain)
+            runs.finish()
         finally:
             runs.close()
     return runs.code
@@ -228,6 +233,8 @@ def _resume(arguments: Sequence[str]) -> int:
     from melissa_like.launcher.requeueing import run_again
     from melissa_like.launcher.resume import resume_study
     from melissa_like.launcher.summary import exit_code, print_report
+    from melissa_like.launcher.sweep_file import SWEEP_FILE
+    from melissa_like.launcher.sweep_resume import note_resumed, resume_sweep
 
     if not arguments or "=" in arguments[0] or arguments[0].startswith("-"):
         sys.stderr.write(_usage_of_resume())
@@ -238,7 +245,11 @@ def _resume(arguments: Sequence[str]) -> int:
         sys.stderr.write(f"melissa-like: {text}\n")
 
     try:
+        if (run_dir / SWEEP_FILE).exists():
+            return resume_sweep(run_dir, arguments[1:], tell)
         report = resume_study(run_dir, arguments[1:], tell)
+        if report is not None:
+            note_resumed(run_dir, report)
     except MelissaLikeError as error:
         sys.stderr.write(f"melissa-like: {error}\n")
         return 2
@@ -252,12 +263,18 @@ def _resume(arguments: Sequence[str]) -> int:
 
 def _status(arguments: Sequence[str]) -> int:
     from melissa_like.launcher.summary import print_status
+    from melissa_like.launcher.sweep_file import SWEEP_FILE
+    from melissa_like.launcher.sweep_status import print_sweep_status
 
     if len(arguments) != 1:
         sys.stderr.write("usage: melissa-like status RUN_DIR\n")
         return 2
+    folder = Path(arguments[0])
     try:
-        print_status(Path(arguments[0]))
+        if (folder / SWEEP_FILE).exists():
+            print_sweep_status(folder)
+        else:
+            print_status(folder)
     except ConfigurationError as error:
         sys.stderr.write(f"melissa-like: {error}\n")
         return 2
@@ -279,7 +296,7 @@ def _hydra(task: Any, arguments: Sequence[str]) -> None:
 
     def begin(composed: DictConfig) -> Any:
         nonlocal composing
-        if composing:
+        if composing and HydraConfig.get().mode is not RunMode.MULTIRUN:  # of a sweep the others are not composed yet
             composing = False
             _set_back(wanted_by_user)  # not for the jobs that the task starts
         with lost_output_passed_on():

@@ -17,10 +17,9 @@ from melissa_like.launcher.lease import take_lease
 from melissa_like.launcher.mistakes import explain_refusal
 from melissa_like.launcher.report import make_report
 from melissa_like.launcher.run import Launch, Past, keep_report, prepare, run_launch
-from melissa_like.launcher.rundir import REPORT_FILE, renew_run_dir, resume_command, working_directory_of
+from melissa_like.launcher.rundir import REPORT_FILE, renew_run_dir, working_directory_of
 from melissa_like.launcher.shell import Observations
 from melissa_like.launcher.summary import holds_nothing
-from melissa_like.launcher.sweep_file import read_sweep, renew_row
 from melissa_like.protocol.control import ServerFinished
 from melissa_like.records import Purpose, ServerRank
 from melissa_like.sampling import StudySamplers, read_snapshot
@@ -71,9 +70,7 @@ def resume_study(run_dir: Path, overrides: Sequence[str], tell: Callable[[str], 
         tell(f"{run_dir}: {_told(replayed)}")
         past = Past(lease=lease, replayed=replayed)
         launch = Launch(config=config, samplers=samplers, composed=composed, run_dir=run_dir, past=past)
-        report = run_launch(launch, run_dir)
-    renew_row(run_dir, report)
-    return report
+        return run_launch(launch, run_dir)
 
 
 def with_overrides(before: DictConfig, overrides: Sequence[str]) -> DictConfig:
@@ -107,14 +104,8 @@ def with_overrides(before: DictConfig, overrides: Sequence[str]) -> DictConfig:
 
 
 def _require_study(run_dir: Path) -> None:
-    if (run_dir / CONFIG_FILE).exists():
-        return
-    if rows := read_sweep(run_dir):
-        first = next((row for row in rows if row.outcome != "completed"), rows[0])
-        raise ConfigurationError(
-            f"{run_dir} is a sweep: resume its studies one by one, as in `{resume_command(run_dir / first.folder)}`"
-        )
-    raise ConfigurationError(holds_nothing(run_dir))
+    if not (run_dir / CONFIG_FILE).exists():
+        raise ConfigurationError(holds_nothing(run_dir))
 
 
 def _refuse_what_kept_nothing(run_dir: Path) -> None:

@@ -1,11 +1,13 @@
-"""What `melissa-like run` does with each configuration that Hydra composes: one study, or those of a sweep in turn."""
+"""What `melissa-like run` does with each configuration that Hydra composes: one study, or the studies of a sweep.
 
+The studies of a sweep are all composed before the first one runs: a mistake in the last one is told at once.
+"""
+
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from hydra.conf import HydraConf
 from hydra.core.global_hydra import GlobalHydra
@@ -14,29 +16,22 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from melissa_like.errors import ConfigurationError, MelissaLikeError
+from melissa_like.errors import MelissaLikeError
 from melissa_like.launcher.exit_codes import INTERRUPTED
+from melissa_like.launcher.lease import take_lease
 from melissa_like.launcher.requeueing import run_again
 from melissa_like.launcher.run import plan_study, prepare, run_study
 from melissa_like.launcher.rundir import make_new_folder
 from melissa_like.launcher.summary import exit_code, print_report
-from melissa_like.launcher.sweep import Sweep, plan_of
-from melissa_like.launcher.sweep_table import draw_rows, print_rows
+from melissa_like.launcher.sweep import new_sweep
+from melissa_like.launcher.sweep_end import close_sweep
+from melissa_like.launcher.sweep_plan import keep_plan, plan_of, resolved, studies_at_a_time
+from melissa_like.launcher.sweep_run import run_studies
 from melissa_like.launcher.trial import try_training
 
 __all__ = ["Runs", "new_folders"]
 
 _NEW_FOLDER = "new_folder"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Ended:
-    """How a study ended: the exit code, and what a sweep's table says."""
-
-    code: int
-    outcome: str
-    reason: str
-    report: Mapping[str, Any] | None = None
 
 
 @contextmanager
@@ -63,8 +58,7 @@ def new_folders(*, make: bool) -> Iterator[None]:
         yield
     finally:
         for folder in above:
-            with suppress(OSError):
-                folder.rmdir()
+            _remove_empty(folder)
 
 
 class Runs:
@@ -81,14 +75,16 @@ class Runs:
     def __init__(self, overrides: Sequence[str], *, dry: bool) -> None:
         self._overrides = overrides
         self._dry = dry
-        self._sweep: Sweep | None = None
+        self._swept: list[tuple[DictConfig, Path]] = []
+        self._plan: list[dict[str, str]] = []
+        self._folder = Path()
         self.code = 0
 
     def run(self, composed: DictConfig) -> None:
-        """Run one study and print its report, or why it was not run.
+        """Run one study and print its report, or why it was not run; one of a sweep is kept for `finish`.
 
         Raises:
-            SystemExit: it was interrupted, which ends a sweep as well, or the sweep's table cannot be written.
+            SystemExit: it was interrupted, or has no folder.
         """
         hydra_config = HydraConfig.get()
         sweeping = hydra_config.mode is RunMode.MULTIRUN
@@ -102,70 +98,76 @@ class Runs:
             sys.exit(2)
         run_dir = Path(given).resolve()
         composed.run_dir = str(run_dir)
-        if not sweeping or self._dry:
-            ended = self._run(composed, run_dir)
-            if ended.report is not None:
-                run_again(ended.report, run_dir, lambda text: sys.stderr.write(f"melissa-like: {text}\n"))
+        if sweeping:
+            self._keep(composed, run_dir, hydra_config)
         else:
-            try:
-                ended = self._run_in_sweep(composed, run_dir, hydra_config)
-            except ConfigurationError as error:
-                sys.stderr.write(f"melissa-like: {error}\n")
-                sys.exit(2)
-        self.code = max(self.code, ended.code)
-        if ended.code == INTERRUPTED:
-            sys.exit(INTERRUPTED)
+            self._note(self._run(composed, run_dir))
 
-    def close(self) -> None:
-        """Draw the figure of a sweep, and print its table."""
-        if self._sweep is None:
-            return
-        try:
-            self._sweep.close()
-            draw_rows(self._sweep.folder, self._sweep.rows)
-        except ConfigurationError as error:
-            sys.stderr.write(f"melissa-like: {error}\n")
-            self.code = max(self.code, 2)
-        except (ImportError, OSError) as error:
-            sys.stderr.write(f"melissa-like: the figure of the sweep could not be drawn ({error})\n")
-        print_rows(self._sweep.rows)
-        sys.stdout.write(f"written to: {self._sweep.folder}\n")
-
-    def _run_in_sweep(self, composed: DictConfig, run_dir: Path, hydra_config: HydraConf) -> _Ended:
-        """The same, noted in the table of the sweep.
+    def finish(self) -> None:
+        """Run the studies of a sweep, draw its figure, and print its table; nothing if there is none.
 
         Raises:
-            ConfigurationError: the table cannot be written, or there is one.
+            SystemExit: a study was interrupted, which ends the sweep as well.
         """
-        if self._sweep is None:
-            given = [f"{key}={value}" for key, value in (hydra_config.sweeper.params or {}).items()]
-            plan = plan_of([*given, *self._overrides], GlobalHydra.instance().config_loader())
-            self._sweep = Sweep(Path(hydra_config.sweep.dir).resolve(), plan)
-        number = hydra_config.job.num
-        self._sweep.begin(number, run_dir)
-        try:
-            ended = self._run(composed, run_dir)
-        except BaseException as error:
-            self._sweep.end(number, "failed", f"{type(error).__name__}: {error}", None)
-            raise
-        self._sweep.end(number, ended.outcome, ended.reason, ended.report)
-        return ended
+        if self._dry:
+            for (composed, run_dir), swept in zip(self._swept, self._plan, strict=True):
+                sys.stdout.write(f"study {', '.join(f'{key}={value}' for key, value in swept.items())}\n")
+                self._note(self._run(composed, run_dir))
+        elif self._swept:
+            try:
+                self._note(self._sweep())
+            except MelissaLikeError as error:
+                sys.stderr.write(f"melissa-like: {error}\n")
+                self._note(2)
 
-    def _run(self, composed: DictConfig, run_dir: Path) -> _Ended:
+    def close(self) -> None:
+        """Take away the folders that Hydra has made for studies of a sweep and that nothing was written to."""
+        for _, run_dir in self._swept:
+            _remove_empty(run_dir)
+
+    def _keep(self, composed: DictConfig, run_dir: Path, hydra_config: HydraConf) -> None:
+        if not self._swept:
+            params: Mapping[str, str] = hydra_config.sweeper.params or {}
+            given = [f"{key}={value}" for key, value in params.items()]
+            self._plan = plan_of([*given, *self._overrides], GlobalHydra.instance().config_loader())
+            self._folder = Path(hydra_config.sweep.dir).resolve()
+        self._swept.append((resolved(composed), run_dir))
+
+    def _sweep(self) -> int:
+        """Raises what `run_studies` does; or `LeaseError` and `ConfigurationError`: another one uses the folder."""
+        folders = [os.path.relpath(run_dir, self._folder) for _, run_dir in self._swept]
+        configs = [composed for composed, _ in self._swept]
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with take_lease(self._folder) as lease:
+            sweep = new_sweep(self._folder, list(zip(self._plan, folders, strict=True)))
+            keep_plan(self._folder, configs)
+            due, at_a_time = range(len(configs)), studies_at_a_time(configs[0])
+            code = run_studies(sweep, due, at_a_time=at_a_time, overrides=(), keep_lease=lease.keep)
+            return max(code, close_sweep(sweep))
+
+    def _note(self, code: int) -> None:
+        self.code = max(self.code, code)
+        if code == INTERRUPTED:
+            sys.exit(INTERRUPTED)
+
+    def _run(self, composed: DictConfig, run_dir: Path) -> int:
         try:
             if self._dry:
                 config, _ = prepare(composed)
                 tried = f"training: {try_training(composed, config)}"
                 sys.stdout.write("\n".join([*plan_study(config, run_dir), tried]) + "\n")
-                return _Ended(code=0, outcome="not run", reason="a dry run starts nothing")
+                return 0
             report = run_study(composed, run_dir)
         except MelissaLikeError as error:
             sys.stderr.write(f"melissa-like: {error}\n")
-            outcome = "refused" if isinstance(error, ConfigurationError) else "failed"
-            return _Ended(code=2, outcome=outcome, reason=str(error))
+            return 2
         finally:
-            with suppress(OSError):
-                run_dir.rmdir()  # a sweep makes the folder even for a study that is refused; one in use is not empty
+            _remove_empty(run_dir)  # it was made for a study that is refused
         print_report(report, run_dir)
-        outcome, reason = str(report["outcome"]), str(report["reason"])
-        return _Ended(code=exit_code(report), outcome=outcome, reason=reason, report=report)
+        run_again(report, run_dir, lambda text: sys.stderr.write(f"melissa-like: {text}\n"))
+        return exit_code(report)
+
+
+def _remove_empty(folder: Path) -> None:
+    with suppress(OSError):  # one in use is not empty
+        folder.rmdir()

@@ -6,9 +6,10 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["lost_output_passed_on", "open_standard_streams", "told_of_lost_output"]
+__all__ = ["LOST", "lost_output_passed_on", "open_standard_streams", "told_of_lost_output"]
 
-_LOST = (errno.EPIPE, errno.ENOSPC, errno.EIO)
+#: Errors that say that an output cannot be written any more.
+LOST = (errno.EPIPE, errno.ENOSPC, errno.EIO)
 _FAILED = 1
 
 
@@ -36,7 +37,7 @@ def lost_output_passed_on() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in _LOST or error.filename is not None:
+        if error.errno not in LOST or error.filename is not None:
             raise
         raise _OutputLost(error) from error
 
@@ -57,7 +58,7 @@ def told_of_lost_output() -> Iterator[None]:
         sys.stdout.flush()
     except (OSError, _OutputLost) as lost:
         error = lost.error if isinstance(lost, _OutputLost) else lost
-        if error.errno not in _LOST:
+        if error.errno not in LOST:
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python tries again at its end
         sys.stderr.write(f"melissa-like: the output could not be written ({error.strerror})\n")

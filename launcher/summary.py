@@ -12,12 +12,19 @@ from melissa_like.errors import ConfigurationError
 from melissa_like.launcher.exit_codes import INTERRUPTED, OUT_OF_TIME
 from melissa_like.launcher.lease import newest_lease
 from melissa_like.launcher.rundir import REPORT_FILE, STATUS_FILE, resume_command
-from melissa_like.launcher.sweep_file import SWEEP_FILE, read_sweep
-from melissa_like.launcher.sweep_table import print_rows
+from melissa_like.launcher.sweep_file import SWEEP_FILE
 from melissa_like.launcher.wall import WALLTIME_IS_NEAR
 from melissa_like.monitoring import PlainView, StudySnapshot
 
-__all__ = ["exit_code", "holds_nothing", "is_success", "print_report", "print_status", "read_report"]
+__all__ = [
+    "exit_code",
+    "holds_nothing",
+    "is_success",
+    "is_to_be_continued",
+    "print_report",
+    "print_status",
+    "read_report",
+]
 
 _SIGNS = (REPORT_FILE, STATUS_FILE, SWEEP_FILE)
 #: Simulations that were given up and are named on the terminal.
@@ -92,6 +99,11 @@ def exit_code(report: Mapping[str, Any]) -> int:
     return 0 if is_success(report) else 1
 
 
+def is_to_be_continued(outcome: str, reason: str) -> bool:
+    """Whether a study was stopped in its middle, by a signal or by its walltime."""
+    return outcome == "stopped" and reason.startswith(("interrupted", WALLTIME_IS_NEAR))
+
+
 def _from(checkpoint: Mapping[str, Any] | None) -> str:
     """Where a resumed study begins."""
     if checkpoint is None:
@@ -128,17 +140,11 @@ def _counts(group: Mapping[str, Any]) -> str:
 
 
 def print_status(run_dir: Path) -> None:
-    """One screen about a running or finished study, or sweep.
+    """One screen about a running or finished study.
 
     Raises:
-        ConfigurationError: the directory holds neither.
+        ConfigurationError: the directory holds none.
     """
-    if rows := read_sweep(run_dir):
-        print_rows(rows)
-        for row in rows:
-            if row.outcome == "running" and (run_dir / row.folder / STATUS_FILE).exists():
-                print_status(run_dir / row.folder)
-        return
     if (run_dir / REPORT_FILE).exists():
         print_report(read_report(run_dir), run_dir)
         return

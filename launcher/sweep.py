@@ -1,32 +1,31 @@
-"""A sweep: `-m` runs studies one after another. Here is what is known of all of them, kept in the sweep's folder."""
+"""A sweep: `-m` runs studies, some at a time. Here is what is known of all of them, kept in the sweep's folder.
+
+The folder has the table (`sweep_file`), below `planned/` the configuration of each study as it was composed, and a
+numbered folder per study. One process at a time works on a sweep: it holds the lease of its folder, and alone writes
+the table.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.config_loader import ConfigLoader
-from hydra.core.override_parser.overrides_parser import OverridesParser
-
 from melissa_like.errors import ConfigurationError
+from melissa_like.launcher.rundir import REPORT_FILE, resume_command
+from melissa_like.launcher.summary import is_to_be_continued, read_report
 from melissa_like.launcher.sweep_file import SWEEP_FILE, SweepRow, figures_of, write_sweep
 
-__all__ = ["Sweep", "plan_of"]
+__all__ = ["Sweep", "is_missing", "new_sweep"]
+
+_NOTHING_CAME = ("waiting", "running", "not run", "killed", "refused")
 
 
-def plan_of(overrides: Sequence[str], loader: ConfigLoader | None = None) -> list[dict[str, str]]:
-    """The value of each swept key in each study, in the order in which they will run.
+def is_missing(row: SweepRow) -> bool:
+    """Whether a sweep that goes on runs this study: it never ran, was interrupted, or its launcher was killed.
 
-    Args:
-        overrides: as they were given.
-        loader: knows the files of the groups; only needed for `glob(...)`.
+    One that was refused is tried again: it costs nothing, and what it lacked may be there now. One that failed stays.
     """
-    parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
-    swept = {override.get_key_element() for override in parsed if override.is_sweep_override()}
-    (studies,) = BasicSweeper.split_arguments(parsed, None)
-    pairs = [[line.partition("=")[::2] for line in study] for study in studies]
-    return [{key.lstrip("+"): value for key, value in study if key in swept} for study in pairs]
+    return row.outcome in _NOTHING_CAME or is_to_be_continued(row.outcome, row.reason)
 
 
 class Sweep:
@@ -34,40 +33,62 @@ class Sweep:
 
     Args:
         folder: of the sweep; exists.
-        plan: what `plan_of` says.
-
-    Raises:
-        ConfigurationError: the folder holds a sweep already, or cannot be written.
+        rows: of its studies, in their order.
     """
 
-    def __init__(self, folder: Path, plan: Sequence[Mapping[str, str]]) -> None:
-        if (folder / SWEEP_FILE).exists():
-            raise ConfigurationError(
-                f"run_dir {folder} already holds a sweep ({SWEEP_FILE} is there): choose another run_dir, or remove it"
-            )
+    def __init__(self, folder: Path, rows: Sequence[SweepRow]) -> None:
         self.folder = folder
-        self.rows = [SweepRow(number=number, swept=swept, figures={}) for number, swept in enumerate(plan)]
-        write_sweep(folder, self.rows)
+        self.rows = list(rows)
 
-    def begin(self, number: int, run_dir: Path) -> None:
-        """A study begins."""
-        relative = run_dir.relative_to(self.folder) if run_dir.is_relative_to(self.folder) else run_dir
-        self._change(number, outcome="running", folder=str(relative))
+    def begin(self, number: int) -> None:
+        """A study begins, or goes on."""
+        self._change(number, outcome="running", reason="")
 
-    def end(self, number: int, outcome: str, reason: str, report: Mapping[str, Any] | None) -> None:
-        """A study has ended, with a report if it was started."""
-        self._change(number, outcome=outcome, reason=reason, figures=figures_of(report or {}))
+    def end(self, number: int, outcome: str, reason: str, figures: Mapping[str, float]) -> None:
+        """A study has ended."""
+        self._change(number, outcome=outcome, reason=reason, figures=figures)
 
     def close(self) -> None:
-        """No other study will be run.
+        """No other study will be run; what was done to one by hand meanwhile is noted as well.
 
         Raises:
             ConfigurationError: the folder cannot be written any more; the rows are as they are.
         """
-        for row in [row for row in self.rows if row.outcome == "waiting"]:
-            self.rows[row.number] = replace(row, outcome="not run", reason="the sweep was ended before")
+        for row in self.rows:
+            if row.outcome == "waiting":
+                self.rows[row.number] = replace(row, outcome="not run", reason="the sweep was ended before")
+            elif (self.folder / row.folder / REPORT_FILE).exists():
+                self.rows[row.number] = renewed(row, read_report(self.folder / row.folder))
         write_sweep(self.folder, self.rows)
 
     def _change(self, number: int, **changes: Any) -> None:
         self.rows[number] = replace(self.rows[number], **changes)
         write_sweep(self.folder, self.rows)
+
+
+def renewed(row: SweepRow, report: Mapping[str, Any]) -> SweepRow:
+    """The row of a study that has this report."""
+    return replace(row, outcome=str(report["outcome"]), reason=str(report["reason"]), figures=figures_of(report))
+
+
+def new_sweep(folder: Path, planned: Sequence[tuple[Mapping[str, str], str]]) -> Sweep:
+    """Begin a sweep: all its studies wait.
+
+    Args:
+        folder: of the sweep; exists.
+        planned: the value of each swept key, and the folder below that of the sweep, of each study.
+
+    Raises:
+        ConfigurationError: the folder holds a sweep already, or cannot be written.
+    """
+    if (folder / SWEEP_FILE).exists():
+        raise ConfigurationError(
+            f"run_dir {folder} already holds a sweep ({SWEEP_FILE} is there): choose another run_dir, remove it, or go "
+            f"on with that sweep by `{resume_command(folder)}`"
+        )
+    rows = [
+        SweepRow(number=number, swept=swept, figures={}, folder=below) for number, (swept, below) in enumerate(planned)
+    ]
+    sweep = Sweep(folder, rows)
+    write_sweep(folder, sweep.rows)
+    return sweep

@@ -9,7 +9,7 @@ import io
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -26,7 +26,6 @@ __all__ = [
     "figures_of",
     "over_seeds",
     "read_sweep",
-    "renew_row",
     "write_sweep",
 ]
 
@@ -52,7 +51,7 @@ class SweepRow:
     Attributes:
         number: in the order of the sweep, from 0.
         swept: value of each swept key, as text.
-        outcome: as the report says it; `waiting`, `running`, `refused` or `not run` where there is none.
+        outcome: as the report says it; `waiting`, `running`, `refused`, `not run` or `killed` where there is none.
         reason: of the outcome.
         figures: by the names of `FIGURES`, as far as they are known.
         folder: of the study, relative to the sweep's.
@@ -168,20 +167,6 @@ def write_sweep(folder: Path, rows: Sequence[SweepRow]) -> None:
             pairs = [_text(kind.get(name)) for name in FIGURES for kind in (spread.means, spread.deviations)]
             seeds.append([*spread.swept.values(), str(spread.num_studies), str(spread.num_completed), *pairs])
         _write(folder / SEEDS_FILE, seeds)
-
-
-def renew_row(run_dir: Path, report: Mapping[str, Any]) -> None:
-    """Note in the table of its sweep how a study that was resumed has ended; nothing if it is of none.
-
-    Raises:
-        ConfigurationError: the table cannot be read or written.
-    """
-    rows = read_sweep(run_dir.parent)
-    for index, row in enumerate(rows):
-        if row.folder and run_dir.parent / row.folder == run_dir:
-            outcome, reason = str(report["outcome"]), str(report["reason"])
-            rows[index] = replace(row, outcome=outcome, reason=reason, figures=figures_of(report))
-            write_sweep(run_dir.parent, rows)
 
 
 def _text(value: float | None) -> str:

@@ -248,6 +248,8 @@ class LauncherConfig:
     Attributes:
         executor: import path of what starts the processes; the other keys are its arguments.
         max_jobs: solver jobs alive at once.
+        max_studies: of a sweep (`-m`), studies that run at the same time, each with a launcher, server ranks and jobs
+            of its own.
         max_attempts: executions of one simulation before it is given up.
         max_failed_starts: jobs in a row that may end before they are given a simulation. When this many attempts, or
             max_attempts if that is more, have failed before the study's first sample was delivered, it fails as well.
@@ -287,6 +289,7 @@ class LauncherConfig:
 
     executor: dict[str, Any] = field(default_factory=dict)
     max_jobs: int = key(1, unit="jobs", least=1)
+    max_studies: int = key(1, unit="studies", least=1)
     max_attempts: int = key(3, unit="attempts", least=1)
     max_failed_starts: int = key(3, unit="jobs", least=1)
     max_failed_fraction: float = key(0.1, least=0)

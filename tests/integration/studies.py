@@ -83,6 +83,28 @@ def await_that(what: Callable[[], bool], *, timeout_s: float = 60.0) -> None:
         time.sleep(0.02)
 
 
+def processes_of(run_dir: Path) -> set[int]:
+    """Every living process that has the run directory in its environment or its command line."""
+    found = set()
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        try:
+            said = (entry / "environ").read_bytes() + (entry / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if str(run_dir).encode() in said and _lives(int(entry.name)):
+            found.add(int(entry.name))
+    return found
+
+
+def _lives(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 def marked(solver: str = "marked", *, ranks: int = 1, simulations: int = 8, **options: Any) -> list[str]:
     """Overrides for a study of one of the tests' solvers: 8 x 4 cells that say where and when they were computed."""
     extra = [f"+solver.solve.{name}={value}" for name, value in options.items()]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from melissa_like.launcher.sweep_file import read_sweep
-from tests.integration.studies import COMMAND, Ran, environment, marked, melissa_like
+from tests.integration.studies import COMMAND, Ran, environment, marked, melissa_like, processes_of
 
 
 def status(folder: Path) -> subprocess.CompletedProcess[str]:
@@ -112,6 +112,13 @@ def test_an_interrupted_sweep_keeps_its_table(tmp_path: Path) -> None:
     assert [row.outcome for row in read_sweep(tmp_path / "sweep")] == ["completed", "stopped", "not run"]
     assert "study 1, stopped: interrupted by SIGINT" in ran.out
     assert "study 2, not run: the sweep was ended before" in status(tmp_path / "sweep").stdout
+
+
+def test_a_mistake_in_one_study_of_a_sweep_is_told_before_any_runs(tmp_path: Path) -> None:
+    ran = melissa_like(tmp_path / "sweep", "-m", *marked(), "launcher=inline", "model=mlp,mpl")
+    assert ran.code == 2
+    assert "model=mpl: there is no model/mpl.yaml (the choices of model are mlp" in ran.err
+    assert [path.name for path in (tmp_path / "sweep").iterdir()] == ["multirun.yaml"]  # Hydra's own
 
 
 def test_a_dry_run_prints_the_jobs_and_starts_nothing(tmp_path: Path) -> None:
@@ -239,28 +246,6 @@ def test_an_interruption_before_the_study_is_one_line(tmp_path: Path) -> None:
     assert ran.err == "melissa-like: interrupted before anything was started\n"
 
 
-def _alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def _processes_of(run_dir: Path) -> set[int]:
-    """Every living process that has the run directory in its environment or its command line."""
-    found = set()
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit() or int(entry.name) == os.getpid():
-            continue
-        try:
-            said = (entry / "environ").read_bytes() + (entry / "cmdline").read_bytes()
-        except OSError:
-            continue
-        if str(run_dir).encode() in said and _alive(int(entry.name)):
-            found.add(int(entry.name))
-    return found
-
-
 def _started(run_dir: Path, *overrides: str) -> subprocess.Popen[str]:
     """A study in a process of its own whose first samples have arrived."""
     launcher = subprocess.Popen(
@@ -284,13 +269,13 @@ def test_a_server_rank_that_stands_still_ends_the_study(tmp_path: Path) -> None:
     run_dir = tmp_path / "study"
     overrides = [*marked("slow", simulations=50, pause_s=0.1), "solver.launch=''", "launcher.server_timeout_s=2"]
     launcher = _started(run_dir, *overrides, "launcher.grace_s=1", "launcher.max_server_restarts=0")
-    for pid in _processes_of(run_dir):
+    for pid in processes_of(run_dir):
         if b"melissa_like.server" in Path(f"/proc/{pid}/cmdline").read_bytes():
             os.kill(pid, signal.SIGSTOP)
     _, err = launcher.communicate(timeout=60)
     assert launcher.returncode == 1
     assert "server rank 0 is silent: it has reported nothing for launcher.server_timeout_s = 2 s" in err
-    assert _processes_of(run_dir) == set()
+    assert processes_of(run_dir) == set()
 
 
 @pytest.mark.mpi
@@ -300,12 +285,12 @@ def test_nothing_survives_the_launcher(tmp_path: Path, how: signal.Signals) -> N
     overrides = [*marked("slow", ranks=2, simulations=50, pause_s=0.2), "launcher.grace_s=1"]
     launcher = _started(run_dir, *overrides)
     deadline = time.monotonic() + 60
-    assert len(_processes_of(run_dir)) > 3
+    assert len(processes_of(run_dir)) > 3
     launcher.send_signal(how)
     out, err = launcher.communicate(timeout=30)
-    while _processes_of(run_dir) and time.monotonic() < deadline:
+    while processes_of(run_dir) and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert _processes_of(run_dir) == set()
+    assert processes_of(run_dir) == set()
     if how is not signal.SIGKILL:
         assert launcher.returncode == 130
         assert f"interrupted by {how.name}" in out + err

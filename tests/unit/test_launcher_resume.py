@@ -9,7 +9,9 @@ from melissa_like.errors import ConfigurationError, LeaseError
 from melissa_like.launcher.lease import newest_lease, take_lease
 from melissa_like.launcher.resume import resume_study
 from melissa_like.launcher.rundir import renew_run_dir, working_directory_of, write_json
-from melissa_like.launcher.sweep_file import SweepRow, read_sweep, renew_row, write_sweep
+from melissa_like.launcher.sweep_file import SweepRow, read_sweep, write_sweep
+from melissa_like.launcher.sweep_plan import keep_plan
+from melissa_like.launcher.sweep_resume import note_resumed, resume_sweep
 from melissa_like.study import Entry, Journal
 from melissa_like.study import events as ev
 from melissa_like.study.journal import JOURNAL_FILE
@@ -43,17 +45,30 @@ def test_a_folder_without_a_study_is_refused(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_of_a_sweep_the_next_study_is_named(tmp_path: Path) -> None:
-    write_sweep(tmp_path, [row(0, "completed"), row(1, "stopped")])
-    assert f"is a sweep: resume its studies one by one, as in `melissa-like resume {tmp_path}/1`" in refusal(tmp_path)
-
-
 def test_a_study_of_a_sweep_that_was_resumed_is_in_its_table(tmp_path: Path) -> None:
     write_sweep(tmp_path, [row(0, "completed"), row(1, "stopped")])
-    renew_row(tmp_path / "1", {"outcome": "completed", "reason": "all of it", "seconds": 3.5})
-    renew_row(tmp_path, {"outcome": "failed", "reason": "of no sweep"})
+    note_resumed(tmp_path / "1", {"outcome": "completed", "reason": "all of it", "seconds": 3.5})
+    note_resumed(tmp_path, {"outcome": "failed", "reason": "of no sweep"})
     _, second = read_sweep(tmp_path)
     assert (second.outcome, second.reason, second.figures) == ("completed", "all of it", {"seconds": 3.5})
+
+
+def test_the_table_of_a_sweep_that_runs_has_one_writer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_sweep(tmp_path, [row(0, "stopped")])
+    with take_lease(tmp_path):
+        note_resumed(tmp_path / "0", {"outcome": "completed", "reason": "all of it"})
+        with pytest.raises(LeaseError):
+            resume_sweep(tmp_path, [], lambda text: None)
+    assert "the table of the sweep is left to who works on it" in capsys.readouterr().err
+    assert [row.outcome for row in read_sweep(tmp_path)] == ["stopped"]
+
+
+def test_a_sweep_goes_on_only_with_what_a_resume_may_change(tmp_path: Path) -> None:
+    write_sweep(tmp_path, [row(0, "completed"), row(1, "waiting")])
+    keep_plan(tmp_path, [saved(), saved()])
+    with pytest.raises(ConfigurationError, match=r"study\.seed is 0 in this study"):
+        resume_sweep(tmp_path, ["study.seed=3"], lambda text: None)
+    assert [row.outcome for row in read_sweep(tmp_path)] == ["completed", "waiting"]
 
 
 def test_a_refusal_keeps_nobody_else_out(tmp_path: Path) -> None:

@@ -1,15 +1,27 @@
 """The table of a sweep: what was swept, what became of each study, mean and spread over the seeds, the figure."""
 
 import csv
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from omegaconf import OmegaConf
 
 from melissa_like.errors import ConfigurationError
-from melissa_like.launcher.sweep import Sweep, plan_of
+from melissa_like.launcher.sweep import Sweep, is_missing, new_sweep
 from melissa_like.launcher.sweep_file import FIGURES, SweepRow, figures_of, over_seeds, read_sweep
+from melissa_like.launcher.sweep_plan import (
+    keep_plan,
+    plan_of,
+    planned_config,
+    resolved,
+    started_in,
+    studies_at_a_time,
+)
 from melissa_like.launcher.sweep_table import draw_rows, print_rows
+from melissa_like.launcher.sweep_words import PassedOn
 
 
 def report(error: float | None, *, batches: int = 10) -> dict[str, Any]:
@@ -44,17 +56,22 @@ def test_the_plan_holds_what_is_swept_and_nothing_else(overrides: list[str], pla
     assert plan_of(overrides) == plan
 
 
+def sweep_of(folder: Path, *values: str, key: str = "a") -> Sweep:
+    return new_sweep(folder, [({key: value}, str(number)) for number, value in enumerate(values)])
+
+
 def test_the_file_is_whole_after_every_change(tmp_path: Path) -> None:
-    sweep = Sweep(tmp_path, [{"a, b": "1"}, {"a, b": "[2, 'x']"}, {"a, b": "3"}])
+    sweep = sweep_of(tmp_path, "1", "[2, 'x']", "3", key="a, b")
     assert [row.outcome for row in read_sweep(tmp_path)] == ["waiting"] * 3
-    sweep.begin(0, tmp_path / "0")
+    sweep.begin(0)
     assert read_sweep(tmp_path)[0].outcome == "running"
-    sweep.end(0, "completed", "every sample was delivered", report(0.25))
-    sweep.begin(1, tmp_path / "1")
-    sweep.end(1, "refused", 'a "reason"\nof two lines', None)
+    sweep.end(0, "completed", "every sample was delivered", figures_of(report(0.25)))
+    sweep.begin(1)
+    sweep.end(1, "refused", 'a "reason"\nof two lines', {})
     sweep.close()
     assert read_sweep(tmp_path) == sweep.rows
     assert [row.outcome for row in sweep.rows] == ["completed", "refused", "not run"]
+    assert [row.folder for row in sweep.rows] == ["0", "1", "2"]
     assert sweep.rows[0].figures == {
         "lost": 0,
         "batches": 10,
@@ -70,11 +87,13 @@ def test_the_file_is_whole_after_every_change(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_holds_a_sweep_or_cannot_be_written_is_refused(tmp_path: Path) -> None:
-    Sweep(tmp_path, [{"a": "1"}])
-    with pytest.raises(ConfigurationError, match="already holds a sweep"):
-        Sweep(tmp_path, [{"a": "1"}])
+    sweep_of(tmp_path, "1")
+    with pytest.raises(
+        ConfigurationError, match=r"already holds a sweep.*go on with that sweep by `melissa-like resume"
+    ):
+        sweep_of(tmp_path, "1")
     with pytest.raises(ConfigurationError, match="cannot be written"):
-        Sweep(tmp_path / "nowhere", [{"a": "1"}])
+        sweep_of(tmp_path / "nowhere", "1")
     (tmp_path / "sweep.csv").write_text("something else\n1\n")
     with pytest.raises(ConfigurationError, match="no table of a sweep"):
         read_sweep(tmp_path)
@@ -83,12 +102,60 @@ def test_a_folder_that_holds_a_sweep_or_cannot_be_written_is_refused(tmp_path: P
 def test_rows_are_known_where_the_folder_is_gone(tmp_path: Path) -> None:
     folder = tmp_path / "sweep"
     folder.mkdir()
-    sweep = Sweep(folder, [{"a": "1"}, {"a": "2"}])
+    sweep = sweep_of(folder, "1", "2")
     (folder / "sweep.csv").unlink()
     folder.rmdir()
     with pytest.raises(ConfigurationError, match="cannot be written"):
         sweep.close()
     assert [row.outcome for row in sweep.rows] == ["not run"] * 2
+
+
+@pytest.mark.parametrize(
+    ("outcome", "reason", "missing"),
+    [
+        ("completed", "every sample was delivered", False),
+        ("failed", "the solver seems to fail always", False),
+        ("stopped", "training.max_batches was reached before all simulations had run", False),
+        ("stopped", "interrupted by SIGINT", True),
+        ("stopped", "launcher.walltime = 60 s is near", True),
+        ("waiting", "", True),
+        ("running", "", True),
+        ("not run", "the sweep was ended before", True),
+        ("killed", "its launcher was killed by SIGKILL, without a verdict", True),
+        ("refused", "training.batch_size is 500", True),
+    ],
+)
+def test_what_is_missing_of_a_sweep(outcome: str, reason: str, missing: bool) -> None:
+    assert is_missing(SweepRow(number=0, swept={}, outcome=outcome, reason=reason, figures={})) is missing
+
+
+def test_the_configurations_of_the_studies_are_kept_as_they_were_composed(tmp_path: Path) -> None:
+    configs = [OmegaConf.create({"a": number, "b": "${a}", "launcher": {"max_studies": 3}}) for number in range(2)]
+    keep_plan(tmp_path, [resolved(config) for config in configs])
+    assert planned_config(tmp_path, 1) == {"a": 1, "b": 1, "launcher": {"max_studies": 3}}
+    assert studies_at_a_time(planned_config(tmp_path, 0)) == 3
+    assert studies_at_a_time(OmegaConf.create({"launcher": {"max_studies": 0}})) == 1
+    assert started_in(tmp_path) == Path.cwd()
+    assert (tmp_path / "planned").stat().st_mode & 0o777 == 0o700
+    with pytest.raises(ConfigurationError, match=r"2\.yaml cannot be read"):
+        planned_config(tmp_path, 2)
+    with pytest.raises(ConfigurationError, match="nothing"):
+        resolved(OmegaConf.create({"a": "${nothing}"}))
+
+
+def test_lines_are_passed_on_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    source, sink = os.pipe()
+    stream = PassedOn(source, sys.stdout, "study 3: ")
+    assert stream.read()
+    os.write(sink, b"one\ntw")
+    assert stream.read()
+    assert capsys.readouterr().out == "study 3: one\n"
+    os.write(sink, b"o\nthree")
+    os.close(sink)
+    assert not stream.read()
+    stream.close()
+    assert capsys.readouterr().out == "study 3: two\nstudy 3: three\n"
+    os.close(source)
 
 
 def test_mean_and_spread_are_of_studies_that_differ_in_their_seed_only() -> None:
