@@ -117,7 +117,8 @@ def _percent(value: float | None) -> str:
 
 def _waiting(s: StudySnapshot) -> str:
     """How many wait for the scheduler, and why; empty if none does."""
-    return ", ".join(f"{count} wait for the scheduler ({why})" for why, count in s.pending.items())
+    told = ((f"{count} wait" if count > 1 else "1 waits", why) for why, count in s.pending.items())
+    return ", ".join(f"{how_many} for the scheduler ({why})" for how_many, why in told)
 
 
 def _line(s: StudySnapshot) -> str:

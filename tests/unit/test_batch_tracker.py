@@ -140,12 +140,25 @@ def test_a_submission_without_an_answer_that_never_shows_is_submitted_again():
 # --- how it ends ------------------------------------------------------------------------------------------------------
 
 
-def test_a_process_that_ended_by_itself_has_ended_whatever_the_list_says():
+def test_what_ended_well_has_ended_whatever_the_list_says():
     told = Told(spec("a", num_processes=4))
     told.after(1.0, listed(Phase.RUNNING))
-    (final,) = told.after(2.0, listed(Phase.RUNNING), ends={0: EndRecord(exit_code=3)})
-    assert final == JobUpdate(name="a", state=JobState.FAILED, exit_code=3, message="exit code 3")
+    (final,) = told.after(2.0, listed(Phase.RUNNING), ends={0: EndRecord(exit_code=0)})
+    assert final == JobUpdate(name="a", state=JobState.COMPLETED, exit_code=0, message="exit code 0")
     assert told.tracker.told_ends == [f"{KEY}.0"]
+
+
+def test_what_failed_waits_for_the_words_of_the_list_but_not_for_ever():
+    """An mpiexec whose job is canceled from outside exits in the same moment."""
+    told = Told(spec("a", num_processes=4))
+    told.after(1.0, listed(Phase.RUNNING))
+    assert told.after(2.0, listed(Phase.RUNNING), ends={0: EndRecord(exit_code=255)}) == []
+    (final,) = told.after(3.0, listed(Phase.ENDED, "CANCELLED", by_machine=True, says_more=True))
+    assert (final.message, final.by_machine) == ("exit code 255; Slurm says CANCELLED (job 7)", True)
+    told = Told(spec("a", num_processes=4))
+    told.after(1.0, listed(Phase.RUNNING), ends={0: EndRecord(exit_code=3)})
+    (final,) = told.after(11.0, is_listed=False)
+    assert (final.message, final.by_machine) == ("exit code 3", False)
 
 
 def test_an_end_that_comes_before_the_list_showed_the_job_runs():

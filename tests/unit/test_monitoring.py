@@ -74,7 +74,7 @@ def test_plain_lines_come_every_few_seconds_and_at_each_phase() -> None:
 def test_why_jobs_wait_is_shown() -> None:
     stream = io.StringIO()
     view_for(stream).show(snapshot(pending={"Priority": 10, "QOSMaxJobsPerUserLimit": 1}))
-    waiting = "10 wait for the scheduler (Priority), 1 wait for the scheduler (QOSMaxJobsPerUserLimit)"
+    waiting = "10 wait for the scheduler (Priority), 1 waits for the scheduler (QOSMaxJobsPerUserLimit)"
     assert stream.getvalue().endswith(f"{waiting}\n")
     console = Console(file=io.StringIO(), force_terminal=True, width=160, no_color=True)
     view = LiveView(console)

@@ -143,6 +143,11 @@ class Listed:
     says_more: bool = False
     never_runs: bool = False
 
+    @property
+    def number(self) -> str:
+        """As people know it: "12", or "12_3" for an element of an array."""
+        return self.job_id if self.index is None else f"{self.job_id}_{self.index}"
+
 
 class Scheduler(Protocol):
     """The commands and formats of one batch scheduler; all of it is pure. Its constructor takes settings only.

@@ -134,7 +134,7 @@ class Slurm:
 
     def cancel(self, jobs: Sequence[Listed]) -> tuple[str, ...]:
         """By `scancel`; an element of an array by its index, unless it is none."""
-        return (self._command("scancel"), *(_name_of(job) for job in jobs))
+        return (self._command("scancel"), *(job.number for job in jobs))
 
     def _command(self, name: str) -> str:
         return str(Path(self._commands) / name) if self._commands else name
@@ -167,7 +167,7 @@ def _listed(number: str, state: str, reason: str, nodes: str, comment: str) -> L
     reason = "" if reason in ("None", "(null)") else reason
     where = f" on {nodes}" if nodes else ""
     if state in _PENDING:
-        phase, words = Phase.PENDING, reason or state
+        phase, words = Phase.PENDING, reason
     elif state in _RUNNING:
         phase, words = Phase.RUNNING, state
     else:
@@ -184,7 +184,3 @@ def _listed(number: str, state: str, reason: str, nodes: str, comment: str) -> L
         says_more=phase is Phase.ENDED and state not in _PLAIN,
         never_runs=(phase is Phase.PENDING or state == "FAILED") and _NEVER.fullmatch(reason) is not None,
     )
-
-
-def _name_of(job: Listed) -> str:
-    return job.job_id if job.index is None else f"{job.job_id}_{job.index}"

@@ -4,8 +4,9 @@ Neither witness is enough. Its end record comes at once and tells the exit code,
 somebody ended it, nor whether ranks on other nodes are gone; and what was killed with its node leaves none. The
 scheduler's list tells these, but late, sometimes not at all, and not at first. So:
 
-- a process that ended by itself has ended, by its record, and so has a killed rank of a gang;
-- of a job that was killed or asked to end, the list must agree: it no longer runs. Then its words are told as well;
+- what exited with 0 has ended, by its record, and so has a rank of a gang, however it did;
+- of a job that failed, was killed or asked to end, the list must agree that it no longer runs. Then its words are told
+  as well: mpiexec exits in the same moment when a job is canceled;
 - what has left the list without a record was ended from outside, and is believed so when the record has had time to
   appear on a shared file system;
 - what the list does not show yet is queued; what a list that could not be had does not show is as it was.
@@ -22,7 +23,7 @@ __all__ = ["canceled", "refused", "verdict"]
 
 #: A record may be visible here so much later than the end of its job in the list.
 _RECORD_S = 10.0
-#: A single process with a record has ended, though the list says for so long that its job runs.
+#: What has exited, and a single process in any case, has ended, though the list says for so long that its job runs.
 _CONFIRM_S = 10.0
 
 
@@ -59,10 +60,14 @@ def refused(job: Job, why: str, *, retry: bool) -> JobUpdate:
 
 
 def _has_ended(batch: Batch, job: Job, record: EndRecord, now: float) -> bool:
-    # A killed rank of a gang is no end of its batch job, of which the list could tell.
-    by_itself = record.by_itself or (batch.is_gang and not record.was_asked)
-    may_be_believed = job.is_alone and (job.canceled or now - job.record_at >= _CONFIRM_S)
-    return by_itself or job.ended_at is not None or bool(record.failure) or may_be_believed
+    if job.ended_at is not None or record.failure:
+        return True
+    # A rank of a gang that fails is no end of its batch job, of which the list could tell.
+    if not record.was_asked and (record.exit_code == 0 or batch.is_gang):
+        return True
+    if now - job.record_at >= _CONFIRM_S:
+        return job.is_alone or record.by_itself
+    return job.canceled and job.is_alone
 
 
 def _is_awaited_in_vain(job: Job, entry: Listed | None, now: float) -> bool:
@@ -75,14 +80,15 @@ def _is_awaited_in_vain(job: Job, entry: Listed | None, now: float) -> bool:
 def _by_record(job: Job, record: EndRecord, entry: Listed | None, scheduler: str) -> JobUpdate:
     code, message, by_machine = record.exit_code, _how(record), False
     if code != 0 and entry is not None and entry.phase is Phase.ENDED and entry.says_more:
-        message += f"; {scheduler} says {entry.words} (job {entry.job_id})"
+        message += f"; {scheduler} says {entry.words} (job {entry.number})"
         by_machine = entry.by_machine
     state = JobState.COMPLETED if code == 0 else JobState.FAILED
     return JobUpdate(name=job.name, state=state, exit_code=code, message=message, by_machine=by_machine)
 
 
 def _without_record(batch: Batch, job: Job, entry: Listed | None, scheduler: str) -> JobUpdate:
-    which = f"job {batch.job_id}" if batch.job_id else "the job"
+    number = batch.job_id if entry is None else entry.number
+    which = f"job {number}" if number else "the job"
     if entry is None:
         why = f"ended without an end record, and {scheduler} does not list {which} any more"
         return JobUpdate(name=job.name, state=JobState.FAILED, message=why)
