@@ -102,7 +102,8 @@ def prepare(
         raise ConfigurationError(executor.traits.refusal)
     check_commands(config.solver, config.launcher.num_server_ranks, executor.traits)
     if not executor.traits.in_process:
-        _own_host(config, executor.traits)
+        if starts_here:
+            _own_host(config, executor.traits)
         if config.transport.encryption != "none":
             require_curve()
     if executor.traits.on_this_host and config.buffer.device == "cpu":
