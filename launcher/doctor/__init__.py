@@ -10,7 +10,7 @@ do (see files, open and make connections, start MPI, meet over gloo or nccl), an
 |---|---|
 | `examination.py` | the whole of it: folder, checks, jobs, what is printed |
 | `here.py` | what is looked at in this process |
-| `scheduler.py` | what the scheduler says of itself and of the site settings |
+| `scheduler.py`, `limits.py`, `judging_site.py` | what the scheduler says; whether the site settings fit that |
 | `jobs.py` | the probes as jobs of the configured executor, until all have reported or the time is over |
 | `probe.py`, `contact.py`, `meeting.py` | the program of a probe; connections and clocks; torch's part |
 | `reports.py` | what probes are told and what they tell |

@@ -18,7 +18,8 @@ from melissa_like.launcher.doctor.judging import Expected, judge_jobs
 from melissa_like.launcher.doctor.judging_nodes import judge_nodes
 from melissa_like.launcher.doctor.probe import sight
 from melissa_like.launcher.doctor.reports import ERRAND_FILE, Errand, write
-from melissa_like.launcher.executors import Executor, log_tail
+from melissa_like.launcher.doctor.scheduler import Site, look_at_site
+from melissa_like.launcher.executors import Traits, log_tail
 from melissa_like.launcher.parts import make_executor
 from melissa_like.launcher.run import prepare
 from melissa_like.transport.own_host import OwnHost
@@ -58,15 +59,17 @@ def _findings(composed: DictConfig) -> Iterator[Finding]:
     own, reached = own_host(config, executor.traits)
     yield reached
     yield ports(config, own)
+    site = look_at_site(config)
+    yield from site.findings
     folder = Path(mkdtemp(prefix="melissa-like-doctor-", dir=existing(Path(config.run_dir).parent)))
     try:
-        yield from _in_folder(config, executor, own, folder)
+        yield from _in_folder(config, executor.traits, own, site, folder)
     finally:
         shutil.rmtree(folder)
 
 
-def _in_folder(config: Config, executor: Executor, own: OwnHost | None, folder: Path) -> Iterator[Finding]:
-    traits, solver = executor.traits, config.solver
+def _in_folder(config: Config, traits: Traits, own: OwnHost | None, site: Site, folder: Path) -> Iterator[Finding]:
+    solver = config.solver
     uses_mpi = bool(solver.solve) and (bool(solver.launch.strip()) or traits.starts_ranks)
     packages = {**_PACKAGES, **({"solver": (*_PACKAGES["solver"], "mpi4py")} if uses_mpi else {})}
     num_ranks = min(_MOST_RANKS, solver.num_ranks)
@@ -77,7 +80,7 @@ def _in_folder(config: Config, executor: Executor, own: OwnHost | None, folder: 
         return Expected(
             num_server_ranks=config.launcher.num_server_ranks,
             num_ranks=num_ranks,
-            spans_nodes=False,
+            spans_nodes=site.spans_nodes,
             uses_mpi=uses_mpi,
             num_client_ranks=config.launcher.max_jobs * solver.num_ranks,
             packages=packages,
@@ -104,7 +107,7 @@ def _in_folder(config: Config, executor: Executor, own: OwnHost | None, folder: 
             )
             write(folder / ERRAND_FILE, errand)
             told = send(
-                lambda on_change: make_executor(config.launcher, on_change, folder),
+                lambda on_change: make_executor(site.launcher, on_change, folder),
                 specs,
                 folder,
                 patience_s=config.launcher.start_timeout_s,

@@ -11,7 +11,7 @@ import socket
 import sys
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from melissa_like.errors import TransportError
@@ -22,6 +22,7 @@ from melissa_like.launcher.doctor.reports import (
     LEASE_FILE,
     Contact,
     Errand,
+    MeetingReport,
     ServerReport,
     Sight,
     SolverReport,
@@ -32,7 +33,7 @@ from melissa_like.launcher.doctor.reports import (
 )
 from melissa_like.protocol.seen import await_seen
 from melissa_like.transport.open_files import most_open_files
-from melissa_like.transport.own_host import host_towards
+from melissa_like.transport.own_host import OwnHost, host_towards
 
 __all__ = ["main", "sight"]
 
@@ -88,6 +89,7 @@ def sight(folder: Path, packages: Sequence[str]) -> Sight:
 
 def _serve(folder: Path, errand: Errand, rank: int) -> None:
     """Listen, meet the other server ranks, and stay until the doctor has what it wants."""
+    meet = _importing_torch()  # first, because nothing is answered meanwhile
     seen = sight(folder, errand.packages["server"])
     to_launcher = contact("the launcher", errand.launcher)
     try:
@@ -108,12 +110,19 @@ def _serve(folder: Path, errand: Errand, rank: int) -> None:
                 contacts=(to_launcher,),
             ),
         )
-        from melissa_like.launcher.doctor.meeting import meet  # torch
-
         write(folder / meeting_file(rank), meet(folder, errand, rank, own))
         until = time.monotonic() + errand.patience_s
         while not (folder / END_FILE).exists() and time.monotonic() < until:
             time.sleep(_LOOK_EVERY_S)
+
+
+def _importing_torch() -> Callable[[Path, Errand, int, OwnHost], MeetingReport]:
+    try:
+        from melissa_like.launcher.doctor.meeting import meet
+    except ImportError as error:
+        problem = f"torch cannot be imported ({error})"
+        return lambda folder, errand, rank, own: MeetingReport(rank=rank, host=socket.gethostname(), problem=problem)
+    return meet
 
 
 def _solve(folder: Path, errand: Errand, *, with_mpi: bool) -> None:
