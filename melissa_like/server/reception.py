@@ -22,10 +22,12 @@ from melissa_like.server.receiver import Receiver
 from melissa_like.server.reporter import Orders, Reporter
 from melissa_like.transport import Transport
 
-__all__ = ["Place", "Reception", "place_of", "tell_failure"]
+__all__ = ["Place", "Reception", "place_of", "queue_length", "tell_failure"]
 
 _CLOSE_S = 10.0
-_QUEUED_MESSAGES = 8
+#: Messages of one client rank that wait on this side, if there are not very many client ranks; and what those of all
+#: of them together may take. A message has a megabyte at most, unless a part is larger.
+_QUEUED_MESSAGES, _QUEUED_BYTES, _MESSAGE_BYTES = 8, 2**31, 2**20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +38,8 @@ class Place:
         orphan_timeout_s: a launcher that lets a question wait for so long is gone.
         num_simulations: held-out ones too.
         num_steps: of a simulation; None if only the solver knows.
+        max_jobs: that send at once.
+        num_ranks: client ranks of each.
     """
 
     address: ServerRank
@@ -47,6 +51,8 @@ class Place:
     launcher: str
     num_simulations: int | None = None
     num_steps: int | None = None
+    max_jobs: int = 1
+    num_ranks: int = 1
 
 
 def place_of(config: Config, run_dir: Path, address: ServerRank) -> Place:
@@ -66,7 +72,23 @@ def place_of(config: Config, run_dir: Path, address: ServerRank) -> Place:
         launcher=connection.server_endpoint,
         num_simulations=config.study.num_simulations + config.study.num_validation_simulations,
         num_steps=config.solver.num_steps,
+        max_jobs=config.launcher.max_jobs,
+        num_ranks=config.solver.num_ranks,
     )
+
+
+def queue_length(max_jobs: int, num_ranks: int, field_nbytes: int) -> int:
+    """Messages of each client rank that may wait at a server rank: fewer when there are thousands, at least one.
+
+    What waits here counts as having left for the client, so its own bound on bytes in flight does not hold for it.
+
+    Args:
+        max_jobs: that send at once.
+        num_ranks: client ranks of each, which share a field evenly, about.
+        field_nbytes: of the largest field.
+    """
+    each = max(_MESSAGE_BYTES, field_nbytes // num_ranks)
+    return max(1, min(_QUEUED_MESSAGES, _QUEUED_BYTES // (each * max_jobs * num_ranks)))
 
 
 def tell_failure(place: Place, transport: Transport, message: str) -> None:
@@ -132,9 +154,9 @@ class Reception:
         self._stack = ExitStack()
         self._failed = False
         layout = place.layout
+        max_nbytes = max(8 * len(layout.parameters), *(field.nbytes for field in layout.fields))
         self._parts = transport.part_receiver(
-            queue_length=_QUEUED_MESSAGES,
-            max_nbytes=max(8 * len(layout.parameters), *(field.nbytes for field in layout.fields)),
+            queue_length=queue_length(place.max_jobs, place.num_ranks, max_nbytes), max_nbytes=max_nbytes
         )
         self.assembler = Assembler(
             layout=layout,
