@@ -9,12 +9,15 @@ from typing import Any
 
 from tests.integration.launched import Launched, launched
 from tests.integration.studies import Ran
+from tests.integration.told import trained
 from tests.slurm.cluster import Cluster
 
-__all__ = ["ALLOCATION", "assert_balanced", "on_cluster", "run"]
+__all__ = ["ALLOCATION", "BATCH", "STEPS", "assert_balanced", "assert_each_once", "on_cluster", "run"]
 
 #: All of three nodes.
 ALLOCATION = ("--nodes=3", "--ntasks-per-node=4")
+BATCH = ["launcher=slurm", "launcher.executor.poll_interval_s=1", "launcher.grace_s=2"]
+STEPS = ["launcher=slurm_steps", "launcher.grace_s=2"]
 
 
 @contextmanager
@@ -31,7 +34,7 @@ def on_cluster(
         cluster: the cluster.
         run_dir: of the study.
         overrides: of the configuration.
-        command: run or resume.
+        command: run, resume or status.
         allocation: options of salloc, if the study is to run inside an allocation.
     """
     start = partial(_in_allocation, cluster, allocation) if allocation else cluster.login.start
@@ -61,6 +64,11 @@ def assert_balanced(ran: Ran, *, expected: int | None = None, given_up: int = 0)
     assert samples["expected"] == (expected or samples["expected"])
     assert (samples["given_up"], samples["lost"]) == (given_up, 0)
     return report
+
+
+def assert_each_once(folder: Path, simulations: int) -> None:
+    """Each of the six samples of each simulation of `told` was trained on once, and none is mixed."""
+    assert sorted(key for key, _ in trained(folder)) == [(n, step) for n in range(simulations) for step in range(6)]
 
 
 def _in_allocation(
