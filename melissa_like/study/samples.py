@@ -59,7 +59,7 @@ class SampleBooks:
 
     def num_dropped_of(self, simulation: int) -> int:
         """Samples of a simulation that were given up by themselves."""
-        return len(self._dropped.get(simulation, ()))
+        return len(self._dropped[simulation]) if simulation in self._dropped else 0
 
     def dropped_among(self, is_one: Sequence[bool] | bytes | bytearray) -> int:
         """Training samples that were dropped of the simulations for which this is true."""
@@ -180,8 +180,10 @@ class SampleBooks:
         if self._is_trained_on[simulation]:
             before = self._num_steps[simulation]
             if before == _UNKNOWN:
-                given_up = self.num_dropped_of(simulation) + self._given_up.get(simulation, 0)
-                self._uncounted -= len(self._delivered.get(simulation, ())) + given_up
+                if simulation in self._delivered:
+                    self._uncounted -= len(self._delivered[simulation])
+                if simulation in self._dropped or simulation in self._given_up:
+                    self._uncounted -= self.num_dropped_of(simulation) + self._given_up.get(simulation, 0)
             else:
                 self._known -= num_samples(before, self.window)
             self._known += num_samples(num_steps, self.window)
