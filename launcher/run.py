@@ -371,7 +371,8 @@ def run_launch(opened: Launch, run_dir: Path) -> dict[str, Any]:
                 raise
             return keep_report(launch.report(), run_dir)
     except OSError as error:
-        if error.errno not in CANNOT_WRITE:
+        elsewhere = isinstance(error, PermissionError) and not str(error.filename).startswith(str(run_dir))
+        if error.errno not in CANNOT_WRITE or elsewhere:
             raise
         raise StudyFailedError(no_room(run_dir, error)) from error
 

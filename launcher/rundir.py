@@ -33,8 +33,11 @@ __all__ = [
     "write_json",
 ]
 
-#: Errors that say that a run directory is full, or cannot be written any more.
-CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.ESTALE)
+#: Of a write to a run directory: it is full, or cannot be written any more; an expired ticket is told as a permission.
+CANNOT_WRITE = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.ESTALE),
+    *(errno.EACCES, errno.EPERM),
+)
 REPORT_FILE = "report.json"
 STATUS_FILE = "status.json"
 _VERSIONS_FILE = "versions.json"
