@@ -1,7 +1,6 @@
 """The composition root of the launcher: one study from its configuration to its report."""
 
 import os
-import shlex
 import signal
 import sys
 import threading
@@ -53,7 +52,6 @@ from melissa_like.plugins import look_in
 from melissa_like.protocol import Connection, write_connection
 from melissa_like.protocol.connection import CONNECTION_FILE
 from melissa_like.protocol.reports import Findings
-from melissa_like.records import ServerRank
 from melissa_like.sampling import StudySamplers, write_snapshot
 from melissa_like.study import Journal, Replayed, StudySettings, StudyState
 from melissa_like.study.events import Resumed, StudyStarted
@@ -64,7 +62,7 @@ from melissa_like.transport.own_host import OwnHost, host_of_launcher
 from melissa_like.transport.zmq_sockets import tcp_address
 from melissa_like.transport.zmq_transport import ZmqTransport
 
-__all__ = ["Launch", "Past", "keep_report", "plan_study", "prepare", "run_launch", "run_study"]
+__all__ = ["Launch", "Past", "keep_report", "prepare", "run_launch", "run_study"]
 
 _STATUS_EVERY_S = 1.0
 _CLOSE_S = 5.0
@@ -113,17 +111,6 @@ def prepare(
         call.resolve()
     try_sampling(config)
     return config, make_samplers(config, num_planned)
-
-
-def plan_study(config: Config, run_dir: Path) -> list[str]:
-    """The command lines that the study would start: `--dry-run`."""
-    traits = make_executor(config.launcher, lambda: None, run_dir).traits
-    commands = commands_for(config, run_dir, traits=traits, transport=MemoryTransport())
-    servers = [commands.server_spec(ServerRank(rank)) for rank in range(config.launcher.num_server_ranks)]
-    num_simulations = config.study.num_simulations + config.study.num_validation_simulations
-    num_jobs = min(config.launcher.max_jobs, num_simulations)
-    jobs = [commands.solver_spec(f"job-{number + 1:04d}") for number in range(num_jobs)]
-    return [f"{spec.name}: {shlex.join(spec.command) or 'a thread of the launcher'}" for spec in (*servers, *jobs)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

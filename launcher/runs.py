@@ -19,8 +19,9 @@ from omegaconf.errors import OmegaConfBaseException
 from melissa_like.errors import MelissaLikeError
 from melissa_like.launcher.exit_codes import INTERRUPTED
 from melissa_like.launcher.lease import take_lease
+from melissa_like.launcher.preview import plan_study
 from melissa_like.launcher.requeueing import run_again
-from melissa_like.launcher.run import plan_study, prepare, run_study
+from melissa_like.launcher.run import prepare, run_study
 from melissa_like.launcher.rundir import make_new_folder
 from melissa_like.launcher.summary import exit_code, print_report
 from melissa_like.launcher.sweep import new_sweep

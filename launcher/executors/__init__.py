@@ -35,7 +35,16 @@ from melissa_like.launcher.executors.batch import BatchExecutor
 from melissa_like.launcher.executors.batch.site import SiteSettings, site_settings
 from melissa_like.launcher.executors.command import DEFAULT_LAUNCH, launch_command, search_path
 from melissa_like.launcher.executors.inline import InlineExecutor
-from melissa_like.launcher.executors.interface import Executor, FoundJob, JobSpec, JobState, JobUpdate, Role, Traits
+from melissa_like.launcher.executors.interface import (
+    Executor,
+    FoundJob,
+    JobSpec,
+    JobState,
+    JobUpdate,
+    Role,
+    Traits,
+    WritesScripts,
+)
 from melissa_like.launcher.executors.local import LocalExecutor
 from melissa_like.launcher.executors.logs import log_tail
 from melissa_like.launcher.executors.steps import STEP_SETTINGS, StepsExecutor
@@ -55,6 +64,7 @@ __all__ = [
     "SiteSettings",
     "StepsExecutor",
     "Traits",
+    "WritesScripts",
     "launch_command",
     "log_tail",
     "search_path",

@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum, auto
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Protocol, Self, runtime_checkable
 
-__all__ = ["Executor", "FoundJob", "JobSpec", "JobState", "JobUpdate", "Role", "Traits"]
+__all__ = ["Executor", "FoundJob", "JobSpec", "JobState", "JobUpdate", "Role", "Traits", "WritesScripts"]
 
 
 class JobState(StrEnum):
@@ -190,4 +190,15 @@ class Executor(Protocol):
 
         Raises:
             DeadlineExceededError: some of it could not be ended; names it.
+        """
+
+
+@runtime_checkable
+class WritesScripts(Protocol):
+    """What an executor may have besides: it shows what its scheduler would get, for `--dry-run`."""
+
+    def script(self, specs: Sequence[JobSpec]) -> tuple[str, ...]:
+        """The scripts, or commands, by which these jobs would be submitted; nothing is submitted or written.
+
+        Variables of the jobs' environment are not in them.
         """

@@ -1,6 +1,7 @@
 """Jobs as `srun` steps inside one allocation of a Slurm cluster."""
 
 import os
+import shlex
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -122,6 +123,10 @@ class StepsExecutor:
                 self._board.put_back_what_waits()
             self._board.advance()
         return handles
+
+    def script(self, specs: Sequence[JobSpec]) -> tuple[str, ...]:
+        """The `srun` of each job, on no particular node; see `WritesScripts.script`."""
+        return tuple(shlex.join(self._sruns[spec.role].command(spec, name=spec.name)) for spec in specs)
 
     def find(self, study: str) -> tuple[FoundJob, ...]:
         """The steps that carry the study's tag in their name, and `srun`s that wait; see `Executor.find`.
