@@ -21,6 +21,7 @@ from melissa_like.errors import ConfigurationError, MelissaLikeError
 from melissa_like.launcher.exit_codes import INTERRUPTED, OUT_OF_TIME
 from melissa_like.launcher.mistakes import explain_refusal
 from melissa_like.launcher.scale import SCALE_USAGE, scale
+from melissa_like.launcher.site import SITE_USAGE, site
 from melissa_like.launcher.streams import lost_output_passed_on, open_standard_streams, told_of_lost_output
 
 __all__ = ["main"]
@@ -32,6 +33,7 @@ _USAGE = """usage: melissa-like COMMAND ...
   resume RUN_DIR [KEY=VALUE ...]                        go on with a study or sweep after a crash, Ctrl-C, walltime
   status RUN_DIR                                        one-screen state of a running or finished study or sweep
   scale RUN_DIR max_jobs=N                              more or fewer solver jobs of a study that runs
+  site [FILE]                                           write a first file of site settings, from what Slurm says
   check [OVERRIDES] [--config-dir DIR]                  run one simulation of the configured solver and check it
   doctor [OVERRIDES] [--config-dir DIR]                 look whether a study could run here, by small jobs
 
@@ -98,10 +100,15 @@ def _main(arguments: Sequence[str]) -> None:
         "resume": _resume,
         "status": _status,
         "scale": scale,
+        "site": site,
         "check": _check,
         "doctor": _doctor,
     }
-    usages: dict[str, Callable[[], str]] = {"resume": _usage_of_resume, "scale": lambda: SCALE_USAGE}
+    usages: dict[str, Callable[[], str]] = {
+        "resume": _usage_of_resume,
+        "scale": lambda: SCALE_USAGE,
+        "site": lambda: SITE_USAGE,
+    }
     if command not in commands:
         near = did_you_mean(command, commands) or f": write one of {', '.join(commands)}"
         sys.stderr.write(f"melissa-like: unknown command {command!r}{near}\n{_USAGE}")

@@ -41,7 +41,7 @@ def test_help_of_one_group(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     ("arguments", "words"),
     [
         (["ckeck"], "unknown command 'ckeck': did you mean check?"),
-        (["make"], "write one of run, resume, status, scale, check"),
+        (["make"], "write one of run, resume, status, scale, site, check"),
         (["run", "--dryrun"], "did you mean --dry-run"),
         (["run", "--conf-dir=x"], "did you mean --config-dir"),
         (["check", "-q"], "unknown option '-q': write one of"),
