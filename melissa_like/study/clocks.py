@@ -19,24 +19,28 @@ _BLAME_S = 3.0
 
 
 class Clocks:
-    """Reads jobs, ledger and server; changes nothing but the time of its next look."""
+    """Reads jobs, ledger and server; changes nothing but the time of its next look.
+
+    Attributes:
+        look_at: when something may have run out; infinity if nothing is timed.
+    """
 
     def __init__(self, settings: StudySettings, server: ServerLife, jobs: Jobs, ledger: Ledger) -> None:
         self._settings = settings
         self._server = server
         self._jobs = jobs
         self._ledger = ledger
-        self._look_at = math.inf
+        self.look_at = math.inf
 
     @property
     def next_deadline(self) -> float | None:
         """When the next look is due; None if nothing is timed."""
-        return None if self._look_at == math.inf else self._look_at
+        return None if self.look_at == math.inf else self.look_at
 
     def start(self, now: float, seconds: float) -> None:
         """Something is timed from now on."""
-        if now + seconds < self._look_at:
-            self._look_at = now + seconds
+        if now + seconds < self.look_at:
+            self.look_at = now + seconds
 
     def look_again(self) -> None:
         """Find the earliest end, by a scan."""
@@ -50,11 +54,7 @@ class Clocks:
         if not self._server.pressed:
             times += [a.progressed_at + self.patience(a) for a in self._ledger.in_progress.values()]
             times += [job.since + self.leave(job) for job in self._jobs.idle]
-        self._look_at = min(times, default=math.inf)
-
-    def are_due(self, now: float) -> bool:
-        """Whether something may have run out."""
-        return now >= self._look_at
+        self.look_at = min(times, default=math.inf)
 
     def server_is_late(self, now: float) -> bool:
         """Whether the server ranks are not ready in time."""

@@ -137,11 +137,10 @@ def serve(books: Books, job: Job) -> None:
     """Answer a job's hello, and its request if a simulation waits or none will come; else it stays hungry."""
     if job.phase is not JobPhase.GREETED or job.name not in books.jobs.alive:
         return
-    rank_0 = ClientRank(job.name)
     if not job.welcomed:
         job.welcomed = True
         books.rest(job, JobPhase.GREETED)
-        books.want(Tell(address=rank_0, message=books.welcome()))
+        books.want(Tell(address=ClientRank(job.name), message=books.welcome()))
     if not job.requests:
         return
     if books.has_too_many_jobs:

@@ -83,7 +83,7 @@ class StudyState:
             self._take(event)
         if kind is Blocked and not ev.is_journaled(event):
             return books.take_commands()
-        due = books.outcome is None and books.clocks.are_due(now)
+        due = books.outcome is None and now >= books.clocks.look_at
         if due:
             self._run_out()
             books.clocks.look_again()
