@@ -147,6 +147,21 @@ def test_find_does_not_take_silence_for_an_empty_list(slurm, goes_wrong, monkeyp
         goes_wrong()
 
 
+def test_where_there_is_no_scheduler_nothing_is_started(slurm, tmp_path):
+    recipe = {**slurm.recipe, "scheduler": {**slurm.recipe["scheduler"], "commands": str(tmp_path)}}
+    executor = make(recipe, "launcher.executor", on_change=lambda: None)
+    assert f"there is no {tmp_path}/sbatch here" in executor.traits.refusal
+    assert make(slurm.recipe, "launcher.executor", on_change=lambda: None).traits.refusal == ""
+
+
+def test_a_submit_command_that_has_gone_is_a_refusal(opened, spec, slurm):
+    (slurm.fake / "bin" / "sbatch").unlink()
+    opened.submit(spec("a", **shell("exit 0")))
+    final = opened.final("a")
+    assert (final.state, final.retry) == (JobState.FAILED, False)
+    assert "bin/sbatch" in final.message
+
+
 # --- how jobs end -----------------------------------------------------------------------------------------------------
 
 

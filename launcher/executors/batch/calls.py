@@ -35,22 +35,19 @@ def run_command(command: Sequence[str], timeout_s: float) -> Call:
     """Run a command and block until it has ended.
 
     Raises:
-        SchedulerError: there is no such command, or it did not end in time and was killed, with what it had started.
+        OSError: it cannot be run.
+        SchedulerError: it did not end in time and was killed, with what it had started.
     """
-    try:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=environment_for(os.environ),
-            start_new_session=True,  # an interrupt on the terminal is not for it
-            text=True,
-            errors="replace",
-        )
-    except OSError as error:
-        raise SchedulerError(f"{command[0]} cannot be run: {error}") from error
-    with process:
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment_for(os.environ),
+        start_new_session=True,  # an interrupt on the terminal is not for it
+        text=True,
+        errors="replace",
+    ) as process:
         try:
             stdout, stderr = process.communicate(timeout=timeout_s)
         except subprocess.TimeoutExpired:

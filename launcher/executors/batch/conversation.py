@@ -74,7 +74,7 @@ class Conversation:
         Raises:
             SchedulerError: it has not.
         """
-        called = self._call(self._scheduler.poll(job_ids))
+        called = self._ask(self._scheduler.poll(job_ids))
         return self._scheduler.read_listed(called.code, called.stdout, called.stderr)
 
     def _submit(self, submission: Submission, now: float) -> None:
@@ -83,7 +83,7 @@ class Conversation:
         try:
             script = self._scheduler.script(submission, self._folder.start_of(key))
             self._folder.write(submission, script, grace_s=self._grace_s, log_limit_bytes=self._log_limit_bytes)
-            called = self._call(self._scheduler.submit(path))
+            called = run_command(self._scheduler.submit(path), self._command_timeout_s)
             answer = self._scheduler.read_submitted(called.code, called.stdout, called.stderr)
         except OSError as error:
             answer = Answer(fate=Fate.LATER if may_pass(error) else Fate.REFUSED, words=str(error))
@@ -96,7 +96,7 @@ class Conversation:
         waiting = iter(jobs)
         while some := tuple(islice(waiting, _MOST_AT_ONCE)):
             try:
-                self._call(self._scheduler.cancel(some))  # the list tells what came of it; else it is canceled again
+                self._ask(self._scheduler.cancel(some))  # the list tells what came of it; else it is canceled again
             except SchedulerError as error:
                 self.trouble = str(error)
 
@@ -143,5 +143,8 @@ class Conversation:
             self._tracker.take_ends(records, now)
             self._tracker.settle(now)
 
-    def _call(self, command: Sequence[str]) -> Call:
-        return run_command(command, self._command_timeout_s)
+    def _ask(self, command: Sequence[str]) -> Call:
+        try:
+            return run_command(command, self._command_timeout_s)
+        except OSError as error:
+            raise SchedulerError(f"{command[0]} cannot be run: {error}") from error

@@ -1,6 +1,7 @@
 """Jobs of a batch scheduler: the thin shell around a `Scheduler` and a `Tracker`."""
 
 import os
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -74,7 +75,6 @@ class BatchExecutor:
             role: site_settings(given, f"launcher.executor.{role}", accepts=scheduler.accepts, name=scheduler.name)
             for role, given in ((Role.SERVER, server), (Role.SOLVER, solver))
         }
-        self.traits = Traits(on_this_host=False, same_programs=not self._sites[Role.SOLVER].changes_programs)
         self._updates = Updates(on_change)
         self._folder = JobFolder(Path(os.path.abspath(run_dir)) / "jobs")
         self._changed = threading.Condition()  # guards the next four
@@ -114,6 +114,20 @@ class BatchExecutor:
     def __exit__(self, *exc_info: object) -> None:
         """Closes with twice the grace as its deadline, and the minute that a scheduler may take."""
         self.close(2 * self._grace_s)
+
+    @property
+    def traits(self) -> Traits:
+        """What the launcher has to know; it refuses to start where the scheduler's commands are not."""
+        command, name = self._scheduler.submit(Path())[0], self._scheduler.name
+        refusal = (
+            f"there is no {command} here, by which jobs are submitted to {name}: start the study where the commands of "
+            f"{name} are, as on a login node, or write their folder under launcher.executor.scheduler.commands"
+        )
+        return Traits(
+            on_this_host=False,
+            same_programs=not self._sites[Role.SOLVER].changes_programs,
+            refusal="" if shutil.which(command) else refusal,
+        )
 
     # -- the contract -------------------------------------------------------------------------------------------------
 
