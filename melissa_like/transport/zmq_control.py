@@ -8,7 +8,7 @@ import zmq
 
 from melissa_like.transport.forks import require_same_process
 from melissa_like.transport.interface import Door, Peer
-from melissa_like.transport.zmq_sockets import Arrivals, Socket, set_options
+from melissa_like.transport.zmq_sockets import Arrivals, Socket, set_listening, set_options
 
 __all__ = ["ZmqControlClient", "ZmqControlServer", "open_door"]
 
@@ -24,6 +24,7 @@ def open_door(context: zmq.Context[Socket], door: Door) -> Socket:
     """The socket of a door, not bound."""
     socket = context.socket(zmq.ROUTER)
     set_options(socket)
+    set_listening(socket)
     socket.setsockopt(zmq.MAXMSGSIZE, _MAX_NBYTES[door])
     socket.setsockopt(zmq.RCVHWM, _MOST_WAITING[door])
     socket.setsockopt(zmq.SNDHWM, 0)  # a server rank hears of every simulation, thousands at a time

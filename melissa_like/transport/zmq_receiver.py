@@ -10,7 +10,7 @@ from melissa_like.errors import ProtocolError
 from melissa_like.transport.bundles import LARGEST_BUNDLE_BYTES, LostBundle, OpenedBundle
 from melissa_like.transport.interface import Place, Received, Target, copy_payload
 from melissa_like.transport.shared_memory import Mappings, Notice, Probe
-from melissa_like.transport.zmq_sockets import MORE, Arrivals, Socket, set_options
+from melissa_like.transport.zmq_sockets import MORE, Arrivals, Socket, set_listening, set_options
 
 __all__ = ["ZmqPartReceiver", "listening"]
 
@@ -24,6 +24,7 @@ def listening(context: zmq.Context[Socket], queue_length: int, max_nbytes: int |
     """The PULL socket of a server rank, not bound; see `Transport.part_receiver`."""
     socket = context.socket(zmq.PULL)
     set_options(socket)
+    set_listening(socket)
     socket.setsockopt(zmq.RCVHWM, queue_length)
     limit = -1 if max_nbytes is None else max(max_nbytes, LARGEST_BUNDLE_BYTES) + _CIPHER_NBYTES
     socket.setsockopt(zmq.MAXMSGSIZE, limit)

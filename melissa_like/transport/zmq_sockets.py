@@ -17,6 +17,7 @@ __all__ = [
     "connect",
     "numeric_host",
     "numeric_hosts",
+    "set_listening",
     "set_options",
     "tcp_address",
 ]
@@ -24,6 +25,7 @@ __all__ = [
 Socket = zmq.Socket[bytes]
 
 MORE = int(zmq.RCVMORE)  # a plain number costs pyzmq 0.8 us, the name 1.9 us; it is asked for with every message
+_BACKLOG = 4096  # as Linux allows by default (net.core.somaxconn); ZeroMQ takes 100
 _KEEP_ALIVE = ((zmq.TCP_KEEPALIVE, 1), (zmq.TCP_KEEPALIVE_IDLE, 60), (zmq.TCP_KEEPALIVE_INTVL, 20))
 
 
@@ -87,6 +89,11 @@ def bind(socket: Socket, address: str) -> str:
             f"{address} {why}: choose another transport.port (0 takes a free one), or a transport.host of this machine"
         ) from None
     return socket.getsockopt_string(zmq.LAST_ENDPOINT)
+
+
+def set_listening(socket: Socket) -> None:
+    """Before a socket is bound: thousands may connect at once, and whom the system drops tries again a second later."""
+    socket.setsockopt(zmq.BACKLOG, _BACKLOG)
 
 
 def set_options(socket: Socket) -> None:
