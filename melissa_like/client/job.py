@@ -144,9 +144,28 @@ class Client:
         connection = self._connection if self._connection is not None else connection_from_environment()
         job = self._job if self._job is not None else job_from_environment()
         _claim(connection.study, job, single=self._single)
+        while True:
+            try:
+                return _Greeting(connection=connection, job=job, welcome=self._greeted(connection, job))
+            except StudyStoppedError:
+                newer = connection if self._connection is not None else connection_from_environment()
+                if newer.launcher_incarnation <= connection.launcher_incarnation:
+                    raise
+            self._forget_launcher()
+            connection = newer
+
+    def _greeted(self, connection: Connection, job: str) -> Welcome:
         line = self._line_to(connection, job)
         line.post(Hello(num_ranks=self.team.size, host=socket.gethostname(), pid=os.getpid()))
-        return _Greeting(connection=connection, job=job, welcome=line.expect(Welcome))
+        return line.expect(Welcome)
+
+    def _forget_launcher(self) -> None:
+        """It is gone: the next one was started while this job said hello, or this host has seen its file late."""
+        self._open_line.close()
+        self._line = None
+        if self._owns_transport and self._transport is not None:
+            self._transport.close()  # the keys may be others
+            self._transport = None
 
     def _open(self, greeting: _Greeting) -> None:
         """Every rank, by itself: its ways to the launcher and to the server ranks."""
