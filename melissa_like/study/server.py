@@ -20,7 +20,7 @@ class ServerLife:
     Args:
         num_ranks: server ranks.
         max_restarts: how often they may be started again without progress in between: a checkpoint of more training
-            steps than any before.
+            steps than any before it of the same launcher.
 
     Attributes:
         incarnation: 0 before the first start, then 1, 2, ...; what an earlier one said does not count.
@@ -55,7 +55,7 @@ class ServerLife:
         self.losses: list[str] = []
         self.num_restarts = 0
         self.checkpoint: Checkpointed | None = None
-        self._most_batches = 0  # of all checkpoints so far
+        self._most_batches = 0  # of the checkpoints of this launcher
         self._restored: dict[int, Restored] = {}
         self._alive: set[int] = set()
         self.trained: dict[int, TrainingEnd] = {}
@@ -76,7 +76,7 @@ class ServerLife:
         self._dumb_ends = 0
         self.was_tried = False  # the configuration may have changed, the machine, or the user's modules
         self.num_ranks, self._max_restarts = num_ranks, max_restarts
-        self.num_restarts = 0
+        self.num_restarts = self._most_batches = 0  # the user may have removed checkpoints, to train anew
 
     def lose(self, why: str, now: float) -> None:
         """One was lost, so all are: what they had said is forgotten, and what they still say does not count."""

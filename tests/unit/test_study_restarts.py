@@ -144,6 +144,18 @@ def test_server_ranks_may_be_restarted_as_often_again_after_a_resume() -> None:
     assert kinds(killed(study)) == ["StartServers"]
 
 
+def test_after_a_resume_a_training_that_begins_anew_makes_progress() -> None:
+    """Whoever removes the checkpoints trains anew with the same simulations."""
+    study = Study(max_server_restarts=1, **only_training(3)).started()
+    study.server(say.Checkpointed(number=0, batches=700, nbytes=100))
+    resumed(study)
+    for batches in (7, 8):
+        study.ready()
+        study.restored()
+        study.server(say.Checkpointed(number=1, batches=batches, nbytes=100))
+        assert kinds(killed(study)) == ["StartServers"]
+
+
 def killed(study: Study, rank: int = 0) -> tuple[do.Command, ...]:
     address = ServerRank(rank, study.state.server_incarnation)
     return study.on(ev.ServerEnded(address=address, message="killed by SIGKILL"))
