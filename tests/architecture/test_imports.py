@@ -81,7 +81,7 @@ SERVER_RANK = "from melissa_like.server.__main__ import main; sys.argv = ['serve
     [
         (CLIENT, 0, ""),
         (BY_HAND, 2, "MELISSA_LIKE_RUN_DIR is not set: start the solver by `melissa-like run`"),
-        (COMMAND, 2, "melissa-like: the command melissa-like needs the package hydra"),
+        (COMMAND, 2, "melissa-like: the command melissa-like needs the package omegaconf"),
         (SERVER_RANK, 2, "a server rank needs the package omegaconf"),
     ],
 )
