@@ -26,6 +26,7 @@ from melissa_like.launcher.rundir import make_new_folder
 from melissa_like.launcher.summary import exit_code, print_report
 from melissa_like.launcher.sweep import new_sweep
 from melissa_like.launcher.sweep_end import close_sweep
+from melissa_like.launcher.sweep_file import SWEEP_FILE
 from melissa_like.launcher.sweep_plan import keep_plan, plan_of, resolved, studies_at_a_time
 from melissa_like.launcher.sweep_run import run_studies
 from melissa_like.launcher.trial import try_training
@@ -33,6 +34,7 @@ from melissa_like.launcher.trial import try_training
 __all__ = ["Runs", "new_folders"]
 
 _NEW_FOLDER = "new_folder"
+_MADE_BY_HYDRA = "multirun.yaml"
 
 
 @contextmanager
@@ -122,9 +124,12 @@ class Runs:
                 self._note(2)
 
     def close(self) -> None:
-        """Take away the folders that Hydra has made for studies of a sweep and that nothing was written to."""
+        """Take away what Hydra has made for a sweep, as far as nothing was run there."""
         for _, run_dir in self._swept:
             _remove_empty(run_dir)
+        if self._swept and not (self._folder / SWEEP_FILE).exists():
+            (self._folder / _MADE_BY_HYDRA).unlink(missing_ok=True)
+            _remove_empty(self._folder)
 
     def _keep(self, composed: DictConfig, run_dir: Path, hydra_config: HydraConf) -> None:
         if not self._swept:

@@ -135,6 +135,20 @@ def test_a_dry_run_prints_the_jobs_and_starts_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "my study").exists()
 
 
+def test_a_dry_run_of_a_sweep_shows_each_study(tmp_path: Path) -> None:
+    swept = [*marked(), "launcher=inline", "training.batch_size=4,500,8"]
+    ran = melissa_like(tmp_path / "sweep", "-m", "--dry-run", *swept)
+    assert ran.code == 2
+    assert "training.batch_size is 500" in ran.err
+    shown = [line for line in ran.out.splitlines() if line.startswith(("study ", "training: "))]
+    assert [line.partition(" with batches")[0] for line in shown] == [
+        *("study training.batch_size=4", "training: tried"),
+        "study training.batch_size=500",
+        *("study training.batch_size=8", "training: tried"),
+    ]
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_status_of_a_finished_study_and_of_none(tmp_path: Path) -> None:
     assert melissa_like(tmp_path / "study", *marked(), "launcher=inline").code == 0
     assert "outcome: completed" in status(tmp_path / "study").stdout

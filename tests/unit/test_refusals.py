@@ -11,10 +11,10 @@ import pytest
 from melissa_like.assembly import Reason
 from melissa_like.launcher.peers import Peers
 from melissa_like.launcher.study_keys import StudyKeys, make_study_keys
-from melissa_like.protocol.control import Acknowledge, Envelope, Hello, Metrics, encode_envelope
+from melissa_like.protocol.control import Acknowledge, Envelope, Hello, Metrics, Scale, encode_envelope
 from melissa_like.protocol.keys import Member
 from melissa_like.protocol.wire import Header, encode
-from melissa_like.records import ClientRank, ServerRank, StudyIdentity
+from melissa_like.records import ClientRank, Operator, ServerRank, StudyIdentity
 from melissa_like.transport import ControlClient, ControlServer
 from melissa_like.transport.zmq_transport import ZmqTransport
 from tests.unit.test_receiver import DEADLINE_S, IDENTITY, OPEN, PART, Rig
@@ -183,6 +183,19 @@ def test_a_server_rank_that_speaks_as_a_job_is_heard_as_neither(keys: StudyKeys)
         assert list(launcher.peers.refused) == [
             "'job-0001/0' is no address at the door of servers: connect as server-RANK"
         ]
+
+
+def test_a_job_does_not_scale_its_study_and_whoever_has_the_key_of_a_server_rank_does(keys: StudyKeys) -> None:
+    with ExitStack() as stack:
+        server = launcher_of(stack, keys)
+        launcher = stack.enter_context(closing(Launcher(server, IDENTITY)))
+        name = b"operator-0a1b2c3d"
+        for count, endpoint in ((0, server.server_endpoint), (1, server.endpoint)):
+            client_of(stack, keys, "job", endpoint, name).send(said(message=Scale(max_jobs=9)))
+            launcher.hears(count)  # at the first door it is not even heard
+        client_of(stack, keys, "server", server.server_endpoint, name).send(said(message=Scale(max_jobs=4)))
+        _, heard = launcher.hears(2)
+        assert heard == (Operator("0a1b2c3d"), Scale(max_jobs=4))
 
 
 def test_nothing_is_said_to_who_is_refused(keys: StudyKeys) -> None:
