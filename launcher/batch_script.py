@@ -30,7 +30,8 @@ _SCRIPT = Template("""\
 #SBATCH --signal=B:USR1@$signal_s
 $parts
 cd $folder || exit 2
-# `exec`, so that the signals of Slurm reach melissa-like.
+# The signal reaches melissa-like by `exec`; it may come before that is ready, which then looks at the clock alone.
+trap '' USR1
 if [ -e $config ]; then
     exec $command resume $run_dir
 fi
