@@ -92,6 +92,8 @@ def _in_folder(config: Config, traits: Traits, own: OwnHost | None, site: Site, 
 
     if traits.in_process:
         yield skipped("jobs and connections", "all of the study runs in this process")
+    elif not site.answers:
+        yield skipped("jobs and connections", "the scheduler could not be told of any")
     elif own is None:
         yield skipped("jobs and connections", "nobody could reach the launcher")
     else:

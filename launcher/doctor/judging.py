@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from melissa_like.launcher.doctor.findings import Finding, bad, good, skipped
 from melissa_like.launcher.doctor.jobs import SOLVER_JOB, Told
 from melissa_like.launcher.doctor.reports import Contact, Sight
+from melissa_like.records import ServerRank
 
 __all__ = ["Expected", "judge_jobs", "listed"]
 
@@ -63,19 +64,20 @@ def _server_ranks(told: Told, expected: Expected) -> Finding:
     missing = [rank for rank in range(expected.num_server_ranks) if rank not in told.servers]
     if not missing:
         return good(check, f"{expected.num_server_ranks}, {_over(s.sight.host for s in told.servers.values())}")
-    name = f"server-{missing[0]}"
-    return bad(check, f"server rank {missing[0]} did not: {_why(name, told, expected)}", _ADVICE_START)
+    why = _why(str(ServerRank(missing[0])), told, expected)
+    return bad(check, f"server rank {missing[0]} did not: {why}", _ADVICE_START)
 
 
 def _why(name: str, told: Told, expected: Expected) -> str:
     """Why a job has not reported."""
-    full = next((known for known in (*told.ends, *told.waits) if known == name or known.startswith(f"{name}.")), name)
-    if full in told.ends:
-        log = expected.logs.get(full, "")
-        return f"its job ended ({told.ends[full].message})" + (
-            f", its last lines:\n{log}" if log else ", its log is empty"
-        )
-    return f"after {expected.patience_s:g} s its job is still there ({told.waits.get(full, 'not listed')})"
+    end = told.ends.get(name)
+    if end is None:
+        return f"after {expected.patience_s:g} s its job is still there ({told.waits.get(name, 'not listed')})"
+    if end.retry is not None:  # it was refused
+        return end.message
+    log = expected.logs.get(name, "")
+    quoted = f"its last lines:\n{log}" if log else "its log is empty"
+    return f"its job ended ({end.message}), {quoted}"
 
 
 def _client_ranks(told: Told, expected: Expected) -> Finding:

@@ -10,7 +10,7 @@ from typing import Any
 
 from melissa_like.config import Config, LauncherConfig
 from melissa_like.errors import SchedulerError
-from melissa_like.launcher.doctor.findings import Finding, bad, good, is_well, skipped
+from melissa_like.launcher.doctor.findings import Finding, bad, good, skipped
 from melissa_like.launcher.doctor.judging_site import judge_allocation, judge_site, partition_of
 from melissa_like.launcher.doctor.limits import LIMITS, Limits, read_limits
 from melissa_like.launcher.executors import StepsExecutor
@@ -35,11 +35,13 @@ class Site:
         findings: in the order in which they are read.
         launcher: the configuration with which the probes are started.
         spans_nodes: by it the client ranks of the probe are on two nodes.
+        answers: else nothing can be submitted.
     """
 
     findings: Sequence[Finding]
     launcher: LauncherConfig
     spans_nodes: bool = False
+    answers: bool = True
 
 
 def look_at_site(config: Config) -> Site:
@@ -55,17 +57,19 @@ def look_at_site(config: Config) -> Site:
     if kind is not BatchExecutor:
         return Site(findings=[skipped("scheduler", "this launcher has none that is known")], launcher=launcher)
     scheduler: Scheduler = make(executor["scheduler"], "launcher.executor.scheduler")
-    findings = list(_commands(scheduler))
-    partitions = _partitions(scheduler) if is_well(findings) else ()
+    findings, answers = _commands(scheduler)
+    if not answers:
+        return Site(findings=findings, launcher=launcher, answers=False)
+    partitions = _partitions(scheduler)
     if not partitions:
         told = f"{scheduler.name} does not tell them: what it refuses is told of the jobs below"
         return Site(findings=[*findings, skipped("partitions and limits", told)], launcher=launcher)
     sites = {role: _settings(executor, role, scheduler) for role in _ROLES}
     needed = {"server": launcher.num_server_ranks, "solver": config.solver.num_ranks}
-    findings += [judge_site(role, sites[role], partitions, needed[role]) for role in _ROLES]
+    fit = [judge_site(role, sites[role], partitions, needed[role]) for role in _ROLES]
     where = partition_of(sites["solver"], partitions)
     spans = where is not None and where.num_nodes > 1 and config.solver.num_ranks > 1
-    return Site(findings=findings, launcher=_spread(launcher) if spans else launcher, spans_nodes=spans)
+    return Site(findings=[*findings, *fit], launcher=_spread(launcher) if spans else launcher, spans_nodes=spans)
 
 
 def _inside_allocation(config: Config) -> Site:
@@ -75,10 +79,12 @@ def _inside_allocation(config: Config) -> Site:
     group = config.launcher.executor.get("solver_group", 0)
     spans = allocation.components[group].num_nodes > 1 and config.solver.num_ranks > 1
     fits = judge_allocation(allocation, config.launcher.num_server_ranks + config.solver.num_ranks)
+    findings, answers = _commands(Slurm())
     return Site(
-        findings=[*_commands(Slurm()), fits],
+        findings=[*findings, fits],
         launcher=_spread(config.launcher) if spans else config.launcher,
         spans_nodes=spans,
+        answers=answers,
     )
 
 
@@ -93,28 +99,29 @@ def _settings(executor: Mapping[str, Any], role: str, scheduler: Scheduler) -> S
     return site_settings(executor.get(role), key, accepts=scheduler.accepts, name=scheduler.name)
 
 
-def _commands(scheduler: Scheduler) -> Sequence[Finding]:
-    """Whether its commands are there, and whether it answers."""
+def _commands(scheduler: Scheduler) -> tuple[Sequence[Finding], bool]:
+    """What is found of its commands, and whether it answers."""
     query = scheduler.poll(())
-    wanted = [query[0], scheduler.submit(Path("script"))[0], scheduler.cancel(())[0]]
-    missing = [program for program in dict.fromkeys(wanted) if shutil.which(program) is None]
+    wanted = dict.fromkeys([query[0], scheduler.submit(Path("script"))[0], scheduler.cancel(())[0]])
+    missing = [program for program in wanted if shutil.which(program) is None]
     check = f"commands of {scheduler.name}"
     if missing:
-        told = f"{', '.join(missing)} are not found"
-        return [bad(check, told, "start the launcher where jobs are submitted, or put the commands on PATH")]
-    there = good(check, ", ".join(dict.fromkeys(wanted)))
-    began = time.monotonic()
-    check = f"{scheduler.name} answers"
+        advice = "start the launcher where jobs are submitted, or put the commands on PATH"
+        return [bad(check, f"{', '.join(missing)} are not found", advice)], False
+    there = good(check, ", ".join(wanted))
+    check, began = f"{scheduler.name} answers", time.monotonic()
     try:
         called = run_command(query, _ANSWER_S)
         listed = scheduler.read_listed(called.code, called.stdout, called.stderr)
     except SchedulerError as error:
-        return [there, bad(check, str(error), "ask the site whether it is down; a study waits for minutes, not longer")]
+        advice = "ask the site whether it is down; a study waits for minutes, not longer"
+        return [there, bad(check, str(error), advice)], False
     seconds = time.monotonic() - began
     told = f"in {seconds:.2f} s; it lists {len(listed)} jobs of yours"
     if seconds > _SLOW_S:
-        return [there, bad(check, told, "raise launcher.executor.poll_interval_s, so that it is asked less often")]
-    return [there, good(check, told)]
+        advice = "raise launcher.executor.poll_interval_s, so that it is asked less often"
+        return [there, bad(check, told, advice)], True
+    return [there, good(check, told)], True
 
 
 def _partitions(scheduler: Scheduler) -> Sequence[Limits]:

@@ -1,5 +1,6 @@
 """`melissa-like doctor`: real small jobs through the configured executor, and nothing left of them."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -79,4 +80,22 @@ def test_an_interface_that_a_node_lacks(tmp_path: Path) -> None:
     assert ran.code == 1
     assert "✗ a server rank listens: server rank 0 on n1 cannot: transport.interface is 'ib0'" in ran.out
     assert "✗ connection to the launcher" in ran.out  # over a wire that n1 is not plugged into
+    assert_nothing_left(tmp_path)
+
+
+def test_a_scheduler_that_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is submitted then."""
+    commands = tmp_path / "bin"
+    commands.mkdir()
+    for name, text in (("squeue", "echo 'no route to n0' >&2; exit 1"), ("sbatch", f"touch {tmp_path}/submitted")):
+        (commands / name).write_text(f"#!/bin/sh\n{text}\n")
+        (commands / name).chmod(0o755)
+    (commands / "scancel").symlink_to("/bin/true")
+    (commands / "srun").symlink_to("/bin/true")
+    monkeypatch.setenv("PATH", f"{commands}:{os.environ['PATH']}")
+    ran = doctor(tmp_path, *marked(ranks=2), "launcher=slurm")
+    assert ran.code == 1, ran.out + ran.err
+    assert "✗ Slurm answers: squeue failed with exit code 1: no route to n0" in ran.out
+    assert "– jobs and connections: the scheduler could not be told of any" in ran.out
+    assert not (tmp_path / "submitted").exists()
     assert_nothing_left(tmp_path)

@@ -209,3 +209,9 @@ def test_a_contact_tells_how_far_the_clocks_are_apart() -> None:
 
 def test_only_one_process_takes_the_lease(tmp_path: Path) -> None:
     assert [sight(tmp_path, ()).has_linked for _ in range(3)] == [True, False, False]
+
+
+def test_a_job_that_was_refused_says_why() -> None:
+    refused = JobUpdate(name=SOLVER_JOB, state=JobState.FAILED, message="Slurm refused it: no account", retry=False)
+    finding = only_bad(found(told(solvers=[], ends={SOLVER_JOB: refused})))
+    assert finding.told == "0 of 2 client ranks have reported: Slurm refused it: no account"
