@@ -68,7 +68,7 @@ def _run(block: Block, folder: Path) -> str:
         done = subprocess.run(
             ["bash", "-c", line],
             cwd=folder,
-            env=_environment(folder),
+            env=environment(folder),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -81,7 +81,7 @@ def _run(block: Block, folder: Path) -> str:
     return said
 
 
-def _environment(folder: Path) -> dict[str, str]:
+def environment(folder: Path) -> dict[str, str]:
     """As after `. .venv/bin/activate`, with nothing of the repository on the path; `module` loads nothing here."""
     programs = folder / ".programs"
     programs.mkdir(exist_ok=True)
