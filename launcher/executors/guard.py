@@ -6,13 +6,14 @@ of these:
 
 - the lifeline, a pipe that only the launcher holds open for writing, ends: the launcher has gone, however it ended;
 - SIGTERM: the job was canceled;
+- SIGUSR1, by which a scheduler tells that its job ends soon: it is passed on to the main process;
 - a process of the job ends;
 - the job prints something: it prints into a pipe, and the guard copies that to the log, of which it keeps the beginning
   and the end once there is more than LOG_LIMIT bytes. A log that cannot be written any more does not hold up the job.
 
-In the first two cases every process of the job gets SIGTERM and, `GRACE_S` later, SIGKILL. When the main process ends
-without having been asked to, the others get SIGKILL at once. In the end the guard exits as the main process did, with
-its exit code or by its signal, so its parent need not know that there is a guard.
+At the end of the lifeline and at SIGTERM every process of the job gets SIGTERM and, `GRACE_S` later, SIGKILL. When the
+main process ends without having been asked to, the others get SIGKILL at once. In the end the guard exits as the main
+process did, with its exit code or by its signal, so its parent need not know that there is a guard.
 
 Why it stays, instead of becoming the command with PR_SET_PDEATHSIG set: that signal reaches one process, once, and
 comes when the *thread* that forked ends. Somebody must be left to follow with SIGKILL when SIGTERM is ignored. And
@@ -173,7 +174,7 @@ def _start(command: list[str], output: int) -> int:
             os._exit(128 + signal.SIGTERM)
         os.dup2(output, 1)
         os.dup2(output, 2)
-        for number in (signal.SIGTERM, signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores the last two
+        for number in (signal.SIGTERM, signal.SIGCHLD, signal.SIGUSR1, signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         os.execvp(command[0], command)
@@ -184,12 +185,12 @@ def _start(command: list[str], output: int) -> int:
 
 
 def _wake_on_signals() -> int:
-    """Returns a file descriptor that becomes readable, with the signal's number, once SIGTERM or SIGCHLD is let in."""
+    """Returns a file descriptor that becomes readable, with the signal's number, once one of these three comes."""
     reading, writing = os.pipe()
     os.set_blocking(reading, False)
     os.set_blocking(writing, False)
     signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    for number in (signal.SIGTERM, signal.SIGCHLD):
+    for number in (signal.SIGTERM, signal.SIGCHLD, signal.SIGUSR1):
         signal.signal(number, lambda *_: None)
     return reading
 
@@ -233,7 +234,10 @@ def _supervise(main: int, lifeline: int | None, wake: int, grace_s: float, outpu
                 poller.unregister(output.reading)
         elif moved is not None:
             moved = output.at_once  # rested enough
-        asked = wake in ready and signal.SIGTERM in os.read(wake, 4096)
+        came = os.read(wake, 4096) if wake in ready else b""
+        asked = signal.SIGTERM in came
+        if signal.SIGUSR1 in came and main not in statuses:
+            _signal(main, signal.SIGUSR1)
         if lifeline is not None and lifeline in ready:
             poller.unregister(lifeline)
             asked = True

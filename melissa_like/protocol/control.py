@@ -21,6 +21,7 @@ __all__ = [
     "Checkpointed",
     "ControlMessage",
     "Delivery",
+    "EndIsNear",
     "Envelope",
     "Failure",
     "Finish",
@@ -351,6 +352,16 @@ class TrainingBlocked(_Message, frozen=True, kw_only=True):
     message: str
 
 
+class EndIsNear(_Message, frozen=True, kw_only=True):
+    """The job of a server rank ends soon, and nothing has failed: its scheduler says so ahead of a time limit.
+
+    Attributes:
+        message: how it is known.
+    """
+
+    message: str
+
+
 class HeldSteps(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """Samples of one simulation that a server rank has.
 
@@ -514,6 +525,7 @@ ControlMessage: TypeAlias = (
     | ServerFinished
     | ServerFailed
     | TrainingBlocked
+    | EndIsNear
     | ServerWelcome
     | Restored
     | Checkpointed

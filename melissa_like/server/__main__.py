@@ -17,6 +17,7 @@ from melissa_like.protocol import read_connection
 from melissa_like.protocol.connection import CONNECTION_FILE
 from melissa_like.protocol.seen import await_seen
 from melissa_like.records import ServerRank, parse_address
+from melissa_like.server.end_notice import EndNotice
 from melissa_like.server.nodes import torch_network
 from melissa_like.transport.own_host import host_towards
 from melissa_like.transport.zmq_transport import ZmqTransport
@@ -26,6 +27,8 @@ _CHECK, _TRIED, _TRIAL = "--check", "--tried", "--trial"
 
 def main() -> int:
     """The exit code."""
+    end_notice = EndNotice()
+    end_notice.listen()
     look_in(Path.cwd())
     arguments = sys.argv[1:]
     if _TRIAL in arguments:
@@ -35,7 +38,7 @@ def main() -> int:
     run_dir, address = Path(arguments[0]), parse_address(arguments[1])
     assert isinstance(address, ServerRank), f"{arguments[1]} is no address of a server rank"
     try:
-        return _serve(run_dir, address, checks=_CHECK in arguments, tried=_TRIED in arguments)
+        return _serve(run_dir, address, checks=_CHECK in arguments, tried=_TRIED in arguments, end_notice=end_notice)
     except (ConfigurationError, TransportError) as error:
         sys.stderr.write(f"{error}\n")  # the launcher quotes the last lines of the log
     except ModuleNotFoundError as error:
@@ -46,7 +49,7 @@ def main() -> int:
     return 2
 
 
-def _serve(run_dir: Path, address: ServerRank, *, checks: bool, tried: bool) -> int:
+def _serve(run_dir: Path, address: ServerRank, *, checks: bool, tried: bool, end_notice: EndNotice) -> int:
     from melissa_like.config import CONFIG_FILE, load_config
 
     await_seen(run_dir / CONFIG_FILE, run_dir / CONNECTION_FILE)
@@ -70,7 +73,7 @@ def _serve(run_dir: Path, address: ServerRank, *, checks: bool, tried: bool) -> 
         os.environ.update(torch_network(own, os.environ))
         from melissa_like.server.rank import run_server_rank  # torch
 
-        return run_server_rank(run_dir, address, transport, host=own.address, tried=tried)
+        return run_server_rank(run_dir, address, transport, host=own.address, tried=tried, end_notice=end_notice)
 
 
 if __name__ == "__main__":

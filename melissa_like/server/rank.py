@@ -26,12 +26,13 @@ from melissa_like.errors import (
 )
 from melissa_like.loading import Loader, Measurement
 from melissa_like.monitoring import Relay
-from melissa_like.protocol.control import Metrics, Restored, ServerWelcome
+from melissa_like.protocol.control import EndIsNear, Metrics, Restored, ServerWelcome
 from melissa_like.records import Purpose, ServerRank, num_samples
 from melissa_like.server.build import guarded, make_buffer, make_consumer, make_sinks, make_terms, pick_device
 from melissa_like.server.build_training import make_loop, make_stream, make_surrogate
 from melissa_like.server.checkpoints import Checkpoints
 from melissa_like.server.cut import take_cut
+from melissa_like.server.end_notice import EndNotice
 from melissa_like.server.freed_memory import keep_freed_memory
 from melissa_like.server.idle_compiler import leave_compiler_unloaded
 from melissa_like.server.last_words import LastWords
@@ -77,7 +78,13 @@ _COLLECTIVE_S, _COLLECTIVE_FACTOR = 300.0, 3.0
 
 
 def run_server_rank(
-    run_dir: Path, address: ServerRank, transport: Transport, *, host: str = "127.0.0.1", tried: bool = False
+    run_dir: Path,
+    address: ServerRank,
+    transport: Transport,
+    *,
+    host: str = "127.0.0.1",
+    tried: bool = False,
+    end_notice: EndNotice | None = None,
 ) -> int:
     """One server rank from its start to its last word; the exit code.
 
@@ -89,6 +96,7 @@ def run_server_rank(
         transport: to the launcher and the solvers.
         host: under which the other server ranks reach this one.
         tried: the training was tried already for this launcher.
+        end_notice: takes the word of a scheduler; None: there is none.
     """
     keep_freed_memory()
     config = load_config(run_dir)
@@ -99,7 +107,16 @@ def run_server_rank(
         place = place_of(config, run_dir, address)
         with ExitStack() as stack:
             try:
-                rank = _Rank(config, run_dir, place, transport, stack, host=host, tried=tried)
+                rank = _Rank(
+                    config,
+                    run_dir,
+                    place,
+                    transport,
+                    stack,
+                    host=host,
+                    tried=tried,
+                    end_notice=end_notice or EndNotice(),
+                )
             except Exception as error:
                 tell_failure(place, transport, story_of(error))
                 raise
@@ -128,8 +145,10 @@ class _Rank:
         *,
         host: str,
         tried: bool,
+        end_notice: EndNotice,
     ) -> None:
         self._tried = tried
+        self._end_notice = end_notice
         self._config = config
         self._run_dir = run_dir
         self._place = place
@@ -325,6 +344,8 @@ class _Rank:
     def _measure(self) -> Metrics:
         """On the control thread, now and then."""
         self._watch.look()
+        if (notice := self._end_notice.take()) is not None:
+            self._reception.tell(EndIsNear(message=notice))
         return self._telemetry.measure()
 
     def _make_progress(self) -> StreamProgress:

@@ -27,6 +27,7 @@ class ServerLife:
         started_at: since when the next ones are awaited: their start, or the loss of those before; None before, and as
             long as one waits in a scheduler's queue.
         paused_until: when the next ones are started, if they are not at once; None otherwise.
+        leaving: why the present ones save and end, to be started again as soon as they have; None: they are to stay.
         lost_because: why the present ones are to be replaced, once one was lost; None while all live.
         losses: why each of the former incarnations was lost.
         num_restarts: since the newest checkpoint that was progress, if there is one.
@@ -51,6 +52,7 @@ class ServerLife:
         self.started_at: float | None = None
         self.paused_until: float | None = None
         self._dumb_ends = 0
+        self.leaving: str | None = None
         self.lost_because: str | None = None
         self.losses: list[str] = []
         self.num_restarts = 0
@@ -82,12 +84,17 @@ class ServerLife:
         """One was lost, so all are: what they had said is forgotten, and what they still say does not count."""
         self.started_at, self.lost_because = now, why
         self.losses.append(why)
-        self.num_restarts += 1
+        self.num_restarts += self.leaving is None
         self._dumb_ends = 0 if self._hellos else self._dumb_ends + 1
         self._forget()
 
+    def leave(self, why: str, until: float) -> None:
+        """They are told to save and to end, which is no failure; until then they may take their time."""
+        self.leaving, self.ready, self.started_at = why, False, until
+
     def _forget(self) -> None:
         self.ready = False
+        self.leaving = None
         self._hellos.clear()
         self._restored.clear()
         self.trained.clear()
@@ -127,7 +134,7 @@ class ServerLife:
     @property
     def may_restart(self) -> bool:
         """Whether they may be started once more."""
-        return self.num_restarts < self._max_restarts
+        return self.leaving is not None or self.num_restarts < self._max_restarts
 
     def is_present(self, address: ServerRank) -> bool:
         """Whether an address is one of the present incarnation's, and that is not lost."""
@@ -137,7 +144,7 @@ class ServerLife:
         """A rank receives."""
         self._hellos[rank] = hello
         self.was_tried = self.was_tried or rank == 0
-        self.ready = self.has_met and self.has_restored
+        self.ready = self.has_met and self.has_restored and self.leaving is None
 
     def restore(self, rank: int, message: Restored) -> Collection[Restored] | None:
         """A rank of a later incarnation has loaded the newest checkpoint.
@@ -148,7 +155,7 @@ class ServerLife:
         if rank in self._restored:
             return None
         self._restored[rank] = message
-        self.ready = self.has_met and self.has_restored
+        self.ready = self.has_met and self.has_restored and self.leaving is None
         return self._restored.values() if self.has_restored else None
 
     def save(self, message: Checkpointed) -> None:

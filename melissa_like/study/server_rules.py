@@ -37,8 +37,12 @@ def hear_server(books: Books, address: ServerRank, message: say.ControlMessage) 
             _press(books, address.rank, put_waits)
         case say.ServerFinished(end=end) if address.rank not in books.server.failed:
             books.server.trained[address.rank] = end
-            if books.server.has_trained:
+            if books.server.has_trained and books.server.leaving is None:
                 _judge(books)
+        case say.EndIsNear(message=what):
+            _let_go(books, f"server rank {address.rank} was to end: {what}")
+        case say.ServerFailed() if books.server.leaving is not None:
+            books.server.trained[address.rank] = "failed"
         case say.TrainingBlocked(message=what) if address.rank not in books.server.trained:
             _lose(books, f"server rank {address.rank} hangs: {what}")
         case say.ServerFailed(message=what):
@@ -119,6 +123,8 @@ def server_ended(books: Books, address: ServerRank, what: str, *, retry: bool | 
         books.end("failed", f"server rank {address.rank} cannot be started: {what}")
     elif server.is_present(address) and address.rank not in server.trained and address.rank not in server.failed:
         _lose(books, f"server rank {address.rank} ended: {what}")
+    elif server.leaving is not None and server.has_ended:
+        books.lose_servers(server.leaving)
     elif server.lost_because is not None and server.has_ended:
         books.replace_servers()
 
@@ -137,12 +143,30 @@ def _lose(books: Books, why: str) -> None:
         tried = f"after {often} of the server ranks without a checkpoint of more training steps in between, "
         books.end("failed", f"{tried}{why}" if again else why)
         return
+    _end_what_speaks_to_them(books)
+    books.lose_servers(why)
+
+
+def _let_go(books: Books, why: str) -> None:
+    """All server ranks save and end, because one has to; the next ones go on from there.
+
+    Ranks that are not ready have nothing to save, and those that have trained are at their end anyway.
+    """
+    server, within_s = books.server, books.settings.save_timeout_s
+    if not server.ready or server.trained or server.failed:
+        return
+    _end_what_speaks_to_them(books)
+    server.leave(why, books.now + within_s)
+    books.tell_servers(say.Stop(reason=why, save_within_s=within_s))
+    books.clocks.look_again()
+
+
+def _end_what_speaks_to_them(books: Books) -> None:
+    """Jobs that have met the present server ranks; others wait for the next ones."""
     books.ledger.end_attempts()
     for job in books.jobs.alive.values():
-        # They send to ranks that are gone.
         if job.phase not in (JobPhase.SUBMITTED, JobPhase.STARTING):
             books.cancel(job)
-    books.lose_servers(why)
 
 
 def count_deliveries(books: Books, message: say.Progress) -> None:

@@ -250,7 +250,7 @@ class StudyState:
         books, clocks = self._books, self._books.clocks
         limit = self.settings.start_timeout_s
         if clocks.server_is_late(books.now):
-            lost = books.server.lost_because
+            lost = books.server.lost_because or books.server.leaving
             books.end(
                 "failed",
                 f"the server ranks were not ready within launcher.start_timeout_s = {limit:g} s: allow more if rank 0 "

@@ -27,6 +27,7 @@ _OF_A_SERVER = frozenset(
         say.ServerFinished,
         say.ServerFailed,
         say.TrainingBlocked,
+        say.EndIsNear,
         say.Metrics,
         say.Losses,
         say.Checked,

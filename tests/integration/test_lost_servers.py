@@ -49,6 +49,22 @@ def test_a_server_rank_that_stands_still_is_replaced(tmp_path: Path) -> None:
     assert ran.report["samples"]["trained_on"] == 48
 
 
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_server_ranks_whose_scheduler_tells_that_their_job_ends_save_and_are_started_again(
+    tmp_path: Path, ranks: int
+) -> None:
+    """It costs none of the restarts that are allowed, and nothing that was trained."""
+    several = [f"launcher.num_server_ranks={ranks}", "launcher.max_server_restarts=0"]
+    ran = lose(tmp_path / "study", *several, "training.checkpoint.interval_s=1000", how="SIGUSR1")
+    assert ran.code == 0, ran.err
+    [why] = ran.report["server_losses"]
+    assert why == "server rank 0 was to end: its scheduler has sent SIGUSR1, its job ends soon"
+    samples = ran.report["samples"]
+    assert samples["expected"] == samples["delivered"] == samples["trained_on"] == 48
+    assert ran.report["training"]["batches"] == 60 * 48 // 4 // ranks
+    assert ran.report["checkpoint"]["number"] >= 1  # the one with which they ended
+
+
 def test_server_ranks_that_always_die_end_the_study(tmp_path: Path) -> None:
     overrides = [*marked(simulations=3), "solver.launch=''", "launcher.max_server_restarts=2"]
     loop = ["training.loop._target_=tests.plugins.loops.dies", "buffer.watermark=1"]

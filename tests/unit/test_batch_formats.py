@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from melissa_like.errors import SchedulerError
-from melissa_like.launcher.executors import JobSpec
+from melissa_like.launcher.executors import JobSpec, Role
 from melissa_like.launcher.executors.batch import (
     Fate,
     Flux,
@@ -30,10 +30,13 @@ START = Start(words=("/env/python", "/l/start.py", "/r/jobs/a.1.json"))
 ALL = [Slurm(), Pbs(), Oar(), Flux()]
 
 
-def submission(*names: str, gang: str = "", num_processes: int = 1, **site: object) -> Submission:
+def submission(
+    *names: str, gang: str = "", num_processes: int = 1, role: Role = Role.SOLVER, **site: object
+) -> Submission:
     specs = tuple(
         JobSpec(
             name=name,
+            role=role,
             gang=gang,
             command=("solver",),
             log=Path("/r/logs/a"),
@@ -111,6 +114,15 @@ def test_an_array_and_a_gang_of_slurm_find_their_place_in_the_environment():
     assert "#SBATCH --ntasks=2\n" in gang
     assert "exec srun --mpi=none --kill-on-bad-exit=1 --wait=0 --ntasks=2 --gpus-per-task=1 /env/python" in gang
     assert gang.endswith("a.1.json SLURM_PROCID\n")
+
+
+def test_server_ranks_are_told_of_the_end_of_their_job():
+    """By `srun` all its processes are, else the script, which has become the only one; solvers are not."""
+    gang = Slurm(notice_s=90).script(submission("a", "b", gang="server", role=Role.SERVER), START)
+    assert "#SBATCH --signal=USR1@90\n" in gang
+    alone = Slurm().script(submission("a", gang="server", role=Role.SERVER), START)
+    assert "#SBATCH --signal=B:USR1@120\n" in alone
+    assert "--signal" not in Slurm().script(submission("a"), START)
 
 
 @pytest.mark.parametrize(

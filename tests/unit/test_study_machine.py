@@ -73,6 +73,7 @@ MESSAGES: st.SearchStrategy[say.ControlMessage] = st.one_of(
     ),
     st.builds(say.Checkpointed, number=SMALL, batches=SMALL, nbytes=SMALL),
     st.builds(say.TrainingBlocked, message=TEXT),
+    st.builds(say.EndIsNear, message=TEXT),
     st.builds(say.Scale, max_jobs=SMALL),
 )
 ADDRESSES: st.SearchStrategy[Address] = st.one_of(

@@ -52,6 +52,65 @@ def test_a_server_that_may_be_restarted_is_and_what_it_held_is_due_again() -> No
     )
 
 
+def let_go(message: str = "its scheduler has sent SIGUSR1, its job ends soon") -> ev.Said:
+    return ev.Said(address=SERVER, message=say.EndIsNear(message=message))
+
+
+def finished(rank: int = 0) -> ev.Said:
+    return ev.Said(address=ServerRank(rank, 1), message=say.ServerFinished(end="stopped", summary=say.Summary()))
+
+
+def test_a_server_whose_job_ends_soon_saves_and_goes_on_in_the_next_which_is_no_failure() -> None:
+    study = Study(max_server_restarts=0, **only_training(3)).started().greeted()
+    first = study.assigned()
+    study.delivered(first)
+    study.sent(first)
+    study.assigned()
+    why = "server rank 0 was to end: its scheduler has sent SIGUSR1, its job ends soon"
+    told = do.Tell(address=SERVER, message=say.Stop(reason=why, save_within_s=30.0))
+    assert study.on(let_go()) == (do.CancelJob(job=JOB), told)
+    assert study.on(let_go()) == ()  # the other ranks of the job are told as well
+    assert study.on(ev.Said(address=SERVER, message=say.Checkpointed(number=1, batches=9, nbytes=1))) == ()
+    assert study.on(finished()) == ()
+    assert study.on(ev.ServerEnded(address=SERVER, message="exit code 0")) == (
+        do.StartServers(incarnation=2, tried=True),
+    )
+    assert (study.state.outcome, list(study.state.server_losses)) == (None, [why])
+    study.ended(message="canceled")
+    study.ready()
+    study.restored(checkpoint=1, over=((0, 1),))
+    given = study.greeted("job-0002").assigned("job-0002")
+    assert given.simulation == 1
+    assert study.state.ledger.failures_of(1) == 0
+
+
+def test_a_server_that_is_killed_while_it_saves_is_no_failure_either() -> None:
+    study = Study(max_server_restarts=0, num_server_ranks=2, **only_training(3)).started().greeted()
+    study.on(let_go())
+    study.on(ev.Said(address=SERVER, message=say.ServerFailed(message="a rank does not answer")))
+    (ended, *_) = study.on(ev.ServerEnded(address=ServerRank(1, 1), message="killed by SIGKILL"))
+    assert ended == do.EndServers(incarnation=1)
+    (started,) = study.on(ev.ServerEnded(address=SERVER, message="canceled"))
+    assert started == do.StartServers(incarnation=2, tried=True)
+
+
+def test_a_server_that_does_not_end_though_it_was_to_is_late() -> None:
+    study = Study(**only_training(3)).started().greeted()
+    study.on(let_go())
+    settings = study.state.settings
+    study.on(ev.Tick(), after=settings.save_timeout_s + settings.start_timeout_s - 1.0)
+    assert study.state.outcome is None
+    study.on(ev.Tick(), after=2.0)
+    assert study.state.outcome == "failed"
+    assert "what is left of the server ranks did not end" in study.state.reason
+
+
+def test_server_ranks_that_are_at_their_end_are_not_started_again_for_their_job() -> None:
+    study = Study(num_server_ranks=2, **only_training(3)).started().greeted()
+    study.on(finished(1))
+    assert study.on(let_go()) == ()
+
+
 def resumed(study: Study, queued: dict[str, str] | None = None, **changes: object) -> tuple[do.Command, ...]:
     settings = replace(study.state.settings, **changes)
     return study.on(ev.Resumed(settings=settings, queued=queued or {}))

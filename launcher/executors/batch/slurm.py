@@ -15,6 +15,7 @@ from melissa_like.launcher.executors.batch.scheduler import (
     require_answer,
 )
 from melissa_like.launcher.executors.batch.site import SiteSettings
+from melissa_like.launcher.executors.interface import Role
 
 __all__ = ["Slurm"]
 
@@ -47,6 +48,8 @@ class Slurm:
     needed. The tag of a job is its comment.
 
     Args:
+        notice_s: so many seconds before the time limit of their job, or somewhat earlier, server ranks are told to save
+            and to end, and others go on in another job.
         commands: folder of sbatch, squeue, scancel and srun, where they are not on PATH.
         array_limit: elements that an array may have; the site's MaxArraySize must be more.
     """
@@ -59,8 +62,9 @@ class Slurm:
         )
     )
 
-    def __init__(self, *, commands: str = "", array_limit: int = 1000) -> None:
+    def __init__(self, *, notice_s: int = 120, commands: str = "", array_limit: int = 1000) -> None:
         self.array_limit = array_limit
+        self._notice_s = notice_s
         self._commands = commands
 
     def script(self, submission: Submission, start: Start) -> str:
@@ -81,6 +85,8 @@ class Slurm:
         yield f"--output={shlex.quote(submission.output.replace('%', '%%').format(index=index))}"
         yield "--open-mode=append"
         yield "--no-requeue"  # the launcher runs again what is lost
+        if spec.role is Role.SERVER:  # to the processes of `srun`, or to the script, which becomes the only process
+            yield f"--signal={'' if submission.is_gang else 'B:'}USR1@{self._notice_s}"
         if submission.is_array:
             yield f"--array=0-{len(submission.specs) - 1}"
         yield f"--ntasks={submission.num_processes}"
