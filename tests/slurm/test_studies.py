@@ -73,7 +73,7 @@ def test_a_heterogeneous_allocation_has_server_and_solvers_on_nodes_of_their_own
     cluster: Cluster, tmp_path: Path
 ) -> None:
     study = [*told(tmp_path, simulations=6, pause_s=0.05), "buffer=fifo", *STEPS]
-    parts = ["+launcher.executor.solver_group=1", "+launcher.executor.server.gpus=1"]
+    parts = ["launcher.executor.solver_group=1", "+launcher.executor.server.gpus=1"]
     allocation = ["--ntasks=1", "--partition=gpu", "--gpus=1", ":", "--ntasks=4", "--partition=main", "--nodes=1-2"]
     ran = run(cluster, tmp_path / "study", *study, *parts, allocation=allocation)
     assert_balanced(ran, expected=36)
