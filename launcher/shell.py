@@ -364,6 +364,7 @@ class Shell:
                     log_tail=quoted if failed else "",
                     retry=update.retry,
                     by_machine=update.by_machine,
+                    out_of_time=update.out_of_time,
                 )
             )
             self._peers.forget(name)

@@ -99,6 +99,7 @@ class JobUpdate:
             could be started) or never will (no such program); None for every other job.
         by_machine: not the job itself is to blame for its end: its node failed, it was preempted, or somebody who is
             not the launcher canceled it.
+        out_of_time: it was ended at its time limit.
     """
 
     name: str
@@ -107,6 +108,7 @@ class JobUpdate:
     message: str = ""
     retry: bool | None = None
     by_machine: bool = False
+    out_of_time: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

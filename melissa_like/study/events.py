@@ -83,6 +83,7 @@ class JobEnded(_Event, frozen=True, kw_only=True):
     Attributes:
         retry: False: the scheduler will refuse whatever is like it, too.
         by_machine: its node failed, it was preempted, or somebody canceled it: no fault of the job.
+        out_of_time: it was ended at the scheduler's time limit.
     """
 
     job: str
@@ -91,6 +92,7 @@ class JobEnded(_Event, frozen=True, kw_only=True):
     log_tail: str = ""
     retry: bool | None = None
     by_machine: bool = False
+    out_of_time: bool = False
 
 
 class ServerQueued(_Event, frozen=True, kw_only=True):

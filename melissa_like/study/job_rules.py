@@ -50,10 +50,13 @@ def job_ended(books: Books, event: JobEnded) -> None:
     if job.phase is JobPhase.BUSY:
         attempt = books.attempt_at(job)
         if attempt is not None:
-            books.fail_attempt(attempt, f"{how} before its goodbye", event.log_tail, by_machine=event.by_machine)
+            # A simulation that had all the time of a job and did not end will not in the next one either.
+            no_fault = event.by_machine or (event.out_of_time and job.had_others)
+            books.fail_attempt(attempt, f"{how} before its goodbye", event.log_tail, by_machine=no_fault)
     elif job.was_useless:
         what = f"{how} before it was given a simulation"
-        books.fail_start(what, event.log_tail, retry=event.retry, by_machine=event.by_machine)
+        no_fault = event.by_machine or event.out_of_time
+        books.fail_start(what, event.log_tail, retry=event.retry, by_machine=no_fault)
 
 
 def _greet(books: Books, address: ClientRank, job: Job | None, num_ranks: int) -> None:
@@ -166,6 +169,7 @@ def let_go(books: Books, job: Job) -> None:
 
 
 def _assign(books: Books, job: Job, attempt: Attempt) -> None:
+    job.had_others = job.simulation is not None
     job.phase, job.simulation = JobPhase.BUSY, attempt.simulation
     books.clocks.start(books.now, books.settings.step_timeout_s)
     books.failures.start_succeeded()

@@ -27,6 +27,7 @@ class Job:
         since: when it came to its phase.
         handle: the scheduler's name for it, good after a restart of the launcher too; empty before it has one.
         simulation: the one it works on, or the last one.
+        had_others: it had worked on others before that one.
         welcomed: its hello was answered; before all server ranks receive it is not.
         requests: it asked for a simulation and has no answer yet.
     """
@@ -36,6 +37,7 @@ class Job:
     since: float = 0.0
     handle: str = ""
     simulation: int | None = None
+    had_others: bool = False
     welcomed: bool = False
     requests: bool = False
 

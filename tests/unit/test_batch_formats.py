@@ -172,6 +172,7 @@ def test_what_squeue_lists():
     assert len(read) == 10
     assert [name for name, one in read.items() if one.phase is Phase.PENDING] == ["7_None", "14_None", "15_1"]
     assert [name for name, one in read.items() if one.by_machine] == ["6_None", "19_None"]
+    assert [name for name, one in read.items() if one.out_of_time] == ["18_None"]
     assert [name for name, one in read.items() if one.never_runs] == ["7_None"]
     assert (read["9_None"].phase, read["21_None"].phase) == (Phase.RUNNING, Phase.ENDING)
     assert (read["2_0"].exit_code, read["2_0"].says_more) == (0, False)
@@ -328,4 +329,4 @@ def test_what_flux_answers():
     assert (runs.phase, runs.tag) == (Phase.RUNNING, "melissa-like:5f:a.1")
     assert (completed.exit_code, completed.says_more) == (0, False)
     assert (canceled.by_machine, canceled.words) == (True, "CANCELED (cancel: canceled by operator)")
-    assert (late.by_machine, late.says_more) == (False, True)
+    assert (late.by_machine, late.out_of_time, late.says_more) == (False, True, True)

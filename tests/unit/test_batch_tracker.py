@@ -155,6 +155,10 @@ def test_what_failed_waits_for_the_words_of_the_list_but_not_for_ever():
     assert told.after(2.0, listed(Phase.RUNNING), ends={0: EndRecord(exit_code=255)}) == []
     (final,) = told.after(3.0, listed(Phase.ENDED, "CANCELLED", by_machine=True, says_more=True))
     assert (final.message, final.by_machine) == ("exit code 255; Slurm says CANCELLED (job 7)", True)
+    told = Told(spec("a"))
+    timed_out = listed(Phase.ENDED, "TIMEOUT", out_of_time=True, says_more=True)
+    (_, final) = told.after(3.0, timed_out, ends={0: EndRecord(signal=15, was_asked=True)})
+    assert (final.message, final.out_of_time) == ("killed by SIGTERM; Slurm says TIMEOUT (job 7)", True)
     told = Told(spec("a", num_processes=4))
     told.after(1.0, listed(Phase.RUNNING), ends={0: EndRecord(exit_code=3)})
     (final,) = told.after(11.0, is_listed=False)

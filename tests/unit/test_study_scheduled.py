@@ -5,7 +5,7 @@ import pytest
 from melissa_like.records import ServerRank
 from melissa_like.study import SimulationState
 from melissa_like.study import events as ev
-from tests.unit.studied import SERVER, STARTED, Study, kinds, only_training
+from tests.unit.studied import JOB, SERVER, STARTED, Study, kinds, only_training
 
 
 def lost(study: Study, job: str) -> None:
@@ -32,6 +32,26 @@ def test_a_simulation_that_is_lost_again_and_again_is_given_up() -> None:
         study.greeted(job).assigned(job)
         lost(study, job)
     assert number == 10 * 2 + 2
+
+
+def out_of_time(study: Study, job: str) -> None:
+    study.on(ev.JobEnded(job=job, exit_code=None, message="TIMEOUT", out_of_time=True))
+
+
+def test_a_simulation_that_had_a_part_of_its_jobs_time_has_not_failed() -> None:
+    """A job that runs one simulation after another comes to its limit in the midst of one."""
+    study = Study(**only_training(3), max_attempts=1).started().greeted()
+    first = study.assigned()
+    study.delivered(first)
+    study.sent(first)
+    second = study.assigned()
+    out_of_time(study, JOB)
+    ledger = study.state.ledger
+    assert (ledger.state_of(second.simulation), ledger.failures_of(second.simulation)) == (SimulationState.WAITING, 0)
+    alone = study.greeted("job-0002").assigned("job-0002")
+    assert alone.simulation == second.simulation
+    out_of_time(study, "job-0002")  # it had all the time that a job has
+    assert ledger.failures_of(second.simulation) == 1
 
 
 def test_jobs_that_are_lost_before_they_start_to_work_do_not_end_the_study_soon() -> None:

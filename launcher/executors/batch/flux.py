@@ -139,5 +139,6 @@ def _listed(
         words=words,
         exit_code=code if phase is Phase.ENDED and code is not None and code >= 0 else None,
         by_machine=phase is Phase.ENDED and (result in _BY_MACHINE or exception == "node-failure"),
+        out_of_time=phase is Phase.ENDED and result == "TIMEOUT",
         says_more=phase is Phase.ENDED and (result not in ("COMPLETED", "FAILED") or bool(exception)),
     )

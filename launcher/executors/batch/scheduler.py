@@ -129,6 +129,7 @@ class Listed:
         words: why it waits, or how it ended.
         exit_code: if the list tells it.
         by_machine: it ended, and not by itself: its node failed, it was preempted, somebody canceled it.
+        out_of_time: it was ended at its time limit.
         says_more: the words tell more of its end than the exit code of its program would.
         never_runs: it waits for what will not come, as the words say: more than there is, or than is allowed.
     """
@@ -140,6 +141,7 @@ class Listed:
     words: str = ""
     exit_code: int | None = None
     by_machine: bool = False
+    out_of_time: bool = False
     says_more: bool = False
     never_runs: bool = False
 

@@ -187,6 +187,7 @@ def _listed(number: str, state: str, reason: str, nodes: str, comment: str) -> L
         words=words,
         exit_code=0 if state == "COMPLETED" else None,
         by_machine=state in _BY_MACHINE,
+        out_of_time=state == "TIMEOUT",
         says_more=phase is Phase.ENDED and state not in _PLAIN,
         never_runs=(phase is Phase.PENDING or state == "FAILED") and _NEVER.fullmatch(reason) is not None,
     )

@@ -78,12 +78,19 @@ def _is_awaited_in_vain(job: Job, entry: Listed | None, now: float) -> bool:
 
 
 def _by_record(job: Job, record: EndRecord, entry: Listed | None, scheduler: str) -> JobUpdate:
-    code, message, by_machine = record.exit_code, _how(record), False
+    code, message, by_machine, out_of_time = record.exit_code, _how(record), False, False
     if code != 0 and entry is not None and entry.phase is Phase.ENDED and entry.says_more:
         message += f"; {scheduler} says {entry.words} (job {entry.number})"
-        by_machine = entry.by_machine
+        by_machine, out_of_time = entry.by_machine, entry.out_of_time
     state = JobState.COMPLETED if code == 0 else JobState.FAILED
-    return JobUpdate(name=job.name, state=state, exit_code=code, message=message, by_machine=by_machine)
+    return JobUpdate(
+        name=job.name,
+        state=state,
+        exit_code=code,
+        message=message,
+        by_machine=by_machine,
+        out_of_time=out_of_time,
+    )
 
 
 def _without_record(batch: Batch, job: Job, entry: Listed | None, scheduler: str) -> JobUpdate:
@@ -102,6 +109,7 @@ def _without_record(batch: Batch, job: Job, entry: Listed | None, scheduler: str
         exit_code=entry.exit_code,
         message=f"ended without an end record; {scheduler} says {entry.words} ({which})",
         by_machine=entry.by_machine,
+        out_of_time=entry.out_of_time,
     )
 
 
