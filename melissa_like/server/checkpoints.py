@@ -167,7 +167,8 @@ class Checkpoints:
         Raises:
             DeadlineExceededError: another rank did not come.
         """
-        self._writer.wait(_left(until - _LAST_WORDS_S))
+        halfway = (time.monotonic() + until) / 2
+        self._writer.wait(_left(max(until - _LAST_WORDS_S, halfway)))
         newest = self._newest
         numbers = (newest - 1, newest)  # the one before may have been written meanwhile, too late for the agreement
         mine = [newest, *(number in self._writer.down for number in numbers)]

@@ -152,6 +152,13 @@ def test_what_cannot_be_looked_at_lets_the_slots_go(tmp_path: Path) -> None:
             one.rank.train(4)
 
 
+def test_the_last_one_is_completed_also_within_a_short_time(tmp_path: Path) -> None:
+    with saving(tmp_path) as [one]:
+        one.checkpoints.take(None, one.stream)
+        finish([one], lambda one: time.monotonic() + 4.0)
+    assert CheckpointFolder(tmp_path).complete() == [1]
+
+
 @pytest.mark.parametrize("seconds", [0.0, -5.0])
 def test_there_may_be_no_time_for_the_last_one(tmp_path: Path, seconds: float) -> None:
     with saving(tmp_path) as [one]:
