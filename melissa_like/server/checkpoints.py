@@ -39,7 +39,7 @@ _LOOK_S = 30.0
 _CLOSE_S = 30.0
 #: For the last one to be written, if the launcher sets no time.
 _FINISH_S = 600.0
-#: For the last words of a rank whose launcher ends it, after its last checkpoint.
+#: For the last words of a rank whose launcher ends it, after its last checkpoint; half of a shorter time.
 _LAST_WORDS_S = 5.0
 
 
