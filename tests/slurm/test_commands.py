@@ -71,6 +71,7 @@ def test_two_studies_of_a_sweep_share_the_cluster(cluster: Cluster, tmp_path: Pa
     folder = tmp_path / "sweep"
     swept = ["study.seed=1,2,3", "launcher.max_studies=2", "launcher.max_jobs=2", "launcher.executor.server.gpus=null"]
     with launched(folder, "-m", *site, *marked(simulations=4), *ALONE, *swept, start=cluster.login.start) as sweep:
+        cluster.await_that(lambda: sum("server" in line for line in cluster.queue()) == 2, "two studies run at once")
         ran = sweep.wait()
     assert ran.code == 0, ran.err
     rows = read_sweep(folder)
