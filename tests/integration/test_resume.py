@@ -116,12 +116,12 @@ def test_an_interrupted_training_goes_on_from_the_checkpoint_that_it_has_ended_w
     with launched(run_dir, *options, f"launcher.num_server_ranks={num_ranks[0]}") as first:
         ran = first.wait()
     assert ran.code == 130, ran.err
-    trained = ran.report["training"]["batches"]
-    assert ran.report["checkpoint"]["batches"] == trained > 20
-    assert f"from checkpoint {ran.report['checkpoint']['number']}, {trained} batches)" in ran.out
+    trained, saved = ran.report["training"]["batches"], ran.report["checkpoint"]
+    assert saved["batches"] == trained > 20
+    assert f"from checkpoint {saved['number']}, {trained} batches)" in ran.out
     ran = resume(run_dir, f"launcher.num_server_ranks={num_ranks[1]}")
     assert_complete(ran)
-    assert f"the study goes on, from checkpoint 1 ({trained} batches)" in ran.err
+    assert f"the study goes on, from checkpoint {saved['number']} ({trained} batches)" in ran.err
     if num_ranks == (1, 1):
         assert ran.report["training"]["batches"] == 60 * 48 // 4
 
