@@ -2,7 +2,7 @@
 
 import os
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,7 +50,11 @@ class Host:
 
 @contextmanager
 def hosts(
-    folder: Path, addresses: Mapping[str, Mapping[str, Sequence[str]]], *, names: Mapping[str, str] | None = None
+    folder: Path,
+    addresses: Mapping[str, Mapping[str, Sequence[str]]],
+    *,
+    names: Mapping[str, str] | None = None,
+    dead: Collection[str] = (),
 ) -> Iterator[dict[str, Host]]:
     """Hosts whose interfaces of one name are joined by a wire; skips the test where that is not allowed.
 
@@ -58,6 +62,7 @@ def hosts(
         folder: for their files.
         addresses: by host and interface, as `10.77.0.1/24`. An interface `docker0` is a bridge that leads nowhere.
         names: address that each host's own name stands for there; by default 127.0.1.1, as on Debian.
+        dead: interfaces whose wire carries nothing, though each host believes that it does.
     """
     tag, switch = f"mlh{os.getpid()}", f"mlh{os.getpid()}-switch"
     made = subprocess.run(["ip", "netns", "add", switch], capture_output=True, text=True, check=False)
@@ -68,7 +73,7 @@ def hosts(
         wires = {interface for joined in addresses.values() for interface in joined if interface != "docker0"}
         for interface in wires:
             _ip(switch, "link", "add", interface, "type", "bridge")
-            _ip(switch, "link", "set", interface, "up")
+            _ip(switch, "link", "set", interface, "down" if interface in dead else "up")
         for number, (name, interfaces) in enumerate(addresses.items()):
             namespace, hosts_file = f"{tag}-{number}", folder / f"hosts-{number}"
             hosts_file.write_text(f"127.0.0.1 localhost\n{(names or {}).get(name, '127.0.1.1')} {name}\n")

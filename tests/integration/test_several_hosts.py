@@ -70,11 +70,10 @@ def addresses_told(run_dir: Path) -> list[str]:
     ("wires", "overrides", "expected"),
     [
         ([ETHERNET, DOCKER], [], "10.77.0.{}"),
-        ([ETHERNET, INFINIBAND, DOCKER], ["transport.interface=ib0"], "10.78.0.{}"),
         ([ETHERNET, INFINIBAND], ["transport.interface=10.78.0.0/24"], "10.78.0.{}"),
         ([("eth0", "fd77::{}/64")], ["transport.encryption=all"], "fd77::{}"),
     ],
-    ids=["as each host chooses", "a named interface", "a named network", "IPv6 alone"],
+    ids=["as each host chooses", "a named network", "IPv6 alone"],
 )
 def test_two_server_ranks_on_two_hosts(
     tmp_path: Path, wires: list[tuple[str, str]], overrides: list[str], expected: str
@@ -87,6 +86,16 @@ def test_two_server_ranks_on_two_hosts(
     assert_complete(ran, tmp_path)
     login, n1, n2 = (expected.format(number) for number in (1, 2, 3))
     assert addresses_told(run_dir) == sorted([login, login, n1, n1, n2])
+
+
+def test_everything_goes_over_the_named_interface(tmp_path: Path) -> None:
+    """The collectives too: each host's name stands for an address on the other interface, which carries nothing."""
+    run_dir, plugged = tmp_path / "study", addresses(ETHERNET, INFINIBAND)
+    names = {name: interfaces["eth0"][0].partition("/")[0] for name, interfaces in plugged.items()}
+    with hosts(tmp_path, plugged, names=names, dead=("eth0",)) as there:
+        given = [*study(tmp_path, there, servers=["n1", "n2"]), "transport.interface=ib0"]
+        ran = melissa_like(run_dir, *given, way=there["login"].way)
+    assert_complete(ran, tmp_path)
 
 
 def test_an_interface_that_the_launcher_lacks_is_refused(tmp_path: Path) -> None:
