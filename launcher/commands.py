@@ -22,6 +22,7 @@ from melissa_like.launcher.executors import JobSpec, Role, Traits, launch_comman
 from melissa_like.launcher.rundir import log_path
 from melissa_like.launcher.shadowing import may_hide, require_unshadowed
 from melissa_like.protocol import read_connection
+from melissa_like.protocol.seen import LAUNCHER_VARIABLE
 from melissa_like.records import ServerRank
 from melissa_like.transport import Transport
 
@@ -45,7 +46,13 @@ class Commands(Protocol):
 
 
 def commands_for(
-    config: Config, run_dir: Path, *, traits: Traits, transport: Transport, checks: bool = False
+    config: Config,
+    run_dir: Path,
+    *,
+    traits: Traits,
+    transport: Transport,
+    checks: bool = False,
+    launcher_incarnation: int = 1,
 ) -> Commands:
     """What a study starts: functions of this process, which talk over `transport`, or processes, which do not.
 
@@ -55,6 +62,7 @@ def commands_for(
         traits: of the executor.
         transport: by which jobs talk that are threads of this process.
         checks: the server rank only checks the solver.
+        launcher_incarnation: of the launcher that starts it.
     """
     if traits.in_process:
         return ThreadCommands(run_dir=run_dir, transport=transport, checks=checks)
@@ -64,6 +72,7 @@ def commands_for(
         num_threads=config.training.num_threads,
         starts_ranks=traits.starts_ranks,
         checks=checks,
+        launcher_incarnation=launcher_incarnation,
     )
 
 
@@ -116,6 +125,7 @@ class ProcessCommands:
         num_threads: torch threads per server rank.
         starts_ranks: the executor starts the ranks of a solver, not `solver.launch`.
         checks: the server rank only checks the solver.
+        launcher_incarnation: of the launcher that starts them, whose connection file they wait for.
     """
 
     run_dir: Path
@@ -123,6 +133,7 @@ class ProcessCommands:
     num_threads: int
     starts_ranks: bool = False
     checks: bool = False
+    launcher_incarnation: int = 1
 
     def server_spec(self, address: ServerRank, *, tried: bool = False) -> JobSpec:
         """One process per server rank."""
@@ -134,7 +145,7 @@ class ProcessCommands:
             gang=f"server.{address.incarnation}",
             command=program,
             program=program,
-            environment=_of_server(self.num_threads),
+            environment={**_of_server(self.num_threads), LAUNCHER_VARIABLE: str(self.launcher_incarnation)},
             log=log_path(self.run_dir, str(address)),
             working_directory=Path.cwd(),
             num_ranks=0,
@@ -156,6 +167,7 @@ class ProcessCommands:
                 **solver.environment,
                 RUN_DIR_VARIABLE: str(self.run_dir),
                 JOB_VARIABLE: job,
+                LAUNCHER_VARIABLE: str(self.launcher_incarnation),
             },
             log=log_path(self.run_dir, job),
             working_directory=Path.cwd(),

@@ -196,7 +196,6 @@ class Launch:
             transport = ZmqTransport(host=host, credentials=keys.credentials("launcher"))
             addresses = (tcp_address(host, port), tcp_address(host, port + 1)) if port else ()
         stack.enter_context(closing(transport))
-        commands = commands_for(config, run_dir, traits=traits, transport=transport, checks=self._checks)
         socket = transport.control_server(*addresses)
         stack.callback(socket.close, 1.0)
         if self._past is None:
@@ -215,6 +214,14 @@ class Launch:
         )
         write_connection(run_dir, connection)
         self._tag = connection.study.hex()
+        commands = commands_for(
+            config,
+            run_dir,
+            traits=traits,
+            transport=transport,
+            checks=self._checks,
+            launcher_incarnation=self._lease.number,
+        )
         journal = stack.enter_context(Journal(run_dir, durable=not traits.in_process))
         self._executor = stack.enter_context(executor)
         keep = partial(write_snapshot, run_dir)

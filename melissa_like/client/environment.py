@@ -5,8 +5,7 @@ from pathlib import Path
 
 from melissa_like.errors import ConfigurationError
 from melissa_like.protocol import Connection, read_connection
-from melissa_like.protocol.connection import CONNECTION_FILE
-from melissa_like.protocol.seen import await_seen
+from melissa_like.protocol.seen import await_connection
 
 __all__ = [
     "JOB_VARIABLE",
@@ -30,13 +29,13 @@ def connection_from_environment() -> Connection:
 
 
 def run_dir_from_environment() -> Path:
-    """The run directory of the study; blocks for some seconds at most, until this host sees what is in it.
+    """The run directory of the study; blocks for a minute at most, until this host sees what is in it.
 
     Raises:
         ConfigurationError: not started by a launcher.
     """
     run_dir = Path(_value_of(RUN_DIR_VARIABLE))
-    await_seen(run_dir / CONNECTION_FILE)
+    await_connection(run_dir, os.environ)
     return run_dir
 
 

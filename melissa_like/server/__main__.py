@@ -14,8 +14,7 @@ from melissa_like.errors import ConfigurationError, TransportError
 from melissa_like.extras import missing_package
 from melissa_like.plugins import look_in
 from melissa_like.protocol import read_connection
-from melissa_like.protocol.connection import CONNECTION_FILE
-from melissa_like.protocol.seen import await_seen
+from melissa_like.protocol.seen import await_connection, await_seen
 from melissa_like.records import ServerRank, parse_address
 from melissa_like.server.end_notice import EndNotice
 from melissa_like.server.nodes import torch_network
@@ -52,7 +51,8 @@ def main() -> int:
 def _serve(run_dir: Path, address: ServerRank, *, checks: bool, tried: bool, end_notice: EndNotice) -> int:
     from melissa_like.config import CONFIG_FILE, load_config
 
-    await_seen(run_dir / CONFIG_FILE, run_dir / CONNECTION_FILE)
+    await_connection(run_dir, os.environ)
+    await_seen(run_dir / CONFIG_FILE)
     config, connection = load_config(run_dir), read_connection(run_dir, "server")
     try:
         own = host_towards(connection.server_endpoint, config.transport.interface)
