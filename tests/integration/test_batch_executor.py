@@ -85,9 +85,11 @@ def test_a_refusal_is_told_in_the_schedulers_words_with_the_script(slurm, spec):
 
 
 def test_a_refusal_for_now_is_tried_again(opened, spec, goes_wrong):
-    goes_wrong(sbatch="sbatch: error: QOSMaxSubmitJobPerUserLimit\nsbatch: error: Batch job submission failed: limit")
+    goes_wrong(
+        sbatch="sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)"
+    )
     opened.submit(spec("a", **shell("exit 0")))
-    opened.until(lambda: any("QOSMaxSubmitJobPerUserLimit" in update.message for update in opened.updates))
+    opened.until(lambda: any("Unable to contact slurm controller" in update.message for update in opened.updates))
     assert opened.updates[-1].state is JobState.QUEUED
     goes_wrong()
     assert opened.final("a").state is JobState.COMPLETED
@@ -202,6 +204,17 @@ def test_several_jobs_are_one_array(opened, spec, slurm):
     assert [opened.final(name).exit_code for name in names] == [0, 1, 2, 3]
     assert len({handle.partition("/")[0] for handle in handles.values()}) == 1
     assert sorted(path.stem for path in (slurm.fake / "state").glob("[0-9]*.json")) == ["1_0", "1_1", "1_2", "1_3"]
+
+
+def test_an_array_for_which_there_is_no_room_is_submitted_in_parts(opened, spec, slurm, goes_wrong, monkeypatch):
+    monkeypatch.setattr("melissa_like.launcher.executors.batch.room._GROW_S", 0.5)
+    goes_wrong(most_jobs=3)
+    names = [f"job-{index}" for index in range(10)]
+    opened.submit(*(spec(name, **shell(f"exit {index}")) for index, name in enumerate(names)))
+    assert [opened.final(name).exit_code for name in names] == [*range(10)]
+    scripts = sorted(path.name for path in (slurm.fake.parent / "run" / "jobs").glob("*.sh"))
+    assert len(scripts) > 2
+    assert len([*(slurm.fake.parent / "run" / "jobs").glob("*.json")]) == 1
 
 
 def gang(spec: Callable[..., JobSpec], *texts: str) -> list[JobSpec]:

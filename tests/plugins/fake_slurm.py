@@ -4,7 +4,7 @@
 an array, and holds its state in Slurm's words; `faults.json` says what goes wrong:
 
     {"squeue": "hang" | "fail", "sbatch": "time out after accepting" | a text that refuses,
-     "unlisted_s": 1.5, "pending": "Resources", "node": {"state": "NODE_FAIL", "reason": "NodeDown"}}
+     "most_jobs": 3, "unlisted_s": 1.5, "pending": "Resources", "node": {"state": "NODE_FAIL", "reason": "NodeDown"}}
 
 Formats and states are those of Slurm 22.05, which lists a job for some minutes after its end (MinJobAge).
 """
@@ -91,10 +91,17 @@ def sbatch(state, arguments):
     if refusal is not None and refusal != "time out after accepting":
         complain(refusal)
         return 1
-    last = int(options["array"].partition("-")[2]) if "array" in options else None
+    first, last = (int(number) for number in options.get("array", "0-0").split("-"))
     with state.locked():
+        alive = sum(job["state"] in ("PENDING", "RUNNING", "COMPLETING") for job in state.jobs().values())
+        if alive + last - first + 1 > state.faults().get("most_jobs", 10**6):
+            complain("sbatch: error: QOSMaxSubmitJobPerUserLimit")
+            complain(
+                "sbatch: error: Batch job submission failed: Job violates accounting/QOS policy (job submit limit)"
+            )
+            return 1
         number = state.next_id()
-        names = [str(number)] if last is None else [f"{number}_{index}" for index in range(last + 1)]
+        names = [f"{number}_{index}" for index in range(first, last + 1)] if "array" in options else [str(number)]
         for name in names:
             state.write(
                 name, {"state": "PENDING", "reason": "None", "at": time.time(), "options": options, "pid": None}

@@ -46,7 +46,10 @@ def submission(
         for name in names
     )
     settings = SiteSettings(**site)  # type: ignore[arg-type]
-    return Submission(key="a.1", study="5f", specs=specs, site=settings, output="/r/jobs/a.1.{index}.out")
+    array_from = 0 if len(names) > 1 and not gang else None
+    return Submission(
+        key="a.1", study="5f", specs=specs, site=settings, array_from=array_from, output="/r/jobs/a.1.{index}.out"
+    )
 
 
 @pytest.mark.parametrize("scheduler", ALL, ids=lambda one: one.name)

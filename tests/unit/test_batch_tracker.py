@@ -31,10 +31,17 @@ class Told:
 
     def __init__(self, *specs: JobSpec, answer: Answer | None = ACCEPTED) -> None:
         self.tracker = Tracker("Slurm")
-        self.tracker.submit(Submission(key=KEY, study="study", specs=specs, site=SiteSettings()), 0.0)
+        array_from = 0 if len(specs) > 1 and not specs[0].gang else None
+        submission = Submission(key=KEY, study="study", specs=specs, site=SiteSettings(), array_from=array_from)
+        self.tracker.submit(submission, 0.0)
         assert [submission.key for submission in self.tracker.due(0.0)] == [KEY]
         if answer is not None:
-            self.tracker.answer(KEY, answer, 0.0, script="a.sh")
+            self.answer(answer, 0.0)
+
+    def answer(self, answer: Answer, now: float) -> None:
+        submission = self.tracker.batches[KEY].submission
+        assert submission is not None
+        self.tracker.answer(submission, answer, now, script="a.sh")
 
     def after(
         self, now: float, *entries: Listed, ends: dict[int, EndRecord] | None = None, is_listed: bool = True
@@ -93,7 +100,7 @@ def test_a_refusal_for_now_is_tried_again_ever_more_rarely_and_then_given_up():
         now += 1.0
         if told.tracker.due(now):
             tries.append(now)
-            told.tracker.answer(KEY, later, now, script="a.sh")
+            told.answer(later, now)
     assert tries[:5] == [5.0, 15.0, 35.0, 75.0, 135.0]
     assert tries[-1] == pytest.approx(600.0, abs=61.0)
     assert told.tracker.updates[-1].retry is True
@@ -116,10 +123,10 @@ def test_a_refusal_for_now_lasts_as_long_as_other_jobs_are_there():
     other = Submission(key="b.1", study="study", specs=(spec("b"),), site=SiteSettings())
     told.tracker.submit(other, 0.0)
     told.tracker.due(0.0)
-    told.tracker.answer("b.1", Answer(fate=Fate.ACCEPTED, job_id="8"), 0.0, script="b.sh")
+    told.tracker.answer(other, Answer(fate=Fate.ACCEPTED, job_id="8"), 0.0, script="b.sh")
     for now in range(1, 5000):
         if told.tracker.due(now):
-            told.tracker.answer(KEY, Answer(fate=Fate.LATER, words="job limit"), now, script="a.sh")
+            told.answer(Answer(fate=Fate.LATER, words="job limit"), now)
     assert not [update for update in told.tracker.updates if update.state.is_final]
 
 
@@ -135,6 +142,52 @@ def test_a_submission_without_an_answer_that_never_shows_is_submitted_again():
     assert told.tracker.due(59.0) == []
     told.after(61.0)
     assert [submission.key for submission in told.tracker.due(61.0)] == [KEY]
+
+
+def accepts_up_to(limit: int, tracker: Tracker, until: float) -> list[tuple[float, int]]:
+    """Answers as a scheduler with a limit of jobs does; when it accepted how many."""
+    had, now, accepted = 0, 0.0, []
+    while now < until:
+        for submission in tracker.due(now):
+            num = len(submission.specs)
+            if had + num <= limit:
+                had += num
+                accepted.append((now, num))
+                answer = Answer(fate=Fate.ACCEPTED, job_id=str(submission.array_from))
+            else:
+                answer = Answer(fate=Fate.LATER, words="QOSMaxSubmitJobPerUserLimit", is_full=True)
+            tracker.answer(submission, answer, now, script="a.sh")
+        now += 0.5
+    return accepted
+
+
+def test_of_an_array_for_which_there_is_no_room_as_much_is_submitted_as_there_is_room_for():
+    tracker = Tracker("Slurm")
+    specs = tuple(spec(f"job-{i}") for i in range(1000))
+    tracker.submit(Submission(key=KEY, study="study", specs=specs, site=SiteSettings(), array_from=0), 0.0)
+    accepted = accepts_up_to(100, tracker, 600.0)
+    assert accepted[0] == (2.0, 62)
+    assert sum(num for _, num in accepted) == 100
+    names = [job.name for batch in tracker.batches.values() for job in batch.jobs.values()]
+    assert sorted(names) == sorted(spec.name for spec in specs)
+    assert not [update for update in tracker.updates if update.state.is_final]
+
+
+def test_the_parts_of_an_array_are_listed_ended_and_canceled_by_their_places():
+    told = Told(spec("a"), spec("b"), answer=None)
+    told.answer(Answer(fate=Fate.LATER, words="limit", is_full=True), 0.0)
+    (first,) = told.tracker.due(1.0)
+    told.answer(Answer(fate=Fate.ACCEPTED, job_id="7"), 1.0)
+    assert [one.name for one in first.specs] == ["a"]
+    told.after(2.0, listed(Phase.RUNNING, index=0), ends={0: EndRecord(exit_code=0)})
+    assert [batch.name for batch in told.tracker.batches.values()] == [f"{KEY}@1"]
+    (second,) = told.tracker.due(3.0)
+    assert (second.array_from, [one.name for one in second.specs]) == (1, ["b"])
+    told.tracker.answer(second, Answer(fate=Fate.ACCEPTED, job_id="8"), 3.0, script="b.sh")
+    told.tracker.cancel(KEY, 1)
+    assert [job.number for job in told.tracker.to_cancel(4.0)] == ["8_1"]
+    *_, final = told.after(5.0, ends={1: EndRecord(signal=15, was_asked=True)})
+    assert (final.name, final.state) == ("b", JobState.CANCELED)
 
 
 # --- how it ends ------------------------------------------------------------------------------------------------------
@@ -251,7 +304,7 @@ def test_a_job_that_is_being_submitted_is_canceled_when_the_scheduler_has_it():
     told = Told(spec("a"), answer=None)
     told.tracker.cancel(KEY, 0)
     assert told.tracker.to_cancel(1.0) == []
-    told.tracker.answer(KEY, ACCEPTED, 2.0, script="a.sh")
+    told.answer(ACCEPTED, 2.0)
     assert [job.job_id for job in told.tracker.to_cancel(3.0)] == ["7"]
     (final,) = told.after(4.0, listed(Phase.ENDED, "CANCELLED", by_machine=True))
     assert (final.state, final.message, final.by_machine) == (JobState.CANCELED, "canceled", False)

@@ -1,6 +1,6 @@
 """What is known of jobs that have not ended, by submission."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from melissa_like.launcher.executors.batch.folder import EndRecord
 from melissa_like.launcher.executors.batch.scheduler import Fate, Listed, Submission
@@ -38,9 +38,11 @@ class Job:
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class Batch:
-    """A submission of which a job has not ended.
+    """A submission, or a part of one, of which a job has not ended.
 
     Attributes:
+        key: of the submission.
+        submission: itself; None: another launcher has made it.
         since: when it was accepted, or was to be.
         fate: None before it was submitted.
         submit_at: when it is to be submitted; None: it was, or is being submitted now.
@@ -62,6 +64,27 @@ class Batch:
     script: str = ""
     jobs: dict[int, Job] = field(default_factory=dict)
     listed: dict[int, Listed] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """No other has it."""
+        return self.key if self.submission is None else self.submission.name
+
+    @property
+    def num_jobs(self) -> int:
+        """As the scheduler counts them: a gang is one."""
+        return 1 if self.is_gang else len(self.jobs)
+
+    def split(self, num: int) -> "Batch":
+        """Keep the first elements of an array that was not submitted yet, and return the others."""
+        assert self.submission is not None
+        assert self.submission.array_from is not None
+        whole, border = self.submission, self.submission.array_from + num
+        self.submission = replace(whole, specs=whole.specs[:num])
+        rest = replace(self, submission=replace(whole, specs=whole.specs[num:], array_from=border), listed={})
+        rest.jobs = {place: job for place, job in self.jobs.items() if place >= border}
+        self.jobs = {place: job for place, job in self.jobs.items() if place < border}
+        return rest
 
     def entry_of(self, job: Job) -> Listed | None:
         """What the list says of a job."""

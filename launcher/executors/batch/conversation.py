@@ -79,7 +79,7 @@ class Conversation:
 
     def _submit(self, submission: Submission, now: float) -> None:
         key = submission.key
-        path = self._folder.script_path(key)
+        path = self._folder.script_path(submission)
         try:
             script = self._scheduler.script(submission, self._folder.start_of(key))
             self._folder.write(submission, script, grace_s=self._grace_s, log_limit_bytes=self._log_limit_bytes)
@@ -90,7 +90,7 @@ class Conversation:
         except SchedulerError as error:
             answer = Answer(fate=Fate.UNKNOWN, words=str(error))
         with self._lock:
-            self._tracker.answer(key, answer, now, script=str(path))
+            self._tracker.answer(submission, answer, now, script=str(path))
 
     def _cancel(self, jobs: Sequence[Listed]) -> None:
         waiting = iter(jobs)

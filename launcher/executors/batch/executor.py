@@ -168,7 +168,7 @@ class BatchExecutor:
                 found.setdefault(tag[1], []).append(entry)
         with self._changed:
             for key, listed in found.items():
-                if key not in self._tracker.batches:
+                if not self._tracker.knows(key):
                     self._adopt(key, study, listed)
             self._wake()
             return tuple(
@@ -246,7 +246,8 @@ class BatchExecutor:
                 some = wanted[first : first + most]
                 key = new_key(some[0].name)
                 output, site = self._folder.output_path(key), self._sites[Role(role)]
-                yield Submission(key=key, study=study, specs=some, site=site, output=output)
+                array_from = 0 if len(some) > 1 and not gang else None
+                yield Submission(key=key, study=study, specs=some, site=site, array_from=array_from, output=output)
 
     def _without_refused(self, specs: Sequence[JobSpec]) -> list[JobSpec]:
         """Those that can be submitted; the others, and with one of a gang all of it, are told as refused."""

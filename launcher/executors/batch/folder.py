@@ -101,9 +101,9 @@ class JobFolder:
         self._told.mkdir(parents=True, exist_ok=True)
         self._path.chmod(0o700)
 
-    def script_path(self, key: str) -> Path:
+    def script_path(self, submission: Submission) -> Path:
         """Of a submission."""
-        return self._path / f"{key}.sh"
+        return self._path / f"{submission.name}.sh"
 
     def output_path(self, key: str) -> str:
         """Of a submission, with `{index}` in it."""
@@ -138,9 +138,11 @@ class JobFolder:
             "log_limit_bytes": log_limit_bytes,
             "jobs": jobs,
         }
-        (self._path / f"{submission.key}.json").write_text(json.dumps(told))
-        self.script_path(submission.key).write_text(script)
-        self.script_path(submission.key).chmod(0o700)  # some schedulers run it as it is
+        described = self._path / f"{submission.key}.json"
+        if not described.exists():  # a part of an array is described by the whole
+            described.write_text(json.dumps(told))
+        self.script_path(submission).write_text(script)
+        self.script_path(submission).chmod(0o700)  # some schedulers run it as it is
 
     def made(self, key: str) -> Made | None:
         """What a submission holds; None: it was not made here."""

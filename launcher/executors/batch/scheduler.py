@@ -32,9 +32,10 @@ class Submission:
     """What one call of the scheduler's submit command submits.
 
     Attributes:
-        key: names it, and no other, for ever.
+        key: names it for ever; parts of an array that are submitted one after another have the same.
         study: the tag of the study.
-        specs: one job; the elements of an array; or, if they have a gang, processes that start together.
+        specs: one job; elements of an array; or, if they have a gang, processes that start together.
+        array_from: index of the first of them in the array; None: they are no elements of one.
         site: settings of their role.
         output: file for what the scheduler and the lines before the start print; `{index}` stands for the element.
     """
@@ -43,7 +44,13 @@ class Submission:
     study: str
     specs: tuple[JobSpec, ...]
     site: SiteSettings
+    array_from: int | None = None
     output: str = ""
+
+    @property
+    def name(self) -> str:
+        """Of the part: no other submission has it."""
+        return f"{self.key}@{self.array_from}" if self.array_from else self.key
 
     @property
     def is_gang(self) -> bool:
@@ -52,8 +59,8 @@ class Submission:
 
     @property
     def is_array(self) -> bool:
-        """Whether its jobs are elements of an array."""
-        return len(self.specs) > 1 and not self.specs[0].gang
+        """Whether its jobs are elements of an array, though there may be one only."""
+        return self.array_from is not None
 
     @property
     def is_alone(self) -> bool:
@@ -102,11 +109,13 @@ class Answer:
     Attributes:
         job_id: the scheduler's, if it was accepted.
         words: the scheduler's own, if it was not.
+        is_full: it was refused because the user has too many jobs there: fewer may be accepted.
     """
 
     fate: Fate
     job_id: str = ""
     words: str = ""
+    is_full: bool = False
 
 
 class Phase(Enum):

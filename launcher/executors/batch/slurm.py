@@ -25,6 +25,8 @@ _LATER = re.compile(
     r"|connection failure|backup controller|standby|too busy|try again",
     re.IGNORECASE,
 )
+#: Of these, what fewer jobs would be accepted for.
+_FULL = re.compile(r"Submit\w*Limit", re.IGNORECASE)
 #: The controller may have taken the job, and only its answer was lost.
 _UNKNOWN = re.compile(r"Socket timed out|Zero Bytes|Message receive failure|Unexpected message", re.IGNORECASE)
 
@@ -87,8 +89,8 @@ class Slurm:
         yield "--no-requeue"  # the launcher runs again what is lost
         if spec.role is Role.SERVER:  # to the processes of `srun`, or to the script, which becomes the only process
             yield f"--signal={'' if submission.is_gang else 'B:'}USR1@{self._notice_s}"
-        if submission.is_array:
-            yield f"--array=0-{len(submission.specs) - 1}"
+        if submission.array_from is not None:
+            yield f"--array={submission.array_from}-{submission.array_from + len(submission.specs) - 1}"
         yield f"--ntasks={submission.num_processes}"
         yield from _resources(submission)
         for option, value in (
@@ -125,7 +127,8 @@ class Slurm:
         words = (stderr or stdout).strip() or f"sbatch ended with exit code {code}"
         if _UNKNOWN.search(words):
             return Answer(fate=Fate.UNKNOWN, words=words)
-        return Answer(fate=Fate.LATER if _LATER.search(words) else Fate.REFUSED, words=words)
+        later = _LATER.search(words) is not None
+        return Answer(fate=Fate.LATER if later else Fate.REFUSED, words=words, is_full=bool(_FULL.search(words)))
 
     def poll(self, job_ids: Sequence[str]) -> tuple[str, ...]:
         """By `squeue`, for all jobs of the user, in whatever state, array elements one by one."""

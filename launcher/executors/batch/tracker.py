@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from melissa_like.launcher.executors.batch.batches import Batch, Job
 from melissa_like.launcher.executors.batch.folder import EndRecord, Made
+from melissa_like.launcher.executors.batch.room import Room
 from melissa_like.launcher.executors.batch.scheduler import Answer, Fate, Listed, Phase, Submission, read_tag
 from melissa_like.launcher.executors.batch.verdicts import canceled, refused, verdict
 from melissa_like.launcher.executors.interface import JobState, JobUpdate
@@ -31,7 +32,7 @@ class Tracker:
         scheduler: its name, for messages.
 
     Attributes:
-        batches: submissions of which a job has not ended, by key.
+        batches: submissions of which a job has not ended, by name.
         updates: what is new; whoever reads them takes them away.
         told_ends: records that were noticed, by name; likewise.
         unexplained: names of jobs that ended without a record, with submission and place: what was printed before their
@@ -44,6 +45,11 @@ class Tracker:
         self.told_ends: list[str] = []
         self.unexplained: dict[str, tuple[str, int]] = {}
         self._scheduler = scheduler
+        self._room = Room()
+
+    def knows(self, key: str) -> bool:
+        """Whether a job of a submission has not ended."""
+        return any(batch.key == key for batch in self.batches.values())
 
     # -- from the launcher --------------------------------------------------------------------------------------------
 
@@ -60,7 +66,7 @@ class Tracker:
         )
         for place, spec in enumerate(submission.specs):
             batch.jobs[place] = Job(name=spec.name, place=place, is_alone=submission.is_alone)
-        self.batches[batch.key] = batch
+        self.batches[batch.name] = batch
 
     def adopt(self, key: str, study: str, names: Mapping[int, str], entries: Sequence[Listed], made: Made) -> None:
         """Take over the jobs of a submission that another launcher has made.
@@ -93,13 +99,13 @@ class Tracker:
 
     def cancel(self, key: str, place: int) -> bool:
         """A job is to end, and with it its gang; False: it is not known here."""
-        batch = self.batches.get(key)
-        if batch is None:
-            return False
-        if place in batch.jobs:
-            batch.jobs[place].canceled = True
-        self._drop_if_canceled(batch)
-        return True
+        is_known = self.knows(key)
+        for batch in [*self.batches.values()]:
+            if batch.key == key and (place in batch.jobs or batch.is_gang):
+                if place in batch.jobs:
+                    batch.jobs[place].canceled = True
+                self._drop_if_canceled(batch)
+        return is_known
 
     def _drop_if_canceled(self, batch: Batch) -> None:
         """What is still to be submitted, and of which nothing is wanted any more, is not."""
@@ -110,24 +116,35 @@ class Tracker:
     # -- from the scheduler -------------------------------------------------------------------------------------------
 
     def due(self, now: float) -> list[Submission]:
-        """Takes what is to be submitted now; each is answered by `answer`."""
+        """Takes what is to be submitted now, of an array as much as there is room for; each is answered by `answer`."""
         taken = []
-        for batch in self.batches.values():
-            if batch.submit_at is not None and batch.submit_at <= now and batch.submission is not None:
+        for batch in [*self.batches.values()]:
+            if batch.submit_at is None or batch.submit_at > now or batch.submission is None:
+                continue
+            room = self._room.left(self._num_alive, now)
+            if 1 <= room < batch.num_jobs and batch.is_array:
+                rest = batch.split(room)
+                self.batches[rest.name] = rest
+            if batch.num_jobs <= room:
                 batch.submit_at = None
                 taken.append(batch.submission)
         return taken
 
-    def answer(self, key: str, answer: Answer, now: float, *, script: str) -> None:
+    @property
+    def _num_alive(self) -> int:
+        """Jobs that the scheduler has, or is being given."""
+        return sum(batch.num_jobs for batch in self.batches.values() if batch.submit_at is None)
+
+    def answer(self, submission: Submission, answer: Answer, now: float, *, script: str) -> None:
         """The scheduler has answered a submission.
 
         Args:
-            key: of the submission.
+            submission: that was due.
             answer: to it.
             now: when it came.
             script: path of the one that was submitted.
         """
-        batch = self.batches.get(key)
+        batch = self.batches.get(submission.name)
         if batch is None:
             return
         batch.fate, batch.job_id, batch.submit_at, batch.script = answer.fate, answer.job_id, None, script
@@ -139,8 +156,12 @@ class Tracker:
             if now - batch.since > _REFUSED_S and not others:
                 self._refuse(batch, quoted, retry=True)
                 return
-            batch.submit_at = now + min(_SUBMIT_AGAIN_S * 2**batch.num_refusals, _SUBMIT_AGAIN_MOST_S)
-            batch.num_refusals += 1
+            if answer.is_full:
+                self._room.refuse(self._num_alive - batch.num_jobs, batch.num_jobs, now)
+                batch.submit_at = now
+            else:
+                batch.submit_at = now + min(_SUBMIT_AGAIN_S * 2**batch.num_refusals, _SUBMIT_AGAIN_MOST_S)
+                batch.num_refusals += 1
             self._drop_if_canceled(batch)
             self._explain(batch, quoted)
         else:
@@ -156,17 +177,18 @@ class Tracker:
             found[entry.job_id if tag is None else tag[1]].append(entry)
         for batch in [*self.batches.values()]:
             batch.listed = {entry.index or 0: entry for entry in found.get(batch.key, found.get(batch.job_id, []))}
-            if batch.listed and not batch.job_id:
-                batch.job_id = next(iter(batch.listed.values())).job_id
+            own = [listed for job in batch.jobs.values() if (listed := batch.entry_of(job)) is not None]
+            if own and not batch.job_id:
+                batch.job_id = own[0].job_id
             if batch.fate is Fate.UNKNOWN:
-                self._find_out(batch, now)
+                self._find_out(batch, bool(own), now)
             if batch.fate is Fate.ACCEPTED:
                 for job in [*batch.jobs.values()]:
                     self._look_at(batch, job, now)
 
-    def _find_out(self, batch: Batch, now: float) -> None:
+    def _find_out(self, batch: Batch, is_listed: bool, now: float) -> None:
         """Whether the scheduler has taken what it did not answer."""
-        if batch.listed:
+        if is_listed:
             batch.fate = Fate.ACCEPTED
         elif now - batch.since > _UNKNOWN_S and batch.submission is not None:
             batch.submit_at = now
@@ -202,14 +224,16 @@ class Tracker:
 
     def take_ends(self, records: Mapping[str, EndRecord], now: float) -> None:
         """End records, by name, of whatever jobs."""
+        by_key: defaultdict[str, list[Batch]] = defaultdict(list)
+        for batch in self.batches.values():
+            by_key[batch.key].append(batch)
         for name, record in records.items():
             key, _, place = name.rpartition(".")
-            batch = self.batches.get(key)
-            job = None if batch is None or not place.isdigit() else batch.jobs.get(int(place))
-            if batch is None or job is None or job.record is not None:
-                continue
-            job.record, job.record_at = record, now
-            batch.fate, batch.submit_at = Fate.ACCEPTED, None
+            for batch in by_key.get(key, ()):
+                job = batch.jobs.get(int(place)) if place.isdigit() else None
+                if job is not None and job.record is None:
+                    job.record, job.record_at = record, now
+                    batch.fate, batch.submit_at = Fate.ACCEPTED, None
 
     def settle(self, now: float) -> None:
         """End the jobs of which enough is known now."""
@@ -286,4 +310,4 @@ class Tracker:
             self.told_ends.append(f"{batch.key}.{job.place}")
         del batch.jobs[job.place]
         if not batch.jobs:
-            self.batches.pop(batch.key, None)
+            self.batches.pop(batch.name, None)
