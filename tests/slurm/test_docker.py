@@ -1,5 +1,7 @@
 """The hosts of docker/compose.yaml without containers: its entry script on emulated hosts of the same names."""
 
+import re
+import shlex
 import subprocess
 import tempfile
 import time
@@ -10,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.integration.studies import COMMAND, environment
 from tests.slurm.cluster import why_no_cluster
 from tests.slurm.hosts import Host, Switch
 
@@ -45,7 +48,14 @@ def _end(process: "subprocess.Popen[str]") -> None:
     process.wait(DEADLINE_S)
 
 
-def test_the_hosts_of_the_compose_file_become_a_cluster() -> None:
+def commands_of_the_page() -> list[list[str]]:
+    """What the page types on the controller after `sinfo`, for a study of a few simulations."""
+    page = (DOCKER / "README.md").read_text()
+    site, run = (shlex.split(line) for line in re.findall(r"exec controller melissa-like (.*)", page))
+    return [site, [*run, "run_dir=study", "study.num_simulations=4", "study.num_validation_simulations=0"]]
+
+
+def test_the_hosts_of_the_compose_file_become_the_cluster_of_the_page(tmp_path: Path) -> None:
     if reason := why_no_cluster():
         pytest.skip(reason)
     with composed() as hosts:
@@ -55,7 +65,11 @@ def test_the_hosts_of_the_compose_file_become_a_cluster() -> None:
             assert time.monotonic() < deadline, _idle(controller)
             time.sleep(0.1)
         said = controller.run("srun", "--nodes=3", "hostname", timeout_s=DEADLINE_S)
-    assert sorted(said.split()) == ["node1", "node2", "node3"]
+        assert sorted(said.split()) == ["node1", "node2", "node3"]
+        for arguments in commands_of_the_page():
+            told = controller.run(*COMMAND, *arguments, cwd=tmp_path, env=environment(), timeout_s=100.0)
+    assert "outcome: completed" in told
+    assert "lost: 0" in told
 
 
 def _idle(controller: Host) -> str:
