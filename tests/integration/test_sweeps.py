@@ -11,16 +11,18 @@ from melissa_like.study import read_journal
 from tests.integration.launched import launched, resume
 from tests.integration.studies import Ran, await_that, marked, processes_of
 
-QUICK = ["launcher.grace_s=1", "monitoring.interval_s=0.1", "training.checkpoint.interval_s=0.5"]
-WITH_PROCESSES = ["launcher=local", "solver.launch=''"]
-#: Long enough for what a test does meanwhile.
+QUICK = ["launcher.grace_s=1", "monitoring.interval_s=0.1", "training.checkpoint.interval_s=0.5", "solver.launch=''"]
 NUM_SIMULATIONS = 5
 
 
-def sweep_of(*how: str, at_a_time: int = 2) -> list[str]:
-    """Three studies that differ in their seed, each within one process unless something else is said."""
-    study = [*marked("slow", simulations=NUM_SIMULATIONS, pause_s=0.1), *QUICK, *(how or ["launcher=inline"])]
+def sweep_of(folder: Path, *, at_a_time: int = 2) -> list[str]:
+    """Three studies that differ in their seed, and do not end before there is a file `open` beside their folder."""
+    study = [*marked("gated", simulations=NUM_SIMULATIONS, gate=folder.parent / "open"), *QUICK]
     return ["-m", *study, "study.seed=1,2,3", f"launcher.max_studies={at_a_time}"]
+
+
+def open_gate(folder: Path) -> None:
+    (folder.parent / "open").touch()
 
 
 def outcomes(folder: Path) -> list[str]:
@@ -67,7 +69,10 @@ def assert_balanced(folder: Path) -> None:
 
 def test_two_studies_at_a_time_do_not_garble_what_they_say(tmp_path: Path) -> None:
     folder = tmp_path / "sweep"
-    with launched(folder, *sweep_of()) as sweep:
+    with launched(folder, *sweep_of(folder)) as sweep:
+        await_samples(folder, 0, 1)
+        assert outcomes(folder) == ["running", "running", "waiting"]
+        open_gate(folder)
         ran = sweep.wait()
     assert ran.code == 0, ran.err
     assert_balanced(folder)
@@ -87,13 +92,14 @@ def test_two_studies_at_a_time_do_not_garble_what_they_say(tmp_path: Path) -> No
 
 def test_a_sweep_that_was_killed_goes_on_with_what_is_missing(tmp_path: Path) -> None:
     folder = tmp_path / "sweep"
-    with launched(folder, *sweep_of(*WITH_PROCESSES)) as sweep:
+    with launched(folder, *sweep_of(folder)) as sweep:
         await_samples(folder, 0, 1)
         sweep.send(signal.SIGKILL)
         sweep.wait()
     await_that(lambda: not processes_of(folder))  # nobody has told them
     assert outcomes(folder) == ["running", "running", "waiting"]
     assert status(folder).endswith(f"go on with: melissa-like resume {folder}\n")
+    open_gate(folder)
     ran = resume(folder)
     assert ran.code == 0, ran.err
     assert f"{folder}: 0 of 3 studies stay as they are, 3 go on" in ran.err
@@ -108,10 +114,11 @@ def test_a_sweep_that_was_killed_goes_on_with_what_is_missing(tmp_path: Path) ->
 @pytest.mark.slow
 def test_a_sweep_goes_on_while_what_it_had_started_still_ends(tmp_path: Path) -> None:
     folder = tmp_path / "sweep"
-    with launched(folder, *sweep_of()) as sweep:
+    with launched(folder, *sweep_of(folder)) as sweep:
         await_samples(folder, 0, 1)
         sweep.send(signal.SIGKILL)
         sweep.wait()
+    open_gate(folder)
     ran = resume(folder, "launcher.max_studies=3")
     assert ran.code == 0, ran.err
     assert_balanced(folder)
@@ -119,7 +126,7 @@ def test_a_sweep_goes_on_while_what_it_had_started_still_ends(tmp_path: Path) ->
 
 def test_ctrl_c_ends_all_studies_in_order(tmp_path: Path) -> None:
     folder = tmp_path / "sweep"
-    with launched(folder, *sweep_of()) as sweep:
+    with launched(folder, *sweep_of(folder)) as sweep:
         await_samples(folder, 0, 1)
         sweep.send(signal.SIGINT)
         ran = sweep.wait()
@@ -131,15 +138,17 @@ def test_ctrl_c_ends_all_studies_in_order(tmp_path: Path) -> None:
         ("not run", "the sweep was ended before"),
     ]
     assert processes_of(folder) == set()
+    open_gate(folder)
     assert resume(folder).code == 0
     assert_balanced(folder)
 
 
 def test_the_death_of_one_launcher_is_not_that_of_the_others(tmp_path: Path) -> None:
     folder = tmp_path / "sweep"
-    with launched(folder, *sweep_of()) as sweep:
+    with launched(folder, *sweep_of(folder)) as sweep:
         await_samples(folder, 0, 1)
         os.kill(launcher_of(folder, 1), signal.SIGKILL)
+        open_gate(folder)
         ran = sweep.wait()
     assert ran.code == 1
     killed = read_sweep(folder)[1]
@@ -151,7 +160,7 @@ def test_the_death_of_one_launcher_is_not_that_of_the_others(tmp_path: Path) -> 
 
 def test_two_processes_do_not_work_on_one_sweep(tmp_path: Path) -> None:
     folder = tmp_path / "sweep"
-    with launched(folder, *sweep_of(at_a_time=1)) as sweep:
+    with launched(folder, *sweep_of(folder, at_a_time=1)) as sweep:
         await_samples(folder, 0)
         other = resume(folder)
         assert other.code == 2

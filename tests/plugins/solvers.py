@@ -150,6 +150,14 @@ def slow(parameters: Mapping[str, float], comm: Any, *, pause_s: float) -> Itera
         yield step, fields
 
 
+def gated(parameters: Mapping[str, float], comm: Any, *, gate: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Waits before its last step until a file is there: so a study goes on for as long as a test wants."""
+    for step, fields in marked(parameters, comm, num_steps=6):
+        while step == 5 and not Path(gate).exists():
+            time.sleep(0.02)
+        yield step, fields
+
+
 def not_finite(parameters: Mapping[str, float], comm: Any) -> Iterator[tuple[int, dict[str, Any]]]:
     """Blows up in the last step."""
     for step, fields in marked(parameters, comm, num_steps=6):
