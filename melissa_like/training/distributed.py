@@ -5,6 +5,7 @@ one group must be called in the same order on every rank. The loader's thread ag
 gradients, in no common order; so each thread has its own group.
 """
 
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -97,10 +98,16 @@ def open_rendezvous(host: str, num_ranks: int, *, timeout_s: float = _DEADLINE_S
         timeout_s: deadline of whoever waits there.
 
     Returns:
-        The store, and its address `host:port` for the others.
+        The store, and its address `host:port` for the others. It listens there alone, because it lets everybody in;
+        left to itself it would listen on every interface.
     """
-    store = TCPStore(host, 0, num_ranks, True, timedelta(seconds=timeout_s), wait_for_workers=False)
-    return store, f"{host}:{store.port}"
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.create_server((host, 0), family=family)
+    port = listening.getsockname()[1]
+    timeout = timedelta(seconds=timeout_s)
+    descriptor = listening.detach()  # the store closes it
+    store = TCPStore(host, port, num_ranks, True, timeout, wait_for_workers=False, master_listen_fd=descriptor)
+    return store, f"{host}:{port}"
 
 
 def connect_rendezvous(address: str, num_ranks: int, *, timeout_s: float = _DEADLINE_S) -> Store:
