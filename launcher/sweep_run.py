@@ -15,11 +15,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TextIO
 
-import msgspec
-
 from melissa_like.launcher.exit_codes import INTERRUPTED, OUT_OF_TIME
 from melissa_like.launcher.sweep import Sweep
-from melissa_like.launcher.sweep_study import Ended, command_of
+from melissa_like.launcher.sweep_study import Ended, command_of, ended_of
 from melissa_like.launcher.sweep_words import PassedOn, say, swept_words
 
 __all__ = ["run_studies"]
@@ -176,7 +174,7 @@ class _Turns:
             if pipe is not None:
                 pipe.close()
         del self._running[study.number]
-        self._note(study.number, _ended(bytes(study.heard), code))
+        self._note(study.number, ended_of(bytes(study.heard), code))
 
     def _note(self, number: int, ended: Ended) -> None:
         self._sweep.end(number, ended.outcome, ended.reason, ended.figures)
@@ -192,11 +190,3 @@ def _await_end(process: subprocess.Popen[bytes]) -> int:
     except subprocess.TimeoutExpired:
         process.kill()
         return process.wait(_GONE_S)
-
-
-def _ended(heard: bytes, code: int) -> Ended:
-    """What a study has said of its end, or what is to be said of one that could not."""
-    if heard:
-        return msgspec.json.decode(heard, type=Ended)
-    how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-    return Ended(code=1, outcome="killed", reason=f"its launcher {how}, without a verdict")

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from melissa_like.config import CONFIG_FILE
-from melissa_like.errors import ConfigurationError, LeaseError, MelissaLikeError
+from melissa_like.errors import ConfigurationError, LeaseError, MelissaLikeError, printable
 from melissa_like.launcher.exit_codes import INTERRUPTED
 from melissa_like.launcher.lease import newest_lease
 from melissa_like.launcher.resume import resume_study, with_overrides
@@ -27,7 +27,7 @@ from melissa_like.launcher.summary import exit_code, print_report, read_report
 from melissa_like.launcher.sweep_file import figures_of
 from melissa_like.launcher.sweep_plan import planned_config
 
-__all__ = ["Ended", "command_of", "main"]
+__all__ = ["Ended", "command_of", "ended_of", "main"]
 
 _PR_SET_PDEATHSIG = 1
 #: For the launcher of an earlier sweep, which ends its study because that sweep is gone.
@@ -49,6 +49,20 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
     outcome: str
     reason: str
     figures: dict[str, float] = {}
+
+
+def ended_of(said: bytes, code: int) -> Ended:
+    """How a study has ended by what its process has said of it; or what is to be said of one that could not.
+
+    Args:
+        said: all that came of it, perhaps nothing, or not all of it.
+        code: that the process has left with; negative: the signal that has killed it.
+    """
+    try:
+        return msgspec.json.decode(said, type=Ended)
+    except msgspec.DecodeError:
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        return Ended(code=1, outcome="killed", reason=f"its launcher {how}, without a verdict")
 
 
 def command_of(sweep: Path, number: int, run_dir: Path, overrides: Sequence[str], tell_to: int) -> tuple[str, ...]:
@@ -92,8 +106,9 @@ def _ended(run: Callable[[], dict[str, Any]]) -> Ended:
     except MelissaLikeError as error:
         sys.stderr.write(f"melissa-like: {error}\n")
         outcome = next((said for kind, said in _NOT_RUN.items() if isinstance(error, kind)), "failed")
-        return Ended(code=2, outcome=outcome, reason=str(error))
-    return Ended(code=exit_code(report), outcome=report["outcome"], reason=report["reason"], figures=figures_of(report))
+        return Ended(code=2, outcome=outcome, reason=printable(str(error)))
+    outcome, reason = report["outcome"], printable(report["reason"])
+    return Ended(code=exit_code(report), outcome=outcome, reason=reason, figures=figures_of(report))
 
 
 def _run(sweep: Path, number: int, run_dir: Path, overrides: Sequence[str]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from melissa_like.launcher.sweep_plan import (
     started_in,
     studies_at_a_time,
 )
+from melissa_like.launcher.sweep_study import ended_of
 from melissa_like.launcher.sweep_table import draw_rows, print_rows
 from melissa_like.launcher.sweep_words import PassedOn
 
@@ -141,6 +142,22 @@ def test_the_configurations_of_the_studies_are_kept_as_they_were_composed(tmp_pa
         planned_config(tmp_path, 2)
     with pytest.raises(ConfigurationError, match="nothing"):
         resolved(OmegaConf.create({"a": "${nothing}"}))
+
+
+@pytest.mark.parametrize(
+    ("said", "code", "ended"),
+    [
+        (b'{"code":0,"outcome":"completed","reason":"all of it","figures":{"lost":0.0}}', 0, "completed"),
+        (b"", -9, "its launcher was killed by SIGKILL, without a verdict"),
+        (b'{"code":0,"outc', -15, "its launcher was killed by SIGTERM, without a verdict"),
+        (b"", 1, "its launcher ended with exit code 1, without a verdict"),
+    ],
+)
+def test_how_a_study_has_ended(said: bytes, code: int, ended: str) -> None:
+    known = ended_of(said, code)
+    assert ended in (known.outcome, known.reason)
+    assert known.code == (0 if ended == "completed" else 1)
+    assert known.outcome in ("completed", "killed")
 
 
 def test_lines_are_passed_on_whole(capsys: pytest.CaptureFixture[str]) -> None:
