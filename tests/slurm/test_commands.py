@@ -1,6 +1,7 @@
 """The commands beside `run`, on the emulated cluster: the site's file, dry runs, more and fewer jobs, sweeps."""
 
 import re
+import signal
 from functools import partial
 from pathlib import Path
 
@@ -80,3 +81,28 @@ def test_two_studies_of_a_sweep_share_the_cluster(cluster: Cluster, tmp_path: Pa
         samples = Ran(0, "", "", folder / row.folder).report["samples"]
         assert samples["expected"] == samples["delivered"] == samples["trained_on"] == 6 * 4
         assert samples["lost"] == 0
+
+
+def test_a_sweep_whose_login_node_process_is_killed_goes_on(
+    cluster: Cluster, tmp_path: Path, site: tuple[str, ...]
+) -> None:
+    folder, gate = tmp_path / "sweep", tmp_path / "open"
+    swept = ["study.seed=1,2", "launcher.max_studies=2", "launcher.max_jobs=2", "launcher.executor.server.gpus=null"]
+    study = [*marked("gated", simulations=4, gate=gate), *ALONE]
+    start = cluster.login.start
+    journals = [folder / number / "journal.jsonl" for number in "01"]
+    with launched(folder, "-m", *site, *study, *swept, start=start) as sweep:
+        cluster.await_that(
+            lambda: all(path.exists() and '"Progress"' in path.read_text() for path in journals), "both studies stream"
+        )
+        sweep.send(signal.SIGKILL)
+        sweep.wait()
+    cluster.await_that(lambda: not cluster.queue(), "the studies have taken their jobs with them")
+    gate.touch()
+    with launched(folder, command="resume", start=start) as again:
+        ran = again.wait()
+    assert ran.code == 0, ran.err
+    for number in "01":
+        report = Ran(0, "", "", folder / number).report
+        assert report["samples"]["expected"] == report["samples"]["trained_on"] == 6 * 4
+        assert (report["outcome"], report["resumed"]) == ("completed", 1)
