@@ -1,8 +1,10 @@
 """The whole examination: a folder that is removed, checks one after another, what is printed."""
 
 import shutil
+import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import mkdtemp
 
@@ -20,6 +22,7 @@ from melissa_like.launcher.doctor.probe import sight
 from melissa_like.launcher.doctor.reports import ERRAND_FILE, Errand, write
 from melissa_like.launcher.doctor.scheduler import Site, look_at_site
 from melissa_like.launcher.executors import Traits, log_tail
+from melissa_like.launcher.exit_codes import INTERRUPTED
 from melissa_like.launcher.parts import make_executor
 from melissa_like.launcher.run import prepare
 from melissa_like.transport.own_host import OwnHost
@@ -36,19 +39,39 @@ _LOG_LINES = 8
 
 
 def examine(composed: DictConfig) -> int:
-    """Look at everything and print it; 0 if all is well, else 1. Nothing of it stays.
+    """Look at everything and print it; gives the exit code: 0 if all is well. Nothing of it stays, however it ends.
 
     Blocks as long as the probes take, `launcher.start_timeout_s` at most.
     """
     findings = []
-    for finding in _findings(composed):
-        findings.append(finding)
-        sys.stdout.write(text_of(finding))
-        sys.stdout.flush()
+    try:
+        with _signals(), closing(_findings(composed)) as found:
+            for finding in found:
+                findings.append(finding)
+                sys.stdout.write(text_of(finding))
+                sys.stdout.flush()
+    except KeyboardInterrupt:
+        sys.stderr.write("melissa-like doctor: interrupted; nothing of it is left\n")
+        return INTERRUPTED
     return 0 if is_well(findings) else 1
 
 
-def _findings(composed: DictConfig) -> Iterator[Finding]:
+@contextmanager
+def _signals() -> Iterator[None]:
+    """Whatever ends this process ends the probes first; it runs on the main thread."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, previous in before.items():
+            signal.signal(number, previous)
+
+
+def _findings(composed: DictConfig) -> Generator[Finding, None, None]:
     try:
         config, _ = prepare(composed)
     except MelissaLikeError as error:

@@ -1,12 +1,14 @@
 """`melissa-like doctor`: real small jobs through the configured executor, and nothing left of them."""
 
 import os
+import signal
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.integration.hosts import hosts
-from tests.integration.studies import ROOT, Ran, marked, melissa_like
+from tests.integration.studies import COMMAND, ROOT, Ran, await_that, environment, marked, melissa_like
 from tests.integration.test_several_hosts import ETHERNET, addresses, study
 
 CONFIGS = ("--config-dir", str(ROOT / "tests/plugins/configs"))
@@ -98,4 +100,25 @@ def test_a_scheduler_that_does_not_answer(tmp_path: Path, monkeypatch: pytest.Mo
     assert "✗ Slurm answers: squeue failed with exit code 1: no route to n0" in ran.out
     assert "– jobs and connections: the scheduler could not be told of any" in ran.out
     assert not (tmp_path / "submitted").exists()
+    assert_nothing_left(tmp_path)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_doctor_leaves_nothing(tmp_path: Path, number: int) -> None:
+    started = tmp_path / "started"
+    solver = tmp_path / "solver"
+    solver.write_text(f"#!/bin/sh\necho $$ > {started}.new\nmv {started}.new {started}\nexec sleep 1000\n")
+    solver.chmod(0o755)
+    (tmp_path / "here").mkdir()
+    given = [*marked(ranks=2), "launcher=local", f"solver.launch={solver}"]
+    command = [*COMMAND, "doctor", f"run_dir={tmp_path / 'here/study'}", *given]
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as process:
+        await_that(started.exists)
+        process.send_signal(number)
+        _, err = process.communicate(timeout=60.0)
+    assert process.returncode == 130
+    assert "interrupted; nothing of it is left" in err
+    await_that(lambda: not Path(f"/proc/{started.read_text().strip()}").exists())
     assert_nothing_left(tmp_path)
