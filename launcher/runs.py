@@ -159,7 +159,7 @@ class Runs:
     def _run(self, composed: DictConfig, run_dir: Path) -> int:
         try:
             if self._dry:
-                config, _ = prepare(composed)
+                config, _ = prepare(composed, starts_here=False)
                 tried = f"training: {try_training(composed, config)}"
                 sys.stdout.write("\n".join([*plan_study(config, run_dir), tried]) + "\n")
                 return 0

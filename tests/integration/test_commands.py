@@ -135,6 +135,26 @@ def test_a_dry_run_prints_the_jobs_and_starts_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "my study").exists()
 
 
+def test_what_runs_inside_an_allocation_is_shown_and_written_outside_of_it_but_not_run(tmp_path: Path) -> None:
+    steps = ["launcher=slurm_steps", "launcher.max_jobs=3"]
+    refused = melissa_like(tmp_path / "study", *steps)
+    assert refused.code == 2
+    assert "--write-script" in refused.err
+    shown = melissa_like(tmp_path / "study", *steps, "--dry-run")
+    assert shown.code == 0, shown.err
+    assert "srun --exact" in shown.out
+    script = tmp_path / "study.sbatch"
+    written = melissa_like(tmp_path / "study", "launcher.max_jobs=3", "--write-script", str(script))
+    assert written.code == 0, written.err
+    assert f"sbatch {script}" in written.out
+    assert "#SBATCH --ntasks=7\n" in script.read_text()
+    subprocess.run(["bash", "-n", str(script)], check=True, timeout=10)
+    again = melissa_like(tmp_path / "study", "--write-script", str(script))
+    assert again.code == 2
+    assert "is there already" in again.err
+    assert not (tmp_path / "study").exists()
+
+
 def test_a_dry_run_of_a_sweep_shows_each_study(tmp_path: Path) -> None:
     swept = [*marked(), "launcher=inline", "training.batch_size=4,500,8"]
     ran = melissa_like(tmp_path / "sweep", "-m", "--dry-run", *swept)
