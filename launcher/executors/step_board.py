@@ -25,7 +25,10 @@ _SILENT_S = 120.0
 _TOGETHER = ("sh", "-c", 'echo "rank $SLURM_PROCID on $SLURMD_NODENAME"')
 #: An `srun` that has not made its step by then waits for room.
 _STARTS_S = 1.0
+#: How long server ranks wait for room that solver jobs have.
+_YIELDS_S = 5.0
 _NO_ROOM = "waits for room in the allocation"
+_YIELDED = "was ended, because the server ranks found no room in the allocation"
 _NOBODY_KNOWS = "ended; only the launcher that had started it knows how"
 
 
@@ -139,8 +142,17 @@ class StepBoard:
             if step.kill_at is not None and now >= step.kill_at and step.srun:
                 step.kill_at = None
                 self._local.cancel(step.srun)
+        self._make_room(now)
         self._start_held()
         self._ask()
+
+    def _make_room(self, now: float) -> None:
+        """Server ranks that are started again may find their place taken; no solver can go on without them."""
+        if any(step.is_server and step.words and now - step.started_at > _YIELDS_S for step in self.steps.values()):
+            for step in tuple(self.steps.values()):
+                if step.phase is Phase.ACTIVE and not step.is_server and not step.canceled:
+                    step.yields = True
+                    self.cancel(step)
 
     # -- to `srun` ----------------------------------------------------------------------------------------------------
 
@@ -229,6 +241,8 @@ class StepBoard:
         final = end_of(
             step.job, ended, canceled=step.canceled, was_active=was_active, first_words=first, last_words=last
         )
+        if step.yields:
+            final = JobUpdate(name=step.job, state=JobState.FAILED, message=_YIELDED, by_machine=True)
         if step.asks_for:
             self._judge_room(step.asks_for, final, first)
         else:

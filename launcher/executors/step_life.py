@@ -33,6 +33,7 @@ class Step:
         started_at: when `srun` got it.
         words: why it waits, as was told last.
         canceled: its end was asked for.
+        yields: because the server ranks need its place, not because the launcher wanted it.
         signaled: its processes got SIGTERM.
         kill_at: when they get SIGKILL.
         put_back: its `srun` is being ended, to be started anew later.
@@ -53,6 +54,7 @@ class Step:
     started_at: float = 0.0
     words: str = ""
     canceled: bool = False
+    yields: bool = False
     signaled: bool = False
     kill_at: float | None = None
     put_back: bool = False

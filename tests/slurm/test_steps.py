@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from tests.integration.studies import marked
 from tests.slurm.cluster import Cluster, why_no_cluster
+from tests.slurm.studies import STEPS, assert_balanced, on_cluster
 
 pytestmark = pytest.mark.slurm
 
@@ -188,3 +190,17 @@ def test_no_step_outlives_a_killed_srun_or_launcher(
     (tmp_path / "killed.py").write_text(_KILLED)
     said = in_allocation(cluster, sys.executable, str(tmp_path / "killed.py"), what, options=("--ntasks=2",))
     assert json.loads(said) == [state, message, ""]
+
+
+def test_lost_server_ranks_come_before_the_jobs_that_wait_for_room(cluster: Cluster, tmp_path: Path) -> None:
+    """There is room for one server rank and two of the six jobs; the others wait, and must not take its place."""
+    study = [*marked("slow", pause_s=0.2, simulations=12), *STEPS, "monitoring.interval_s=0.1", "launcher.max_jobs=6"]
+    with on_cluster(cluster, tmp_path / "study", *study, allocation=("--nodes=1", "--ntasks=3")) as launcher:
+        launcher.read_until("streaming")
+        steps = cluster.login.run("squeue", "--steps", "--noheader", "--format=%i %j").splitlines()
+        (server,) = [line.split()[0] for line in steps if line.endswith("server-0")]
+        assert len(steps) <= 3 + 1  # with that of the allocation itself
+        cluster.login.run("scancel", "--signal=KILL", server)
+        ran = launcher.wait()
+    report = assert_balanced(ran, expected=72)
+    assert len(report["server_losses"]) == 1
