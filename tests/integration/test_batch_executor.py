@@ -105,13 +105,15 @@ def test_a_job_is_not_submitted_twice_when_the_answer_was_lost(opened, spec, goe
     assert len([*(slurm.fake / "state").glob("[0-9]*.json")]) == 1
 
 
-@pytest.mark.parametrize("fault", ["fail", "hang"])
+@pytest.mark.parametrize("fault", ["fail", "hang", "missing"])
 def test_jobs_are_not_taken_for_dead_while_the_scheduler_does_not_answer(slurm, spec, goes_wrong, fifo, fault):
     go, started = fifo("go"), fifo("started")
     with with_settings(slurm, command_timeout_s=0.3) as opened:
         opened.submit(spec("a", **shell(f"echo > {started.path}; read line < {go.path}")))
         opened.active("a")
         goes_wrong(squeue=fault)
+        if fault == "missing":
+            (slurm.fake / "bin" / "squeue").unlink()
         time.sleep(1.0)  # no state is awaited: several questions go without an answer meanwhile
         assert opened.executor.poll() == ()
         go.send("go\n")
