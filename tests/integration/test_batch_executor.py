@@ -194,7 +194,15 @@ def test_what_the_lines_before_the_start_print_is_quoted_when_the_job_never_star
         opened.submit(spec("a", **shell("exit 0")))
         final = opened.final("a")
     assert (final.state, final.by_machine) == (JobState.FAILED, False)
-    assert "no such module" in final.message
+    assert ".0.out ends with: no such module" in final.message
+
+
+def test_what_the_lines_before_the_start_complain_of_is_quoted_when_the_job_fails(slurm, spec):
+    with with_settings(slurm, solver={"setup": ["module load nothing"]}) as opened:
+        opened.submit(spec("a", **shell("exit 3")))
+        final = opened.final("a")
+    assert final.message.startswith("exit code 3; ")
+    assert "module: command not found" in final.message
 
 
 # --- what a batch job is ----------------------------------------------------------------------------------------------

@@ -343,10 +343,12 @@ class BatchExecutor:
         with self._changed:
             updates, self._tracker.updates = self._tracker.updates, []
             told, self._tracker.told_ends = self._tracker.told_ends, []
-            unexplained, self._tracker.unexplained = self._tracker.unexplained, {}
+            failed, self._tracker.failed = self._tracker.failed, {}
         for update in updates:
-            said = self._folder.output_tail(*unexplained[update.name]) if update.name in unexplained else ""
-            self._updates.add(replace(update, message=f"{update.message}: {said}") if said else update)
+            said = (
+                self._folder.last_words(*failed[update.name]) if update.state.is_final and update.name in failed else ""
+            )
+            self._updates.add(replace(update, message=f"{update.message}; {said}") if said else update)
         for name in told:
             with suppress(OSError):  # another launcher was faster, or it is read again to no effect
                 self._folder.tell(name)

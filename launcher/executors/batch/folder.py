@@ -177,9 +177,11 @@ class JobFolder:
         """A record by its name, noticed or not, also where a scan of the folder does not show it yet."""
         return self._read(self._ends / name) or self._read(self._told / name)
 
-    def output_tail(self, key: str, index: int) -> str:
-        """The last words of the scheduler, and of the site's lines, about a job."""
-        return log_tail(Path(self.output_path(key).format(index=index)), _OUTPUT_LINES).strip()
+    def last_words(self, key: str, index: int) -> str:
+        """The last of what scheduler and site's lines have printed about a job, and where; empty if nothing."""
+        path = Path(self.output_path(key).format(index=index))
+        said = log_tail(path, _OUTPUT_LINES).strip()
+        return f"{path} ends with: {said}" if said else ""
 
     def _read(self, path: Path) -> EndRecord | None:
         try:

@@ -35,15 +35,15 @@ class Tracker:
         batches: submissions of which a job has not ended, by name.
         updates: what is new; whoever reads them takes them away.
         told_ends: records that were noticed, by name; likewise.
-        unexplained: names of jobs that ended without a record, with submission and place: what was printed before their
-            start may tell more; likewise.
+        failed: names of jobs that ran and failed, with submission and place, as what was printed around them may tell
+            more; likewise.
     """
 
     def __init__(self, scheduler: str) -> None:
         self.batches: dict[str, Batch] = {}
         self.updates: list[JobUpdate] = []
         self.told_ends: list[str] = []
-        self.unexplained: dict[str, tuple[str, int]] = {}
+        self.failed: dict[str, tuple[str, int]] = {}
         self._scheduler = scheduler
         self._room = Room()
 
@@ -283,9 +283,9 @@ class Tracker:
         found = verdict(batch, job, now, self._scheduler)
         if found is None:
             return
-        if job.record is None and found.state is JobState.FAILED and not job.refusal:
-            self.unexplained[job.name] = (batch.key, 0 if batch.is_gang else job.place)
-        elif job.record is not None:
+        if found.state is JobState.FAILED and found.retry is None:
+            self.failed[job.name] = (batch.key, 0 if batch.is_gang else job.place)
+        if job.record is not None:
             self._activate(job)
         self._end(batch, job, found)
 
