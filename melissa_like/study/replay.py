@@ -4,6 +4,7 @@ import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from melissa_like.errors import ConfigurationError
@@ -14,10 +15,10 @@ from melissa_like.study.state import StudyState
 
 __all__ = ["Replayed", "replay"]
 
-_BREATHE_EVERY = 10_000
+_BREATHE_EVERY = 2_000
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Replayed:
     """What a journal has led to.
 
@@ -30,8 +31,8 @@ class Replayed:
 
     state: StudyState
     first: StudySettings
-    num_resumes: int = 0
-    seconds: float = 0.0
+    num_resumes: int
+    seconds: float
 
 
 def replay(run_dir: Path, meanwhile: Callable[[], None] = lambda: None) -> Replayed | None:
@@ -63,26 +64,26 @@ def _uncollected() -> Iterator[None]:
 
 
 def _replay(run_dir: Path, meanwhile: Callable[[], None]) -> Replayed | None:
-    replayed: Replayed | None = None
-    began_at = last_at = 0.0
-    for number, entry in enumerate(read_journal(run_dir)):
-        event = entry.event
-        if replayed is None:
-            if not isinstance(event, StudyStarted):
-                raise ConfigurationError(
-                    f"{run_dir / JOURNAL_FILE} begins with {type(event).__name__} and not with the start of a study: "
-                    "its beginning was cut off; put the file back from a copy"
-                )
-            replayed = Replayed(state=StudyState(event.settings), first=event.settings)
-            began_at = entry.at_s
-        elif isinstance(event, Resumed):
-            replayed.seconds += last_at - began_at
-            replayed.num_resumes += 1
-            began_at = entry.at_s
-        replayed.state.handle(event, entry.at_s)
-        last_at = entry.at_s
-        if number % _BREATHE_EVERY == 0:
-            meanwhile()
-    if replayed is not None:
-        replayed.seconds += last_at - began_at
-    return replayed
+    entries = read_journal(run_dir)
+    first = next(entries, None)
+    if first is None:
+        return None
+    if not isinstance(first.event, StudyStarted):
+        raise ConfigurationError(
+            f"{run_dir / JOURNAL_FILE} begins with {type(first.event).__name__} and not with the start of a study: its "
+            "beginning was cut off; put the file back from a copy"
+        )
+    state, settings = StudyState(first.event.settings), first.event.settings
+    seconds, num_resumes, began_at, last_at = 0.0, 0, first.at_s, first.at_s
+    state.handle(first.event, first.at_s)
+    while block := tuple(islice(entries, _BREATHE_EVERY)):
+        for entry in block:
+            event, at_s = entry.event, entry.at_s
+            if isinstance(event, Resumed):
+                seconds += last_at - began_at
+                num_resumes += 1
+                began_at = at_s
+            state.handle(event, at_s)
+            last_at = at_s
+        meanwhile()
+    return Replayed(state=state, first=settings, num_resumes=num_resumes, seconds=seconds + last_at - began_at)
