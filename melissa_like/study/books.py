@@ -113,7 +113,7 @@ class Books:
     def tell_servers(self, message: say.ControlMessage) -> None:
         """Say something to all server ranks."""
         for address in self.server.ranks:
-            self.want(Tell(address=address, message=message))
+            self._commands.append(Tell(address=address, message=message))
 
     def tell_servers_once(self, message: say.ControlMessage) -> None:
         """Say something of which one word is enough for an incarnation of the server ranks."""

@@ -99,7 +99,9 @@ class SampleBooks:
 
     def num_missing(self, simulation: int) -> int:
         """Samples that are neither delivered nor dropped of a simulation that has said goodbye."""
-        missing = num_samples(self._num_steps[simulation], self.window)
+        missing = self._num_steps[simulation]
+        if self.window is not None:
+            missing = num_samples(missing, self.window)
         if simulation in self._delivered:
             missing -= len(self._delivered[simulation])
         if simulation in self._dropped:

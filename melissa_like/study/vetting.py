@@ -40,28 +40,21 @@ def fault_of(
     address: ClientRank | ServerRank, message: say.ControlMessage, ledger: Ledger, num_server_ranks: int
 ) -> str | None:
     """How a message breaks the protocol (protocol/README.md), or None for a sound one."""
-    kind = type(message)
-    what = _breach_of_role(address, kind, num_server_ranks)
+    kind, what = type(message), None
+    if isinstance(address, ClientRank):
+        if kind not in _OF_A_CLIENT:
+            what = ", which no solver rank says"
+        elif address.rank != 0 and kind in _OF_RANK_0:
+            what = ", which only rank 0 of a job says"
+    elif kind not in _OF_A_SERVER:
+        what = ", which no server rank says"
+    elif address.rank >= num_server_ranks:
+        what = f", but the study has the server ranks 0 to {num_server_ranks - 1}"
+    elif kind is say.Restored and address.incarnation == 1:
+        what = ", which the first incarnation does not say: there was nothing before it"
     if what is None and kind in _VETTING:
         what = _VETTING[kind](message, ledger, num_server_ranks)
     return None if what is None else f"{address} said {kind.__name__}{what}"
-
-
-def _breach_of_role(
-    address: ClientRank | ServerRank, kind: type[say.ControlMessage], num_server_ranks: int
-) -> str | None:
-    if isinstance(address, ClientRank):
-        if kind not in _OF_A_CLIENT:
-            return ", which no solver rank says"
-        if kind in _OF_RANK_0 and address.rank != 0:
-            return ", which only rank 0 of a job says"
-    elif kind not in _OF_A_SERVER:
-        return ", which no server rank says"
-    elif address.rank >= num_server_ranks:
-        return f", but the study has the server ranks 0 to {num_server_ranks - 1}"
-    elif kind is say.Restored and address.incarnation == 1:
-        return ", which the first incarnation does not say: there was nothing before it"
-    return None
 
 
 def _breach_of_attempt(
