@@ -24,6 +24,7 @@ class Srun:
         site: settings of the role.
         component: the nodes among which they are started.
         group: of the component in a heterogeneous allocation; None: the allocation has one.
+        program: what it is called: a path, where it is not on PATH.
         mpi: plug-in that starts the ranks; empty: the site's own choice.
     """
 
@@ -31,6 +32,7 @@ class Srun:
     component: Component
     group: int | None = None
     mpi: str = ""
+    program: str = "srun"
 
     def command(self, spec: JobSpec, *, name: str, node: str = "") -> tuple[str, ...]:
         """The command that runs a job as a step.
@@ -62,7 +64,7 @@ class Srun:
 
     def _begin(self, num_tasks: int, name: str) -> tuple[str, ...]:
         return (
-            "srun",
+            self.program,
             *_ALWAYS,
             *(() if self.group is None else (f"--het-group={self.group}",)),
             *((f"--mpi={self.mpi}",) if self.mpi else ()),

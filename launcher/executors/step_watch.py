@@ -52,6 +52,7 @@ class StepWatch:
     """Looks when it is asked to, and sends signals to steps.
 
     Args:
+        commands: folder of squeue and scancel; empty: they are on PATH.
         deal: called after each look and each nudge, on the watch's thread.
         on_failure: called when that has raised, or the thread has ended otherwise.
 
@@ -59,7 +60,8 @@ class StepWatch:
         failure: what has ended the thread; None: it has not ended by itself.
     """
 
-    def __init__(self, deal: Callable[[], None], on_failure: Callable[[], None]) -> None:
+    def __init__(self, commands: str, deal: Callable[[], None], on_failure: Callable[[], None]) -> None:
+        self._commands = commands
         self._deal = deal
         self._on_failure = on_failure
         self.failure: BaseException | None = None
@@ -149,7 +151,7 @@ class StepWatch:
                 if logs is not None:
                     self._due = None
             for number in sorted({number for _, number in signals}):
-                _ran("scancel", f"--signal={number}", *(step for step, sent in signals if sent == number))
+                self._ran("scancel", f"--signal={number}", *(step for step, sent in signals if sent == number))
             if logs is not None:
                 look = self._look_at(logs)
                 with self._changed:
@@ -163,15 +165,17 @@ class StepWatch:
         with self._changed:
             self._begun += 1
             number = self._begun
-        listed = _ran("squeue", "--steps", "--noheader", f"--user={os.getuid()}", "--format=%i %j")
+        listed = self._ran("squeue", "--steps", "--noheader", f"--user={os.getuid()}", "--format=%i %j")
         outputs = {name: read_output(log, begin) for name, (log, begin) in logs.items()}
         return Look(number=number, steps=None if listed is None else steps_listed(listed), outputs=outputs)
 
-
-def _ran(*command: str) -> str | None:
-    """What a command of Slurm printed; None if it failed, was not there, or took too long."""
-    try:
-        ran = subprocess.run(command, capture_output=True, text=True, timeout=_COMMAND_S, check=False, errors="replace")
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return ran.stdout if ran.returncode == 0 else None
+    def _ran(self, name: str, *arguments: str) -> str | None:
+        """What a command of Slurm printed; None if it failed, was not there, or took too long."""
+        command = (os.path.join(self._commands, name), *arguments)
+        try:
+            ran = subprocess.run(
+                command, capture_output=True, text=True, timeout=_COMMAND_S, check=False, errors="replace"
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return ran.stdout if ran.returncode == 0 else None

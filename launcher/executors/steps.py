@@ -57,6 +57,7 @@ class StepsExecutor:
         solver_group: and the solver jobs.
         mpi: plug-in of `srun` that starts the ranks of a solver: "pmi2" for the MPI of the `mpi` extra, "pmix" for most
             others; null: the site's own choice.
+        commands: folder of srun, squeue and scancel, where they are not on PATH.
         grace_s: between SIGTERM and SIGKILL.
         log_limit_bytes: of a job's log.
     """
@@ -70,6 +71,7 @@ class StepsExecutor:
         server_group: int = 0,
         solver_group: int = 0,
         mpi: str | None = "pmi2",
+        commands: str = "",
         grace_s: float = 5.0,
         log_limit_bytes: int = 16 * 2**20,
     ) -> None:
@@ -81,12 +83,13 @@ class StepsExecutor:
                 component=_component(allocation, group, f"launcher.executor.{role}_group"),
                 group=group if allocation is not None and len(allocation.components) > 1 else None,
                 mpi="none" if role is Role.SERVER else mpi or "",
+                program=os.path.join(commands, "srun"),
             )
             for role, given, group in ((Role.SERVER, server, server_group), (Role.SOLVER, solver, solver_group))
         }
         self._grace_s = grace_s
         self._updates = Updates(on_change)
-        self._watch = StepWatch(self._deal, on_change)
+        self._watch = StepWatch(commands, self._deal, on_change)
         self._local = LocalExecutor(on_change=self._watch.nudge, grace_s=_SRUN_GRACE_S, log_limit_bytes=log_limit_bytes)
         self._changed = threading.Condition()  # guards the board, and with it the local executor
         self._board = StepBoard(self._sruns, self._updates, self._local, self._watch, grace_s=grace_s)
@@ -216,8 +219,9 @@ class StepsExecutor:
 
     def _refusal_of(self, spec: JobSpec) -> tuple[str, bool] | None:
         """Why a job cannot work, and whether another try makes sense; None if nothing speaks against it."""
-        site = self._sruns[spec.role].site
-        seen_here = replace(spec, command=("srun",) if site.changes_programs else spec.program or spec.command)
+        srun = self._sruns[spec.role]
+        program = (srun.program,) if srun.site.changes_programs else spec.program or spec.command
+        seen_here = replace(spec, command=program)
         refusal = refusal_of(seen_here)
         if refusal is not None:
             return refusal, False

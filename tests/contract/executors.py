@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from melissa_like.launcher.executors import Executor, JobSpec, JobState, JobUpdate
 from melissa_like.plugins import make
-from tests.plugins import fake_slurm
+from tests.plugins import fake_slurm, fake_steps
 
 DEADLINE_S = 20.0  # generous: it catches hangs
 GRACE_S = 0.3
@@ -103,10 +103,12 @@ class SlurmHarness(ProcessHarness):
 
 
 class StepsHarness(ProcessHarness):
-    """Inside an allocation of Slurm, which a test of tests/slurm makes."""
+    """In the allocation of Slurm that the tests run in, if there is one (tests/slurm makes one); else in a fake."""
 
     def __init__(self, folder: Path) -> None:
         self.recipe = {"_target_": "melissa_like.launcher.executors.StepsExecutor", "grace_s": GRACE_S}
+        if "SLURM_JOB_ID" not in os.environ:
+            self.recipe["commands"] = str(fake_steps.install(folder / "slurm-steps"))
 
 
 def batch_recipe(folder: Path, **scheduler: Any) -> dict[str, Any]:
@@ -141,12 +143,17 @@ class InlineHarness:
         return {"call": run}
 
 
-HARNESSES = {"local": LocalHarness, "inline": InlineHarness, "spool": SpoolHarness, "slurm": SlurmHarness}
+HARNESSES = {
+    "local": LocalHarness,
+    "inline": InlineHarness,
+    "spool": SpoolHarness,
+    "slurm": SlurmHarness,
+    "steps": StepsHarness,
+}
 #: Those whose jobs are processes.
-PROCESSES = ["local", "spool", "slurm"]
-if "SLURM_JOB_ID" in os.environ:
-    HARNESSES["steps"] = StepsHarness
-    PROCESSES.append("steps")
+PROCESSES = ["local", "spool", "slurm", "steps"]
+#: Those of which something may be left by a dead launcher; the fake allocation has no node where a step could go on.
+LEAVE_SOMETHING = [name for name in PROCESSES if name != "steps" or "SLURM_JOB_ID" in os.environ]
 
 
 def shell(text: str) -> dict[str, Any]:

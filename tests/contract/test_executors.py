@@ -35,6 +35,7 @@ from tests.contract.executors import (
     DEADLINE_S,
     GRACE_S,
     HARNESSES,
+    LEAVE_SOMETHING,
     PROCESSES,
     Fifo,
     Harness,
@@ -361,7 +362,7 @@ def maker_of(recipe: dict[str, Any], study: str, command: tuple[str, ...], submi
             maker.kill()
 
 
-@pytest.mark.parametrize("harness", PROCESSES, indirect=True)
+@pytest.mark.parametrize("harness", LEAVE_SOMETHING, indirect=True)
 def test_what_a_dead_launcher_has_left_is_found_and_ended(harness, fifo, study):
     submitted, started = fifo("submitted"), fifo("started")
     command = harness.runs_until_canceled(started.path)["command"]
