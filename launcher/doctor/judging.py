@@ -55,7 +55,7 @@ def judge_jobs(told: Told, expected: Expected) -> list[Finding]:
         _client_ranks(told, expected),
         _packages(told, expected),
         *_connections(told),
-        _torch(told, expected),
+        *_torch(told, expected),
     ]
 
 
@@ -163,32 +163,36 @@ def _connection(check: str, tried: Sequence[tuple[str, Contact]]) -> Finding:
     return good(check, f"{len(tried)} made, to {at}; an answer in {1000 * slowest:.1f} ms at most")
 
 
-def _torch(told: Told, expected: Expected) -> Finding:
-    check = "device and collectives of the server ranks"
-    for rank, met in sorted(told.meetings.items()):
+def _torch(told: Told, expected: Expected) -> Iterable[Finding]:
+    """Devices and collectives of the server ranks, and what of it is for GPUs alone."""
+    check, on_gpus = "collectives of the server ranks", "GPU and nccl"
+    meetings = [met for _, met in sorted(told.meetings.items())]
+    for met in meetings:
         if met.problem:
-            return bad(
-                check,
-                f"server rank {rank} on {met.host}: {met.problem}",
-                "set transport.interface; for GPUs see that the job asks for one per server rank, and training.device",
-            )
-    if len(told.meetings) < expected.num_server_ranks:
-        return skipped(check, "not all server ranks have come so far")
-    on_host = Counter((met.host, met.device) for met in told.meetings.values() if met.device.startswith("cuda"))
-    shared = [where for where, number in on_host.items() if number > 1]
-    devices = ", ".join(sorted({met.device.partition(":")[0] for met in told.meetings.values()}))
-    if shared:
-        host, device = shared[0]
-        return bad(
-            check,
-            f"{on_host[shared[0]]} server ranks on {host} would train on {device}",
-            "start one server rank per GPU: lower launcher.num_server_ranks, or ask for more GPUs",
-        )
-    no_gpu = "; nccl was not tried, because no server rank has a GPU" if "cuda" not in devices else ""
+            advice = "set transport.interface; for GPUs see that the job asks for one per rank, and training.device"
+            yield bad(check, f"server rank {met.rank} on {met.host}: {met.problem}", advice)
+            return
+    if len(meetings) < expected.num_server_ranks:
+        yield skipped(check, "not all server ranks have come so far")
+        return
+    slowest = max(met.seconds or 0.0 for met in meetings)
     if expected.num_server_ranks == 1:
-        return good(check, f"{devices}; one server rank needs no collectives{no_gpu}")
-    slowest = max(met.seconds or 0.0 for met in told.meetings.values())
-    return good(check, f"{devices}; a sum over {told.meetings[0].backend} takes {1000 * slowest:.1f} ms{no_gpu}")
+        yield skipped(check, "one server rank needs none")
+    else:
+        yield good(check, f"a sum over {meetings[0].backend} takes {1000 * slowest:.1f} ms")
+    gpus = Counter((met.host, met.gpu) for met in meetings if met.gpu)
+    shared = [(host, number) for (host, _), number in gpus.items() if number > 1]
+    if not gpus:
+        yield skipped(
+            on_gpus, f"torch sees no GPU on {listed(met.host for met in meetings)}, or training.device is cpu"
+        )
+    elif shared:
+        host, number = shared[0]
+        advice = "start one server rank per GPU: lower launcher.num_server_ranks, or ask for more GPUs"
+        yield bad(on_gpus, f"{number} server ranks on {host} would train on the same GPU", advice)
+    else:
+        told_of_it = f"{len(gpus)} GPUs for {len(meetings)} server ranks"
+        yield good(on_gpus, f"{told_of_it}; one alone needs no nccl" if len(meetings) == 1 else told_of_it)
 
 
 def _over(hosts: Iterable[str]) -> str:

@@ -34,13 +34,13 @@ def meet(folder: Path, errand: Errand, rank: int, own: OwnHost) -> MeetingReport
         device = pick_device(errand.device, local_rank(rank, os.environ))
         seconds = _reduce(folder, errand, rank, own.address, device)
     except (MelissaLikeError, RuntimeError, OSError, ValueError) as error:
-        return MeetingReport(rank=rank, host=host, num_gpus=torch.cuda.device_count(), problem=story_of(error))
+        return MeetingReport(rank=rank, host=host, problem=story_of(error))
     backend = "" if errand.num_server_ranks == 1 else "nccl" if device.type == "cuda" else "gloo"
     return MeetingReport(
         rank=rank,
         host=host,
         device=str(device),
-        num_gpus=torch.cuda.device_count(),
+        gpu=str(torch.cuda.get_device_properties(device).uuid) if device.type == "cuda" else "",
         backend=backend,
         seconds=seconds,
     )

@@ -110,7 +110,7 @@ class MeetingReport(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         device: that this rank would train on.
-        num_gpus: that torch sees.
+        gpu: the identity of that GPU, whatever its number is here; empty for another device.
         backend: by which the ranks met: `gloo`, `nccl`, or empty with one rank only.
         seconds: of a reduction over all ranks.
         problem: what went wrong.
@@ -119,7 +119,7 @@ class MeetingReport(msgspec.Struct, frozen=True, kw_only=True):
     rank: int
     host: str
     device: str = ""
-    num_gpus: int = 0
+    gpu: str = ""
     backend: str = ""
     seconds: float | None = None
     problem: str = ""

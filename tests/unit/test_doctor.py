@@ -90,11 +90,12 @@ def only_bad(findings: dict[str, Finding]) -> Finding:
 
 def test_where_all_is_well_every_check_says_what_it_saw() -> None:
     findings = found(told())
-    assert {finding.verdict for finding in findings.values()} == {Verdict.GOOD}
+    unneeded = {check for check, finding in findings.items() if finding.verdict is not Verdict.GOOD}
+    assert unneeded == {"collectives of the server ranks", "GPU and nccl"}
     assert findings["server ranks start"].told == "1, on n1"
     assert findings["a job of 2 client ranks starts"].told == "on n2, n3 with MPI"
     assert "to tcp://10.0.0.2" in findings["connection from solver to server"].told
-    assert "nccl was not tried" in findings["device and collectives of the server ranks"].told
+    assert findings["GPU and nccl"].told == "torch sees no GPU on n1, or training.device is cpu"
 
 
 def test_a_job_that_ended_is_quoted() -> None:
@@ -142,7 +143,7 @@ def test_a_server_rank_that_cannot_listen() -> None:
     deaf = told(servers={0: server(endpoint="", problem="transport.interface is 'ib0'")}, meetings={})
     findings = found(deaf)
     assert findings["a server rank listens"].told == "server rank 0 on n1 cannot: transport.interface is 'ib0'"
-    assert findings["device and collectives of the server ranks"].verdict is Verdict.SKIPPED
+    assert findings["collectives of the server ranks"].verdict is Verdict.SKIPPED
 
 
 @pytest.mark.parametrize(("offset_s", "words"), [(-2.5, "ahead of"), (2.5, "behind")])
@@ -151,13 +152,17 @@ def test_clocks_that_differ(offset_s: float, words: str) -> None:
     assert only_bad(found(away)).told == f"that of n1 is 2.500 s {words} the launcher's"
 
 
-def test_two_server_ranks_on_one_gpu() -> None:
-    both = {rank: met(rank, device="cuda:0", num_gpus=2, backend="nccl", seconds=0.001) for rank in range(2)}
-    shared = told(servers={0: server(0), 1: server(1)}, meetings=both)
-    assert "2 server ranks on n1 would train on cuda:0" in only_bad(found(shared, num_server_ranks=2)).told
-    both[1] = met(1, host="n2", device="cuda:0", num_gpus=1, backend="nccl", seconds=0.002)
-    apart = found(told(servers={0: server(0), 1: server(1)}, meetings=both), num_server_ranks=2)
-    assert apart["device and collectives of the server ranks"].told == "cuda; a sum over nccl takes 2.0 ms"
+@pytest.mark.parametrize(("second", "is_well_then"), [(("n1", "A"), False), (("n1", "B"), True), (("n2", "A"), True)])
+def test_each_server_rank_needs_a_gpu_of_its_own(second: tuple[str, str], is_well_then: bool) -> None:
+    """Each may call its GPU cuda:0."""
+    on_gpu = {"device": "cuda:0", "backend": "nccl", "seconds": 0.002}
+    both = {rank: met(rank, host=host, gpu=gpu, **on_gpu) for rank, (host, gpu) in enumerate([("n1", "A"), second])}
+    findings = found(told(servers={0: server(0), 1: server(1)}, meetings=both), num_server_ranks=2)
+    assert findings["collectives of the server ranks"].told == "a sum over nccl takes 2.0 ms"
+    if is_well_then:
+        assert findings["GPU and nccl"].told == "2 GPUs for 2 server ranks"
+    else:
+        assert only_bad(findings).told == "2 server ranks on n1 would train on the same GPU"
 
 
 def test_torch_that_fails() -> None:
