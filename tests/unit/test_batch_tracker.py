@@ -173,6 +173,14 @@ def test_of_an_array_for_which_there_is_no_room_as_much_is_submitted_as_there_is
     assert not [update for update in tracker.updates if update.state.is_final]
 
 
+def test_many_submissions_leave_turns_to_the_rest_of_the_conversation():
+    tracker = Tracker("PBS")
+    for number in range(50):
+        one = Submission(key=f"a.{number}", study="study", specs=(spec(f"job-{number}"),), site=SiteSettings())
+        tracker.submit(one, 0.0)
+    assert [len(tracker.due(now)) for now in (0.0, 0.5, 1.0, 1.5)] == [20, 20, 10, 0]
+
+
 def test_the_parts_of_an_array_are_listed_ended_and_canceled_by_their_places():
     told = Told(spec("a"), spec("b"), answer=None)
     told.answer(Answer(fate=Fate.LATER, words="limit", is_full=True), 0.0)

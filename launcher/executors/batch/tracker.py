@@ -21,6 +21,8 @@ _UNKNOWN_S = 60.0
 _NEVER_S = 5.0
 _CANCEL_AGAIN_S = 10.0
 _SUBMIT_AGAIN_S, _SUBMIT_AGAIN_MOST_S = 5.0, 60.0
+#: Submissions after which the list, ends and cancellations have their turn again.
+_MOST_AT_ONCE = 20
 #: A refusal for now is one for ever when it has lasted so long and nothing of ours is there that would have to end.
 _REFUSED_S = 600.0
 
@@ -117,10 +119,12 @@ class Tracker:
 
     def due(self, now: float) -> list[Submission]:
         """Takes what is to be submitted now, of an array as much as there is room for; each is answered by `answer`."""
-        taken = []
+        taken: list[Submission] = []
         for batch in [*self.batches.values()]:
             if batch.submit_at is None or batch.submit_at > now or batch.submission is None:
                 continue
+            if len(taken) == _MOST_AT_ONCE:
+                break
             room = self._room.left(self._num_alive, now)
             if 1 <= room < batch.num_jobs and batch.is_array:
                 rest = batch.split(room)
