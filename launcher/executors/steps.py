@@ -31,7 +31,7 @@ STEP_SETTINGS = frozenset(SiteSettings.__dataclass_fields__) - {"time_s"} | {"ti
 _OUTSIDE = (
     "launcher=slurm_steps runs inside an allocation, and this process is in none (SLURM_JOB_ID is not set): write a "
     "batch script by `melissa-like run ... --write-script FILE` and submit it by `sbatch FILE`, or allocate nodes "
-    "first, as by `salloc --ntasks=8`, and run the same command there; launcher=slurm submits jobs from here"
+    "first, as by `salloc --no-kill --ntasks=8`, and run the same command there; launcher=slurm submits jobs from here"
 )
 _SRUN_GRACE_S = 5.0  # for an `srun` that was told to end its step, before it is killed itself
 #: For Slurm to answer what still runs of a study.

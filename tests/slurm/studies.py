@@ -14,8 +14,8 @@ from tests.slurm.cluster import Cluster
 
 __all__ = ["ALLOCATION", "BATCH", "STEPS", "assert_balanced", "assert_each_once", "on_cluster", "run"]
 
-#: All of three nodes.
-ALLOCATION = ("--nodes=3", "--ntasks-per-node=4")
+#: All of three nodes; it outlives one that fails.
+ALLOCATION = ("--nodes=3", "--ntasks-per-node=4", "--no-kill")
 BATCH = ["launcher=slurm", "launcher.executor.poll_interval_s=1", "launcher.grace_s=2"]
 STEPS = ["launcher=slurm_steps", "launcher.grace_s=2"]
 
