@@ -155,3 +155,14 @@ def test_a_job_that_slurm_runs_again_goes_on_with_its_study(cluster: Cluster, tm
     ran = script.end()
     report = assert_balanced(ran, expected=6 * _SIMULATIONS)
     assert (report["resumed"], script.number_of_restarts()) == (1, 1)
+
+
+def test_a_follow_up_job_goes_on_with_a_study_whose_job_was_canceled(cluster: Cluster, tmp_path: Path) -> None:
+    script = Script(cluster, tmp_path / "study", *slow())
+    script.submit()
+    script.await_in_output("streaming")
+    cluster.login.run("scancel", script.job)
+    cluster.await_that(lambda: not cluster.queue(), "the job is over")
+    script.submit()
+    report = assert_balanced(script.end(), expected=6 * _SIMULATIONS)
+    assert report["resumed"] == 1
