@@ -12,7 +12,7 @@ from melissa_like.records import ServerRank
 __all__ = ["Expected", "judge_jobs", "listed"]
 
 _OWN = "melissa-like"
-_SLOW_S = 1.0
+_SLOW_S = 5.0
 _ADVICE_START = (
     "if it waits, ask for less (launcher.num_server_ranks, the site settings under launcher.executor) or wait; else "
     "mend what its log says"

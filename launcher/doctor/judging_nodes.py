@@ -29,16 +29,16 @@ def _reports(told: Told) -> list[ServerReport | SolverReport]:
 def _clocks(told: Told) -> Finding:
     check = "clocks of the nodes"
     seen = [
-        (report.sight.host, made.clock_offset_s)
+        (report.sight.host, made.clock_offset_s, made.seconds / 2)
         for report in _reports(told)
         for made in report.contacts
         if made.seconds is not None and made.whom == "the launcher"
     ]
     if not seen:
         return skipped(check, "no node has reached the launcher")
-    host, offset = max(seen, key=lambda one: abs(one[1]))
+    host, offset, uncertain = max(seen, key=lambda one: abs(one[1]) - one[2])
     told_of_it = f"that of {host} is {abs(offset):.3f} s {'behind' if offset > 0 else 'ahead of'} the launcher's"
-    if abs(offset) > _LARGEST_OFFSET_S:
+    if abs(offset) - uncertain > _LARGEST_OFFSET_S:
         return bad(check, told_of_it, "have them set by chrony or ntpd: logs of several nodes cannot be read together")
     return good(check, f"they differ by {1000 * abs(offset):.1f} ms at most")
 

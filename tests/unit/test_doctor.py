@@ -152,6 +152,11 @@ def test_clocks_that_differ(offset_s: float, words: str) -> None:
     assert only_bad(found(away)).told == f"that of n1 is 2.500 s {words} the launcher's"
 
 
+def test_a_slow_answer_says_little_of_a_clock() -> None:
+    late = answered("the launcher", LAUNCHER, offset_s=1.5, seconds=3.0)
+    assert is_well(found(told(servers={0: server(contacts=(late,))})).values())
+
+
 @pytest.mark.parametrize(("second", "is_well_then"), [(("n1", "A"), False), (("n1", "B"), True), (("n2", "A"), True)])
 def test_each_server_rank_needs_a_gpu_of_its_own(second: tuple[str, str], is_well_then: bool) -> None:
     """Each may call its GPU cuda:0."""
