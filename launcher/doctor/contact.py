@@ -8,7 +8,7 @@ from collections.abc import Callable
 from types import TracebackType
 
 from melissa_like.launcher.doctor.reports import Contact
-from melissa_like.transport.own_host import host_in
+from melissa_like.transport.zmq_sockets import host_in
 
 __all__ = ["Listener", "contact"]
 

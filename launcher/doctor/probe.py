@@ -13,6 +13,7 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from melissa_like.errors import TransportError
 from melissa_like.launcher.doctor.contact import Listener, contact
@@ -33,7 +34,9 @@ from melissa_like.launcher.doctor.reports import (
 )
 from melissa_like.protocol.seen import await_seen
 from melissa_like.transport.open_files import most_open_files
-from melissa_like.transport.own_host import OwnHost, host_towards
+
+if TYPE_CHECKING:
+    from melissa_like.transport.own_host import OwnHost
 
 __all__ = ["main", "sight"]
 
@@ -89,6 +92,8 @@ def sight(folder: Path, packages: Sequence[str]) -> Sight:
 
 def _serve(folder: Path, errand: Errand, rank: int) -> None:
     """Listen, meet the other server ranks, and stay until the doctor has what it wants."""
+    from melissa_like.transport.own_host import host_towards  # psutil, which the environment of a solver need not have
+
     meet = _importing_torch()  # first, because nothing is answered meanwhile
     seen = sight(folder, errand.packages["server"])
     to_launcher = contact("the launcher", errand.launcher)
@@ -116,7 +121,7 @@ def _serve(folder: Path, errand: Errand, rank: int) -> None:
             time.sleep(_LOOK_EVERY_S)
 
 
-def _importing_torch() -> Callable[[Path, Errand, int, OwnHost], MeetingReport]:
+def _importing_torch() -> "Callable[[Path, Errand, int, OwnHost], MeetingReport]":
     try:
         from melissa_like.launcher.doctor.meeting import meet
     except ImportError as error:

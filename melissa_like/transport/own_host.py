@@ -15,9 +15,9 @@ from ipaddress import ip_address, ip_network
 
 from melissa_like.errors import TransportError
 from melissa_like.transport.interfaces import Interface, interfaces
-from melissa_like.transport.zmq_sockets import numeric_hosts
+from melissa_like.transport.zmq_sockets import host_in, numeric_hosts
 
-__all__ = ["AUTO", "OwnHost", "choose", "host_in", "host_of_launcher", "host_towards"]
+__all__ = ["AUTO", "OwnHost", "choose", "host_of_launcher", "host_towards"]
 
 #: Of `transport.host`: every process finds its own.
 AUTO = "auto"
@@ -75,11 +75,6 @@ def host_towards(endpoint: str, interface: str | None) -> OwnHost:
     if _is_of_one_host(launcher):
         return _with_interface(launcher, _known())
     return choose(_known(), interface, [launcher, _source_towards(launcher)])
-
-
-def host_in(endpoint: str) -> str:
-    """The address in an endpoint such as tcp://10.1.0.7:4711 or tcp://[fd00::7]:4711."""
-    return endpoint.removeprefix("tcp://").rpartition(":")[0].removeprefix("[").removesuffix("]")
 
 
 def choose(there_are: Sequence[Interface], wanted: str | None, preferred: Sequence[str]) -> OwnHost:

@@ -15,6 +15,7 @@ __all__ = [
     "Socket",
     "bind",
     "connect",
+    "host_in",
     "numeric_host",
     "numeric_hosts",
     "set_listening",
@@ -49,6 +50,11 @@ def numeric_hosts(host: str) -> tuple[str, ...]:
         ) from None
     in_order = sorted(found, key=lambda entry: entry[0] != names.AF_INET)
     return tuple(dict.fromkeys(str(entry[4][0]) for entry in in_order))
+
+
+def host_in(endpoint: str) -> str:
+    """The address in an endpoint such as tcp://10.1.0.7:4711 or tcp://[fd00::7]:4711."""
+    return endpoint.removeprefix("tcp://").rpartition(":")[0].removeprefix("[").removesuffix("]")
 
 
 def tcp_address(host: str, port: int | None = None) -> str:

@@ -9,7 +9,7 @@ import pytest
 from melissa_like.protocol import read_connection
 from melissa_like.protocol.control import ServerHello
 from melissa_like.study import events as ev
-from melissa_like.transport.own_host import host_in
+from melissa_like.transport.zmq_sockets import host_in
 from tests.integration.hosts import Host, hosts
 from tests.integration.launched import launched
 from tests.integration.studies import ROOT, Ran, await_that, melissa_like, running

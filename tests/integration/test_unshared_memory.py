@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from melissa_like.transport.own_host import host_in
 from melissa_like.transport.shared_memory import Probe, read_probe, split_endpoint
+from melissa_like.transport.zmq_sockets import host_in
 from melissa_like.transport.zmq_transport import ZmqTransport
 from tests.contract.parts import DEADLINE_S, receive, send
 from tests.integration.hosts import hosts

@@ -8,12 +8,13 @@ import pytest
 from melissa_like.errors import TransportError
 from melissa_like.transport import own_host
 from melissa_like.transport.interfaces import Interface, interfaces
-from melissa_like.transport.own_host import OwnHost, choose, host_in, host_of_launcher, host_towards
+from melissa_like.transport.own_host import OwnHost, choose, host_of_launcher, host_towards
+from melissa_like.transport.zmq_sockets import host_in
 
 LO = Interface(name="lo", addresses=("127.0.0.1", "::1"), is_loopback=True)
 ETH = Interface(name="eth0", addresses=("10.1.0.7", "10.1.0.8", "fd00::7"))
 IB = Interface(name="ib0", addresses=("10.2.0.7",))
-DOCKER = Interface(name="docker0", addresses=("172.17.0.1",), kind="bridge")
+DOCKER = Interface(name="docker0", addresses=("172.17.0.1",))
 SIX = Interface(name="eth0", addresses=("fd00::7",))
 OFF = Interface(name="eth9", addresses=("10.9.0.7",), is_up=False)
 
