@@ -351,7 +351,9 @@ class Shell:
         if isinstance(address, ServerRank):
             self._silence.forget(address)
             message = f"{update.message}\n{quoted}"
-            self._happen(ev.ServerEnded(address=address, message=message, retry=update.retry))
+            self._happen(
+                ev.ServerEnded(address=address, message=message, retry=update.retry, by_machine=update.by_machine)
+            )
             self._peers.forget(address)
         else:
             job = self._state.jobs.get(name)

@@ -258,7 +258,7 @@ class LauncherConfig:
             together where this fraction fails: 3 at the beginning with 0.1, a few more later.
         max_server_restarts: how often the server ranks may be started again, when one was lost, without a
             checkpoint of more training steps in between. They go on from the newest one; what it lacks is produced
-            again.
+            again. Up to 30 that the machine has taken (a node failed, a preemption) do not count.
         num_server_ranks: processes that receive and train together, one per device.
         step_timeout_s: a running simulation without a new time step for so long is failed (the clock stands still
             while any server rank's put waits); a job that after its simulation neither asks for another nor ends for

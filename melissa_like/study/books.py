@@ -92,9 +92,9 @@ class Books:
         self.clocks.start(self.now, self.settings.start_timeout_s)
         self.want(StartServers(incarnation=self.server.incarnation, tried=self.server.was_tried))
 
-    def lose_servers(self, why: str) -> None:
+    def lose_servers(self, why: str, *, by_machine: bool = False) -> None:
         """End what is left of the server ranks; two incarnations never train at once."""
-        self.server.lose(why, self.now)
+        self.server.lose(why, self.now, by_machine=by_machine)
         self.reception_over = False
         self._announced.clear()
         if self.server.has_ended:

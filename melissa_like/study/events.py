@@ -112,11 +112,13 @@ class ServerEnded(_Event, frozen=True, kw_only=True):
 
     Attributes:
         retry: False: the scheduler will refuse the next one, too.
+        by_machine: its node failed, it was preempted, or somebody canceled it: no fault of its own.
     """
 
     address: ServerRank
     message: str
     retry: bool | None = None
+    by_machine: bool = False
 
 
 class ServerSilent(_Event, frozen=True, kw_only=True):

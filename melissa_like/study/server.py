@@ -12,6 +12,8 @@ from melissa_like.records import ServerRank
 __all__ = ["ServerLife"]
 
 _LONGEST_PAUSE_S = 30.0
+#: How often a machine may take the server ranks without progress in between, before it counts as a failure of theirs.
+_MOST_BY_MACHINE = 30
 
 
 class ServerLife:
@@ -56,6 +58,7 @@ class ServerLife:
         self.lost_because: str | None = None
         self.losses: list[str] = []
         self.num_restarts = 0
+        self._lost_by_machine = 0  # since the same checkpoint
         self.checkpoint: Checkpointed | None = None
         self._most_batches = 0  # of the checkpoints of this launcher
         self._restored: dict[int, Restored] = {}
@@ -78,13 +81,23 @@ class ServerLife:
         self._dumb_ends = 0
         self.was_tried = False  # the configuration may have changed, the machine, or the user's modules
         self.num_ranks, self._max_restarts = num_ranks, max_restarts
-        self.num_restarts = self._most_batches = 0  # the user may have removed checkpoints, to train anew
+        self.num_restarts = self._lost_by_machine = self._most_batches = (
+            0  # the user may have removed checkpoints, to train anew
+        )
 
-    def lose(self, why: str, now: float) -> None:
-        """One was lost, so all are: what they had said is forgotten, and what they still say does not count."""
+    def lose(self, why: str, now: float, *, by_machine: bool = False) -> None:
+        """One was lost, so all are: what they had said is forgotten, and what they still say does not count.
+
+        Args:
+            why: it was lost.
+            now: the time.
+            by_machine: with its node, or it was preempted: no fault of its own, unless that happens again and again.
+        """
         self.started_at, self.lost_because = now, why
         self.losses.append(why)
-        self.num_restarts += self.leaving is None
+        self._lost_by_machine += by_machine
+        spared = self.leaving is not None or (by_machine and self._lost_by_machine <= _MOST_BY_MACHINE)
+        self.num_restarts += not spared
         self._dumb_ends = 0 if self._hellos else self._dumb_ends + 1
         self._forget()
 
@@ -131,10 +144,10 @@ class ServerLife:
         """Whether no process of the present incarnation is left."""
         return not self._alive
 
-    @property
-    def may_restart(self) -> bool:
-        """Whether they may be started once more."""
-        return self.leaving is not None or self.num_restarts < self._max_restarts
+    def may_restart(self, *, by_machine: bool = False) -> bool:
+        """Whether they may be started once more, after one was lost in this way."""
+        spared = self.leaving is not None or (by_machine and self._lost_by_machine < _MOST_BY_MACHINE)
+        return spared or self.num_restarts < self._max_restarts
 
     def is_present(self, address: ServerRank) -> bool:
         """Whether an address is one of the present incarnation's, and that is not lost."""
@@ -165,7 +178,7 @@ class ServerLife:
         """
         self.checkpoint = message
         if message.batches > self._most_batches:
-            self._most_batches, self.num_restarts = message.batches, 0
+            self._most_batches, self.num_restarts, self._lost_by_machine = message.batches, 0, 0
 
     @property
     def greeted(self) -> tuple[int, ...]:

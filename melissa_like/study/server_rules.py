@@ -112,7 +112,9 @@ def server_started(books: Books, address: ServerRank) -> None:
         books.clocks.start(books.now, books.settings.start_timeout_s)
 
 
-def server_ended(books: Books, address: ServerRank, what: str, *, retry: bool | None = None) -> None:
+def server_ended(
+    books: Books, address: ServerRank, what: str, *, retry: bool | None = None, by_machine: bool = False
+) -> None:
     """The process of a server rank is gone: if it had not come to its end, all of them are started again.
 
     Unless the scheduler has refused it (`retry` is False), and would refuse the next one too.
@@ -122,7 +124,7 @@ def server_ended(books: Books, address: ServerRank, what: str, *, retry: bool | 
     if retry is False and server.is_present(address):
         books.end("failed", f"server rank {address.rank} cannot be started: {what}")
     elif server.is_present(address) and address.rank not in server.trained and address.rank not in server.failed:
-        _lose(books, f"server rank {address.rank} ended: {what}")
+        _lose(books, f"server rank {address.rank} ended: {what}", by_machine=by_machine)
     elif server.leaving is not None and server.has_ended:
         books.lose_servers(server.leaving)
     elif server.lost_because is not None and server.has_ended:
@@ -135,16 +137,16 @@ def server_silent(books: Books, address: ServerRank, what: str) -> None:
         _lose(books, f"server rank {address.rank} is silent: {what}")
 
 
-def _lose(books: Books, why: str) -> None:
+def _lose(books: Books, why: str, *, by_machine: bool = False) -> None:
     """All server ranks are replaced, if that is still allowed; the new ones start when no old one is left."""
-    if not books.server.may_restart:
+    if not books.server.may_restart(by_machine=by_machine):
         again = books.server.num_restarts
         often = f"{again} restart{'s' if again > 1 else ''}"
         tried = f"after {often} of the server ranks without a checkpoint of more training steps in between, "
         books.end("failed", f"{tried}{why}" if again else why)
         return
     _end_what_speaks_to_them(books)
-    books.lose_servers(why)
+    books.lose_servers(why, by_machine=by_machine)
 
 
 def _let_go(books: Books, why: str) -> None:

@@ -199,8 +199,8 @@ class StudyState:
                 server_queued(books, address)
             case ev.ServerStarted(address=address):
                 server_started(books, address)
-            case ev.ServerEnded(address=address, message=what, retry=retry):
-                server_ended(books, address, what, retry=retry)
+            case ev.ServerEnded(address=address, message=what, retry=retry, by_machine=by_machine):
+                server_ended(books, address, what, retry=retry, by_machine=by_machine)
             case ev.ServerSilent(address=address, message=what):
                 server_silent(books, address, what)
             case ev.ParametersDrawn(purpose=purpose, parameters=parameters):

@@ -34,6 +34,18 @@ def test_a_simulation_that_is_lost_again_and_again_is_given_up() -> None:
     assert number == 10 * 2 + 2
 
 
+def test_server_ranks_that_the_machine_takes_are_started_again_but_not_for_ever() -> None:
+    study = Study(**only_training(2), max_server_restarts=0).started()
+    for number in range(1, 31):
+        address = ServerRank(0, number)
+        study.on(ev.ServerEnded(address=address, message="PREEMPTED", by_machine=True))
+        assert study.state.outcome is None
+        study.on(ev.Tick(), after=31.0)
+        assert study.state.server_incarnation == number + 1
+    study.on(ev.ServerEnded(address=ServerRank(0, 31), message="PREEMPTED", by_machine=True))
+    assert study.state.outcome == "failed"
+
+
 def out_of_time(study: Study, job: str) -> None:
     study.on(ev.JobEnded(job=job, exit_code=None, message="TIMEOUT", out_of_time=True))
 
