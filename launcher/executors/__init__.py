@@ -17,7 +17,7 @@ something new, so the control loop sleeps until then instead of looking again an
 | the caller's (the launcher's main thread) | `submit`, `find`, `poll`, `cancel`, `close` |
 | `local-executor`, one per open `LocalExecutor` | waits for the ends of jobs |
 | `job-NAME`, one per job of an `InlineExecutor` | the job |
-| `slurm-steps`, one per open `StepsExecutor` | waits for the commands of Slurm |
+| `slurm-steps`, one per open `StepsExecutor` | waits for the commands of Slurm, and deals with news of steps |
 | `batch-executor`, one per open `BatchExecutor` | talks to the scheduler, looks for end records |
 
 No orphans: every local job lives under its own `guard` process, which ends the job's whole tree when the job is
