@@ -12,7 +12,8 @@ from melissa_like.records import ServerRank
 __all__ = ["ServerLife"]
 
 _LONGEST_PAUSE_S = 30.0
-#: How often a machine may take the server ranks without progress in between, before it counts as a failure of theirs.
+#: How often a machine may take the server ranks, or have them leave, without progress in between, before it counts as a
+#: failure of theirs: they may be given too little time to train at all.
 _MOST_BY_MACHINE = 30
 
 
@@ -95,9 +96,9 @@ class ServerLife:
         """
         self.started_at, self.lost_because = now, why
         self.losses.append(why)
-        self._lost_by_machine += by_machine
-        spared = self.leaving is not None or (by_machine and self._lost_by_machine <= _MOST_BY_MACHINE)
-        self.num_restarts += not spared
+        taken = by_machine or self.leaving is not None
+        self._lost_by_machine += taken
+        self.num_restarts += not (taken and self._lost_by_machine <= _MOST_BY_MACHINE)
         self._dumb_ends = 0 if self._hellos else self._dumb_ends + 1
         self._forget()
 
@@ -146,8 +147,8 @@ class ServerLife:
 
     def may_restart(self, *, by_machine: bool = False) -> bool:
         """Whether they may be started once more, after one was lost in this way."""
-        spared = self.leaving is not None or (by_machine and self._lost_by_machine < _MOST_BY_MACHINE)
-        return spared or self.num_restarts < self._max_restarts
+        taken = by_machine or self.leaving is not None
+        return (taken and self._lost_by_machine < _MOST_BY_MACHINE) or self.num_restarts < self._max_restarts
 
     def is_present(self, address: ServerRank) -> bool:
         """Whether an address is one of the present incarnation's, and that is not lost."""

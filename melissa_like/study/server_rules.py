@@ -126,7 +126,7 @@ def server_ended(
     elif server.is_present(address) and address.rank not in server.trained and address.rank not in server.failed:
         _lose(books, f"server rank {address.rank} ended: {what}", by_machine=by_machine)
     elif server.leaving is not None and server.has_ended:
-        books.lose_servers(server.leaving)
+        _lose(books, server.leaving)
     elif server.lost_because is not None and server.has_ended:
         books.replace_servers()
 

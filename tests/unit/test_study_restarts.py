@@ -84,6 +84,19 @@ def test_a_server_whose_job_ends_soon_saves_and_goes_on_in_the_next_which_is_no_
     assert study.state.ledger.failures_of(1) == 0
 
 
+def test_server_ranks_whose_jobs_are_too_short_to_train_at_all_are_not_started_for_ever() -> None:
+    study = Study(max_server_restarts=1, **only_training(3)).started()
+    for incarnation in range(1, 33):
+        address = ServerRank(0, incarnation)
+        assert study.state.outcome is None
+        study.on(ev.Said(address=address, message=say.EndIsNear(message="its job ends soon")))
+        study.on(ev.ServerEnded(address=address, message="exit code 0"))
+        study.ready()
+        study.restored()
+    assert study.state.outcome == "failed"
+    assert study.state.reason.startswith("after 1 restart of the server ranks without a checkpoint of more")
+
+
 def test_a_server_that_is_killed_while_it_saves_is_no_failure_either() -> None:
     study = Study(max_server_restarts=0, num_server_ranks=2, **only_training(3)).started().greeted()
     study.on(let_go())
