@@ -27,10 +27,10 @@ def end_of(
     code = srun.exit_code
     if canceled:
         return JobUpdate(name=job, state=JobState.CANCELED, exit_code=_own(code), message="canceled")
+    if lost := node_failure(last_words):  # then `srun` may exit with 0
+        return JobUpdate(name=job, state=JobState.FAILED, message=f"node failure: {lost}", by_machine=True)
     if code == 0:
         return JobUpdate(name=job, state=JobState.COMPLETED, exit_code=0, message="exit code 0")
-    if lost := node_failure(last_words):
-        return JobUpdate(name=job, state=JobState.FAILED, message=f"node failure: {lost}", by_machine=True)
     refused = None if was_active else refusal(first_words)
     if refused is not None:
         reason, may_pass = refused

@@ -81,6 +81,8 @@ def test_a_node_that_dies_costs_what_ran_on_it(cluster: Cluster, tmp_path: Path,
         ran = launcher.wait(300.0)
     report = assert_balanced(ran, expected=18)
     assert report["simulations"]["restarted"] + len(report["server_losses"]) >= 1
+    losses = [entry.event for kind in (ev.JobEnded, ev.ServerEnded) for entry in happened(ran.run_dir, kind)]
+    assert any(re.search("node failure|NODE_FAIL", lost.message) for lost in losses)
 
 
 @pytest.mark.parametrize(

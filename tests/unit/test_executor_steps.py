@@ -198,6 +198,8 @@ def test_a_step_that_was_refused_never_ran() -> None:
     assert "More processors requested than permitted" in update.message
 
 
-def test_a_lost_node_is_told_apart_from_a_crash() -> None:
-    update = ended(1, output="srun: error: Node failure on n2\nsrun: error: n1: task 0: Killed\n")
+@pytest.mark.parametrize("code", [0, 1])
+def test_a_lost_node_is_told_apart_from_a_crash(code: int) -> None:
+    """Slurm 22.05 lets `srun` exit with 0 when all of the step was on that node."""
+    update = ended(code, output="srun: error: Node failure on n2\nsrun: error: n1: task 0: Killed\n")
     assert (update.message, update.by_machine) == ("node failure: srun: error: Node failure on n2", True)
