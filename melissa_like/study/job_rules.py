@@ -73,6 +73,8 @@ def _greet(books: Books, address: ClientRank, job: Job | None, num_ranks: int) -
     elif job.phase in (JobPhase.SUBMITTED, JobPhase.STARTING):  # a second hello must not take its simulation away
         job.phase, job.since = JobPhase.GREETED, books.now
         books.unserved[job.name] = job
+        if books.server.is_queued:  # for the room that this job has, perhaps
+            books.cancel(job)
 
 
 def _answer_blocked(books: Books, address: ClientRank, job: Job | None) -> None:

@@ -69,6 +69,11 @@ class ServerLife:
         self.failed_at: float | None = None
         self.pressed: set[int] = set()
 
+    @property
+    def is_queued(self) -> bool:
+        """Whether a server rank waits in a scheduler's queue."""
+        return self.incarnation > 0 and self.started_at is None and not self.ready
+
     def start(self, now: float) -> None:
         """The next incarnation is started; what the last one had said is forgotten."""
         self.incarnation += 1

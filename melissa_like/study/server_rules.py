@@ -100,9 +100,15 @@ def _restore(books: Books, rank: int, message: say.Restored) -> None:
 
 
 def server_queued(books: Books, address: ServerRank) -> None:
-    """A server rank waits for its scheduler: it is not late as long as it does."""
+    """A server rank waits for its scheduler: it is not late as long as it does.
+
+    Jobs that wait for the server ranks end: they may have the room that these wait for.
+    """
     if books.server.is_present(address):
         books.server.started_at = None
+        for job in [*books.jobs.alive.values()]:
+            if job.phase is JobPhase.GREETED and not job.welcomed:
+                books.cancel(job)
 
 
 def server_started(books: Books, address: ServerRank) -> None:

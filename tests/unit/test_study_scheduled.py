@@ -2,8 +2,10 @@
 
 import pytest
 
+from melissa_like.protocol import control as say
 from melissa_like.records import ServerRank
 from melissa_like.study import SimulationState
+from melissa_like.study import commands as do
 from melissa_like.study import events as ev
 from tests.unit.studied import JOB, SERVER, STARTED, Study, kinds, only_training
 
@@ -105,3 +107,22 @@ def test_server_ranks_that_the_scheduler_refuses_end_the_study_at_once(rank: int
     study.on(ev.ServerEnded(address=address, message="Slurm refused it: invalid partition", retry=False))
     assert study.state.outcome == "failed"
     assert study.state.reason == f"server rank {rank} cannot be started: Slurm refused it: invalid partition"
+
+
+@pytest.mark.parametrize("hello_first", [True, False])
+def test_a_job_that_came_before_the_server_ranks_makes_room_for_them(hello_first: bool) -> None:
+    """It kept its place in the queue over a resume, started first, and has what the server ranks wait for."""
+    study = Study(**only_training(2))
+    study.on(STARTED)
+    study.state.jobs.resume({JOB: "handle"}, 0.0)
+    queued = ev.ServerQueued(address=SERVER)
+    if hello_first:
+        study.greeted()
+        commands = study.on(queued)
+    else:
+        study.on(queued)
+        study.on(ev.JobStarted(job=JOB))
+        commands = study.hear(say.Hello(num_ranks=2, host="h", pid=1), JOB)
+    assert commands == (do.CancelJob(job=JOB),)
+    study.on(ev.JobEnded(job=JOB, exit_code=None, message="canceled"))
+    assert study.state.outcome is None
