@@ -3,7 +3,8 @@
 import shutil
 import signal
 import sys
-from collections.abc import Generator, Iterator
+import threading
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import mkdtemp
@@ -45,11 +46,12 @@ def examine(composed: DictConfig) -> int:
     """
     findings = []
     try:
-        with _signals(), closing(_findings(composed)) as found:
+        with _signals() as go_on, closing(_findings(composed, go_on)) as found:
             for finding in found:
                 findings.append(finding)
                 sys.stdout.write(text_of(finding))
                 sys.stdout.flush()
+                go_on()
     except KeyboardInterrupt:
         sys.stderr.write("melissa-like doctor: interrupted; nothing of it is left\n")
         return INTERRUPTED
@@ -57,21 +59,28 @@ def examine(composed: DictConfig) -> int:
 
 
 @contextmanager
-def _signals() -> Iterator[None]:
-    """Whatever ends this process ends the probes first; it runs on the main thread."""
+def _signals() -> Iterator[Callable[[], None]]:
+    """Whatever ends this process ends the probes first; it runs on the main thread.
 
-    def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
+    Gives what raises KeyboardInterrupt after a signal. The signal itself raises nothing: that could be in the middle of
+    anything, also where Python drops what is raised.
+    """
+    told = threading.Event()
 
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    def go_on() -> None:
+        if told.is_set():
+            raise KeyboardInterrupt
+
+    wanted = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, lambda number, frame: told.set()) for number in wanted}
     try:
-        yield
+        yield go_on
     finally:
         for number, previous in before.items():
             signal.signal(number, previous)
 
 
-def _findings(composed: DictConfig) -> Generator[Finding, None, None]:
+def _findings(composed: DictConfig, go_on: Callable[[], None]) -> Generator[Finding, None, None]:
     try:
         config, _ = prepare(composed)
     except MelissaLikeError as error:
@@ -86,12 +95,14 @@ def _findings(composed: DictConfig) -> Generator[Finding, None, None]:
     yield from site.findings
     folder = Path(mkdtemp(prefix="melissa-like-doctor-", dir=existing(Path(config.run_dir).parent)))
     try:
-        yield from _in_folder(config, executor.traits, own, site, folder)
+        yield from _in_folder(config, executor.traits, own, site, folder, go_on)
     finally:
         shutil.rmtree(folder)
 
 
-def _in_folder(config: Config, traits: Traits, own: OwnHost | None, site: Site, folder: Path) -> Iterator[Finding]:
+def _in_folder(
+    config: Config, traits: Traits, own: OwnHost | None, site: Site, folder: Path, go_on: Callable[[], None]
+) -> Iterator[Finding]:
     solver = config.solver
     uses_mpi = bool(solver.solve) and (bool(solver.launch.strip()) or traits.starts_ranks)
     packages = {**_PACKAGES, **({"solver": (*_PACKAGES["solver"], "mpi4py")} if uses_mpi else {})}
@@ -137,6 +148,7 @@ def _in_folder(config: Config, traits: Traits, own: OwnHost | None, site: Site, 
                 folder,
                 patience_s=config.launcher.start_timeout_s,
                 grace_s=config.launcher.grace_s,
+                go_on=go_on,
             )
         logs = {spec.name: log_tail(spec.log, _LOG_LINES) for spec in specs}
         yield from judge_jobs(told, expected())

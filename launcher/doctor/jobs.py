@@ -85,6 +85,7 @@ def send(
     *,
     patience_s: float,
     grace_s: float,
+    go_on: Callable[[], None],
 ) -> Told:
     """Run the probes until each job has reported or ended, for so long at most; nothing of them is left.
 
@@ -94,6 +95,7 @@ def send(
         folder: of the probes.
         patience_s: from the submission to the last report.
         grace_s: between SIGTERM and SIGKILL.
+        go_on: called every now and then; what it raises ends the probes first.
 
     Raises:
         DeadlineExceededError: some of it could not be ended.
@@ -104,6 +106,7 @@ def send(
 
         def wait(until: float, what: Callable[[JobSpec], bool]) -> None:
             while time.monotonic() < until and not all(map(what, specs)):
+                go_on()
                 changed.wait(_LOOK_EVERY_S)
                 changed.clear()
                 _look(told, executor, folder, specs)
