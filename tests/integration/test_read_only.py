@@ -64,6 +64,7 @@ def assert_goes_on(run_dir: Path) -> None:
     assert keys == {(number, step) for number in range(20) for step in range(6)}
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_a_file_system_that_becomes_read_only_ends_the_study_which_can_go_on(tmp_path: Path) -> None:
     tried = subprocess.run([*APART, "true"], capture_output=True, text=True, check=False, timeout=10)
@@ -76,6 +77,7 @@ def test_a_file_system_that_becomes_read_only_ends_the_study_which_can_go_on(tmp
     assert_goes_on(run_dir)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_a_directory_that_may_not_be_written_any_more_ends_the_study_which_can_go_on(tmp_path: Path) -> None:
     run_dir = tmp_path / "study"

@@ -100,6 +100,7 @@ def test_a_written_script_runs_its_study_as_it_is(cluster: Cluster, tmp_path: Pa
     assert "the study has completed" in script.end().out
 
 
+@pytest.mark.slow
 def test_the_signal_ahead_of_the_end_of_its_job_has_a_study_go_on_in_the_next(cluster: Cluster, tmp_path: Path) -> None:
     """Slurm sends it to the script alone; the launcher saves, and has its job run again."""
     script = Script(cluster, tmp_path / "study", *slow(), "launcher.requeue=true")
@@ -157,6 +158,7 @@ def test_a_job_that_slurm_runs_again_goes_on_with_its_study(cluster: Cluster, tm
     assert (report["resumed"], script.number_of_restarts()) == (1, 1)
 
 
+@pytest.mark.slow
 def test_a_follow_up_job_goes_on_with_a_study_whose_job_was_canceled(cluster: Cluster, tmp_path: Path) -> None:
     script = Script(cluster, tmp_path / "study", *slow())
     script.submit()

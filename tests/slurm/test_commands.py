@@ -68,6 +68,7 @@ def test_a_study_in_the_queue_gets_more_jobs_then_fewer(
     assert ran.report["simulations"]["restarted"] == 0
 
 
+@pytest.mark.slow
 def test_two_studies_of_a_sweep_share_the_cluster(cluster: Cluster, tmp_path: Path, site: tuple[str, ...]) -> None:
     folder = tmp_path / "sweep"
     swept = ["study.seed=1,2,3", "launcher.max_studies=2", "launcher.max_jobs=2", "launcher.executor.server.gpus=null"]
@@ -83,6 +84,7 @@ def test_two_studies_of_a_sweep_share_the_cluster(cluster: Cluster, tmp_path: Pa
         assert samples["lost"] == 0
 
 
+@pytest.mark.slow
 def test_a_sweep_whose_login_node_process_is_killed_goes_on(
     cluster: Cluster, tmp_path: Path, site: tuple[str, ...]
 ) -> None:

@@ -41,6 +41,7 @@ def test_a_newcomer_goes_from_the_laptop_to_the_cluster(cluster: Cluster, tmp_pa
     assert report["resumed"] == 1
 
 
+@pytest.mark.slow
 def test_a_newcomer_runs_inside_an_allocation(cluster: Cluster, tmp_path: Path) -> None:
     typed(cluster, tmp_path, block("cluster allocation"))
     cluster.await_that(lambda: not cluster.queue(), "the job has ended", timeout_s=LONGEST_S)

@@ -192,6 +192,7 @@ def test_no_step_outlives_a_killed_srun_or_launcher(
     assert json.loads(said) == [state, message, ""]
 
 
+@pytest.mark.slow
 def test_lost_server_ranks_come_before_the_jobs_that_wait_for_room(cluster: Cluster, tmp_path: Path) -> None:
     """There is room for one server rank and two of the six jobs; the others wait, and must not take its place."""
     study = [*marked("slow", pause_s=0.2, simulations=12), *STEPS, "monitoring.interval_s=0.1", "launcher.max_jobs=6"]

@@ -15,6 +15,7 @@ _QUICK = ["monitoring.interval_s=0.1", "launcher.save_timeout_s=10", "launcher.m
 _SAVES_NOTHING = "training.checkpoint.interval_s=1000"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ranks", [1, 2])
 def test_server_ranks_that_slurm_tells_of_their_end_go_on_in_another_job(
     cluster: Cluster, tmp_path: Path, ranks: int
