@@ -100,12 +100,13 @@ def test_server_ranks_may_be_killed_at_any_moment(tmp_path: Path, moment: str, r
     report = ran.report
     assert (report["outcome"], report["samples"]["lost"]) == ("completed", 0)
     assert report["samples"]["trained_on"] == report["samples"]["delivered"] == 30
-    [why] = report["server_losses"]
-    assert "SIGKILL" in why
+    losses = report["server_losses"]
+    assert 1 <= len(losses) <= len(ranks)  # the second of two may be ended with the first, and killed when it is back
+    assert all("SIGKILL" in why for why in losses)
     assert {key for key, _ in trained(tmp_path)} == {(number, step) for number in range(5) for step in range(6)}
     assert report["validation"]["num_samples"] == 6
     if len(ranks) == 1:
-        assert why.startswith(f"server rank {ranks[0]} ended")
+        assert losses[0].startswith(f"server rank {ranks[0]} ended")
     assert len(list(tmp_path.glob("tried-*"))) == 1  # not by those that replaced them
 
 

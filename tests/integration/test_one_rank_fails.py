@@ -40,6 +40,7 @@ PROGRAM = ROOT / "tests" / "plugins" / "faulty_main.py"
 )
 def test_the_study_ends_with_the_reason(tmp_path: Path, mistake: str, words: list[str]) -> None:
     overrides = [override for override in marked(ranks=2) if "solver.solve" not in override]
+    overrides.append("launcher.max_failed_starts=1")  # a file that is not seen is waited for, by each start
     ran = melissa_like(tmp_path / "study", *overrides, f"solver.command=[python,{PROGRAM},{mistake}]", timeout_s=60)
     assert ran.code == 1
     assert ran.report["outcome"] == "failed"
