@@ -93,7 +93,7 @@ class ZmqControlServer:
                 door, socket = self._turns[0]
                 # Asked each time: of a connection that was silent ZeroMQ takes notice when it is asked for events, and
                 # otherwise only once in a hundred frames of those that are not.
-                if socket.get(zmq.EVENTS) & zmq.POLLIN:
+                if int(socket.get(zmq.EVENTS)) & zmq.POLLIN:
                     name, *frames = socket.recv_multipart(zmq.NOBLOCK)
                     return Peer(door, name), frames[0] if len(frames) == 1 else b""
             self._turns.rotate()
