@@ -122,11 +122,12 @@ def test_a_study_that_takes_longer_than_its_job_may_goes_on_until_it_is_complete
     cluster: Cluster, tmp_path: Path
 ) -> None:
     """The limit is a minute; Slurm sends its signal when it looks, at most half a minute after the start."""
-    study = [*marked("slow", pause_s=0.4, simulations=50), *_QUICK, "launcher.save_timeout_s=5"]
+    num = 90  # three at a time take 72 s, however fast the machine
+    study = [*marked("slow", pause_s=0.4, simulations=num), *_QUICK, "launcher.save_timeout_s=5"]
     script = Script(cluster, tmp_path / "study", *study, "launcher.requeue=true", "+launcher.executor.solver.time=60")
     script.submit()
     ran = script.end(250.0)
-    report = assert_balanced(ran, expected=6 * 50)
+    report = assert_balanced(ran, expected=6 * num)
     assert report["resumed"] == script.number_of_restarts() >= 1
 
 
