@@ -40,11 +40,12 @@ def await_connection(run_dir: Path, environment: Mapping[str, str], *, patience_
     Args:
         run_dir: of the study.
         environment: of this process.
-        patience_s: how long at most; None: ten seconds, or a minute if a launcher is known to have written it.
+        patience_s: how long at most; None: ten seconds for one that is not there, a minute for that of an earlier
+            launcher.
     """
     path, started_by = run_dir / CONNECTION_FILE, environment.get(LAUNCHER_VARIABLE, "")
-    if not started_by.isdecimal():
-        await_seen(path, patience_s=_PATIENCE_S if patience_s is None else patience_s)
+    await_seen(path, patience_s=_PATIENCE_S if patience_s is None else patience_s)
+    if not started_by.isdecimal() or not path.exists():
         return
 
     def is_new() -> bool:

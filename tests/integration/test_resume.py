@@ -182,11 +182,11 @@ def test_of_two_that_resume_at_once_one_is_refused(tmp_path: Path) -> None:
 
 def test_a_launcher_that_stood_still_fails_nothing(tmp_path: Path) -> None:
     """For longer than a server rank may be silent, a job may take to start, and a simulation to deliver."""
-    limits = ["launcher.server_timeout_s=1.5", "launcher.step_timeout_s=1.5", "launcher.delivery_timeout_s=1.5"]
+    limits = ["launcher.server_timeout_s=3", "launcher.step_timeout_s=3", "launcher.delivery_timeout_s=3"]
     with launched(tmp_path / "study", *slow(), *limits) as running:
         running.read_until("streaming")
         running.send(signal.SIGSTOP)
-        time.sleep(3.0)  # not for anything: it is the time that it stands still
+        time.sleep(5.0)  # not for anything: it is the time that it stands still
         running.send(signal.SIGCONT)
         ran = running.wait()
     assert_complete(ran)
