@@ -91,10 +91,11 @@ class ZmqControlServer:
             if self._in_a_row < _MOST_IN_A_ROW:
                 self._in_a_row += 1
                 door, socket = self._turns[0]
-                # Asked each time: of a connection that was silent ZeroMQ takes notice when it is asked for events, and
-                # otherwise only once in a hundred frames of those that are not.
-                if int(socket.get(zmq.EVENTS)) & zmq.POLLIN:
+                try:
                     name, *frames = socket.recv_multipart(zmq.NOBLOCK)
+                except zmq.Again:
+                    pass
+                else:
                     return Peer(door, name), frames[0] if len(frames) == 1 else b""
             self._turns.rotate()
             self._in_a_row = 0
