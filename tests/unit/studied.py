@@ -5,6 +5,7 @@ from dataclasses import replace
 import msgspec
 
 from melissa_like.protocol import control as say
+from melissa_like.protocol.reports import Summary
 from melissa_like.records import ClientRank, Purpose, ServerRank
 from melissa_like.study import StudySettings, StudyState
 from melissa_like.study import commands as do
@@ -140,7 +141,7 @@ class Study:
         return self.server(say.Restored(checkpoint=checkpoint, **held), rank)
 
     def trained(self, end: say.TrainingEnd = "drained", rank: int = 0) -> tuple[do.Command, ...]:
-        return self.server(say.ServerFinished(end=end, summary=say.Summary()), rank)
+        return self.server(say.ServerFinished(end=end, summary=Summary()), rank)
 
 
 def kinds(commands: tuple[do.Command, ...]) -> list[str]:

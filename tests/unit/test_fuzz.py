@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from melissa_like import protocol
 from melissa_like.errors import ConfigurationError, ProtocolError
 from melissa_like.launcher.peers import Peers
 from melissa_like.launcher.study_keys import make_study_keys
@@ -250,7 +251,7 @@ def test_a_header_of_the_largest_numbers_takes_no_memory() -> None:
     """A box of 2**64 to the power of 8 elements: a number, and nothing is made for it."""
     from melissa_like.protocol.wire import FIXED_NBYTES, decode
 
-    golden = (Path(say.__file__).parent / "golden" / "data_part_2d.bin").read_bytes()
+    golden = (Path(protocol.__file__).parent / "golden" / "data_part_2d.bin").read_bytes()
     numbers = struct.pack("<16Q", *[2**64 - 1] * 16)
     header = golden[:71] + b"\x08" + golden[72:FIXED_NBYTES] + numbers
     with pytest.raises(ProtocolError, match="announces"):

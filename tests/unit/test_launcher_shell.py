@@ -15,6 +15,7 @@ from melissa_like.launcher.peers import Peers
 from melissa_like.launcher.shell import Shell
 from melissa_like.protocol import control as say
 from melissa_like.protocol.link import Link
+from melissa_like.protocol.reports import Summary
 from melissa_like.records import ClientRank, Purpose, ServerRank, StudyIdentity
 from melissa_like.sampling import DesignSampler, MonteCarlo, StudySamplers, Uniform
 from melissa_like.study import Journal, SimulationState, StudySettings, StudyState, read_journal
@@ -157,8 +158,8 @@ def test_a_clock_that_runs_out_without_a_command_is_in_the_journal(tmp_path: Pat
 
 
 DELIVERED = say.Progress(deliveries=(say.Delivery(simulation=0, attempt=1, steps=(0, 1), num_parts=2),))
-FINISHED = say.ServerFinished(end="drained", summary=say.Summary())
-SAVED = say.Summary(trained_on=7, surrogate="incomplete")
+FINISHED = say.ServerFinished(end="drained", summary=Summary())
+SAVED = Summary(trained_on=7, surrogate="incomplete")
 
 
 class Ending:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from melissa_like.protocol import control as say
+from melissa_like.protocol.reports import Summary
 from melissa_like.records import Address, ClientRank, Operator, Purpose, Ranges, ServerRank
 from melissa_like.study import SimulationState, StudyState
 from melissa_like.study import commands as do
@@ -59,7 +60,7 @@ MESSAGES: st.SearchStrategy[say.ControlMessage] = st.one_of(
     st.builds(say.UnfitSample, simulation=SMALL, attempt=SMALL, message=TEXT),
     st.builds(say.Pressure, put_waits=st.booleans()),
     st.builds(
-        say.ServerFinished, end=st.sampled_from(["drained", "max_batches", "stopped"]), summary=st.just(say.Summary())
+        say.ServerFinished, end=st.sampled_from(["drained", "max_batches", "stopped"]), summary=st.just(Summary())
     ),
     st.builds(say.ServerFailed, message=TEXT),
     st.builds(
@@ -303,7 +304,7 @@ class World(RuleBasedStateMachine):
     @rule(rank=st.integers(0, 1))
     def trained(self, rank: int) -> None:
         address = self.server(rank)
-        self.happen(ev.Said(address=address, message=say.ServerFinished(end="drained", summary=say.Summary())))
+        self.happen(ev.Said(address=address, message=say.ServerFinished(end="drained", summary=Summary())))
 
     @precondition(lambda self: not self.calm)
     @rule(rank=st.integers(0, 1), back=st.integers(0, 1))

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from melissa_like.protocol import control as say
+from melissa_like.protocol.reports import Summary
 from melissa_like.records import Purpose, ServerRank
 from melissa_like.study import SimulationState
 from melissa_like.study import commands as do
@@ -57,7 +58,7 @@ def let_go(message: str = "its scheduler has sent SIGUSR1, its job ends soon") -
 
 
 def finished(rank: int = 0) -> ev.Said:
-    return ev.Said(address=ServerRank(rank, 1), message=say.ServerFinished(end="stopped", summary=say.Summary()))
+    return ev.Said(address=ServerRank(rank, 1), message=say.ServerFinished(end="stopped", summary=Summary()))
 
 
 def test_a_server_whose_job_ends_soon_saves_and_goes_on_in_the_next_which_is_no_failure() -> None:
