@@ -204,11 +204,13 @@ class World(RuleBasedStateMachine):
 
     @rule(max_jobs=st.integers(1, 4), again=st.booleans())
     def the_user_scales_the_study(self, max_jobs: int, again: bool) -> None:
-        message = ev.Said(address=Operator("0a1b2c3d"), message=say.Scale(max_jobs=max_jobs))
         for _ in range(1 + again):
-            self.happen(message)
-        if self.state.outcome is None:
-            self.settings = replace(self.settings, max_jobs=max_jobs)
+            self.scale(Operator("0a1b2c3d"), say.Scale(max_jobs=max_jobs))
+
+    def scale(self, address: Operator, message: say.Scale) -> None:
+        self.happen(ev.Said(address=address, message=message))
+        if self.state.outcome is None and message.max_jobs >= 1:
+            self.settings = replace(self.settings, max_jobs=message.max_jobs)
 
     @precondition(lambda self: self.asked is not None)
     @rule(fewer=st.integers(0, 3))
@@ -339,7 +341,10 @@ class World(RuleBasedStateMachine):
     @precondition(lambda self: not self.calm)
     @rule(address=ADDRESSES, message=MESSAGES)
     def anybody_says_anything(self, address: Address, message: say.ControlMessage) -> None:
-        self.happen(ev.Said(address=address, message=message))
+        if isinstance(address, Operator) and isinstance(message, say.Scale):
+            self.scale(address, message)
+        else:
+            self.happen(ev.Said(address=address, message=message))
 
     @precondition(lambda self: not self.calm)
     @rule(purpose=st.sampled_from(Purpose), rows=st.lists(st.just((0.5,)), max_size=6).map(tuple))
@@ -378,11 +383,17 @@ class World(RuleBasedStateMachine):
 
     @invariant()
     def something_is_still_to_come(self) -> None:
-        """No study waits for ever: somebody owes it a word or an end, or a clock runs."""
+        """No study waits for ever: somebody owes it a word or an end, or a clock runs.
+
+        Of what jobs that have ended have sent, server ranks owe the deliveries, in time; or, while a put waits, word
+        that it has ended.
+        """
         state = self.state
         if state.outcome is None and self.asked is None:
             timed = state.next_deadline() is not None
-            assert state.jobs.alive or state.reception_over or (not state.server_ready and timed)
+            pressed = any(isinstance(e, ev.Said) and isinstance(e.message, say.Pressure) for e, _ in self.journal)
+            sent = bool(state.ledger.in_progress) and (timed or pressed)
+            assert state.jobs.alive or state.reception_over or sent or (not state.server_ready and timed)
 
     @invariant()
     def nothing_is_lost(self) -> None:
