@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -257,6 +258,17 @@ def test_a_rank_that_is_lost_without_a_word_ends_its_gang(opened, spec, fifo):
     finals = [opened.final(name) for name in ("rank-0", "rank-1")]
     assert [final.state for final in finals] == [JobState.FAILED, JobState.FAILED]
     assert "ended without an end record" in finals[1].message
+
+
+def test_a_gang_of_which_one_rank_cannot_start_is_refused_as_a_whole(opened, spec, slurm, tmp_path):
+    can, cannot = gang(spec, "echo zero", "echo one")
+    cannot = replace(cannot, working_directory=tmp_path / "nowhere")
+    assert opened.submit(can, cannot) == {}
+    for name in ("rank-0", "rank-1"):
+        final = opened.final(name)
+        assert (final.state, final.retry) == (JobState.FAILED, False)
+        assert "nowhere" in final.message
+    assert not [*(slurm.fake / "state").glob("[0-9]*.json")]
 
 
 def test_canceling_a_rank_ends_its_gang(opened, spec, fifo):
