@@ -11,17 +11,31 @@ __all__ = ["FieldShape", "Problem"]
 class FieldShape:
     """Components and grid of a field, as a network sees it: [B, components, *grid].
 
+    Several time steps of a field are stacked into components, those of the earliest step first. Most networks need not
+    know of them.
+
+    Attributes:
+        components: of all its time steps together.
+        grid: points along each axis.
+        steps: time steps that the components stand for.
+
     Raises:
-        ValueError: a number below 1.
+        ValueError: a number below 1, or components that are not as many for each time step.
     """
 
     components: int
     grid: tuple[int, ...]
+    steps: int = 1
 
     def __post_init__(self) -> None:
-        if min(self.components, *self.grid, 1) < 1:
+        if min(self.components, self.steps, *self.grid) < 1:
             raise ValueError(
-                f"a field of {self.components} components on the grid {self.grid}: give 1 or more for each"
+                f"a field of {self.components} components and {self.steps} time steps on the grid {self.grid}: give 1 "
+                "or more for each"
+            )
+        if self.components % self.steps:
+            raise ValueError(
+                f"a field of {self.components} components for {self.steps} time steps: give as many for each step"
             )
 
     @property

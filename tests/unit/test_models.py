@@ -42,6 +42,14 @@ def test_a_width_below_one_is_refused() -> None:
         FieldShape(1, (4, 0))
 
 
+def test_components_of_several_steps_are_as_many_for_each() -> None:
+    assert FieldShape(6, (8,), steps=3).size == 48
+    with pytest.raises(ValueError, match="as many for each step"):
+        FieldShape(4, (8,), steps=3)
+    with pytest.raises(ValueError, match="0 time steps"):
+        FieldShape(4, (8,), steps=0)
+
+
 def test_its_layers_see_fields_then_parameters_then_time_and_its_output_is_cut_into_the_targets() -> None:
     given = Problem(
         fields={"source": FieldShape(1, (2, 2))},
