@@ -13,6 +13,7 @@ from melissa_like.assembly.delivered import DeliveredSamples, OverSimulations, o
 from melissa_like.assembly.finite import FiniteCheck
 from melissa_like.assembly.partial import Placement, as_bytes
 from melissa_like.assembly.refusals import Reason, Refusal
+from melissa_like.assembly.tally import WindowTally
 
 __all__ = [
     "Assembler",
@@ -23,6 +24,7 @@ __all__ = [
     "Placement",
     "Reason",
     "Refusal",
+    "WindowTally",
     "as_bytes",
     "over_and_steps",
     "owned",

@@ -19,6 +19,11 @@ class Consumer(Protocol):
     The receiving thread calls `reserve`, `take` and `forget`, one at a time; `close` may come from any thread. What
     they raise ends the server rank with that exception, but for the one that `take` has to refuse a sample.
 
+    Where a study learns from windows (`buffer.window`), the first consumer is given time steps all the same, each with
+    `Sample.windows`: what it completes. Keys are those of windows then. What comes after the one that forms them, as
+    your own in `training.consumers` do, is given windows: `reserve` is asked for the first step of one, and for arrays
+    with one more axis in front.
+
     A consumer that wraps another passes all four calls on, and looks at a sample before it does: afterwards the arrays
     belong to whoever took them. It must know a sample that it has looked at, because `take` may be called again:
 

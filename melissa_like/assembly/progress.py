@@ -24,6 +24,11 @@ class CompletedSteps:
         position = step // self._stride
         return position < self._first_missing or position in self._ahead
 
+    def __iter__(self) -> Iterator[int]:
+        """The steps, in no order; they must be multiples of the stride."""
+        for position in (*range(self._first_missing), *self._ahead):
+            yield position * self._stride
+
     def discard(self, step: int) -> None:
         """Take a step out; costs as much as there are steps behind it."""
         position = step // self._stride

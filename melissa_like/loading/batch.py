@@ -13,12 +13,15 @@ __all__ = ["Batch", "Measurement", "Moments", "Turn", "moments_of"]
 class Batch:
     """B samples on the loader's device. The memory is reused: clone what must outlive the turn.
 
+    A sample is a time step, or L of them if the task has a `window`: step j of one has the number `steps` + j · stride.
+    A window of one step has the axis L too.
+
     Attributes:
         simulations: int64 [B], which simulation each sample comes from.
-        steps: int64 [B], its time step.
-        times: float64 [B], its physical time.
+        steps: int64 [B], its time step; of a window the first one.
+        times: float64 [B], its physical time; of windows [B, L], that of each of their steps.
         parameters: float64 [B, P], the parameters of its simulation.
-        fields: by name, [B, *shape] in the storage dtype.
+        fields: by name, [B, *shape] in the storage dtype; of windows [B, L, *shape].
     """
 
     simulations: torch.Tensor

@@ -4,6 +4,8 @@ A sample is one time step, or a window of several. The books of a study (expecte
 samples, so what a sample needs is known to the launcher, the receivers and the training alike.
 """
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -13,7 +15,7 @@ from melissa_like.records.ids import Purpose, SampleKey
 from melissa_like.records.layout import FloatArray
 from melissa_like.records.ranges import Ranges
 
-__all__ = ["Sample", "Window", "missing_steps", "num_samples", "steps_not_needed"]
+__all__ = ["FormedWindows", "Sample", "Window", "missing_steps", "num_samples", "steps_not_needed"]
 
 
 class Window(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,6 +39,39 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
     def span(self) -> int:
         """Steps from the first of a window to behind its last."""
         return (self.length - 1) * self.stride + 1
+
+    @property
+    def overlaps(self) -> bool:
+        """Whether a time step can be in several windows."""
+        return self.hop // math.gcd(self.hop, self.stride) < self.length
+
+    def steps_from(self, first: int) -> range:
+        """The steps of the window that begins at this one."""
+        return range(first, first + self.span, self.stride)
+
+    def holding(self, step: int, num_steps: int | None = None) -> Sequence[int]:
+        """The windows that hold a step, by their first steps, ascending.
+
+        Args:
+            step: of a simulation.
+            num_steps: that the simulation has: no window goes beyond; None: not known.
+        """
+        stride, hop = self.stride, self.hop
+        common = math.gcd(hop, stride)
+        if step % common:
+            return ()
+        # The positions in a window at which the step can be are `period` apart: (step - position * stride) % hop == 0.
+        period = hop // common
+        position = step // common * pow(stride // common, -1, period) % period
+        apart = period * stride
+        highest = step - position * stride
+        if num_steps is not None and highest > num_steps - self.span:
+            too_high = -((num_steps - self.span - highest) // apart)
+            highest, position = highest - too_high * apart, position + too_high * period
+        if position >= self.length or highest < 0:
+            return ()
+        num = min((self.length - 1 - position) // period, highest // apart)
+        return range(highest - num * apart, highest + 1, apart)
 
 
 def num_samples(num_steps: int, window: Window | None) -> int:
@@ -82,15 +117,37 @@ def steps_not_needed(num_steps: int | None, delivered: Ranges, window: Window | 
     return Ranges([*gaps, (behind, num_steps)])
 
 
+class FormedWindows(msgspec.Struct, frozen=True, kw_only=True):
+    """What has become of the windows of a simulation with a time step that is complete; each is named once.
+
+    Attributes:
+        complete: the windows that are complete with this step, by their first steps, ascending. All their steps are of
+            one attempt, unless the solver is deterministic.
+        given_up: the windows that will never be, since the step before was handed on.
+        spent: the steps that no window needs any more, since then; this one may be among them.
+    """
+
+    complete: tuple[int, ...] = ()
+    given_up: tuple[int, ...] = ()
+    spent: tuple[int, ...] = ()
+
+
 class Sample(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """Something complete to learn from, and where it comes from; each key is emitted once.
 
+    It is one time step, or a window of them. Where a study learns from windows, what is assembled are still the time
+    steps: each is handed on with `windows`, and a consumer makes the windows of them.
+
     Attributes:
+        key: of the simulation, and of the (first) time step.
         attempt: the execution of the simulation that made it.
         purpose: what it may be used for.
         time: physical time of its (first) step, NaN if the solver gives none.
         parameters: of its simulation, float64 [P].
-        fields: an array per field in the order of the layout, the memory that the consumer had reserved for it.
+        fields: an array per field in the order of the layout, [*shape], or [L, *shape] of a window; the memory that the
+            consumer had reserved for it.
+        windows: of a single time step, what it completes; None: the study learns from time steps, or this is a window.
+        times: of a window, the physical times of all its steps, float64 [L].
     """
 
     key: SampleKey
@@ -99,3 +156,5 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     time: float
     parameters: FloatArray
     fields: tuple[npt.NDArray[Any], ...]
+    windows: FormedWindows | None = None
+    times: FloatArray | None = None

@@ -92,13 +92,19 @@ class ValidationSet:
         return self._reserved[key]
 
     def take(self, sample: Sample, timeout_s: float) -> tuple[SampleKey, ...]:
-        """Keep a complete sample, at once; it replaces one of the same key."""
+        """Keep a complete time step, at once; it replaces one of the same key.
+
+        Returns:
+            Its key; where the study learns from windows, those of the windows that are complete with it.
+        """
         self._reserved.pop(sample.key, None)
         for values in sample.fields:
             values.flags.writeable = False
         with self._lock:
             self._samples[sample.key] = sample
-        return (sample.key,)
+        if sample.windows is None:
+            return (sample.key,)
+        return tuple(SampleKey(sample.key.simulation, first) for first in sample.windows.complete)
 
     def forget(self, simulation: int) -> None:
         """Nothing more comes of a simulation: the memory of what is incomplete goes, what was taken stays."""
