@@ -10,6 +10,7 @@ a file `signal.py` or `numpy.py` there must not take the place of what everythin
 named after a module of the standard library that this process does not use (`wave.py`) is the user's.
 """
 
+import dataclasses
 import functools
 import importlib
 import importlib.util
@@ -236,9 +237,12 @@ def _written(name: str, value: Any) -> Any:
         return {str(key): _written(name, item) for key, item in value.items()}
     if isinstance(value, Sequence):
         return [_written(name, item) for item in value]
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        settings = {field.name: getattr(value, field.name) for field in dataclasses.fields(value) if field.init}
+        return recipe_of(functools.partial(type(value), **settings))
     if callable(value):
         return {**recipe_of(value), _PARTIAL: True}
     raise TypeError(
         f"the argument {name!r} is a {type(value).__name__}, which cannot be written as JSON: give numbers, text, "
-        f"lists, mappings, or functions and classes that can be imported"
+        f"lists, mappings, dataclasses, or functions and classes that can be imported"
     )

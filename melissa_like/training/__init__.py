@@ -44,11 +44,22 @@ from melissa_like.training.step import Optimization, TrainingStep
 from melissa_like.training.stream import OptimizerFactory, Stateful, TrainingRecipe, TrainingStream
 from melissa_like.training.surrogate import Surrogate
 from melissa_like.training.suspects import Suspects
-from melissa_like.training.tasks import Direct, Operator, Task, TaskFactory
+from melissa_like.training.tasks import (
+    Autoregressive,
+    Compared,
+    Direct,
+    Operator,
+    Predicts,
+    RollsOut,
+    Task,
+    TaskFactory,
+)
 from melissa_like.training.trial import try_out
 from melissa_like.training.validation import HeldOutSimulation, ValidationSet
 
 __all__ = [
+    "Autoregressive",
+    "Compared",
     "Constant",
     "Cosine",
     "Direct",
@@ -66,8 +77,10 @@ __all__ = [
     "Optimization",
     "OptimizerFactory",
     "PerSample",
+    "Predicts",
     "Probe",
     "RankGroup",
+    "RollsOut",
     "Stateful",
     "StepReport",
     "Surrogate",

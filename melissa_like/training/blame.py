@@ -14,6 +14,7 @@ from torch import nn
 
 import melissa_like
 from melissa_like.errors import ConfigurationError, MelissaLikeError
+from melissa_like.training.outputs import OutputError
 
 __all__ = ["blaming", "layer_at", "story_of"]
 
@@ -54,7 +55,8 @@ def blaming(
     except MelissaLikeError:
         raise
     except (Exception, SystemExit) as error:  # a module that parses the arguments of a program of its own exits
-        if outside is not None and network is not None and layer_at(error, network) is None:
+        is_outside = network is not None and layer_at(error, network) is None and not isinstance(error, OutputError)
+        if outside is not None and is_outside:
             who = outside
         advice = f"\n{remedy}" if remedy else ""
         raise ConfigurationError(f"{who} fails when it {doing}: {story_of(error, network)}{advice}") from error

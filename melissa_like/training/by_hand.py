@@ -54,10 +54,12 @@ def train_by_hand(
     with suspects.blame(suspects.rate, "is made for the optimizer"):
         learning_rate = recipe.learning_rate(optimizer)
     surrogate.train()
-    for number, size in enumerate(sizes):
+    # Calls are unrolled farthest at the end of a study: that must fit into the memory too.
+    tries = [(size, 0.0) for size in sizes] + ([(sizes[0], 1.0)] if surrogate.task.window is not None else [])
+    for number, (size, progress) in enumerate(tries):
         _set_rate(learning_rate, optimizer, number, suspects)
         optimizer.zero_grad(set_to_none=True)
-        _differentiate(surrogate, objective, losses, probe, size, suspects, is_new=number == 0)
+        _differentiate(surrogate, objective, losses, probe, size, suspects, progress=progress, is_new=number == 0)
         if isinstance(recipe.loss, nn.Module):
             _refuse_weights_of(recipe.loss, suspects)
         if num_ranks > 1:
@@ -93,12 +95,12 @@ def _differentiate(
     size: int,
     suspects: Suspects,
     *,
+    progress: float,
     is_new: bool,
 ) -> None:
     network, batch, what = surrogate.network, probe.batch(size), f"{size} samples" if size > 1 else "a single sample"
-    targets = surrogate.task.targets(surrogate.normalization, batch)
     with suspects.blame(MODEL, f"is trained on {what}", network, outside=TASK):
-        predictions = objective.predictions(batch, 0.0)
+        predictions, targets = objective.compared(batch, progress)
     with suspects.blame(MODEL, f"is trained on {what}"):
         check_outputs(predictions, targets)
         _check_predictions(predictions, targets, is_new=is_new)

@@ -1,7 +1,7 @@
 """Whether a network and a task keep their contracts, looked at with samples that nobody sent."""
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -9,11 +9,13 @@ from torch import Tensor, nn
 
 from melissa_like.errors import ConfigurationError
 from melissa_like.loading import Batch
+from melissa_like.models import Problem
 from melissa_like.training.modes import evaluating
 from melissa_like.training.outputs import check_outputs
 from melissa_like.training.probe import Probe
 from melissa_like.training.surrogate import Surrogate
 from melissa_like.training.suspects import MODEL, TASK, Suspects
+from melissa_like.training.tasks import Predicts, RollsOut
 
 __all__ = ["alike", "check_evaluation", "check_independence", "check_prediction", "check_task", "check_weights"]
 
@@ -55,10 +57,9 @@ def check_task(surrogate: Surrogate, batch: Batch, suspects: Suspects) -> None:
         ConfigurationError: which method gave what.
     """
     task, scale, size = surrogate.task, surrogate.normalization, batch.size
-    shapes = {name: (size, shape.components, *shape.grid) for name, shape in task.problem.targets.items()}
     with suspects.blame(TASK, "looks at a batch"), torch.no_grad():
         targets = task.targets(scale, batch)
-        _expect("targets", _shapes(targets), shapes)
+        _expect("targets", _shapes(targets), _expected(task.problem, _shapes(targets), size))
         truth = task.truth(batch)
         _expect("truth", {name: values.numel() for name, values in truth.items()}, _sizes(targets))
         restored = task.restore(scale, batch, targets)
@@ -86,7 +87,7 @@ def check_evaluation(surrogate: Surrogate, batch: Batch, suspects: Suspects) -> 
     doing = f"is evaluated on {batch.size} samples" if batch.size > 1 else "is evaluated on a single sample"
     with evaluating(surrogate):
         with suspects.blame(MODEL, doing, network, outside=TASK):
-            predictions = task.advance(network, scale, batch, 1.0)
+            predictions = task.advance(network, scale, batch)
         with suspects.blame(MODEL, doing):
             check_outputs(predictions, task.targets(scale, batch))
 
@@ -121,25 +122,42 @@ def check_independence(surrogate: Surrogate, batch: Batch, suspects: Suspects) -
 
 
 def check_prediction(surrogate: Surrogate, probe: Probe, suspects: Suspects) -> None:
-    """Whether `predict` answers for one sample, unless the task wants to be asked something that nobody here knows.
+    """Whether a surrogate answers for one sample, or rolls out, as its task says it does.
+
+    A task that wants to be asked something that nobody here knows is not asked.
 
     Raises:
         ConfigurationError: it cannot be asked, or gives other fields than the targets.
     """
-    batch, task = probe.batch(1), surrogate.task
+    task, batch = surrogate.task, probe.batch(1)
+    parameters = dict(zip(surrogate.layout.parameters, batch.parameters[0].tolist(), strict=True))
+    if isinstance(task, Predicts):
+        asked = _known(task, batch, task.problem.fields)
+        if asked is not None:
+            with suspects.blame(TASK, "is asked to predict"):
+                predicted = surrogate.predict(parameters, **asked)
+                _expect("predict", {name: values.size for name, values in predicted.items()}, _sizes(task.truth(batch)))
+    if isinstance(task, RollsOut):
+        with suspects.blame(TASK, "is asked to roll out"):
+            num_steps = next(iter(batch.fields.values())).shape[1] - task.history
+            pieces = task.roll_out(surrogate.network, surrogate.normalization, batch, num_steps)
+            with evaluating(surrogate):
+                shapes = [_shapes(piece) for piece in pieces]
+            found = {name: (1, sum(each[name][1] for each in shapes), *shapes[0][name][2:]) for name in shapes[0]}
+            _expect("roll_out", found, {name: tuple(values.shape) for name, values in task.truth(batch).items()})
+
+
+def _known(task: Predicts, batch: Batch, fields: Iterable[str]) -> dict[str, Any] | None:
+    """What a task is asked besides the parameters; None: something that nobody here knows."""
     known = {
         "step": int(batch.steps[0]),
-        "time": float(batch.times[0]),
-        "fields": {name: batch.fields[name][0].cpu().numpy() for name in task.problem.fields if name in batch.fields},
+        "time": float(batch.times.flatten()[0]),
+        "fields": {name: batch.fields[name][0].cpu().numpy() for name in fields if name in batch.fields},
     }
     wanted = [p for p in inspect.signature(task.request).parameters.values() if p.kind is p.KEYWORD_ONLY]
     if any(parameter.default is parameter.empty and parameter.name not in known for parameter in wanted):
-        return
-    asked = {parameter.name: known[parameter.name] for parameter in wanted if parameter.name in known}
-    parameters = dict(zip(surrogate.layout.parameters, batch.parameters[0].tolist(), strict=True))
-    with suspects.blame(TASK, "is asked to predict"):
-        predicted = surrogate.predict(parameters, **asked)
-        _expect("predict", {name: values.size for name, values in predicted.items()}, _sizes(task.truth(batch)))
+        return None
+    return {parameter.name: known[parameter.name] for parameter in wanted if parameter.name in known}
 
 
 def alike(one: Tensor, other: Tensor) -> bool:
@@ -172,6 +190,16 @@ def _tensors_in(value: object, place: str, depth: int) -> Iterator[tuple[str, Te
     elif depth and isinstance(value, list | tuple):
         for index, item in enumerate(value):
             yield from _tensors_in(item, f"{place}[{index}]", depth - 1)
+
+
+def _expected(problem: Problem, found: Mapping[str, tuple[int, ...]], size: int) -> dict[str, tuple[int, ...]]:
+    """Shapes of the targets: [B, C, *grid], or [B, K, C, *grid] where some number of time steps was found."""
+    shapes = {}
+    for name, shape in problem.targets.items():
+        one = (size, shape.components, *shape.grid)
+        steps = found[name][1:2] if len(found.get(name, ())) > len(one) else ()
+        shapes[name] = (size, *steps, shape.components // (shape.steps if steps else 1), *shape.grid)
+    return shapes
 
 
 def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:

@@ -49,6 +49,8 @@ def per_sample_mean(values: torch.Tensor) -> torch.Tensor:
 class FieldLosses:
     """One value per sample from all target fields: `(predictions, targets) -> [B]`, both by field.
 
+    A field is [B, C, *grid], or [B, K, C, *grid] for K time steps, over whose losses the mean is taken.
+
     Args:
         loss: of one field.
         problem: its target fields.
@@ -69,6 +71,7 @@ class FieldLosses:
             )
         total = sum(given.values())
         self._loss = loss
+        self._dimensions = {name: 2 + len(shape.grid) for name, shape in problem.targets.items()}
         self._weights = {name: given[name] / total for name in problem.targets}
         self._checked = False
 
@@ -81,14 +84,22 @@ class FieldLosses:
         """
         total: torch.Tensor | None = None
         for name, weight in self._weights.items():
-            losses = self._loss(predictions[name].float(), targets[name], per_sample_mean)
-            if not self._checked:
-                self._check(losses, len(targets[name]))
+            losses = self._of_field(predictions[name].float(), targets[name], self._dimensions[name])
             weighted = losses if len(self._weights) == 1 else losses * weight
             total = weighted if total is None else total + weighted
         assert total is not None
         self._checked = True
         return total
+
+    def _of_field(self, prediction: torch.Tensor, target: torch.Tensor, dimensions: int) -> torch.Tensor:
+        """The loss of a field, [B]; of several time steps the mean over them: a loss sees one step at a time."""
+        steps = target.shape[1] if target.ndim > dimensions else None
+        if steps is not None:
+            prediction, target = prediction.flatten(0, 1), target.flatten(0, 1)
+        losses = self._loss(prediction, target, per_sample_mean)
+        if not self._checked:
+            self._check(losses, len(target))
+        return losses if steps is None else losses.view(-1, steps).mean(dim=1)
 
     def _check(self, losses: object, num_samples: int) -> None:
         name = getattr(getattr(self._loss, "func", self._loss), "__name__", type(self._loss).__name__)

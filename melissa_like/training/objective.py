@@ -1,6 +1,5 @@
 """What is minimized, as one module: the network's way through a task, and the loss of each sample."""
 
-from collections.abc import Mapping
 from contextlib import nullcontext
 from functools import partial
 
@@ -11,6 +10,7 @@ from melissa_like.loading import Batch
 from melissa_like.training.losses import FieldLosses
 from melissa_like.training.outputs import check_outputs
 from melissa_like.training.surrogate import Surrogate
+from melissa_like.training.tasks import Compared
 
 __all__ = ["PRECISIONS", "Objective"]
 
@@ -31,8 +31,7 @@ class Objective(nn.Module):
         super().__init__()
         self.network = surrogate.network
         # Bound, not submodules: whoever joins the ranks sends the buffers of submodules around at every step.
-        self._advance = partial(surrogate.task.advance, surrogate.network, surrogate.normalization)
-        self._targets = partial(surrogate.task.targets, surrogate.normalization)
+        self._compare = partial(surrogate.task.compare, surrogate.network, surrogate.normalization)
         self._losses = losses
         dtype = PRECISIONS[precision]
         self._computing = (
@@ -53,18 +52,16 @@ class Objective(nn.Module):
         """
         if batch is None:
             return _nothing(self.network)
-        predictions = self.predictions(batch, progress)
-        targets = self._targets(batch)
+        predictions, targets = self.compared(batch, progress)
         if not self._checked:
             check_outputs(predictions, targets)
             self._checked = True
         return self._losses(predictions, targets)
 
-    def predictions(self, batch: Batch, progress: float) -> Mapping[str, Tensor]:
-        """What the network makes of a batch, by target field, in the precision of its pass: see `Task.advance`."""
+    def compared(self, batch: Batch, progress: float) -> Compared:
+        """Predictions, in the precision of the network's pass, and their targets: see `Task.compare`."""
         with self._computing():
-            made: Mapping[str, Tensor] = self._advance(batch, progress)
-        return made
+            return self._compare(batch, progress)
 
 
 def _nothing(network: nn.Module) -> Tensor:

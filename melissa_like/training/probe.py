@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from melissa_like.loading import Batch, Moments, Turn, moments_of
-from melissa_like.records import FieldSpec, Layout, Purpose, Sample, SampleKey
+from melissa_like.records import FieldSpec, Layout, Purpose, Sample, SampleKey, Window
 from melissa_like.training.surrogate import Surrogate
 from melissa_like.training.validation import ValidationSet
 
@@ -28,12 +28,14 @@ class Probe:
         bounds: (low, high) of each parameter.
         num_steps: time steps per simulation; None: nobody knows.
         device: where the batches lie.
+        window: what a sample holds; None: one step.
     """
 
     layout: Layout
     bounds: Mapping[str, tuple[float, float]]
     num_steps: int | None
     device: torch.device
+    window: Window | None = None
 
     @property
     def time_range(self) -> tuple[float, float]:
@@ -43,7 +45,11 @@ class Probe:
     def batch(self, size: int) -> Batch:
         """A batch of so many samples."""
         generator = torch.Generator().manual_seed(_SEED)
-        steps = torch.randint(self.num_steps or _NUM_STEPS, (size,), generator=generator)
+        window = self.window or Window(length=1)
+        starts = max(1, (self.num_steps or _NUM_STEPS) - window.span + 1)
+        steps = torch.randint(starts, (size,), generator=generator)
+        times = (steps[:, None] + window.stride * torch.arange(window.length)).double()
+        axis = (size,) if self.window is None else (size, window.length)
         parameters = torch.zeros(size, len(self.layout.parameters), dtype=torch.float64)
         for column, name in enumerate(self.layout.parameters):
             parameters[:, column] = _between(
@@ -52,9 +58,9 @@ class Probe:
         return Batch(
             simulations=torch.arange(size),
             steps=steps,
-            times=steps.double(),
+            times=times[:, 0] if self.window is None else times,
             parameters=parameters,
-            fields={field.name: _values(field, size, generator) for field in self.layout.fields},
+            fields={field.name: _values(field, axis, generator) for field in self.layout.fields},
         ).to(self.device)
 
     def statistics(self, surrogate: Surrogate) -> dict[str, tuple[Moments, ...]]:
@@ -65,11 +71,11 @@ class Probe:
         """
         batch, declared = self.batch(_NUM_MEASURED), dict(surrogate.task.quantities)
         measured = surrogate.task.measure(batch)
-        found = {name: values.shape[1] for name, values in measured.items() if values.shape[0] == batch.size}
+        found = {name: values.shape[1] for name, values in measured.items() if values.ndim > 1 and len(values)}
         if found != declared:
             raise ValueError(
                 f"measure gave quantities of so many components: {found}, expected {declared}, which `quantities` "
-                "declares: return [B, components, *grid] under each of these names"
+                "declares: return [n, components, *grid] under each of these names"
             )
         return {name: moments_of(values) for name, values in measured.items()}
 
@@ -104,9 +110,9 @@ class Probe:
         return held_out
 
 
-def _values(field: FieldSpec, size: int, generator: torch.Generator) -> torch.Tensor:
+def _values(field: FieldSpec, axes: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
     low, high = field.bounds or _BOUNDS
-    return _between(low, high, torch.rand(size, *field.shape, generator=generator)).to(getattr(torch, field.dtype))
+    return _between(low, high, torch.rand(*axes, *field.shape, generator=generator)).to(getattr(torch, field.dtype))
 
 
 def _between(low: float, high: float, share: torch.Tensor) -> torch.Tensor:

@@ -11,7 +11,7 @@ from melissa_like.loading import Batch
 from melissa_like.records import Layout
 from melissa_like.training.modes import evaluating
 from melissa_like.training.normalization import Normalization
-from melissa_like.training.tasks import Task
+from melissa_like.training.tasks import Predicts, RollsOut, Task
 
 __all__ = ["Surrogate"]
 
@@ -49,8 +49,8 @@ class Surrogate(nn.Module):
         return self.normalization.device
 
     def forward(self, batch: Batch) -> Mapping[str, Tensor]:
-        """The target fields of a batch in original units, float32, [B, *shape] by name."""
-        predictions = self.task.advance(self.network, self.normalization, batch, 1.0)
+        """The target fields of a batch in original units, float32, [B, *shape] or [B, K, *shape] by name."""
+        predictions = self.task.advance(self.network, self.normalization, batch)
         return self.task.restore(self.normalization, batch, predictions)
 
     def predict(self, parameters: Mapping[str, float], **asked: Any) -> dict[str, npt.NDArray[np.float32]]:
@@ -65,8 +65,13 @@ class Surrogate(nn.Module):
 
         Raises:
             ValueError: a parameter is missing or unknown, or the task reads a field that its `request` does not give.
-            TypeError: the task needs something else to be asked.
+            TypeError: the task needs something else to be asked, or cannot be asked for one sample.
         """
+        if not isinstance(self.task, Predicts):
+            raise TypeError(
+                f"{type(self.task).__name__} has no request, so it cannot be asked for one sample: "
+                "call rollout(fields, parameters, num_steps)"
+            )
         batch = self.task.request(parameters, **asked).to(self.device)
         try:
             with evaluating(self):
@@ -80,3 +85,34 @@ class Surrogate(nn.Module):
                 "its request take the field and put it into the batch, as melissa_like.training.Operator does, or let "
                 "advance and restore do without it"
             ) from error
+
+    def rollout(
+        self, fields: Mapping[str, npt.ArrayLike], parameters: Mapping[str, float], num_steps: int, *, step: int = 0
+    ) -> dict[str, npt.NDArray[np.float32]]:
+        """The time steps that follow on some that are known, each predicted from those before it.
+
+        Args:
+            fields: by name, in original units: [h, *shape] for a history of h steps, the earliest first, or [*shape]
+                for one. A field that is an input only is given at the steps that follow too.
+            parameters: by name, in original units.
+            num_steps: to be predicted.
+            step: number of the first time step that is given, for a network that is given the time.
+
+        Returns:
+            By name, float32 arrays [num_steps, *shape], in original units.
+
+        Raises:
+            ValueError: a parameter or a field is missing or unknown, a field has another shape, or no step is wanted.
+            TypeError: the task does not roll out, as a direct surrogate.
+        """
+        if not isinstance(self.task, RollsOut):
+            raise TypeError(
+                f"{type(self.task).__name__} predicts time steps by themselves and has no roll_out: call "
+                "predict(parameters, step=...)"
+            )
+        if num_steps < 1:
+            raise ValueError(f"num_steps is {num_steps}: give 1 or more")
+        batch = self.task.begin(fields, parameters, num_steps, step=step).to(self.device)
+        with evaluating(self):
+            pieces = [*self.task.roll_out(self.network, self.normalization, batch, num_steps)]
+        return {name: np.concatenate([piece[name][0].cpu().numpy() for piece in pieces]) for name in pieces[0]}

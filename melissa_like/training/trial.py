@@ -10,6 +10,7 @@ import io
 import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -81,6 +82,7 @@ def try_out(
     """
     with _untouched(probe.device, compiles=recipe.optimization.compile):
         surrogate = build()
+        probe = replace(probe, window=surrogate.task.window)
         check_weights(surrogate.network, suspects)
         with suspects.blame(TASK, "is asked for the quantities of a batch"):
             surrogate.normalization.freeze(probe.statistics(surrogate), probe.time_range)

@@ -293,7 +293,7 @@ def test_a_network_on_a_grid_learns_two_fields_of_different_components_on_two_ra
     joined_batch = batch(FLOW, (40, 24), 4321, range(NUM_RANKS))
     assert joined_batch is not None
     with torch.no_grad():
-        made, targets = task.advance(alone.network, scale, joined_batch, 1.0), task.targets(scale, joined_batch)
+        made, targets = task.advance(alone.network, scale, joined_batch), task.targets(scale, joined_batch)
     for name, target in targets.items():
         error = (made[name] - target).square().mean(dim=(0, 2, 3)).sqrt()
         spread = (target - target.mean(dim=(0, 2, 3), keepdim=True)).square().mean(dim=(0, 2, 3)).sqrt()

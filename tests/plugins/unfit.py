@@ -712,10 +712,8 @@ class NoDesign:
 class Peeking(Direct):
     """Reads a field that nobody can know who only has parameters."""
 
-    def advance(self, network: nn.Module, scale: Normalization, batch: Batch, progress: float) -> Mapping[str, Any]:
-        return {
-            n: v + 0 * batch.fields["u"].mean() for n, v in super().advance(network, scale, batch, progress).items()
-        }
+    def advance(self, network: nn.Module, scale: Normalization, batch: Batch) -> Mapping[str, Any]:
+        return {n: v + 0 * batch.fields["u"].mean() for n, v in super().advance(network, scale, batch).items()}
 
 
 class Untold(Direct):

@@ -6,9 +6,9 @@ import torch
 from torch import nn
 
 from melissa_like.loading import Batch, Moments
-from melissa_like.models import FieldShape
-from melissa_like.records import FieldSpec, Layout
-from melissa_like.training import Direct, Normalization, Operator, Task
+from melissa_like.models import FieldShape, Problem
+from melissa_like.records import FieldSpec, Layout, Window
+from melissa_like.training import Direct, FieldLosses, Normalization, Operator, Task, per_sample_mean, relative_l2
 
 LAYOUT = Layout(
     fields=(
@@ -69,7 +69,7 @@ def test_the_direct_surrogate_goes_from_parameters_and_step_to_all_fields(batch:
         "pressure": FieldShape(1, GRID),
     }
     network, scale = Asked(dict(task.problem.targets)), scale_of(task)
-    made = task.advance(network, scale, batch, 0.0)
+    made = task.advance(network, scale, batch)
     assert sorted(network.given) == ["parameters", "time"]
     torch.testing.assert_close(network.given["parameters"], batch.parameters.float() - 1)
     torch.testing.assert_close(network.given["time"], torch.linspace(-1, 1, 5))
@@ -83,7 +83,7 @@ def test_an_operator_is_given_fields_of_the_same_step(batch: Batch) -> None:
     assert dict(task.problem.fields) == {"force": FieldShape(1, GRID)}
     assert sorted(task.problem.targets) == ["pressure", "velocity"]
     network, scale = Asked(dict(task.problem.targets)), scale_of(task)
-    task.advance(network, scale, batch, 0.0)
+    task.advance(network, scale, batch)
     assert sorted(network.given) == ["fields", "parameters", "time"]
     given = network.given["fields"]
     assert isinstance(given, dict)
@@ -137,3 +137,104 @@ def test_what_an_operator_is_asked_must_be_the_whole_input() -> None:
         task.request(parameters, fields={"force": np.ones((4, 3))}, step=3)
     with pytest.raises(ValueError, match="missing: b"):
         task.request({"a": 1.0}, fields={"force": np.ones(GRID)}, step=3)
+
+
+def windows(batch: Batch, length: int) -> Batch:
+    """A batch of windows, each of different fields."""
+    generator = torch.Generator().manual_seed(1)
+    return Batch(
+        simulations=batch.simulations,
+        steps=batch.steps,
+        times=batch.times[:, None] + torch.arange(length),
+        parameters=batch.parameters,
+        fields={
+            name: torch.rand(values.shape[0], length, *values.shape[1:], generator=generator, dtype=values.dtype)
+            for name, values in batch.fields.items()
+        },
+    )
+
+
+class Echo(nn.Module):
+    """Returns the first field that it was given, and the time as another."""
+
+    def forward(self, *, fields: dict[str, torch.Tensor], parameters: torch.Tensor, time: torch.Tensor) -> object:
+        velocity = fields["velocity"]
+        return {"velocity": velocity, "pressure": time.view(-1, 1, 1, 1).expand(-1, 1, *GRID)}
+
+
+def from_first(**options: object) -> Task:
+    return Operator(LAYOUT, initial=["velocity"], inputs=["force"], **options)
+
+
+def test_an_operator_from_the_first_step_predicts_each_later_one_from_it(batch: Batch) -> None:
+    task, held = from_first(window={"length": 4, "stride": 2}), windows(batch, 4)
+    assert task.window == Window(length=4, stride=2, hop=3)
+    assert list(task.problem.fields) == ["velocity", "force"]
+    assert sorted(task.problem.targets) == ["pressure", "velocity"]
+    scale = scale_of(task)
+    made = task.restore(scale, held, task.advance(Echo(), scale, held))
+    for step in range(3):
+        torch.testing.assert_close(made["velocity"][:, step], held.fields["velocity"][:, 0])
+    # Two, four and six steps of the solver after the first, on the scale of a simulation of 5 steps.
+    torch.testing.assert_close(made["pressure"][0, :, 0, 0], 2 * torch.tensor([0.0, 1.0, 2.0]) + 2)
+
+
+def test_a_training_step_of_it_learns_one_later_step_of_each_sample(batch: Batch) -> None:
+    task, held = from_first(window={"length": 4}), windows(batch, 4)
+    scale = scale_of(task)
+    leads = set()
+    for seed in range(20):
+        torch.manual_seed(seed)
+        made, targets = task.compare(Echo(), scale, held, 0.0)
+        for sample in range(5):
+            lead = round(float(2 * made["pressure"][sample, 0, 0, 0] + 2))
+            expected = (held.fields["pressure"][sample, lead] - 2) / 2
+            torch.testing.assert_close(targets["pressure"][sample, 0], expected)
+            leads.add(lead)
+    assert leads == {1, 2, 3}
+
+
+def test_an_operator_from_the_first_step_rolls_out(batch: Batch) -> None:
+    task, scale = from_first(), scale_of(from_first())
+    start = task.begin(
+        {"velocity": np.ones((2, *GRID)), "force": np.zeros((4, *GRID))}, {"a": 1.0, "b": 0.0}, num_steps=3
+    )
+    pieces = [*task.roll_out(Echo(), scale, start, 3)]
+    pressure = torch.cat([piece["pressure"] for piece in pieces], dim=1)
+    torch.testing.assert_close(pressure[0, :, 0, 0], torch.tensor([1.0, 2.0, 3.0]))
+    torch.testing.assert_close(pieces[2]["velocity"][0, 0], torch.ones(2, *GRID))
+
+
+def test_restored_targets_of_windows_are_the_truth(batch: Batch) -> None:
+    task, held = from_first(window={"length": 3}), windows(batch, 3)
+    scale, truth = scale_of(task), task.truth(held)
+    assert truth["velocity"].shape == (5, 2, 2, *GRID)
+    for name, values in task.restore(scale, held, task.targets(scale, held)).items():
+        torch.testing.assert_close(values, truth[name])
+    assert {name: values.shape[:2] for name, values in task.measure(held).items()} == {
+        name: (15, components) for name, components in task.quantities.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"inputs": ["force"], "window": {"length": 3}}, "name the fields that are given at the first step"),
+        ({"initial": ["force"], "inputs": ["force"]}, "force are inputs and initial fields"),
+        ({"initial": ["force"], "window": {"length": 1}}, "no later step"),
+        ({"initial": ["froce"]}, "the solver sends force, velocity, pressure"),
+    ],
+)
+def test_an_operator_of_a_first_step_that_cannot_be_is_told(options: dict[str, object], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        Operator(LAYOUT, **options)
+
+
+def test_the_loss_of_several_steps_is_the_mean_of_each() -> None:
+    problem = Problem(targets={"u": FieldShape(4, (3,), steps=2)})
+    prediction, target = torch.rand(5, 6, 2, 3), torch.rand(5, 6, 2, 3)
+    losses = FieldLosses(relative_l2, problem)({"u": prediction}, {"u": target})
+    each = [relative_l2(prediction[:, step], target[:, step], per_sample_mean) for step in range(6)]
+    torch.testing.assert_close(losses, torch.stack(each).mean(dim=0))
+    one = FieldLosses(relative_l2, problem)({"u": prediction[:, 0]}, {"u": target[:, 0]})
+    torch.testing.assert_close(one, each[0])

@@ -5,8 +5,9 @@ Yours is any class with these names, called with `layout` and the options of its
 here knows of losses, optimizers or ranks.
 """
 
+from melissa_like.training.tasks.autoregressive import Autoregressive
 from melissa_like.training.tasks.direct import Direct
 from melissa_like.training.tasks.operator import Operator
-from melissa_like.training.tasks.task import Task, TaskFactory
+from melissa_like.training.tasks.task import Compared, Predicts, RollsOut, Task, TaskFactory
 
-__all__ = ["Direct", "Operator", "Task", "TaskFactory"]
+__all__ = ["Autoregressive", "Compared", "Direct", "Operator", "Predicts", "RollsOut", "Task", "TaskFactory"]

@@ -9,6 +9,7 @@ from melissa_like.models import Problem
 from melissa_like.records import Layout
 from melissa_like.training.normalization import Normalization
 from melissa_like.training.tasks.fields import fields_named, one_sample, shape_of, with_components, without_components
+from melissa_like.training.tasks.task import Compared
 
 __all__ = ["Direct"]
 
@@ -42,11 +43,15 @@ class Direct:
         """See `Task`: the fields to be learned."""
         return {name: with_components(batch.fields[name], spec) for name, spec in self._fields.items()}
 
+    def compare(self, network: nn.Module, scale: Normalization, batch: Batch, progress: float) -> Compared:
+        """See `Task`."""
+        return self.advance(network, scale, batch), self.targets(scale, batch)
+
     def targets(self, scale: Normalization, batch: Batch) -> Mapping[str, Tensor]:
         """See `Task`: these fields."""
         return {name: scale.normalize(name, values) for name, values in self.measure(batch).items()}
 
-    def advance(self, network: nn.Module, scale: Normalization, batch: Batch, progress: float) -> Mapping[str, Tensor]:
+    def advance(self, network: nn.Module, scale: Normalization, batch: Batch) -> Mapping[str, Tensor]:
         """See `Task`: one call."""
         predictions: Mapping[str, Tensor] = network(
             parameters=scale.normalize_parameters(batch.parameters), time=scale.normalize_steps(batch.steps)

@@ -10,7 +10,7 @@ from melissa_like.loading import Batch
 from melissa_like.models import FieldShape
 from melissa_like.records import FieldSpec, Layout
 
-__all__ = ["fields_named", "one_sample", "shape_of", "with_components", "without_components"]
+__all__ = ["fields_named", "one_sample", "parameters_of", "shape_of", "with_components", "without_components"]
 
 
 def fields_named(layout: Layout, names: Sequence[str] | None, what: str) -> dict[str, FieldSpec]:
@@ -71,19 +71,28 @@ def one_sample(
     Raises:
         ValueError: a parameter is missing or unknown, or a field has another shape.
     """
+    return Batch(
+        simulations=torch.zeros(1, dtype=torch.int64),
+        steps=torch.tensor([step], dtype=torch.int64),
+        times=torch.tensor([step if time is None else time], dtype=torch.float64),
+        parameters=parameters_of(layout, parameters),
+        fields={name: _one_field(layout, name, values) for name, values in (fields or {}).items()},
+    )
+
+
+def parameters_of(layout: Layout, parameters: Mapping[str, float]) -> torch.Tensor:
+    """The parameters of one sample, [1, P], from those by name.
+
+    Raises:
+        ValueError: one is missing or unknown.
+    """
     names = layout.parameters
     if set(parameters) != set(names):
         raise ValueError(
             f"the parameters are {', '.join(parameters)}, but this surrogate was trained with {', '.join(names)} "
             f"({_difference(parameters, names)}): give exactly these"
         )
-    return Batch(
-        simulations=torch.zeros(1, dtype=torch.int64),
-        steps=torch.tensor([step], dtype=torch.int64),
-        times=torch.tensor([step if time is None else time], dtype=torch.float64),
-        parameters=torch.tensor([[float(parameters[name]) for name in names]], dtype=torch.float64),
-        fields={name: _one_field(layout, name, values) for name, values in (fields or {}).items()},
-    )
+    return torch.tensor([[float(parameters[name]) for name in names]], dtype=torch.float64)
 
 
 def _one_field(layout: Layout, name: str, values: npt.ArrayLike) -> torch.Tensor:

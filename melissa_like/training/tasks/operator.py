@@ -1,47 +1,86 @@
-"""From some fields of a time step to its others."""
+"""From fields of a first step, and fields of the same step, to the fields of a later one."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy.typing as npt
+import torch
 from torch import Tensor, nn
 
 from melissa_like.loading import Batch
 from melissa_like.models import Problem
-from melissa_like.records import Layout
+from melissa_like.records import FieldSpec, Layout
 from melissa_like.training.normalization import Normalization
 from melissa_like.training.tasks.fields import fields_named, one_sample, shape_of, with_components, without_components
+from melissa_like.training.tasks.starts import one_start
+from melissa_like.training.tasks.steps import steps_of, wanted
+from melissa_like.training.tasks.task import Compared
 
-__all__ = ["Operator"]
+__all__ = ["FromFirstStep", "Operator", "SameStep"]
 
 
-class Operator:
-    """(Input fields, parameters, time) to the other fields of the same time step: a source to the field it causes.
+def Operator(  # noqa: N802  # a recipe of two classes, and named like them where it is configured
+    layout: Layout,
+    inputs: Sequence[str] = (),
+    initial: Sequence[str] = (),
+    targets: Sequence[str] | None = None,
+    window: Mapping[str, int | None] | None = None,
+) -> "SameStep | FromFirstStep":
+    """(Fields, parameters, time) to fields, in one call, for neural operators such as DeepONet and FNO.
+
+    With `initial`, fields of a first step and the time since then give the fields of any later step; a sample is a
+    window. Without, `inputs` give the other fields of the same step: a source the field it causes.
 
     Args:
         layout: of the study.
-        inputs: names of the fields that are given; they are inputs only.
-        targets: names of the fields to be learned; None: all others.
+        inputs: names of the fields that are given at the step that is predicted; they are inputs only.
+        initial: names of the fields that are given at the first step of a window.
+        targets: names of the fields to be learned; None: all that are not in `inputs`.
+        window: `length`, `stride` and `hop` of the windows; by default 2 steps, so a sample is a step and the next.
 
     Raises:
-        ValueError: a name that is no field or is both, none, or no field left to be learned.
+        ValueError: a name that is no field or is both an input and something else, no field that is given, none left to
+            be learned, or a window where there is no first step.
+    """
+    others = [field.name for field in layout.fields if field.name not in inputs]
+    given = fields_named(layout, inputs, "inputs") if inputs or not initial else {}
+    first = fields_named(layout, initial, "initial fields") if initial else {}
+    learned = fields_named(layout, others if targets is None else targets, "targets")
+    for what, fields in (("targets", learned), ("initial fields", first)):
+        both = [name for name in fields if name in given]
+        if both:
+            raise ValueError(f"{', '.join(both)} are inputs and {what}: name each field once")
+    if first:
+        return FromFirstStep(layout, first, given, learned, window)
+    if any(value is not None for value in (window or {}).values()):
+        raise ValueError(
+            f"the window is {dict(window or {})} but every field is of the same step: name the fields that are given "
+            "at the first step of a window as initial, or leave the window out"
+        )
+    return SameStep(layout, given, learned)
+
+
+class SameStep:
+    """(Input fields, parameters, time) to the other fields of the same time step.
+
+    Args:
+        layout: of the study.
+        inputs: the fields that are given, by name.
+        targets: the fields to be learned, by name.
     """
 
     window = None
 
-    def __init__(self, layout: Layout, inputs: Sequence[str], targets: Sequence[str] | None = None) -> None:
-        others = [field.name for field in layout.fields if field.name not in inputs]
+    def __init__(self, layout: Layout, inputs: Mapping[str, FieldSpec], targets: Mapping[str, FieldSpec]) -> None:
         self._layout = layout
-        self._inputs = fields_named(layout, inputs, "inputs")
-        self._targets = fields_named(layout, others if targets is None else targets, "targets")
-        both = [name for name in self._targets if name in self._inputs]
-        if both:
-            raise ValueError(f"{', '.join(both)} are inputs and targets: name each field once")
-        self._fields = self._inputs | self._targets
+        self._inputs = inputs
+        self._targets = targets
+        self._fields = {**inputs, **targets}
         self.problem = Problem(
-            fields={name: shape_of(spec) for name, spec in self._inputs.items()},
+            fields={name: shape_of(spec) for name, spec in inputs.items()},
             parameters=layout.parameters,
             time=True,
-            targets={name: shape_of(spec) for name, spec in self._targets.items()},
+            targets={name: shape_of(spec) for name, spec in targets.items()},
         )
         self.quantities = {name: spec.components for name, spec in self._fields.items()}
 
@@ -49,20 +88,18 @@ class Operator:
         """See `Task`: the fields, inputs and targets."""
         return {name: with_components(batch.fields[name], spec) for name, spec in self._fields.items()}
 
+    def compare(self, network: nn.Module, scale: Normalization, batch: Batch, progress: float) -> Compared:
+        """See `Task`."""
+        return self.advance(network, scale, batch), self.targets(scale, batch)
+
     def targets(self, scale: Normalization, batch: Batch) -> Mapping[str, Tensor]:
         """See `Task`: the fields to be learned."""
-        return {
-            name: scale.normalize(name, with_components(batch.fields[name], spec))
-            for name, spec in self._targets.items()
-        }
+        return _normalized(scale, batch.fields, self._targets)
 
-    def advance(self, network: nn.Module, scale: Normalization, batch: Batch, progress: float) -> Mapping[str, Tensor]:
+    def advance(self, network: nn.Module, scale: Normalization, batch: Batch) -> Mapping[str, Tensor]:
         """See `Task`: one call."""
         predictions: Mapping[str, Tensor] = network(
-            fields={
-                name: scale.normalize(name, with_components(batch.fields[name], spec))
-                for name, spec in self._inputs.items()
-            },
+            fields=_normalized(scale, batch.fields, self._inputs),
             parameters=scale.normalize_parameters(batch.parameters),
             time=scale.normalize_steps(batch.steps),
         )
@@ -70,9 +107,7 @@ class Operator:
 
     def restore(self, scale: Normalization, batch: Batch, values: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """See `Task`."""
-        return {
-            name: without_components(scale.restore(name, values[name]), spec) for name, spec in self._targets.items()
-        }
+        return _restored(scale, values, self._targets)
 
     def truth(self, batch: Batch) -> Mapping[str, Tensor]:
         """See `Task`."""
@@ -100,3 +135,133 @@ class Operator:
         if set(fields) != set(self._inputs):
             raise ValueError(f"the fields are {list(fields)}, expected {list(self._inputs)}: give exactly the inputs")
         return one_sample(self._layout, parameters, step=step, time=time, fields=fields)
+
+
+class FromFirstStep:
+    """(Fields at the first step of a window, parameters, time since then) to fields at a later step of it.
+
+    The network is called once for a step, however far it is. A training step learns one later step of each sample,
+    drawn at random; a validation looks at all of them. The time is that since the first step, so a system that depends
+    on the time itself needs an input that tells it.
+
+    Args:
+        layout: of the study.
+        initial: the fields that are given at the first step, by name.
+        inputs: those that are given at the step that is predicted.
+        targets: the fields to be learned.
+        window: keys in place of a length of 2 and the distance of windows that share their last and first step.
+    """
+
+    history = 1
+
+    def __init__(
+        self,
+        layout: Layout,
+        initial: Mapping[str, FieldSpec],
+        inputs: Mapping[str, FieldSpec],
+        targets: Mapping[str, FieldSpec],
+        window: Mapping[str, int | None] | None = None,
+    ) -> None:
+        self._layout = layout
+        self._initial = initial
+        self._inputs = inputs
+        self._targets = targets
+        length = (window or {}).get("length") or 2
+        if length == 1:
+            raise ValueError("a window of 1 time step has no later step: give a length of 2 or more")
+        self.window = wanted(window, length=length, stride=1, hop=length - 1)
+        self.stride = self.window.stride
+        self._fields = {**initial, **inputs, **targets}
+        self.problem = Problem(
+            fields={name: shape_of(spec) for name, spec in (*initial.items(), *inputs.items())},
+            parameters=layout.parameters,
+            time=True,
+            targets={name: shape_of(spec) for name, spec in targets.items()},
+        )
+        self.quantities = {name: spec.components for name, spec in self._fields.items()}
+
+    def measure(self, batch: Batch) -> Mapping[str, Tensor]:
+        """See `Task`: the fields at every step."""
+        return {name: steps_of(batch.fields[name], spec).flatten(0, 1) for name, spec in self._fields.items()}
+
+    def compare(self, network: nn.Module, scale: Normalization, batch: Batch, progress: float) -> Compared:
+        """See `Task`: one later step of each sample."""
+        leads = torch.randint(1, self._length(batch), (batch.size,)).to(batch.steps.device)
+        rows = torch.arange(batch.size, device=leads.device)
+        later = {name: batch.fields[name][rows, leads] for name in self._fields if name not in self._initial_only}
+        return self._call(network, scale, batch, later, leads), _normalized(scale, later, self._targets)
+
+    def advance(self, network: nn.Module, scale: Normalization, batch: Batch) -> Mapping[str, Tensor]:
+        """See `Task`: all later steps, a call for each."""
+        made = [self._step(network, scale, batch, lead) for lead in range(1, self._length(batch))]
+        return {name: torch.stack([each[name] for each in made], dim=1) for name in self._targets}
+
+    def targets(self, scale: Normalization, batch: Batch) -> Mapping[str, Tensor]:
+        """See `Task`: the fields to be learned at all later steps."""
+        later = range(1, self._length(batch))
+        each = [
+            _normalized(scale, {name: batch.fields[name][:, lead] for name in self._targets}, self._targets)
+            for lead in later
+        ]
+        return {name: torch.stack([normalized[name] for normalized in each], dim=1) for name in self._targets}
+
+    def restore(self, scale: Normalization, batch: Batch, values: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """See `Task`."""
+        each = [
+            _restored(scale, {name: values[name][:, step] for name in self._targets}, self._targets)
+            for step in range(values[next(iter(self._targets))].shape[1])
+        ]
+        return {name: torch.stack([restored[name] for restored in each], dim=1) for name in self._targets}
+
+    def truth(self, batch: Batch) -> Mapping[str, Tensor]:
+        """See `Task`."""
+        return {name: batch.fields[name][:, 1:].float() for name in self._targets}
+
+    def begin(
+        self, fields: Mapping[str, npt.ArrayLike], parameters: Mapping[str, float], num_steps: int, *, step: int = 0
+    ) -> Batch:
+        """See `RollsOut`. Inputs are needed at the first step too, where nothing looks at them."""
+        steps = dict.fromkeys(self._initial, 1) | dict.fromkeys(self._inputs, 1 + num_steps)
+        return one_start(self._layout, fields, parameters, steps, step=step)
+
+    def roll_out(
+        self, network: nn.Module, scale: Normalization, batch: Batch, num_steps: int
+    ) -> Iterator[Mapping[str, Tensor]]:
+        """See `RollsOut`: each step from the first one; behind the longest time of a window it is a guess."""
+        for lead in range(1, num_steps + 1):
+            made = _restored(scale, self._step(network, scale, batch, lead), self._targets)
+            yield {name: values.unsqueeze(1) for name, values in made.items()}
+
+    @property
+    def _initial_only(self) -> set[str]:
+        return set(self._initial) - set(self._targets)
+
+    def _length(self, batch: Batch) -> int:
+        return batch.fields[next(iter(self._targets))].shape[1]
+
+    def _step(self, network: nn.Module, scale: Normalization, batch: Batch, lead: int) -> Mapping[str, Tensor]:
+        """What the network predicts for all samples so many steps later."""
+        later = {name: batch.fields[name][:, lead] for name in self._inputs}
+        return self._call(network, scale, batch, later, torch.full_like(batch.steps, lead))
+
+    def _call(
+        self, network: nn.Module, scale: Normalization, batch: Batch, later: Mapping[str, Tensor], leads: Tensor
+    ) -> Mapping[str, Tensor]:
+        first = {name: batch.fields[name][:, 0] for name in self._initial}
+        given: dict[str, Any] = {
+            "fields": _normalized(scale, first, self._initial) | _normalized(scale, later, self._inputs),
+            "parameters": scale.normalize_parameters(batch.parameters),
+            "time": scale.normalize_steps(leads * self.stride),
+        }
+        predictions: Mapping[str, Tensor] = network(**given)
+        return predictions
+
+
+def _normalized(
+    scale: Normalization, values: Mapping[str, Tensor], fields: Mapping[str, FieldSpec]
+) -> dict[str, Tensor]:
+    return {name: scale.normalize(name, with_components(values[name], spec)) for name, spec in fields.items()}
+
+
+def _restored(scale: Normalization, values: Mapping[str, Tensor], fields: Mapping[str, FieldSpec]) -> dict[str, Tensor]:
+    return {name: without_components(scale.restore(name, values[name]), spec) for name, spec in fields.items()}
