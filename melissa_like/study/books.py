@@ -4,22 +4,55 @@ The rules (`server_rules`, `job_rules`) turn events into calls of these methods;
 collected here.
 """
 
+from array import array
 from collections.abc import Mapping
+from typing import Self
 
+import msgspec
 from msgspec.structs import replace
 
 from melissa_like.protocol import control as say
 from melissa_like.records import ClientRank, Purpose
+from melissa_like.study.attempts import Attempt
 from melissa_like.study.clocks import Clocks
 from melissa_like.study.commands import CancelJob, Command, EndServers, EndStudy, Outcome, StartServers, Tell
-from melissa_like.study.failures import FailurePolicy
-from melissa_like.study.jobs import Job, JobPhase, Jobs
-from melissa_like.study.ledger import Attempt, Ledger
-from melissa_like.study.listing import Listing
-from melissa_like.study.server import ServerLife
+from melissa_like.study.failures import FailurePolicy, FailuresSnapshot
+from melissa_like.study.jobs import Job, JobPhase, Jobs, JobsSnapshot
+from melissa_like.study.ledger import Ledger, LedgerSnapshot
+from melissa_like.study.listing import Listing, ListingSnapshot
+from melissa_like.study.server import ServerLife, ServerSnapshot
 from melissa_like.study.settings import StudySettings
 
-__all__ = ["Books"]
+__all__ = ["Books", "BooksSnapshot"]
+
+#: What `Books.tell_servers_once` says, by name.
+_SAID_ONCE: dict[str, type[say.ControlMessage]] = {
+    kind.__name__: kind for kind in (say.HeldOutOver, say.ListClosed, say.StepRange)
+}
+
+
+class BooksSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """All that is known of a study, between two events, but for the parameters of its simulations.
+
+    Attributes:
+        look_at: when a clock may have run out.
+        unserved: by name, as `hungry`; those that have ended are left out, because nobody serves them.
+        announced: kinds of messages, by name.
+    """
+
+    settings: StudySettings
+    ledger: LedgerSnapshot
+    jobs: JobsSnapshot
+    server: ServerSnapshot
+    listing: ListingSnapshot
+    failures: FailuresSnapshot
+    look_at: float
+    unserved: tuple[str, ...]
+    hungry: tuple[str, ...]
+    announced: tuple[str, ...]
+    reception_over: bool
+    outcome: Outcome | None
+    reason: str
 
 
 class Books:
@@ -49,7 +82,45 @@ class Books:
         self.reason = ""
         self.now = 0.0
         self._commands: list[Command] = []
-        self._announced: set[type] = set()
+        self._announced: set[type[say.ControlMessage]] = set()
+
+    def snapshot(self) -> BooksSnapshot:
+        """All of it but the parameters. It looks into these books: encode it before anything is changed."""
+        assert not self._commands, "an event is being handled"
+        alive = self.jobs.alive
+        return BooksSnapshot(
+            settings=self.settings,
+            ledger=self.ledger.snapshot(),
+            jobs=self.jobs.snapshot(),
+            server=self.server.snapshot(),
+            listing=self.listing.snapshot(),
+            failures=self.failures.snapshot(),
+            look_at=self.clocks.look_at,
+            unserved=tuple(name for name in self.unserved if name in alive),
+            hungry=tuple(name for name in self.hungry if name in alive),
+            announced=tuple(sorted(kind.__name__ for kind in self._announced)),
+            reception_over=self.reception_over,
+            outcome=self.outcome,
+            reason=self.reason,
+        )
+
+    @classmethod
+    def from_snapshot(cls, kept: BooksSnapshot, parameters: "array[float]") -> Self:
+        """The books of which a snapshot was taken, with the parameters of their ledger."""
+        made = cls(kept.settings)
+        made.ledger = Ledger.from_snapshot(kept.ledger, parameters)
+        made.jobs = Jobs.from_snapshot(kept.jobs)
+        made.server = ServerLife.from_snapshot(kept.server)
+        made.listing = Listing.from_snapshot(kept.listing, made.ledger)
+        made.clocks = Clocks(kept.settings, made.server, made.jobs, made.ledger)
+        made.clocks.look_at = kept.look_at
+        made.failures = FailurePolicy.from_snapshot(kept.failures, kept.settings, made.ledger)
+        made.unserved = {name: made.jobs.alive[name] for name in kept.unserved}
+        made.hungry = {name: made.jobs.alive[name] for name in kept.hungry}
+        made._announced = {_SAID_ONCE[name] for name in kept.announced}
+        made.reception_over = kept.reception_over
+        made.outcome, made.reason = kept.outcome, kept.reason
+        return made
 
     @property
     def has_too_many_jobs(self) -> bool:

@@ -7,8 +7,9 @@ the clocks of progress stand still, because back-pressure is not a failure.
 
 import math
 
+from melissa_like.study.attempts import Attempt
 from melissa_like.study.jobs import Job, JobPhase, Jobs
-from melissa_like.study.ledger import Attempt, Ledger
+from melissa_like.study.ledger import Ledger
 from melissa_like.study.server import ServerLife
 from melissa_like.study.settings import StudySettings
 

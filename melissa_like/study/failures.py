@@ -6,16 +6,30 @@ longer than those that failed, and it takes as many in a row as chance does not 
 """
 
 import math
+from typing import Self
+
+import msgspec
 
 from melissa_like.study.ledger import Ledger
 from melissa_like.study.settings import StudySettings
 
-__all__ = ["FailurePolicy"]
+__all__ = ["FailurePolicy", "FailuresSnapshot"]
 
 #: In how many studies, of all, chance alone may look like a solver that always fails.
 _MISTAKEN = 1e-3
 #: What the machine loses counts so much less than what fails by itself: a node that comes back may fail again.
 _LOSSES_PER_FAILURE = 10
+
+
+class FailuresSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """What a `FailurePolicy` has counted."""
+
+    failed_starts: int
+    lost_starts: int
+    fruitless_attempts: int
+    given_up_in_a_row: int
+    longest_life_s: float
+    anything_delivered: bool
 
 
 class FailurePolicy:
@@ -34,6 +48,28 @@ class FailurePolicy:
         self._given_up_in_a_row = 0
         self._longest_life_s = 0.0  # of the attempts that failed since a simulation completed
         self.anything_delivered = False
+
+    def snapshot(self) -> FailuresSnapshot:
+        """All that was counted."""
+        return FailuresSnapshot(
+            failed_starts=self._failed_starts,
+            lost_starts=self._lost_starts,
+            fruitless_attempts=self._fruitless_attempts,
+            given_up_in_a_row=self._given_up_in_a_row,
+            longest_life_s=self._longest_life_s,
+            anything_delivered=self.anything_delivered,
+        )
+
+    @classmethod
+    def from_snapshot(cls, kept: FailuresSnapshot, settings: StudySettings, ledger: Ledger) -> Self:
+        """The policy of which a snapshot was taken, with the present settings of its study, and its ledger."""
+        made = cls(settings, ledger)
+        made._failed_starts, made._lost_starts = kept.failed_starts, kept.lost_starts
+        made._fruitless_attempts = kept.fruitless_attempts
+        made._given_up_in_a_row = kept.given_up_in_a_row
+        made._longest_life_s = kept.longest_life_s
+        made.anything_delivered = kept.anything_delivered
+        return made
 
     def start_succeeded(self) -> None:
         """A job was given a simulation."""

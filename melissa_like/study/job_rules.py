@@ -2,11 +2,11 @@
 
 from melissa_like.protocol import control as say
 from melissa_like.records import ClientRank, Window, num_samples
+from melissa_like.study.attempts import Attempt
 from melissa_like.study.books import Books
 from melissa_like.study.commands import Tell
 from melissa_like.study.events import JobEnded
 from melissa_like.study.jobs import Job, JobPhase
-from melissa_like.study.ledger import Attempt
 
 __all__ = ["hear_client", "job_ended", "job_started", "let_go", "serve"]
 

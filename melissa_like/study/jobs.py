@@ -3,8 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Self
 
-__all__ = ["Job", "JobPhase", "Jobs"]
+import msgspec
+
+__all__ = ["Job", "JobPhase", "Jobs", "JobsSnapshot"]
 
 
 class JobPhase(StrEnum):
@@ -53,6 +56,13 @@ class Job:
         return self.phase is JobPhase.BUSY or self.was_useless
 
 
+class JobsSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """What `Jobs` know."""
+
+    alive: tuple[Job, ...]
+    num_submitted: int
+
+
 class Jobs:
     """The living jobs, by name; those that have ended are forgotten."""
 
@@ -74,6 +84,18 @@ class Jobs:
     def resume(self, queued: Mapping[str, str], now: float) -> None:
         """Another launcher goes on: only those are left that the scheduler has not started, with these handles."""
         self.alive = {name: Job(name=name, since=now, handle=handle) for name, handle in queued.items()}
+
+    def snapshot(self) -> JobsSnapshot:
+        """All of it, as it is until anything is changed."""
+        return JobsSnapshot(alive=tuple(self.alive.values()), num_submitted=self._num_submitted)
+
+    @classmethod
+    def from_snapshot(cls, kept: JobsSnapshot) -> Self:
+        """The jobs of which a snapshot was taken."""
+        made = cls()
+        made.alive.update((job.name, job) for job in kept.alive)
+        made._num_submitted = kept.num_submitted
+        return made
 
     def end(self, job: Job) -> None:
         """The job's processes are gone."""

@@ -12,12 +12,15 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import IntEnum
 from itertools import repeat
-from operator import ge
+from typing import Self
+
+import msgspec
 
 from melissa_like.records import Purpose, Ranges
-from melissa_like.study.samples import SampleBooks
+from melissa_like.study.attempts import Attempt
+from melissa_like.study.samples import SampleBooks, SampleBooksSnapshot
 
-__all__ = ["Attempt", "Ledger", "SimulationState"]
+__all__ = ["Ledger", "LedgerSnapshot", "SimulationState"]
 
 _STORY_LENGTH = 6
 _MOST_REASONS = 20
@@ -40,46 +43,26 @@ _GOES_ON = bytes(state not in (SimulationState.COMPLETE, SimulationState.GIVEN_U
 _GOES_ON += bytes(256 - len(_GOES_ON))
 
 
-class Attempt:
-    """The present execution of a simulation.
+class LedgerSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """A ledger without the parameters; what is a `memoryview` has a number for each simulation."""
 
-    Attributes:
-        parts_received: per server rank.
-        parts_sent: what its goodbye said, once it has; None before.
-        started_at: when it was given to its job.
-        progressed_at: when something of it last arrived.
-    """
-
-    __slots__ = (
-        "job",
-        "number",
-        "parts_received",
-        "parts_sent",
-        "progressed_at",
-        "purpose",
-        "simulation",
-        "started_at",
-    )
-
-    def __init__(self, simulation: int, number: int, purpose: Purpose, job: str, num_server_ranks: int, now: float):
-        self.simulation = simulation
-        self.number = number
-        self.purpose = purpose
-        self.job = job
-        self.parts_received = [0] * num_server_ranks
-        self.parts_sent: tuple[int, ...] | None = None
-        self.started_at = self.progressed_at = now
-
-    def receive(self, rank: int, num_parts: int, now: float) -> None:
-        """Take a server rank's report."""
-        self.parts_received[rank] += num_parts
-        self.progressed_at = now
-
-    @property
-    def all_parts_arrived(self) -> bool:
-        """Whether every part that the goodbye counted was received; False before the goodbye."""
-        sent = self.parts_sent
-        return sent is not None and all(map(ge, self.parts_received, sent))
+    samples: SampleBooksSnapshot
+    waiting: memoryview
+    in_progress: tuple[Attempt, ...]
+    num_complete: int
+    num_given_up: int
+    num_restarts: int
+    reasons: dict[int, str]
+    last_words: dict[int, str]
+    num_listed: dict[Purpose, int]
+    num_over: dict[Purpose, int]
+    num_parameters: int
+    purposes: memoryview
+    states: memoryview
+    attempts: memoryview
+    failures: memoryview
+    stories: dict[int, tuple[str, ...]]
+    losses: dict[int, int]
 
 
 class Ledger:
@@ -94,6 +77,7 @@ class Ledger:
         in_progress: the attempts that run, or have sent everything and are awaited, by simulation.
         reasons: why the first simulations that were given up were, by number.
         last_words: of the logs or tracebacks of these.
+        parameters: of all simulations, in one row; only grows.
     """
 
     def __init__(self, num_parameters: int) -> None:
@@ -112,7 +96,7 @@ class Ledger:
         self._states = bytearray()
         self._attempts = array("H")
         self._failures = array("H")
-        self._parameters = array("d")
+        self.parameters = array("d")
         self._stories: dict[int, deque[str]] = {}
         self._losses: dict[int, int] = {}
 
@@ -148,7 +132,7 @@ class Ledger:
     def parameters_of(self, simulation: int) -> tuple[float, ...]:
         """The parameters, in the order of the layout."""
         first = simulation * self._num_parameters
-        return tuple(self._parameters[first : first + self._num_parameters])
+        return tuple(self.parameters[first : first + self._num_parameters])
 
     @property
     def samples_announced_given_up(self) -> int:
@@ -177,7 +161,7 @@ class Ledger:
         self.samples.enlist(purpose, num)
         for row in parameters:
             assert len(row) == self._num_parameters
-            self._parameters.extend(row)
+            self.parameters.extend(row)
         self.num_listed[purpose] += num
         self.waiting.extend(range(first, first + num))
 
@@ -190,7 +174,15 @@ class Ledger:
         self._attempts[simulation] += 1
         number = self._attempts[simulation]
         self.num_restarts += number > 1
-        attempt = Attempt(simulation, number, self.purpose_of(simulation), job, num_server_ranks, now)
+        attempt = Attempt(
+            simulation=simulation,
+            number=number,
+            purpose=self.purpose_of(simulation),
+            job=job,
+            parts_received=[0] * num_server_ranks,
+            started_at=now,
+            progressed_at=now,
+        )
         self.in_progress[simulation] = attempt
         return attempt
 
@@ -259,6 +251,57 @@ class Ledger:
     def _end(self, simulation: int, state: SimulationState) -> None:
         self._states[simulation] = state
         self.num_over[self.in_progress.pop(simulation).purpose] += 1
+
+    # -- for a resume -------------------------------------------------------------------------------------------------
+
+    def snapshot(self) -> LedgerSnapshot:
+        """All but the parameters. It looks into the arrays of the ledger: encode it before anything is changed."""
+        return LedgerSnapshot(
+            samples=self.samples.snapshot(),
+            waiting=memoryview(array("q", self.waiting)),
+            in_progress=tuple(self.in_progress.values()),
+            num_complete=self.num_complete,
+            num_given_up=self.num_given_up,
+            num_restarts=self.num_restarts,
+            reasons=self.reasons,
+            last_words=self.last_words,
+            num_listed=self.num_listed,
+            num_over=self.num_over,
+            num_parameters=self._num_parameters,
+            purposes=memoryview(self._purposes),
+            states=memoryview(self._states),
+            attempts=memoryview(self._attempts),
+            failures=memoryview(self._failures),
+            stories={simulation: tuple(story) for simulation, story in self._stories.items()},
+            losses=self._losses,
+        )
+
+    @classmethod
+    def from_snapshot(cls, kept: LedgerSnapshot, parameters: "array[float]") -> Self:
+        """The ledger of which a snapshot was taken.
+
+        Args:
+            kept: of it.
+            parameters: as `Ledger.parameters` was.
+        """
+        made = cls(kept.num_parameters)
+        made.samples = SampleBooks.from_snapshot(kept.samples)
+        waiting = array("q")
+        waiting.frombytes(kept.waiting)
+        made.waiting.extend(waiting)
+        made.in_progress.update((attempt.simulation, attempt) for attempt in kept.in_progress)
+        made.num_complete, made.num_given_up = kept.num_complete, kept.num_given_up
+        made.num_restarts = kept.num_restarts
+        made.reasons, made.last_words = kept.reasons, kept.last_words
+        made.num_listed, made.num_over = kept.num_listed, kept.num_over
+        made.parameters = parameters
+        made._purposes.extend(kept.purposes)
+        made._states.extend(kept.states)
+        made._attempts.frombytes(kept.attempts)
+        made._failures.frombytes(kept.failures)
+        made._stories = {number: deque(story, maxlen=_STORY_LENGTH) for number, story in kept.stories.items()}
+        made._losses = kept.losses
+        return made
 
     # -- reported and durable -----------------------------------------------------------------------------------------
 

@@ -4,13 +4,26 @@ A sampler that steers the study by what was trained on must be asked late; a job
 simulations per job wait at any time, and the held-out ones are listed first, so that validation can begin early.
 """
 
+from typing import Self
+
+import msgspec
+
 from melissa_like.records import Purpose
 from melissa_like.study.commands import AskParameters
 from melissa_like.study.ledger import Ledger
 
-__all__ = ["Listing"]
+__all__ = ["Listing", "ListingSnapshot"]
 
 _ORDER = (Purpose.VALIDATION, Purpose.TRAINING)
+
+
+class ListingSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """What a `Listing` knows."""
+
+    asked_for: dict[Purpose, int]
+    wanted: dict[Purpose, int]
+    max_jobs: int
+    asked: AskParameters | None
 
 
 class Listing:
@@ -39,6 +52,17 @@ class Listing:
         self._wanted |= changed
         self._asked_for |= changed
         self.max_jobs, self.asked = max_jobs, None
+
+    def snapshot(self) -> ListingSnapshot:
+        """All of it, as it is until anything is changed."""
+        return ListingSnapshot(asked_for=self._asked_for, wanted=self._wanted, max_jobs=self.max_jobs, asked=self.asked)
+
+    @classmethod
+    def from_snapshot(cls, kept: ListingSnapshot, ledger: Ledger) -> Self:
+        """The listing of which a snapshot was taken; the ledger takes the simulations."""
+        made = cls(ledger, kept.wanted, kept.max_jobs)
+        made._asked_for, made.asked = kept.asked_for, kept.asked
+        return made
 
     def is_closed(self, purpose: Purpose) -> bool:
         """Whether no further simulation of a purpose will be listed."""

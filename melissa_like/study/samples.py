@@ -7,12 +7,35 @@ were dropped, and there may be a million such simulations.
 from array import array
 from collections.abc import Iterable, Sequence
 from itertools import repeat
+from typing import Self, TypeAlias
+
+import msgspec
 
 from melissa_like.records import Purpose, Ranges, Window, num_samples, steps_not_needed
 
-__all__ = ["SampleBooks"]
+__all__ = ["SampleBooks", "SampleBooksSnapshot"]
 
 _UNKNOWN = -1
+
+
+_RangesOf: TypeAlias = dict[int, tuple[tuple[int, int], ...]]
+
+
+class SampleBooksSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """What `SampleBooks` know; what is a `memoryview` has a number for each simulation."""
+
+    window: Window | None
+    num_delivered: int
+    num_given_up: int
+    num_dropped: dict[Purpose, int]
+    step_range: tuple[int, int] | None
+    is_trained_on: memoryview
+    num_steps: memoryview
+    delivered: _RangesOf
+    given_up: dict[int, int]
+    dropped: _RangesOf
+    known: int
+    uncounted: int
 
 
 class SampleBooks:
@@ -215,6 +238,43 @@ class SampleBooks:
         self._given_up[simulation] = missing
         self.num_given_up += missing
         return missing + dropped
+
+    # -- for a resume -------------------------------------------------------------------------------------------------
+
+    def snapshot(self) -> SampleBooksSnapshot:
+        """All of it. It looks into these arrays: encode it before anything is changed."""
+        return SampleBooksSnapshot(
+            window=self.window,
+            num_delivered=self.num_delivered,
+            num_given_up=self.num_given_up,
+            num_dropped=self.num_dropped,
+            step_range=self.step_range,
+            is_trained_on=memoryview(self._is_trained_on),
+            num_steps=memoryview(self._num_steps),
+            delivered={simulation: some.ranges for simulation, some in self._delivered.items()},
+            given_up=self._given_up,
+            dropped={simulation: some.ranges for simulation, some in self._dropped.items()},
+            known=self._known,
+            uncounted=self._uncounted,
+        )
+
+    @classmethod
+    def from_snapshot(cls, kept: SampleBooksSnapshot) -> Self:
+        """The books of which a snapshot was taken."""
+        made = cls()
+        made.window, made.step_range = kept.window, kept.step_range
+        made.num_delivered, made.num_given_up, made.num_dropped = (
+            kept.num_delivered,
+            kept.num_given_up,
+            kept.num_dropped,
+        )
+        made._is_trained_on.extend(kept.is_trained_on)
+        made._num_steps.frombytes(kept.num_steps)
+        made._delivered = {simulation: Ranges(some) for simulation, some in kept.delivered.items()}
+        made._given_up = kept.given_up
+        made._dropped = {simulation: Ranges(some) for simulation, some in kept.dropped.items()}
+        made._known, made._uncounted = kept.known, kept.uncounted
+        return made
 
     # -- what restored server ranks have ------------------------------------------------------------------------------
 

@@ -5,16 +5,47 @@ are ready when all have said what is in it.
 """
 
 from collections.abc import Collection
+from typing import Self
+
+import msgspec
 
 from melissa_like.protocol.control import Checkpointed, Restored, ServerHello, TrainingEnd
 from melissa_like.records import ServerRank
 
-__all__ = ["ServerLife"]
+__all__ = ["ServerLife", "ServerSnapshot"]
 
 _LONGEST_PAUSE_S = 30.0
 #: How often a machine may take the server ranks, or have them leave, without progress in between, before it counts as a
 #: failure of theirs: they may be given too little time to train at all.
 _MOST_BY_MACHINE = 30
+
+
+class ServerSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """What a `ServerLife` knows."""
+
+    num_ranks: int
+    max_restarts: int
+    hellos: dict[int, ServerHello]
+    incarnation: int
+    ranks: tuple[ServerRank, ...]
+    was_tried: bool
+    ready: bool
+    started_at: float | None
+    paused_until: float | None
+    dumb_ends: int
+    leaving: str | None
+    lost_because: str | None
+    losses: list[str]
+    num_restarts: int
+    lost_by_machine: int
+    checkpoint: Checkpointed | None
+    most_batches: int
+    restored: dict[int, Restored]
+    alive: list[int]
+    trained: dict[int, TrainingEnd]
+    failed: dict[int, str]
+    failed_at: float | None
+    pressed: list[int]
 
 
 class ServerLife:
@@ -68,6 +99,49 @@ class ServerLife:
         self.failed: dict[int, str] = {}
         self.failed_at: float | None = None
         self.pressed: set[int] = set()
+
+    def snapshot(self) -> ServerSnapshot:
+        """All of it, as it is until anything is changed."""
+        return ServerSnapshot(
+            num_ranks=self.num_ranks,
+            max_restarts=self._max_restarts,
+            hellos=self._hellos,
+            incarnation=self.incarnation,
+            ranks=self.ranks,
+            was_tried=self.was_tried,
+            ready=self.ready,
+            started_at=self.started_at,
+            paused_until=self.paused_until,
+            dumb_ends=self._dumb_ends,
+            leaving=self.leaving,
+            lost_because=self.lost_because,
+            losses=self.losses,
+            num_restarts=self.num_restarts,
+            lost_by_machine=self._lost_by_machine,
+            checkpoint=self.checkpoint,
+            most_batches=self._most_batches,
+            restored=self._restored,
+            alive=sorted(self._alive),
+            trained=self.trained,
+            failed=self.failed,
+            failed_at=self.failed_at,
+            pressed=sorted(self.pressed),
+        )
+
+    @classmethod
+    def from_snapshot(cls, kept: ServerSnapshot) -> Self:
+        """The life of which a snapshot was taken."""
+        made = cls(kept.num_ranks, kept.max_restarts)
+        made._hellos, made._restored = kept.hellos, kept.restored
+        made.incarnation, made.ranks = kept.incarnation, kept.ranks
+        made.was_tried, made.ready = kept.was_tried, kept.ready
+        made.started_at, made.paused_until = kept.started_at, kept.paused_until
+        made._dumb_ends, made.leaving, made.lost_because = kept.dumb_ends, kept.leaving, kept.lost_because
+        made.losses, made.num_restarts, made._lost_by_machine = kept.losses, kept.num_restarts, kept.lost_by_machine
+        made.checkpoint, made._most_batches = kept.checkpoint, kept.most_batches
+        made._alive, made.pressed = set(kept.alive), set(kept.pressed)
+        made.trained, made.failed, made.failed_at = kept.trained, kept.failed, kept.failed_at
+        return made
 
     @property
     def is_queued(self) -> bool:

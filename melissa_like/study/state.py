@@ -13,7 +13,9 @@ What it knows lives in parts, joined in `Books`: `Ledger` (simulations), `Listin
 `job_rules` and `operator_rules`; here is the order of things.
 """
 
+from array import array
 from collections.abc import Sequence
+from typing import Self
 
 from melissa_like.protocol.control import (
     Blocked,
@@ -30,7 +32,7 @@ from melissa_like.protocol.control import (
 )
 from melissa_like.records import Address, ClientRank, Operator, Purpose, ServerRank
 from melissa_like.study import events as ev
-from melissa_like.study.books import Books
+from melissa_like.study.books import Books, BooksSnapshot
 from melissa_like.study.commands import Command, Outcome, SubmitJobs
 from melissa_like.study.job_rules import hear_client, job_ended, job_started, serve
 from melissa_like.study.jobs import Jobs
@@ -102,6 +104,26 @@ class StudyState:
         May be early, never late: what has progressed since is only looked at when its clock would have run out.
         """
         return None if self._books.outcome is not None else self._books.clocks.next_deadline
+
+    # -- for a resume -------------------------------------------------------------------------------------------------
+
+    def snapshot(self) -> BooksSnapshot:
+        """All that is known between two events, but for `ledger.parameters`.
+
+        It looks into the state: encode it before the next event is handled.
+        """
+        return self._books.snapshot()
+
+    @classmethod
+    def from_snapshot(cls, kept: BooksSnapshot, parameters: "array[float]") -> Self:
+        """The state of which a snapshot was taken: whatever happens, it decides as that one would have.
+
+        Raises:
+            LookupError, ValueError: a snapshot that does not fit together.
+        """
+        made = cls(kept.settings)
+        made._books = Books.from_snapshot(kept, parameters)
+        return made
 
     # -- for the report and the view ----------------------------------------------------------------------------------
 

@@ -1,5 +1,6 @@
 """A study's state machine, driven by hand: what its peers say, in short, and the commands that follow."""
 
+from array import array
 from dataclasses import replace
 
 import msgspec
@@ -10,6 +11,7 @@ from melissa_like.records import ClientRank, Purpose, ServerRank
 from melissa_like.study import StudySettings, StudyState
 from melissa_like.study import commands as do
 from melissa_like.study import events as ev
+from melissa_like.study.books import BooksSnapshot
 
 WELCOME = say.Welcome(
     server_endpoints=(),
@@ -146,3 +148,14 @@ class Study:
 
 def kinds(commands: tuple[do.Command, ...]) -> list[str]:
     return [type(command).__name__ for command in commands]
+
+
+def everything(state: StudyState) -> bytes:
+    """All that a study knows, as it is in a snapshot."""
+    return msgspec.msgpack.encode(state.snapshot()) + state.ledger.parameters.tobytes()
+
+
+def from_snapshot(state: StudyState) -> StudyState:
+    """A state of its own, from what a snapshot of this one holds."""
+    encoded, parameters = msgspec.msgpack.encode(state.snapshot()), array("d", state.ledger.parameters)
+    return StudyState.from_snapshot(msgspec.msgpack.decode(encoded, type=BooksSnapshot), parameters)

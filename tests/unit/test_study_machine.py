@@ -19,6 +19,7 @@ from melissa_like.study import SimulationState, StudyState
 from melissa_like.study import commands as do
 from melissa_like.study import events as ev
 from melissa_like.study.jobs import JobPhase
+from tests.unit.studied import everything, from_snapshot
 from tests.unit.test_study_state import SETTINGS
 
 NUM_STEPS = 2
@@ -84,7 +85,7 @@ ADDRESSES: st.SearchStrategy[Address] = st.one_of(
 )
 
 
-def snapshot(state: StudyState) -> tuple[Any, ...]:
+def seen(state: StudyState) -> tuple[Any, ...]:
     """Everything about a study that a user could see."""
     ledger = state.ledger
     rows = [
@@ -119,6 +120,7 @@ class World(RuleBasedStateMachine):
         self.state = StudyState(self.settings)
         self.now = 0.0
         self.journal: list[tuple[ev.Event, float]] = []
+        self.twin: StudyState | None = None  # that goes on from a snapshot, and must do the same
         self.asked: do.AskParameters | None = None
         self.jobs: list[str] = []
         self.given: dict[str, say.Assignment] = {}
@@ -137,9 +139,11 @@ class World(RuleBasedStateMachine):
         self.now += after
         if ev.is_journaled(event):
             self.journal.append((event, self.now))
-        before = None if ev.is_journaled(event) else snapshot(self.state)
+        before = None if ev.is_journaled(event) else seen(self.state)
         decided = self.state.outcome
-        for command in self.state.handle(event, self.now):
+        commands = self.state.handle(event, self.now)
+        assert self.twin is None or self.twin.handle(event, self.now) == commands
+        for command in commands:
             answers = isinstance(command, do.Tell) and isinstance(command.address, Operator)
             assert decided is None or answers or isinstance(event, ev.Resumed), f"{command} after the verdict"
             match command:
@@ -154,7 +158,11 @@ class World(RuleBasedStateMachine):
                     self.jobs += jobs
                 case do.Tell(address=ClientRank(job=job), message=say.Assignment() as given):
                     self.given[job] = given
-        assert before is None or before == snapshot(self.state)
+        assert before is None or before == seen(self.state)
+
+    @rule()
+    def a_snapshot_is_taken(self) -> None:
+        self.twin = from_snapshot(self.state)
 
     def server(self, rank: int) -> ServerRank:
         """One of the server ranks there are."""
@@ -170,7 +178,7 @@ class World(RuleBasedStateMachine):
         if moment or self.state.launcher_incarnation > 3:
             return
         again = self.replayed()
-        assert snapshot(again) == snapshot(self.state)
+        assert everything(again) == everything(self.state)
         self.state = again
         welcome = msgspec.structs.replace(
             self.settings.welcome, launcher_incarnation=self.state.launcher_incarnation + 1
@@ -418,7 +426,8 @@ class World(RuleBasedStateMachine):
         """The journal gives the same state again."""
         if not hasattr(self, "state"):
             return
-        assert snapshot(self.replayed()) == snapshot(self.state)
+        assert everything(self.replayed()) == everything(self.state)
+        assert self.twin is None or everything(self.twin) == everything(self.state)
 
     def replayed(self) -> StudyState:
         """A new state that has seen the same."""
