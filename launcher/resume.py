@@ -55,7 +55,7 @@ def resume_study(run_dir: Path, overrides: Sequence[str], tell: Callable[[str], 
         before = cast(DictConfig, OmegaConf.load(run_dir / CONFIG_FILE))
         before.run_dir = str(run_dir)  # it may have been moved
         composed = with_overrides(before, overrides)
-        replayed = replay(run_dir, lease.keep) if (run_dir / JOURNAL_FILE).exists() else None
+        replayed = replay(run_dir, lease.keep, tell) if (run_dir / JOURNAL_FILE).exists() else None
         if replayed is not None:  # as `melissa-like scale` has left it
             before.launcher.max_jobs = replayed.state.settings.max_jobs
             composed = with_overrides(before, overrides)

@@ -45,6 +45,7 @@ from melissa_like.launcher.rundir import (
     write_json,
 )
 from melissa_like.launcher.shell import Shell
+from melissa_like.launcher.snapshots import EVENTS_PER_SNAPSHOT, Snapshots
 from melissa_like.launcher.study_keys import make_study_keys, read_study_keys
 from melissa_like.launcher.wall import told_by_signal, wall_of
 from melissa_like.monitoring import StudySnapshot, view_for
@@ -134,6 +135,7 @@ class Launch:
         checks: its server rank only checks the solver.
         executor: makes what starts jobs, instead of what the configuration names; called with the function that wakes
             the loop.
+        snapshot_every: so many events the state is written beside the journal.
     """
 
     def __init__(
@@ -146,6 +148,7 @@ class Launch:
         past: Past | None = None,
         checks: bool = False,
         executor: Callable[[Callable[[], None]], Executor] | None = None,
+        snapshot_every: int = EVENTS_PER_SNAPSHOT,
     ) -> None:
         self._config = config
         self._samplers = samplers
@@ -154,6 +157,7 @@ class Launch:
         self._past = past
         self._replayed = past.replayed if past is not None else None
         self._checks = checks
+        self._snapshot_every = snapshot_every
         self._make_executor = executor or (lambda on_change: make_executor(config.launcher, on_change, run_dir))
         self._stack = ExitStack()
         self._executor_has_news = threading.Event()
@@ -223,6 +227,8 @@ class Launch:
             launcher_incarnation=self._lease.number,
         )
         journal = stack.enter_context(Journal(run_dir, durable=not traits.in_process))
+        taken = Snapshots(self.state, journal, self._replayed, every=self._snapshot_every)
+        self._snapshots = stack.enter_context(taken)
         self._executor = stack.enter_context(executor)
         keep = partial(write_snapshot, run_dir)
         drawing = stack.enter_context(Drawing(self._samplers, socket.wake, keep))
@@ -309,10 +315,12 @@ class Launch:
         """What is known of the study now."""
         report = make_report(self.state, self._shell.observations, self._elapsed_s)
         resumed = self._replayed.num_resumes + 1 if self._replayed is not None else 0
-        return {**report, "resumed": resumed, "problems": [*report["problems"], *self._problems]}
+        problems = [*self._problems, *([self._snapshots.problem] if self._snapshots.problem else [])]
+        return {**report, "resumed": resumed, "problems": [*report["problems"], *problems]}
 
     def _look(self) -> None:
-        """Show the present state, and leave it in the run directory for `melissa-like status`."""
+        """Show the present state, leave it on the disk for `melissa-like status`, and take a snapshot if one is due."""
+        self._snapshots.take_if_due()
         elapsed = self._elapsed_s
         snapshot = make_snapshot(
             self._config.study.name, self._capacity, self.state, self._shell.observations, elapsed_s=elapsed

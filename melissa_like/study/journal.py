@@ -16,7 +16,7 @@ import msgspec
 from melissa_like.errors import UNDECODABLE, ConfigurationError
 from melissa_like.study.events import Event
 
-__all__ = ["JOURNAL_FILE", "Entry", "Journal", "read_journal"]
+__all__ = ["JOURNAL_FILE", "Entry", "Journal", "read_journal", "sync_journal"]
 
 JOURNAL_FILE = "journal.jsonl"
 
@@ -48,6 +48,11 @@ class Journal:
 
     Attributes:
         folder: where it lies.
+        num_bytes: of it, once it is open.
+        num_appended: entries, since it was opened.
+        first_at_s: of the first of these; None before.
+        last_at_s: of the last one.
+        is_broken: an entry could not be appended or synced, so that it does not tell all that happened.
     """
 
     def __init__(self, run_dir: Path, *, durable: bool = True) -> None:
@@ -57,6 +62,10 @@ class Journal:
         self._file: int | None = None
         self._is_synced = True
         self._encoder = msgspec.json.Encoder()
+        self.num_bytes = self.num_appended = 0
+        self.first_at_s: float | None = None
+        self.last_at_s: float | None = None
+        self.is_broken = False
 
     def __enter__(self) -> "Journal":
         """Makes the file, or cuts off what a crash of the machine left at its end."""
@@ -65,6 +74,7 @@ class Journal:
         if end < os.fstat(self._file).st_size:
             os.ftruncate(self._file, end)
             os.fsync(self._file)
+        self.num_bytes = end
         _sync_folder(self.folder)
         return self
 
@@ -84,8 +94,18 @@ class Journal:
         assert self._file is not None, "the journal is not open"
         self._is_synced = False
         line = self._encoder.encode(entry) + b"\n"
-        while (written := os.write(self._file, line)) < len(line):
-            line = line[written:]
+        num_bytes = len(line)
+        try:
+            while (written := os.write(self._file, line)) < len(line):
+                line = line[written:]
+        except OSError:
+            self.is_broken = True
+            raise
+        self.num_bytes += num_bytes
+        self.num_appended += 1
+        self.last_at_s = entry.at_s
+        if self.first_at_s is None:
+            self.first_at_s = entry.at_s
 
     def sync(self) -> None:
         """Block until the disk has all that was appended; cheap if nothing was.
@@ -95,12 +115,33 @@ class Journal:
         """
         assert self._file is not None, "the journal is not open"
         if self._durable and not self._is_synced:
-            os.fdatasync(self._file)
+            try:
+                os.fdatasync(self._file)
+            except OSError:
+                self.is_broken = True
+                raise
             self._is_synced = True
 
 
-def read_journal(run_dir: Path) -> Iterator[Entry]:
+def sync_journal(run_dir: Path) -> None:
+    """Block until the disk has all that was appended so far; for another thread than the journal's own.
+
+    Raises:
+        OSError: the disk does not take it. The journal's own `sync` will say so too.
+    """
+    file = os.open(run_dir / JOURNAL_FILE, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fdatasync(file)
+    finally:
+        os.close(file)
+
+
+def read_journal(run_dir: Path, start: int = 0) -> Iterator[Entry]:
     """The entries in order, but for what a crash of the machine left at the end.
+
+    Args:
+        run_dir: of a study.
+        start: from this byte on, where an entry begins.
 
     Raises:
         ConfigurationError: there is no journal, or a line in the middle is damaged.
@@ -111,25 +152,24 @@ def read_journal(run_dir: Path) -> Iterator[Entry]:
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be read ({error}): give the directory of a study") from None
     try:
-        end, at, number = _sound_end(file), 0, 1
+        end, at = _sound_end(file), start
         while at < end:
             chunk = os.pread(file, min(_CHUNK_BYTES, end - at), at)
             while chunk and not chunk.endswith(b"\n") and at + len(chunk) < end:
                 rest = os.pread(file, min(_CHUNK_BYTES, end - at - len(chunk)), at + len(chunk))
                 found = rest.find(b"\n") + 1
                 chunk += rest[: found or len(rest)]
-            entries = _decode(chunk, path, number)
-            yield from entries
-            at, number = at + len(chunk), number + len(entries)
+            yield from _decode(chunk, path, at)
+            at += len(chunk)
     finally:
         os.close(file)
 
 
-def _decode(lines: bytes, path: Path, first: int) -> list[Entry]:
+def _decode(lines: bytes, path: Path, at: int) -> list[Entry]:
     try:
         return _DECODER.decode_lines(lines)
     except UNDECODABLE:
-        for number, line in enumerate(lines.splitlines(), start=first):
+        for number, line in enumerate(lines.splitlines(), start=1 + _num_lines(path, at)):
             try:
                 _DECODER.decode(line)
             except UNDECODABLE as error:
@@ -138,6 +178,15 @@ def _decode(lines: bytes, path: Path, first: int) -> list[Entry]:
                     "back from a copy, or install the release that versions.json names"
                 ) from None
         raise
+
+
+def _num_lines(path: Path, end: int) -> int:
+    """Lines of a file before a byte."""
+    number = 0
+    with path.open("rb") as file:
+        while (left := end - file.tell()) > 0 and (chunk := file.read(min(left, _CHUNK_BYTES))):
+            number += chunk.count(b"\n")
+    return number
 
 
 def _sound_end(file: int) -> int:
