@@ -29,12 +29,14 @@ refine.
 One rank: a simulation takes a fraction of a second. Nothing of the framework is imported.
 
 Modules, in the order to read them: `solve` (the plug-in), `combined_equation` (from one time step to the next), `weno`
-(the flux), `etdrk4` (time), `sines` (functions from numbers), `parameters` (what is refused).
+(the flux), `etdrk4` (time), `sines` (functions from numbers), `parameters` (what is refused). `kuramoto_sivashinsky` is
+the other plug-in, with a page of its own.
 
 References: J. Brandstetter, D. Worrall and M. Welling, "Message Passing Neural PDE Solvers" (ICLR 2022, arXiv
 2202.03376), section 4.1, for equation and cases; `etdrk4` and `weno` name theirs.
 """
 
+from melissa_like.solvers.pde1d.kuramoto_sivashinsky import kuramoto_sivashinsky
 from melissa_like.solvers.pde1d.solve import solve
 
-__all__ = ["solve"]
+__all__ = ["kuramoto_sivashinsky", "solve"]
