@@ -1,22 +1,32 @@
-"""`python -m tests.benchmarks NAME [NAME ...]`; without a name, which there are."""
+"""`python -m tests.benchmarks NAME [NAME ...]`; without a name, which there are. `NAME --help` where it has options."""
 
+import inspect
 import sys
 from importlib import import_module
+from itertools import takewhile
 from pathlib import Path
 
-_NOT_BENCHMARKS = {"__init__", "__main__", "measure", "streams"}
+_NOT_BENCHMARKS = {"__init__", "__main__", "measure", "paced", "producers", "streams"}
 
 
 def main() -> int:
-    """Run the named benchmarks one after another."""
+    """Run the named benchmarks one after another; options belong to the only one that is named."""
     known = sorted(path.stem for path in Path(__file__).parent.glob("*.py") if path.stem not in _NOT_BENCHMARKS)
-    names = sys.argv[1:]
+    names = list(takewhile(lambda word: not word.startswith("-"), sys.argv[1:]))
+    options = sys.argv[1 + len(names) :]
     unknown = [name for name in names if name not in known]
-    if not names or unknown:
+    if not names or unknown or (options and len(names) > 1):
         sys.stderr.write(f"usage: python -m tests.benchmarks NAME ...\nwhere NAME is one of: {', '.join(known)}\n")
         return 2
     for name in names:
-        import_module(f"tests.benchmarks.{name}").main()
+        run = import_module(f"tests.benchmarks.{name}").main
+        if not options:
+            run()
+        elif "arguments" in inspect.signature(run).parameters:
+            run(options)
+        else:
+            sys.stderr.write(f"{name} has no options: leave out {' '.join(options)}\n")
+            return 2
     return 0
 
 

@@ -1,0 +1,176 @@
+"""What is compared: everything but how the network is fed is the same in all arms of a case."""
+
+import functools
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from tests.benchmarks.streams import composed
+
+__all__ = ["CASES", "SCALES", "Arm", "Case", "case_named", "configuration_of"]
+
+#: Simulations on disk, in units of the smallest number.
+_MULTIPLES = (1, 4, 16)
+_NUM_VALIDATIONS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """How a network is fed.
+
+    Attributes:
+        name: in the table, and of its files.
+        num_simulations: unique ones that it is trained on.
+        is_online: they come through the reservoir while it trains; else from disk.
+    """
+
+    name: str
+    num_simulations: int
+    is_online: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """A solver, a task, a network and a recipe, at one scale.
+
+    Attributes:
+        name: on the command line.
+        scale: of the machine that it is meant for, one of `SCALES`.
+        surrogate: network and task, for the table.
+        published_gain: per cent, by the paper; None: it gives none.
+        overrides: of the default study.
+        num_batches: training steps, the same in all arms.
+        num_offline: N, the smallest number of simulations on disk.
+        num_online: fresh simulations.
+        views: draws of each sample online.
+        reason: why this N.
+        num_held_out: simulations that no arm is trained on, the same ones in all.
+    """
+
+    name: str
+    scale: str
+    surrogate: str
+    published_gain: int | None
+    overrides: tuple[str, ...]
+    num_batches: int
+    num_offline: int
+    num_online: int
+    views: int
+    reason: str
+    num_held_out: int = 20
+
+    @property
+    def arms(self) -> tuple[Arm, ...]:
+        """Offline with N, 4 N and 16 N, then online."""
+        sizes = [self.num_offline * multiple for multiple in _MULTIPLES]
+        return (*(Arm(f"offline-{size}", size, False) for size in sizes), Arm("online", self.num_online, True))
+
+    def settings(self, seed: int) -> tuple[str, ...]:
+        """Overrides of the study that the online arm is; the offline arms take all that they need from them."""
+        return (
+            *self.overrides,
+            f"study.num_simulations={self.num_online}",
+            f"study.num_validation_simulations={self.num_held_out}",
+            f"study.seed={seed}",
+            f"buffer.views_per_sample={self.views}",
+            f"training.max_batches={self.num_batches}",
+            "training.schedule_on=batches",
+            f"training.validation_interval={self.num_batches // _NUM_VALIDATIONS}",
+            "monitoring.figures=false",
+            "monitoring.tensorboard=false",
+        )
+
+
+_RATIO = (
+    "the large study of SC'23 trained on 20,000 simulations online and on 250 from disk, 80 times as many; 80 times "
+    "fewer than come online here"
+)
+#: `monte_carlo`, so that the first N simulations of a seed are the same ones in every arm.
+_HEAT = ("sampling=monte_carlo", "solver.num_ranks=1", "launcher.max_jobs=2")
+
+CASES = (
+    Case(
+        name="heat",
+        scale="cores",
+        surrogate="MLP, direct",
+        published_gain=68,
+        overrides=_HEAT,
+        num_batches=3000,
+        num_offline=12,
+        num_online=960,
+        views=2,
+        reason=_RATIO,
+    ),
+    Case(
+        name="heat",
+        scale="gpu",
+        surrogate="MLP, direct",
+        published_gain=68,
+        overrides=(
+            "sampling=monte_carlo",
+            "solver.num_ranks=4",
+            "solver.solve.grid_size=256",
+            "model.hidden=[512,512]",
+            "launcher.max_jobs=16",
+            "buffer.capacity=20000",
+            "training.device=cuda",
+        ),
+        num_batches=25_000,
+        num_offline=100,
+        num_online=8000,
+        views=2,
+        reason=_RATIO,
+        num_held_out=50,
+    ),
+)
+#: What an experiment or a group may say about a run besides the overrides.
+_DECIDES = (
+    "model",
+    "solver.solve",
+    "solver.fields",
+    "solver.parameters",
+    "solver.num_steps",
+    "sampling",
+    "training.task",
+    "training.loss",
+    "training.optimizer",
+    "training.schedule",
+    "training.batch_size",
+    "training.gradient_clip",
+    "buffer.capacity",
+    "buffer.window",
+)
+
+#: Two cores of a laptop, or a node with a GPU.
+SCALES = ("cores", "gpu")
+
+
+def case_named(name: str, scale: str, cases: Sequence[Case] = CASES) -> Case:
+    """One case.
+
+    Raises:
+        ValueError: there is none of this name at this scale.
+    """
+    for case in cases:
+        if (case.name, case.scale) == (name, scale):
+            return case
+    known = ", ".join(dict.fromkeys(case.name for case in cases if case.scale == scale))
+    raise ValueError(f"the case is {name!r} and the scale {scale!r}: there the cases are {known}")
+
+
+def configuration_of(case: Case, arm: Arm, seed: int) -> dict[str, Any]:
+    """All that decides what a run gives, as the configuration is composed now."""
+    return {"arm": asdict(arm), "settings": list(case.settings(seed)), "composed": _composed(case.settings(0))}
+
+
+@functools.cache
+def _composed(settings: tuple[str, ...]) -> dict[str, Any]:
+    """What the groups say; no seed changes it."""
+    config = composed(*settings)
+    chosen = {key: OmegaConf.select(config, key) for key in _DECIDES}
+    return {
+        key: OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+        for key, value in chosen.items()
+    }
