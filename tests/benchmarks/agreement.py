@@ -27,7 +27,8 @@ def main() -> None:
         trainings = [
             report_of(
                 *overrides,
-                "solver.solve._target_=tests.benchmarks.offline.paced",
+                "solver.solve._target_=tests.benchmarks.paced.paced",
+                "+solver.solve.solve=melissa_like.solvers.heat2d.solve",
                 f"+solver.solve.rate={rate}",
                 "solver.num_ranks=1",
                 f"training.steps_per_agreement={ahead}",

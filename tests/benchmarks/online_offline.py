@@ -7,14 +7,15 @@ run is a file below runs/benchmarks/online_offline, so that an interrupted table
 
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from tests.benchmarks.claim.cases import CASES, SCALES, Arm, Case, case_named, configuration_of
+from tests.benchmarks.claim.cases import CASES, SCALES, Case, case_named
 from tests.benchmarks.claim.offline import run_offline
 from tests.benchmarks.claim.online import run_online
 from tests.benchmarks.claim.pictures import draw_case
-from tests.benchmarks.claim.results import Folder, Result
+from tests.benchmarks.claim.results import Folder
+from tests.benchmarks.claim.runs import finished, run_missing
 from tests.benchmarks.claim.verdict import rows_of, verdict_of
 from tests.benchmarks.measure import print_rows
 
@@ -32,44 +33,18 @@ def table(case: Case, asked: Namespace) -> None:
     """One case: run what is missing, then print and draw what there is."""
     folder = asked.results / f"{case.name}-{case.scale}"
     kept = Folder(folder)
+    # Seed by seed: an interrupted table has whole rounds.
+    runs = [case.run(arm, seed) for seed in range(asked.seeds) for arm in case.arms]
     if not asked.show:
-        # Seed by seed: an interrupted table has whole rounds.
-        for seed in range(asked.seeds):
-            for arm in case.arms:
-                if not asked.only or arm.name in asked.only:
-                    run_missing(kept, case, arm, seed)
-    results = finished(kept, case, asked.seeds)
+        wanted = [run for run in runs if not asked.only or run.arm in asked.only]
+        run_missing(kept, wanted, online=run_online, offline=run_offline)
+    results = finished(kept, runs)
     if not results:
         sys.stdout.write(f"{case.name}: no run has finished\n")
         return
     print_rows(f"{case.name}: {case.surrogate}, {case.num_batches} training steps", rows_of(case, results))
     sys.stdout.write(f"N is {case.num_offline}: {case.reason}\n{verdict_of(case, results).text}\n")
     draw_case(folder / f"{case.name}.png", f"{case.name}: {case.surrogate}", results)
-
-
-def run_missing(kept: Folder, case: Case, arm: Arm, seed: int) -> Result:
-    """A run's result, from its file if it has finished before."""
-    name, configuration = f"{arm.name}-seed-{seed}", configuration_of(case, arm, seed)
-    result = kept.find(name, configuration)
-    if result is None:
-        sys.stdout.write(f"{case.name}: {name}\n")
-        sys.stdout.flush()
-        result = (run_online if arm.is_online else run_offline)(case, arm, seed)
-        kept.keep(name, configuration, result)
-    return result
-
-
-def finished(kept: Folder, case: Case, num_seeds: int) -> Mapping[str, list[Result]]:
-    """Results that are there and not stale, by arm; an arm without any is left out."""
-    found = {
-        arm.name: [
-            result
-            for seed in range(num_seeds)
-            if (result := kept.find(f"{arm.name}-seed-{seed}", configuration_of(case, arm, seed))) is not None
-        ]
-        for arm in case.arms
-    }
-    return {name: results for name, results in found.items() if results}
 
 
 def _parser() -> ArgumentParser:

@@ -2,6 +2,8 @@
 
 import itertools
 import math
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,12 +15,15 @@ import torch
 
 from melissa_like.client.runner import SolverCall
 from melissa_like.records import FieldSpec, Layout, Window, num_samples
-from tests.benchmarks import online_offline
-from tests.benchmarks.claim.cases import CASES, SCALES, Case, case_named, configuration_of
+from tests.benchmarks import buffers, online_offline
+from tests.benchmarks.claim.cases import CASES, SCALES, Case, case_named
+from tests.benchmarks.claim.feeds import BUFFER_CASES, BufferCase
 from tests.benchmarks.claim.pictures import draw_case
 from tests.benchmarks.claim.results import Curve, Errors, Folder, Result
+from tests.benchmarks.claim.runs import Run, configuration_of, finished
 from tests.benchmarks.claim.simulations import Samples, Shuffled, write_simulation
 from tests.benchmarks.claim.verdict import rows_of, verdict_of
+from tests.benchmarks.paced import paced
 
 HEAT = case_named("heat", "cores")
 CONFIGURATION = {"settings": ["a=1"]}
@@ -76,7 +81,7 @@ def test_the_fresh_simulations_of_a_case_make_its_training_steps(case: Case) -> 
     assert [arm.num_simulations for arm in arms[:3]] == [case.num_offline * m for m in (1, 4, 16)]
     assert arms[-1].is_online
     assert arms[-1].num_simulations >= arms[2].num_simulations
-    composed = configuration_of(case, arms[-1], 0)["composed"]
+    composed = configuration_of(case.run(arms[-1], 0))["composed"]
     window = Window(**composed["buffer.window"]) if composed["buffer.window"] else None
     draws = case.num_online * num_samples(composed["solver.num_steps"], window) * case.views
     assert draws == pytest.approx(case.num_batches * composed["training.batch_size"], rel=0.01)
@@ -84,9 +89,9 @@ def test_the_fresh_simulations_of_a_case_make_its_training_steps(case: Case) -> 
 
 def test_a_configuration_says_what_a_group_decides_too() -> None:
     arm = HEAT.arms[0]
-    composed = configuration_of(HEAT, arm, 0)["composed"]
+    composed = configuration_of(HEAT.run(arm, 0))["composed"]
     assert composed["model"] == {"_target_": "melissa_like.models.MLP", "hidden": [256, 256]}
-    assert configuration_of(HEAT, arm, 0) != configuration_of(HEAT, arm, 1)
+    assert configuration_of(HEAT.run(arm, 0)) != configuration_of(HEAT.run(arm, 1))
 
 
 # -- finished runs -----------------------------------------------------------------------------------------------------
@@ -112,11 +117,11 @@ def test_an_interrupted_table_goes_on_where_it_stopped(
 ) -> None:
     ran: list[tuple[str, int]] = []
 
-    def run(case: Case, arm: Any, seed: int) -> Result:
+    def run(asked: Run) -> Result:
         if len(ran) == 5:
             raise KeyboardInterrupt
-        ran.append((arm.name, seed))
-        return result_of(arm.name, seed=seed, size=arm.num_simulations)
+        ran.append((asked.arm, asked.seed))
+        return result_of(asked.arm, seed=asked.seed, size=asked.num_simulations)
 
     monkeypatch.setattr(online_offline, "run_offline", run)
     monkeypatch.setattr(online_offline, "run_online", run)
@@ -135,11 +140,44 @@ def test_an_interrupted_table_goes_on_where_it_stopped(
 
 def test_only_the_arms_that_are_named_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ran = []
-    monkeypatch.setattr(
-        online_offline, "run_offline", lambda case, arm, seed: ran.append(arm.name) or result_of(arm.name)
-    )
+    monkeypatch.setattr(online_offline, "run_offline", lambda run: ran.append(run.arm) or result_of(run.arm))
     online_offline.main(["--case", "heat", "--seeds", "1", "--only", "offline-48", "--results", str(tmp_path)])
     assert ran == ["offline-48"]
+
+
+def test_the_buffers_make_the_same_training_steps_and_go_on_where_they_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[Run] = []
+
+    def run(asked: Run) -> Result:
+        ran.append(asked)
+        return result_of(asked.arm, size=asked.num_simulations)
+
+    monkeypatch.setattr(buffers, "run_offline", run)
+    monkeypatch.setattr(buffers, "run_online", run)
+    command = ["--case", "heat", "--results", str(tmp_path)]
+    buffers.main([*command, "--only", "slow-fifo"])
+    buffers.main(command)
+    buffers.main(command)
+    assert [one.arm for one in ran[:2]] == ["slow-fifo", "offline"]
+    assert sorted(one.arm for one in ran) == sorted(one.arm for one in BUFFER_CASES[0].runs(0))
+    assert len({setting for one in ran for setting in one.settings if "max_batches" in setting}) == 1
+    assert (tmp_path / "heat" / "heat.png").stat().st_size > 0
+
+
+@pytest.mark.parametrize("case", BUFFER_CASES, ids=lambda case: case.name)
+def test_what_is_drawn_of_the_samples_of_a_buffer_makes_its_training_steps(case: BufferCase) -> None:
+    composed = configuration_of(case.runs(0)[0])["composed"]
+    window = Window(**composed["buffer.window"]) if composed["buffer.window"] else None
+    draws = case.num_simulations * num_samples(composed["solver.num_steps"], window) * case.views
+    assert draws == case.num_batches * composed["training.batch_size"]
+
+
+def test_a_paced_solver_yields_what_the_solver_yields() -> None:
+    options = {"solve": f"{__name__}.counting", "rate": 1e6}
+    steps = [item[0] for item in paced({"a": 1.0}, None, **options)]
+    assert steps == list(range(6))
 
 
 # -- the verdict -------------------------------------------------------------------------------------------------------
@@ -235,26 +273,19 @@ def test_passes_are_shuffled_and_cut_into_equal_batches() -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_a_small_case_from_end_to_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    small = replace(
-        HEAT,
-        name="small",
-        overrides=(*HEAT.overrides, "solver.solve.grid_size=8", "solver.num_steps=20", "launcher.max_jobs=1"),
-        num_batches=100,
-        num_offline=2,
-        num_online=160,
-        num_held_out=4,
+def test_a_case_of_a_minute_from_end_to_end(tmp_path: Path) -> None:
+    command = ["online_offline", "--case", "heat", "--scale", "minute", "--seeds", "1", "--results", str(tmp_path)]
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.benchmarks", *command], capture_output=True, text=True, timeout=280, check=False
     )
-    monkeypatch.setattr(online_offline, "CASES", (small,))
-    online_offline.main(["--seeds", "1", "--results", str(tmp_path)])
-    results = online_offline.finished(Folder(tmp_path / "small-cores"), small, 1)
+    assert done.returncode == 0, done.stderr
+    case = case_named("heat", "minute")
+    results = finished(Folder(tmp_path / "heat-minute"), [case.run(arm, 0) for arm in case.arms])
     assert list(results) == ["offline-2", "offline-8", "offline-32", "online"]
     for (result,) in results.values():
         assert result.num_batches == 100
-        assert len(result.curve.losses) == 8
         assert result.curve.losses[-1] == pytest.approx(result.held_out.mse, rel=1e-3)
         assert result.held_out.mean < result.held_out.p99 <= result.held_out.max
     assert results["online"][0].held_out.mean < results["offline-2"][0].held_out.mean
-    assert "160" in capsys.readouterr().out
+    assert (tmp_path / "heat-minute" / "heat.png").exists()
+    assert "decided" in done.stdout

@@ -1,15 +1,11 @@
 """What is compared: everything but how the network is fed is the same in all arms of a case."""
 
-import functools
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
-from omegaconf import OmegaConf
+from tests.benchmarks.claim.runs import Run
 
-from tests.benchmarks.streams import composed
-
-__all__ = ["CASES", "SCALES", "Arm", "Case", "case_named", "configuration_of"]
+__all__ = ["CASES", "SCALES", "Arm", "Case", "case_named"]
 
 #: Simulations on disk, in units of the smallest number.
 _MULTIPLES = (1, 4, 16)
@@ -66,6 +62,16 @@ class Case:
         """Offline with N, 4 N and 16 N, then online."""
         sizes = [self.num_offline * multiple for multiple in _MULTIPLES]
         return (*(Arm(f"offline-{size}", size, False) for size in sizes), Arm("online", self.num_online, True))
+
+    def run(self, arm: Arm, seed: int) -> Run:
+        """One run of an arm."""
+        return Run(
+            arm=arm.name,
+            seed=seed,
+            num_simulations=arm.num_simulations,
+            is_online=arm.is_online,
+            settings=self.settings(seed),
+        )
 
     def settings(self, seed: int) -> tuple[str, ...]:
         """Overrides of the study that the online arm is; the offline arms take all that they need from them."""
@@ -124,27 +130,22 @@ CASES = (
         reason=_RATIO,
         num_held_out=50,
     ),
+    Case(
+        name="heat",
+        scale="minute",
+        surrogate="MLP, direct",
+        published_gain=68,
+        overrides=(*_HEAT, "solver.solve.grid_size=8", "solver.num_steps=20"),
+        num_batches=100,
+        num_offline=2,
+        num_online=160,
+        views=2,
+        reason=_RATIO,
+        num_held_out=4,
+    ),
 )
-#: What an experiment or a group may say about a run besides the overrides.
-_DECIDES = (
-    "model",
-    "solver.solve",
-    "solver.fields",
-    "solver.parameters",
-    "solver.num_steps",
-    "sampling",
-    "training.task",
-    "training.loss",
-    "training.optimizer",
-    "training.schedule",
-    "training.batch_size",
-    "training.gradient_clip",
-    "buffer.capacity",
-    "buffer.window",
-)
-
-#: Two cores of a laptop, or a node with a GPU.
-SCALES = ("cores", "gpu")
+#: Two cores of a laptop; a node with a GPU; a minute of two cores, to see it work.
+SCALES = ("cores", "gpu", "minute")
 
 
 def case_named(name: str, scale: str, cases: Sequence[Case] = CASES) -> Case:
@@ -158,19 +159,3 @@ def case_named(name: str, scale: str, cases: Sequence[Case] = CASES) -> Case:
             return case
     known = ", ".join(dict.fromkeys(case.name for case in cases if case.scale == scale))
     raise ValueError(f"the case is {name!r} and the scale {scale!r}: there the cases are {known}")
-
-
-def configuration_of(case: Case, arm: Arm, seed: int) -> dict[str, Any]:
-    """All that decides what a run gives, as the configuration is composed now."""
-    return {"arm": asdict(arm), "settings": list(case.settings(seed)), "composed": _composed(case.settings(0))}
-
-
-@functools.cache
-def _composed(settings: tuple[str, ...]) -> dict[str, Any]:
-    """What the groups say; no seed changes it."""
-    config = composed(*settings)
-    chosen = {key: OmegaConf.select(config, key) for key in _DECIDES}
-    return {
-        key: OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
-        for key, value in chosen.items()
-    }

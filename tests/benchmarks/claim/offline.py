@@ -21,9 +21,9 @@ from melissa_like.sampling import StudySamplers
 from melissa_like.server.build_training import make_loop, make_stream, make_surrogate
 from melissa_like.server.freed_memory import keep_freed_memory
 from melissa_like.training import Surrogate, ValidationReport, ValidationSet, run_loop
-from tests.benchmarks.claim.cases import Arm, Case
 from tests.benchmarks.claim.errors import errors_of
 from tests.benchmarks.claim.results import Curve, Result
+from tests.benchmarks.claim.runs import Run
 from tests.benchmarks.claim.simulations import Samples, Shuffled, write_all
 from tests.benchmarks.streams import composed
 from tests.contract.consumers import assembled
@@ -65,13 +65,13 @@ class Truth:
         return Samples(self._folder, layout_of(config.solver), simulations, config.solver.num_steps or 0, window)
 
 
-def run_offline(case: Case, arm: Arm, seed: int) -> Result:
+def run_offline(run: Run) -> Result:
     """Write, train, measure; the better part of `seconds` is the training."""
-    config, samplers = prepare(composed(*case.settings(seed)))
+    config, samplers = prepare(composed(*run.settings))
     keep_freed_memory()  # as a server rank does
     load = os.getloadavg()[0]
     with TemporaryDirectory() as folder:
-        truth = Truth(Path(folder), config, samplers, arm.num_simulations)
+        truth = Truth(Path(folder), config, samplers, run.num_simulations)
         truth.write(Purpose.VALIDATION)  # no arm pays for it
         begun = time.monotonic()
         bytes_written = truth.write(Purpose.TRAINING)
@@ -83,12 +83,12 @@ def run_offline(case: Case, arm: Arm, seed: int) -> Result:
         seconds = time.monotonic() - begun
         window = surrogate.task.window
         return Result(
-            arm=arm.name,
-            seed=seed,
-            num_simulations=arm.num_simulations,
+            arm=run.arm,
+            seed=run.seed,
+            num_simulations=run.num_simulations,
             num_batches=num_batches,
             held_out=errors_of(surrogate, truth.samples(truth.held_out, window)),
-            training=errors_of(surrogate, truth.samples(truth.training[: case.num_held_out], window)),
+            training=errors_of(surrogate, truth.samples(truth.training[: len(truth.held_out)], window)),
             curve=curve,
             production_s=production_s,
             seconds=seconds,

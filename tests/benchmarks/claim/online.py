@@ -11,10 +11,10 @@ from typing import Any
 from melissa_like.launcher.run import prepare
 from melissa_like.records import Purpose
 from melissa_like.training import load_surrogate
-from tests.benchmarks.claim.cases import Arm, Case
 from tests.benchmarks.claim.errors import errors_of
 from tests.benchmarks.claim.offline import Truth
 from tests.benchmarks.claim.results import Curve, Result
+from tests.benchmarks.claim.runs import Run
 from tests.benchmarks.streams import composed, read_report, run
 
 __all__ = ["run_online"]
@@ -23,25 +23,25 @@ __all__ = ["run_online"]
 _DEADLINE_S = 3600.0
 
 
-def run_online(case: Case, arm: Arm, seed: int) -> Result:
+def run_online(asked: Run) -> Result:
     """Run the study, then measure what it has trained."""
     load = os.getloadavg()[0]
     with TemporaryDirectory() as folder:
         run_dir, begun = Path(folder) / "run", time.time()
-        report = read_report(run_dir, run(run_dir, *case.settings(seed)).wait(_DEADLINE_S))
+        report = read_report(run_dir, run(run_dir, *asked.settings).wait(_DEADLINE_S))
         seconds = time.time() - begun
         bytes_written = sum(path.stat().st_size for path in run_dir.rglob("*") if path.is_file())
         curve = _curve(run_dir, report, begun)
-        config, samplers = prepare(composed(*case.settings(seed)))
-        truth = Truth(Path(folder), config, samplers, case.num_held_out)
+        config, samplers = prepare(composed(*asked.settings))
+        truth = Truth(Path(folder), config, samplers, config.study.num_validation_simulations)
         truth.write(Purpose.VALIDATION)
         truth.write(Purpose.TRAINING)
         surrogate = load_surrogate(run_dir / "surrogate")
         window = surrogate.task.window
         return Result(
-            arm=arm.name,
-            seed=seed,
-            num_simulations=arm.num_simulations,
+            arm=asked.arm,
+            seed=asked.seed,
+            num_simulations=asked.num_simulations,
             num_batches=report["training"]["batches"],
             held_out=errors_of(surrogate, truth.samples(truth.held_out, window)),
             training=errors_of(surrogate, truth.samples(truth.training, window)),
