@@ -63,6 +63,4 @@ class MLP(nn.Module):
         flat = self.layers(torch.cat(inputs, dim=1))
         # One field is not cut: the gradient of a cut is another pass over all of it.
         parts = (flat,) if len(self._sizes) == 1 else torch.split(flat, self._sizes, dim=1)
-        return {
-            name: part.view(len(part), *shape) for (name, shape), part in zip(self._shapes.items(), parts, strict=True)
-        }
+        return {name: part.unflatten(1, shape) for (name, shape), part in zip(self._shapes.items(), parts, strict=True)}
