@@ -6,7 +6,20 @@ lists (`fields`, `parameters`, `time`), all normalized, and returns a mapping by
 Whatever thread trains or predicts runs it. Never imported here: zmq, mpi4py, and the rest of melissa_like.
 """
 
+from melissa_like.models.conditioning import Conditioned, Conditioning, ConstantChannels, ScaleAndShift
+from melissa_like.models.fno import FNO
 from melissa_like.models.mlp import MLP
 from melissa_like.models.problem import FieldShape, Problem
+from melissa_like.models.unet import UNet
 
-__all__ = ["MLP", "FieldShape", "Problem"]
+__all__ = [
+    "FNO",
+    "MLP",
+    "Conditioned",
+    "Conditioning",
+    "ConstantChannels",
+    "FieldShape",
+    "Problem",
+    "ScaleAndShift",
+    "UNet",
+]

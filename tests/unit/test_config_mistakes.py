@@ -70,7 +70,7 @@ def test_a_misspelt_name_is_answered_with_the_nearest(override: str, meant: str)
     [
         ("buffer.xyz=1", ["buffer.xyz is no key", "there are buffer._target_, buffer.capacity"]),
         ("xyz.abc=1", ["xyz.abc is no key", "the groups are study, solver"]),
-        ("model=zzz", ["there is no model/zzz.yaml", "the choices of model are mlp", "--config-dir FOLDER"]),
+        ("model=zzz", ["there is no model/zzz.yaml", "the choices of model are ", "mlp", "--config-dir FOLDER"]),
         ("training.optimizer.momentum=1", ["training.optimizer.weight_decay", "+training.optimizer.momentum=..."]),
         ("training.batch_size=abc", ["training.batch_size", "'abc'", "write a whole number, 1 or more"]),
         ("training.compile=maybe", ["training.compile", "write true or false"]),
