@@ -21,7 +21,7 @@ def test_the_numbers_are_pinned() -> None:
 
 
 def test_neighbouring_floats_and_other_functions_are_other_seeds() -> None:
-    seeds = [0.5, np.nextafter(0.5, 1), 0.0, 1.0, 2.0, -1.0, 2.0**53]
+    seeds = [0.5, float(np.nextafter(np.float32(0.5), np.float32(1))), 0.0, 1.0, 2.0, -1.0, 2.0**53]
     drawn = [generator(seed, "initial").standard_normal(64) for seed in seeds]
     drawn += [generator(0.5, "forcing").standard_normal(64), generator(0.5, "").standard_normal(64)]
     for one, other in combinations(drawn, 2):
@@ -34,11 +34,16 @@ def test_a_design_gives_each_simulation_a_seed_of_its_own() -> None:
     assert len(bits) == 2000
 
 
+def test_a_float_and_what_float32_makes_of_it_are_one_seed() -> None:
+    for drawn in np.random.default_rng(0).random(100):
+        assert seed_bits(float(np.float32(drawn))) == seed_bits(drawn)
+
+
 def test_minus_zero_is_zero() -> None:
     assert seed_bits(-0.0) == seed_bits(0.0) == 0
 
 
-@pytest.mark.parametrize("seed", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("seed", [np.nan, np.inf, -np.inf, 1e39])
 def test_a_seed_that_is_no_number_is_refused(seed: float) -> None:
     with pytest.raises(ValueError, match="must be a finite number"):
         generator(seed, "initial")
