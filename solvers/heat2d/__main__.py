@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from melissa_like.solvers.communicator import FloatArray
 from melissa_like.solvers.heat2d.heat_equation import HeatEquation
-from melissa_like.solvers.heat2d.rows import FloatArray
 from melissa_like.solvers.heat2d.solve import PARAMETERS, heat_equation
 
 __all__ = ["main"]

@@ -15,7 +15,8 @@ import math
 
 import numpy as np
 
-from melissa_like.solvers.heat2d.rows import FloatArray, RowBlock
+from melissa_like.solvers.communicator import FloatArray
+from melissa_like.solvers.heat2d.rows import RowBlock
 
 __all__ = ["ConjugateGradient"]
 

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from melissa_like.solvers.communicator import FloatArray
 from melissa_like.solvers.heat2d.conjugate_gradient import ConjugateGradient
-from melissa_like.solvers.heat2d.rows import FloatArray, RowBlock
+from melissa_like.solvers.heat2d.rows import RowBlock
 
 __all__ = ["Edges", "HeatEquation"]
 

@@ -1,27 +1,12 @@
 """The square cut into blocks of rows, one per rank: who holds what, and the two things that ranks tell each other."""
 
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-__all__ = ["Communicator", "FloatArray", "RowBlock"]
+from melissa_like.solvers.communicator import Communicator, FloatArray
 
-FloatArray = npt.NDArray[np.float64]
-
-
-class Communicator(Protocol):
-    """An mpi4py intracommunicator; for one rank anything with these two attributes will do, nothing else is used."""
-
-    @property
-    def rank(self) -> int:
-        """This rank, from 0."""
-        ...
-
-    @property
-    def size(self) -> int:
-        """The number of ranks."""
-        ...
+__all__ = ["RowBlock"]
 
 
 class RowBlock:

@@ -5,8 +5,9 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from melissa_like.solvers.communicator import Communicator, FloatArray
 from melissa_like.solvers.heat2d.heat_equation import Edges, HeatEquation
-from melissa_like.solvers.heat2d.rows import Communicator, FloatArray, RowBlock
+from melissa_like.solvers.heat2d.rows import RowBlock
 
 __all__ = ["PARAMETERS", "heat_equation", "solve"]
 

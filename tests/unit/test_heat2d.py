@@ -10,10 +10,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from melissa_like.solvers.communicator import FloatArray
 from melissa_like.solvers.heat2d import solve
 from melissa_like.solvers.heat2d.__main__ import main
 from melissa_like.solvers.heat2d.heat_equation import Edges, HeatEquation
-from melissa_like.solvers.heat2d.rows import FloatArray, RowBlock
+from melissa_like.solvers.heat2d.rows import RowBlock
 
 # Whatever else a solver asked of the communicator would be an AttributeError: one rank needs no MPI.
 ALONE = SimpleNamespace(rank=0, size=1)
