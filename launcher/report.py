@@ -138,12 +138,8 @@ def _validation(ranks: Sequence[Summary], seen: Observations) -> dict[str, Any] 
     last = ranks[0].validation if ranks else None
     if last is None:
         return None
-    return {
-        "loss": last.loss,
-        "relative_l2": last.relative_l2,
-        "num_samples": last.num_samples,
-        "history": [msgspec.structs.asdict(figures) for figures in seen.history],
-    }
+    history = [figures.in_short for figures in seen.history]
+    return {**msgspec.to_builtins(last), "history": msgspec.to_builtins(history)}
 
 
 def _refused(ranks: Sequence[Summary]) -> dict[str, int]:
@@ -205,6 +201,7 @@ def make_snapshot(
         batches=first.batches if first else 0,
         training_loss=first.training_loss if first else None,
         validation_relative_l2=first.validation_relative_l2 if first else None,
+        rollout_relative_l2=first.more.get("validation_rollout_relative_l2") if first else None,
         phase=_phase(state),
         pending=dict(Counter(why.partition("\n")[0] for why in seen.pending.values()).most_common()),
     )

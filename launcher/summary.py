@@ -68,7 +68,7 @@ def print_report(report: Mapping[str, Any], run_dir: Path) -> None:
     if report["validation"]:
         validation = report["validation"]
         lines.append(("validation loss", f"{validation['loss']:.4g} (original units)"))
-        lines.append(("validation error", f"{100 * validation['relative_l2']:.2f} % (mean relative L2)"))
+        lines += _errors(validation)
     if report["ingest"]["bytes_per_second"]:
         lines.append(("ingest", f"{report['ingest']['bytes_per_second'] / 2**20:.1f} MiB/s"))
     if report["surrogate"] == "incomplete":
@@ -82,6 +82,43 @@ def print_report(report: Mapping[str, Any], run_dir: Path) -> None:
     stream = sys.stdout if report["outcome"] != "failed" else sys.stderr
     stream.write("".join(f"{name}: {value}\n" for name, value in lines))
     stream.flush()
+
+
+def _errors(validation: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The error of the held-out samples, and that of the roll-outs."""
+    spread = {name: validation[f"relative_l2_{name}"] for name in ("median", "p99", "max")}
+    error = f"{_percent(validation['relative_l2'])} (mean relative L2; {_spread(spread)})"
+    rollout = validation["rollout"]
+    if rollout is None:
+        return [("validation error", error)]
+    errors, last = rollout["relative_l2"], rollout["by_step"][-1] if rollout["by_step"] else {}
+    steps, still = rollout["num_steps"], rollout["num_correlated"]
+    lines = [
+        ("validation error", f"{error}, of one step"),
+        (
+            "roll-out error",
+            f"{_percent(errors['mean'])} (mean relative L2 over {steps} steps; {_spread(errors)}), "
+            f"{_percent(last.get('mean'))} at the last",
+        ),
+    ]
+    if rollout["correlation_time"] is not None:
+        lines.append(
+            (
+                "correlation time",
+                f"{rollout['correlation_time']:.4g} of {steps} steps (mean; median "
+                f"{rollout['correlation_time_median']:.4g}, least {rollout['correlation_time_min']:.4g}; {still} of "
+                f"{rollout['num_fields']} roll-outs stay above 0.8 to their end, which counts as their length)",
+            )
+        )
+    return lines
+
+
+def _spread(errors: Mapping[str, float | None]) -> str:
+    return ", ".join(f"{name} {_percent(errors[name])}" for name in ("median", "p99", "max"))
+
+
+def _percent(value: float | None) -> str:
+    return "not finite" if value is None else f"{100 * value:.2f} %"
 
 
 def is_success(report: Mapping[str, Any]) -> bool:

@@ -41,6 +41,7 @@ class StudySnapshot:
     batches: int
     training_loss: float | None
     validation_relative_l2: float | None
+    rollout_relative_l2: float | None
     phase: str
     pending: dict[str, int] = field(default_factory=dict)
 
@@ -115,6 +116,12 @@ def _percent(value: float | None) -> str:
     return "–" if value is None else f"{100 * value:.2f} %"
 
 
+def _errors(s: StudySnapshot) -> str:
+    """Of held-out samples, and of roll-outs where there are some."""
+    rolled = "" if s.rollout_relative_l2 is None else f" (roll-out {_percent(s.rollout_relative_l2)})"
+    return _percent(s.validation_relative_l2) + rolled
+
+
 def _waiting(s: StudySnapshot) -> str:
     """How many wait for the scheduler, and why; empty if none does."""
     told = ((f"{count} wait" if count > 1 else "1 waits", why) for why, count in s.pending.items())
@@ -126,7 +133,7 @@ def _line(s: StudySnapshot) -> str:
         f"[{_duration(s.elapsed_s)}] {s.phase}: simulations {s.complete}/{s.num_simulations} ({s.running} running), "
         f"samples in {s.samples_delivered}/{s.samples_expected} ({s.samples_in_per_s:.0f}/s), trained "
         f"{s.samples_out_per_s:.0f}/s in {s.batches} steps, buffer {s.seen} seen + {s.unseen} unseen of {s.capacity}, "
-        f"loss {_number(s.training_loss)}, validation {_percent(s.validation_relative_l2)}"
+        f"loss {_number(s.training_loss)}, validation {_errors(s)}"
     )
     return f"{line}, {_waiting(s)}" if s.pending else line
 
@@ -155,7 +162,7 @@ def _screen(s: StudySnapshot) -> Group:
     table.add_row(
         "training",
         Text(f"{s.batches} steps"),
-        f"loss {_number(s.training_loss)}, validation error {_percent(s.validation_relative_l2)}",
+        f"loss {_number(s.training_loss)}, validation error {_errors(s)}",
     )
     if s.pending:
         table.add_row("queue", Text(f"{sum(s.pending.values())} wait"), _waiting(s))

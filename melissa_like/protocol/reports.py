@@ -4,7 +4,16 @@ from typing import Literal
 
 import msgspec
 
-__all__ = ["CheckpointFigures", "FieldFindings", "Findings", "Summary", "TrainingFigures", "ValidationFigures"]
+__all__ = [
+    "CheckpointFigures",
+    "FieldFindings",
+    "Findings",
+    "RollOutFigures",
+    "SpreadFigures",
+    "Summary",
+    "TrainingFigures",
+    "ValidationFigures",
+]
 
 
 class TrainingFigures(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,13 +39,63 @@ class TrainingFigures(msgspec.Struct, frozen=True, kw_only=True):
     collective_seconds: float = 0.0
 
 
+class SpreadFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """Some errors in short; None is what is not finite, because what was predicted is not."""
+
+    mean: float | None = None
+    median: float | None = None
+    p99: float | None = None
+    max: float | None = None
+
+
+class RollOutFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """Roll-outs over the held-out simulations, each from its first time steps to its end.
+
+    Attributes:
+        num_simulations: that were rolled out.
+        num_steps: of the longest.
+        relative_l2: over simulations, steps and fields.
+        by_step: the same at each step; empty of earlier validations than the last.
+        num_fields: fields of all simulations, followed each for itself.
+        correlation_time: mean number of the first step at which such a field's correlation with the solver's is below
+            0.8; where none is, the number of steps. None if there is no correlation.
+        num_correlated: of these fields, those that stay above to the end.
+    """
+
+    num_simulations: int
+    num_steps: int
+    relative_l2: SpreadFigures
+    by_step: tuple[SpreadFigures, ...] = ()
+    num_fields: int = 0
+    correlation_time: float | None = None
+    correlation_time_median: float | None = None
+    correlation_time_min: float | None = None
+    num_correlated: int = 0
+
+
 class ValidationFigures(msgspec.Struct, frozen=True, kw_only=True):
-    """The error on the held-out simulations after so many training steps, original units."""
+    """The error on the held-out simulations after so many training steps, original units.
+
+    Attributes:
+        relative_l2: mean over samples, their time steps, and fields; the next three are of the same.
+        rollout: None if the surrogate does not roll out.
+    """
 
     batches: int
     loss: float
     relative_l2: float
     num_samples: int
+    relative_l2_median: float | None = None
+    relative_l2_p99: float | None = None
+    relative_l2_max: float | None = None
+    rollout: RollOutFigures | None = None
+
+    @property
+    def in_short(self) -> "ValidationFigures":
+        """Without the steps of the roll-outs one by one, of which a long history would be full."""
+        if self.rollout is None:
+            return self
+        return msgspec.structs.replace(self, rollout=msgspec.structs.replace(self.rollout, by_step=()))
 
 
 class CheckpointFigures(msgspec.Struct, frozen=True, kw_only=True):

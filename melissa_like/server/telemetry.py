@@ -7,7 +7,6 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict
 from typing import Any
 
 import msgspec
@@ -20,6 +19,7 @@ from melissa_like.loading import Loader, LoaderCounters, Turn
 from melissa_like.protocol.control import Metrics
 from melissa_like.protocol.reports import Summary, TrainingFigures, ValidationFigures
 from melissa_like.server.reception import Reception
+from melissa_like.server.validations import figures_of, metrics_of
 from melissa_like.training import StepReport, TrainingSummary, ValidationReport
 
 __all__ = ["Telemetry", "summary_of"]
@@ -50,11 +50,11 @@ class Telemetry:
 
     def state_dict(self) -> dict[str, Any]:
         """The validations, for a restart."""
-        return {"validations": [msgspec.structs.asdict(figures) for figures in self.validations]}
+        return {"validations": msgspec.to_builtins([*self.validations])}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from it."""
-        self.validations = tuple(ValidationFigures(**figures) for figures in state["validations"])
+        self.validations = msgspec.convert(state["validations"], tuple[ValidationFigures, ...])
 
     def watch(self, loader: Loader) -> None:
         """Count this loader's batches from now on."""
@@ -94,8 +94,8 @@ class Telemetry:
         )
 
     def on_validation(self, report: ValidationReport) -> None:
-        """Keep every validation."""
-        self.validations = (*self.validations, ValidationFigures(**asdict(report)))
+        """Keep every validation; of the earlier ones not each step of their roll-outs."""
+        self.validations = (*(figures.in_short for figures in self.validations), figures_of(report))
 
     def measure(self) -> Metrics:
         """Present values; rates are over the time since the last call. Control thread only."""
@@ -117,7 +117,7 @@ class Telemetry:
             learning_rate=step.learning_rate if step is not None and math.isfinite(step.learning_rate) else None,
             validation_loss=validations[-1].loss if validations else None,
             validation_relative_l2=validations[-1].relative_l2 if validations else None,
-            more=dict(step.more) if step is not None else {},
+            more=(metrics_of(validations[-1]) if validations else {}) | (dict(step.more) if step is not None else {}),
         )
         self._looked_at, self._samples_before = now, counters.samples
         return metrics

@@ -27,7 +27,7 @@ from melissa_like.training.modes import evaluating
 from melissa_like.training.normalization import Normalization
 from melissa_like.training.objective import Objective
 from melissa_like.training.probe import Probe
-from melissa_like.training.reports import StepReport, TrainingSummary, ValidationReport
+from melissa_like.training.reports import RollOutReport, Spread, StepReport, TrainingSummary, ValidationReport
 from melissa_like.training.saving import load_surrogate, save_surrogate
 from melissa_like.training.schedules import (
     Constant,
@@ -80,7 +80,9 @@ __all__ = [
     "Predicts",
     "Probe",
     "RankGroup",
+    "RollOutReport",
     "RollsOut",
+    "Spread",
     "Stateful",
     "StepReport",
     "Surrogate",

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from melissa_like.loading import Batch, Moments, Turn, moments_of
-from melissa_like.records import FieldSpec, Layout, Purpose, Sample, SampleKey, Window
+from melissa_like.records import FieldSpec, FormedWindows, Layout, Purpose, Sample, SampleKey, Window
 from melissa_like.training.surrogate import Surrogate
 from melissa_like.training.validation import ValidationSet
 
@@ -92,21 +92,26 @@ class Probe:
             yield Turn(batch=None, num_samples_global=1, progress=1.0, validate=False)
 
     def held_out(self) -> ValidationSet:
-        """A validation set of a single sample."""
-        held_out, batch, names = ValidationSet(self.layout), self.batch(1), [f.name for f in self.layout.fields]
-        key = SampleKey(0, int(batch.steps[0]))
-        fields = held_out.reserve(key.simulation, 1, key.step)
-        for values, name in zip(fields, names, strict=True):
-            values[...] = batch.fields[name][0].cpu().numpy()
-        sample = Sample(
-            key=key,
-            attempt=1,
-            purpose=Purpose.VALIDATION,
-            time=float(batch.times[0]),
-            parameters=np.array(batch.parameters[0].tolist()),
-            fields=fields,
-        )
-        held_out.take(sample, 0.0)
+        """A validation set of a single sample, from the first step on if that is a window."""
+        held_out, batch = ValidationSet(self.layout, window=self.window), self.batch(1)
+        first = int(batch.steps[0]) if self.window is None else 0
+        steps = [first] if self.window is None else self.window.steps_from(first)
+        for position, step in enumerate(steps):
+            fields = held_out.reserve(0, 1, step)
+            for values, spec in zip(fields, self.layout.fields, strict=True):
+                given = batch.fields[spec.name][0].cpu().numpy()
+                values[...] = given if self.window is None else given[position]
+            complete = (first,) if position == len(steps) - 1 else ()
+            sample = Sample(
+                key=SampleKey(0, step),
+                attempt=1,
+                purpose=Purpose.VALIDATION,
+                time=float(step),
+                parameters=np.array(batch.parameters[0].tolist()),
+                fields=fields,
+                windows=None if self.window is None else FormedWindows(complete=complete),
+            )
+            held_out.take(sample, 0.0)
         return held_out
 
 

@@ -1,9 +1,10 @@
 """What a trainer says while and after it trains."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-__all__ = ["StepReport", "TrainingSummary", "ValidationReport"]
+__all__ = ["RollOutReport", "Spread", "StepReport", "TrainingSummary", "ValidationReport"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,21 +28,69 @@ class StepReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Spread:
+    """Some numbers in short; NaN if there are none. What is infinite counts: it is the error of what is not finite."""
+
+    mean: float
+    median: float
+    p99: float
+    max: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RollOutReport:
+    """Roll-outs over the held-out simulations of all ranks, each from its first time steps to its end, original units.
+
+    Attributes:
+        num_simulations: that were rolled out.
+        num_steps: of the longest roll-out.
+        relative_l2: of ‖prediction − truth‖ / ‖truth‖ over simulations, steps and fields.
+        by_step: the same at each step of the roll-out, over the simulations that are as long.
+        num_fields: fields of all simulations, whose roll-outs are followed each for itself.
+        correlation_time: mean number of the first step at which the correlation of such a field with the solver's is
+            below 0.8; where none is, the number of steps. NaN if the solver's fields are constant.
+        correlation_time_median: of the same.
+        correlation_time_min: of the same.
+        num_correlated: of these fields, those that stay above to the end.
+    """
+
+    num_simulations: int
+    num_steps: int
+    relative_l2: Spread
+    by_step: tuple[Spread, ...]
+    num_fields: int = 0
+    correlation_time: float = math.nan
+    correlation_time_median: float = math.nan
+    correlation_time_min: float = math.nan
+    num_correlated: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ValidationReport:
     """The error on held-out simulations, over all ranks, in original units.
+
+    A sample is predicted from what the solver sent: of an autoregressive surrogate this is the error of one call.
 
     Attributes:
         batches: training steps done.
         loss: mean of the loss over the samples.
-        relative_l2: mean of ‖prediction − truth‖ / ‖truth‖ over samples and fields; a field that is zero everywhere in
-            a sample has no relative error and is left out. NaN if all are.
+        relative_l2: mean of ‖prediction − truth‖ / ‖truth‖ over samples, their time steps, and fields; a field that is
+            zero everywhere in a step has no relative error and is left out. NaN if all are.
+        relative_l2_median: of the same.
+        relative_l2_p99: the 99th percentile of the same.
+        relative_l2_max: of the same.
         num_samples: held-out samples.
+        rollout: None if the task does not roll out, or no simulation is known from its first step on.
     """
 
     batches: int
     loss: float
     relative_l2: float
     num_samples: int
+    relative_l2_median: float = math.nan
+    relative_l2_p99: float = math.nan
+    relative_l2_max: float = math.nan
+    rollout: RollOutReport | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

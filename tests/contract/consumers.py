@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from melissa_like.assembly import Consumer
-from melissa_like.records import Purpose, Sample, SampleKey
+from melissa_like.records import FormedWindows, Purpose, Sample, SampleKey
 
 
 def assembled(
@@ -17,6 +17,7 @@ def assembled(
     purpose: Purpose = Purpose.TRAINING,
     time: float = 0.0,
     parameters: Iterable[float] = (0.0,),
+    windows: FormedWindows | None = None,
 ) -> Sample:
     """A sample that is complete in the memory of its consumer, and not taken yet."""
     fields = consumer.reserve(key.simulation, attempt, key.step)
@@ -29,4 +30,5 @@ def assembled(
         time=time,
         parameters=np.array(parameters, np.float64),
         fields=fields,
+        windows=windows,
     )

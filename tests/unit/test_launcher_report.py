@@ -1,12 +1,21 @@
 """The report adds up what the server ranks said."""
 
+from pathlib import Path
+
 import pytest
 
 from melissa_like.launcher.report import make_report
 from melissa_like.launcher.shell import Observations
-from melissa_like.launcher.summary import is_success
+from melissa_like.launcher.summary import is_success, print_report
 from melissa_like.protocol.control import Metrics
-from melissa_like.protocol.reports import CheckpointFigures, Summary, TrainingFigures
+from melissa_like.protocol.reports import (
+    CheckpointFigures,
+    RollOutFigures,
+    SpreadFigures,
+    Summary,
+    TrainingFigures,
+    ValidationFigures,
+)
 from melissa_like.study import StudyState
 from tests.unit.test_study_state import SETTINGS
 
@@ -63,3 +72,43 @@ def test_of_a_rank_that_ended_without_a_word_the_last_metrics_are_taken() -> Non
 )
 def test_a_study_with_a_problem_is_no_success(outcome: str, problems: list[str], success: bool) -> None:
     assert is_success({"outcome": outcome, "problems": problems}) == success
+
+
+def test_quantiles_roll_outs_and_correlation_times_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spread = SpreadFigures(mean=0.2, median=0.1, p99=0.5, max=None)
+    rollout = RollOutFigures(
+        num_simulations=3,
+        num_steps=2,
+        relative_l2=spread,
+        by_step=(SpreadFigures(mean=0.1), SpreadFigures(mean=0.3)),
+        num_fields=3,
+        correlation_time=1.75,
+        correlation_time_median=2.0,
+        correlation_time_min=1.0,
+        num_correlated=2,
+    )
+    last = ValidationFigures(
+        batches=9,
+        loss=0.5,
+        relative_l2=0.02,
+        num_samples=6,
+        relative_l2_median=0.01,
+        relative_l2_p99=0.03,
+        relative_l2_max=0.04,
+        rollout=rollout,
+    )
+    seen = Observations(summaries={0: Summary(training=figures(4, 2.0), validation=last)}, history=(last,))
+    report = make_report(StudyState(SETTINGS), seen, 1.0)
+    validation = report["validation"]
+    assert (validation["relative_l2"], validation["relative_l2_p99"]) == (0.02, 0.03)
+    assert [step["mean"] for step in validation["rollout"]["by_step"]] == [0.1, 0.3]
+    assert validation["history"][0]["rollout"]["relative_l2"]["median"] == 0.1
+    assert validation["history"][0]["rollout"]["by_step"] == []
+    print_report(report, tmp_path)
+    told = "".join(capsys.readouterr())
+    assert "validation error: 2.00 % (mean relative L2; median 1.00 %, p99 3.00 %, max 4.00 %), of one step\n" in told
+    assert (
+        "roll-out error: 20.00 % (mean relative L2 over 2 steps; median 10.00 %, p99 50.00 %, max not finite), 30.00 % "
+        "at the last\n"
+    ) in told
+    assert "correlation time: 1.75 of 2 steps (mean; median 2, least 1; 2 of 3 roll-outs stay above 0.8" in told

@@ -48,6 +48,7 @@ def snapshot(**changes: object) -> StudySnapshot:
         "batches": 777,
         "training_loss": 0.0123,
         "validation_relative_l2": None,
+        "rollout_relative_l2": None,
         "phase": "streaming",
     }
     return StudySnapshot(**{**values, **changes})  # type: ignore[arg-type]
@@ -81,6 +82,12 @@ def test_why_jobs_wait_is_shown() -> None:
     view.show(snapshot(pending={"Priority": 10, "QOSMaxJobsPerUserLimit": 1}))
     view.close()
     assert waiting in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_the_error_of_roll_outs_is_shown_beside_that_of_one_step() -> None:
+    stream = io.StringIO()
+    view_for(stream).show(snapshot(validation_relative_l2=0.012, rollout_relative_l2=0.25))
+    assert "validation 1.20 % (roll-out 25.00 %)" in stream.getvalue()
 
 
 def test_the_live_view_shows_progress_rates_buffer_losses_and_time_left() -> None:

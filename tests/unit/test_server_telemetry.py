@@ -10,7 +10,7 @@ from melissa_like.errors import TrainingDivergedError
 from melissa_like.loading import Batch, Turn
 from melissa_like.records import FieldSpec, Layout
 from melissa_like.server.telemetry import Telemetry
-from melissa_like.training import StepReport
+from melissa_like.training import RollOutReport, Spread, StepReport, ValidationReport
 
 LAYOUT = Layout(fields=(FieldSpec(name="u", shape=(4,)),), parameters=("a",))
 
@@ -72,3 +72,65 @@ def test_memory_that_is_used_again_does_not_change_what_is_known() -> None:
     one.batch.simulations.fill_(77)
     with pytest.raises(TrainingDivergedError, match="simulations 4:"):
         seen.on_step(report(1, math.nan))
+
+
+def validated(batches: int, rollout_error: float = 0.5) -> ValidationReport:
+    spread = Spread(mean=rollout_error, median=0.4, p99=0.9, max=rollout_error)
+    rollout = RollOutReport(
+        num_simulations=2,
+        num_steps=2,
+        relative_l2=spread,
+        by_step=(spread, spread),
+        num_fields=2,
+        correlation_time=1.5,
+        correlation_time_median=2.0,
+        correlation_time_min=1.0,
+        num_correlated=1,
+    )
+    return ValidationReport(
+        batches=batches,
+        loss=0.1,
+        relative_l2=0.2,
+        num_samples=8,
+        relative_l2_median=0.15,
+        relative_l2_p99=0.7,
+        relative_l2_max=0.8,
+        rollout=rollout,
+    )
+
+
+def test_the_steps_of_roll_outs_are_kept_of_the_last_validation_alone() -> None:
+    seen, restarted = telemetry(), telemetry()
+    for batches in (10, 20):
+        seen.on_validation(validated(batches))
+    restarted.load_state_dict(seen.state_dict())
+    assert restarted.validations == seen.validations
+    first, last = seen.validations
+    assert first.rollout is not None
+    assert last.rollout is not None
+    assert (first.batches, first.rollout.by_step, len(last.rollout.by_step)) == (10, (), 2)
+    assert first.rollout.relative_l2 == last.rollout.relative_l2
+
+
+def test_the_sinks_get_quantiles_roll_outs_and_correlation_times_as_far_as_they_are_finite() -> None:
+    seen = telemetry()
+    seen.on_validation(validated(10))
+    values = seen.measure().by_name()
+    assert {name: value for name, value in values.items() if name.startswith("validation")} == {
+        "validation_loss": 0.1,
+        "validation_relative_l2": 0.2,
+        "validation_relative_l2_median": 0.15,
+        "validation_relative_l2_p99": 0.7,
+        "validation_relative_l2_max": 0.8,
+        "validation_rollout_relative_l2": 0.5,
+        "validation_rollout_relative_l2_median": 0.4,
+        "validation_rollout_relative_l2_p99": 0.9,
+        "validation_rollout_relative_l2_max": 0.5,
+        "validation_correlation_time": 1.5,
+        "validation_correlation_time_median": 2.0,
+        "validation_correlation_time_min": 1.0,
+    }
+    seen.on_validation(validated(20, math.inf))
+    values = seen.measure().by_name()
+    assert "validation_rollout_relative_l2" not in values
+    assert values["validation_rollout_relative_l2_median"] == 0.4

@@ -62,6 +62,8 @@ class Autoregressive:
             not fit to history and bundle.
     """
 
+    longest = None
+
     def __init__(
         self,
         layout: Layout,

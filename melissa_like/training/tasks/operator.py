@@ -171,6 +171,7 @@ class FromFirstStep:
             raise ValueError("a window of 1 time step has no later step: give a length of 2 or more")
         self.window = wanted(window, length=length, stride=1, hop=length - 1)
         self.stride = self.window.stride
+        self.longest = self.window.length - 1
         self._fields = {**initial, **inputs, **targets}
         self.problem = Problem(
             fields={name: shape_of(spec) for name, spec in (*initial.items(), *inputs.items())},

@@ -95,6 +95,10 @@ class RollsOut(Protocol):
     def stride(self) -> int:
         """Distance of its time steps in those of the solver."""
 
+    @property
+    def longest(self) -> int | None:
+        """Time steps that it has learned to predict behind the history; None: any number."""
+
     def begin(
         self, fields: Mapping[str, npt.ArrayLike], parameters: Mapping[str, float], num_steps: int, *, step: int = 0
     ) -> Batch:

@@ -1,0 +1,56 @@
+"""`Extract`: some held-out samples of one moment, and the batches that are made of them."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import TypeAlias
+
+import numpy as np
+import torch
+
+from melissa_like.loading import Batch
+from melissa_like.records import Layout, Sample
+
+__all__ = ["Extract", "HeldOutSample"]
+
+#: The time steps of a sample, the earliest first; a sample that is one step has one.
+HeldOutSample: TypeAlias = tuple[Sample, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Extract:
+    """Samples by simulation and step: the order of arrivals must not change a sum.
+
+    Attributes:
+        layout: of the study.
+        samples: all of as many time steps.
+        has_windows: batches have an axis of time steps.
+    """
+
+    layout: Layout
+    samples: Sequence[HeldOutSample]
+    has_windows: bool
+
+    def chunks(self, chunk_size: int) -> "Iterator[Extract]":
+        """Parts of it that hold so many time steps at most, or one sample."""
+        num_steps = len(self.samples[0]) if self.samples else 1
+        most = max(1, chunk_size // num_steps)
+        for start in range(0, len(self.samples), most):
+            yield Extract(self.layout, self.samples[start : start + most], self.has_windows)
+
+    def batch(self, device: torch.device) -> Batch:
+        """All of it as a batch; its memory is new."""
+        firsts = [steps[0] for steps in self.samples]
+        axes = (len(firsts), len(self.samples[0])) if self.has_windows else (len(firsts),)
+        times = torch.tensor([step.time for step in chain(*self.samples)], dtype=torch.float64)
+        fields = {
+            spec.name: np.stack([step.fields[index] for step in chain(*self.samples)]).reshape(*axes, *spec.shape)
+            for index, spec in enumerate(self.layout.fields)
+        }
+        return Batch(
+            simulations=torch.tensor([first.key.simulation for first in firsts]),
+            steps=torch.tensor([first.key.step for first in firsts]),
+            times=times.view(axes),
+            parameters=torch.from_numpy(np.stack([first.parameters for first in firsts])),
+            fields={name: torch.from_numpy(values) for name, values in fields.items()},
+        ).to(device)

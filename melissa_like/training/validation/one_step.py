@@ -1,0 +1,78 @@
+"""The error of each held-out sample, predicted from what the solver sent."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from melissa_like.models import FieldShape
+from melissa_like.training.losses import FieldLosses
+from melissa_like.training.surrogate import Surrogate
+from melissa_like.training.validation.extracts import Extract
+from melissa_like.training.validation.spread import Table
+
+__all__ = ["ratios_of", "sample_errors"]
+
+
+def sample_errors(
+    surrogate: Surrogate, losses: FieldLosses, extract: Extract, *, chunk_size: int, on_chunk: Callable[[], None]
+) -> Table:
+    """Of each sample simulation, step and loss, and of its predicted steps and fields the relative errors.
+
+    Args:
+        surrogate: in evaluation, without gradients.
+        losses: one value per sample, of all target fields.
+        extract: the samples.
+        chunk_size: time steps at once.
+        on_chunk: called before each chunk.
+
+    Returns:
+        [n, 3 + steps · fields]; a field that is zero everywhere has no relative error: NaN.
+    """
+    targets = surrogate.task.problem.targets
+    tables = []
+    for chunk in extract.chunks(chunk_size):
+        on_chunk()
+        batch = chunk.batch(surrogate.device)
+        made, truth = surrogate(batch), surrogate.task.truth(batch)
+        axes = {name: _num_axes(truth[name], shape) if extract.has_windows else 1 for name, shape in targets.items()}
+        each = losses(*({n: _for_loss(fields[n], targets[n], axes[n]) for n in targets} for fields in (made, truth)))
+        ratios = ratios_of(made, truth, axes)
+        keys = torch.stack([batch.simulations.double(), batch.steps.double(), each.double()], dim=1)
+        tables.append(torch.cat([keys, ratios.flatten(1)], dim=1).cpu().numpy())
+    return np.concatenate(tables) if tables else np.zeros((0, 0))
+
+
+def ratios_of(made: Mapping[str, Tensor], truth: Mapping[str, Tensor], axes: Mapping[str, int]) -> Tensor:
+    """‖prediction − truth‖ / ‖truth‖ of each field, float64 [B, F] or [B, K, F].
+
+    Args:
+        made: predictions by field.
+        truth: by field; NaN is what a field of zeros gives.
+        axes: how many axes come before those of the field: 1, or 2 with time steps.
+
+    Returns:
+        Infinite where the prediction is not finite.
+    """
+    ratios = []
+    for name, values in truth.items():
+        error, size = (
+            torch.linalg.vector_norm(each.flatten(axes[name]), dim=-1, dtype=torch.float64)
+            for each in (made[name] - values, values)
+        )
+        ratios.append((error.where(error.isfinite(), torch.inf) / size).where(size > 0, torch.nan))
+    return torch.stack(ratios, dim=-1)
+
+
+def _num_axes(values: Tensor, shape: FieldShape) -> int:
+    """Axes of samples, and of time steps if there are some, of a field in original units."""
+    components = shape.components // shape.steps
+    return values.ndim - len(shape.grid) - (components > 1)
+
+
+def _for_loss(values: Tensor, shape: FieldShape, axes: int) -> Tensor:
+    """[B, C, *grid], or [B, K, C, *grid]."""
+    steps = values.shape[1:axes]
+    components = shape.components // (shape.steps if steps else 1)
+    return values.reshape(len(values), *steps, components, *shape.grid)

@@ -1,0 +1,130 @@
+"""Roll-outs over held-out simulations: the errors at each time step, and how long a roll-out stays near the solver."""
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from melissa_like.records import FloatArray
+from melissa_like.training.reports import RollOutReport
+from melissa_like.training.surrogate import Surrogate
+from melissa_like.training.tasks import RollsOut
+from melissa_like.training.validation.extracts import Extract
+from melissa_like.training.validation.one_step import ratios_of
+from melissa_like.training.validation.spread import Table, spread_of
+
+__all__ = ["CORRELATED", "report_of", "step_errors"]
+
+#: A roll-out is near the solver while their correlation is not below this.
+CORRELATED = 0.8
+
+
+def step_errors(
+    surrogate: Surrogate,
+    task: RollsOut,
+    trajectories: Extract,
+    *,
+    chunk_size: int,
+    on_chunk: Callable[[], None],
+) -> Table:
+    """Of each simulation and step of its roll-out the relative errors, then the correlations, of the target fields.
+
+    Args:
+        surrogate: in evaluation, without gradients.
+        task: of the surrogate.
+        trajectories: of one sample per simulation, from which it is rolled out to its end.
+        chunk_size: time steps of the solver in memory of the device at once, about.
+        on_chunk: called before each call of the network, or several.
+
+    Returns:
+        [n, 2 + 2 · fields]. The steps are counted from 1, the first that is predicted. A field of zeros has no
+        relative error, a constant one no correlation: NaN.
+    """
+    tables = [np.zeros((0, 2 + 2 * len(surrogate.task.problem.targets)))]
+    for part in _of_equal_length(trajectories, task.history, task.longest):
+        for chunk in part.chunks(chunk_size):
+            tables += _rolled_out(surrogate, task, chunk, on_chunk)
+    return np.concatenate(tables)
+
+
+def report_of(table: Table) -> RollOutReport | None:
+    """What the errors of all simulations come to; None without any.
+
+    Args:
+        table: of `step_errors`, of all ranks.
+    """
+    if not len(table):
+        return None
+    simulations, steps = table[:, 0], table[:, 1].astype(int)
+    errors, correlations = np.split(table[:, 2:], 2, axis=1)
+    lengths = [_correlation_lengths(correlations[simulations == number]) for number in np.unique(simulations)]
+    known = np.concatenate(lengths)
+    return RollOutReport(
+        num_simulations=len(lengths),
+        num_steps=int(steps.max()),
+        relative_l2=spread_of(errors),
+        by_step=tuple(spread_of(errors[steps == step]) for step in range(1, steps.max() + 1)),
+        num_fields=len(known),
+        correlation_time=spread_of(known[:, 0]).mean,
+        correlation_time_median=spread_of(known[:, 0]).median,
+        correlation_time_min=float(known[:, 0].min(initial=np.inf)) if len(known) else np.nan,
+        num_correlated=int(known[:, 1].sum()),
+    )
+
+
+def _correlation_lengths(correlations: FloatArray) -> FloatArray:
+    """Of each field of one simulation the first step below, and 0; or the number of steps, and 1, if none is.
+
+    Args:
+        correlations: [T, F], NaN where there is none.
+    """
+    found = []
+    for each in correlations.T:
+        if np.isnan(each).all():
+            continue
+        below = np.flatnonzero(each < CORRELATED)
+        found.append((below[0] + 1, 0) if len(below) else (len(each), 1))
+    return np.array(found, dtype=float).reshape(-1, 2)
+
+
+def _of_equal_length(trajectories: Extract, history: int, longest: int | None) -> Iterator[Extract]:
+    """Those with a step to predict, cut to the longest roll-out, in parts of equally many steps."""
+    cut = [sample[: None if longest is None else history + longest] for sample in trajectories.samples]
+    for length, samples in groupby(sorted(cut, key=len), key=len):
+        if length > history:
+            yield Extract(trajectories.layout, [*samples], has_windows=True)
+
+
+def _rolled_out(
+    surrogate: Surrogate, task: RollsOut, chunk: Extract, on_chunk: Callable[[], None]
+) -> Sequence[FloatArray]:
+    """A table for each step of the roll-out of some simulations of equally many steps."""
+    batch, num_steps = chunk.batch(surrogate.device), len(chunk.samples[0]) - task.history
+    tables, step = [], task.history
+    on_chunk()
+    for piece in task.roll_out(surrogate.network, surrogate.normalization, batch, num_steps):
+        length = next(iter(piece.values())).shape[1]
+        truth = {name: batch.fields[name][:, step : step + length].float() for name in piece}
+        ratios = ratios_of(piece, truth, dict.fromkeys(piece, 2))
+        correlations = torch.stack([_correlations(piece[name], truth[name]) for name in piece], dim=-1)
+        for at in range(length):
+            number = torch.full_like(batch.steps, step - task.history + at + 1)
+            keys = torch.stack([batch.simulations, number], dim=1).double()
+            tables.append(torch.cat([keys, ratios[:, at], correlations[:, at]], dim=1).cpu().numpy())
+        step += length
+        on_chunk()
+    return tables
+
+
+def _correlations(made: Tensor, truth: Tensor) -> Tensor:
+    """Pearson's correlation over the components and points of a field, float64 [B, K].
+
+    NaN where the solver's field is constant; −1 where the prediction is constant or not finite, which is no agreement.
+    """
+    centred = [values.flatten(2).double() for values in (made, truth)]
+    centred = [values - values.mean(dim=2, keepdim=True) for values in centred]
+    sizes = [torch.linalg.vector_norm(values, dim=2) for values in centred]
+    found = (centred[0] * centred[1]).sum(dim=2) / (sizes[0] * sizes[1])
+    return torch.where(sizes[1] > 0, found.where(found.isfinite(), -1.0), torch.nan)
