@@ -14,6 +14,7 @@ from melissa_like.training.curriculum import Curriculum, Gradual, TeacherForcing
 from melissa_like.training.normalization import Normalization
 from melissa_like.training.outputs import check_shapes
 from melissa_like.training.tasks.fields import fields_named
+from melissa_like.training.tasks.parameters import GivenParameters
 from melissa_like.training.tasks.starts import one_start
 from melissa_like.training.tasks.steps import (
     Increments,
@@ -49,7 +50,8 @@ class Autoregressive:
         bundle: time steps that the network returns.
         stride: distance of the time steps in those of the solver.
         residual: whether it predicts increments.
-        parameters: whether it is given the parameters.
+        parameters: whether it is given the parameters, or the names of those that it is given: a seed need not be
+            among them.
         time: whether it is given the number of the last step that it is given.
         inputs: names of the fields that are given at the same steps as the history, and are not learned.
         targets: names of the fields to be learned; None: all others.
@@ -58,8 +60,8 @@ class Autoregressive:
             the windows as far apart as the steps that each predicts.
 
     Raises:
-        ValueError: a name that is no field or is both, no field to be learned, a number below 1, or a length that does
-            not fit to history and bundle.
+        ValueError: a name that is no field or parameter, a field that is both, none to be learned, a number below 1, or
+            a length that does not fit to history and bundle.
     """
 
     longest = None
@@ -72,7 +74,7 @@ class Autoregressive:
         bundle: int = 1,
         stride: int = 1,
         residual: bool = True,
-        parameters: bool = True,
+        parameters: bool | Sequence[str] = True,
         time: bool = False,
         inputs: Sequence[str] = (),
         targets: Sequence[str] | None = None,
@@ -90,10 +92,11 @@ class Autoregressive:
         self.window = _window(history, horizon, bundle, stride, window)
         self.stride = self.window.stride
         self._curriculum: Curriculum = Gradual() if curriculum is None else curriculum
+        self._parameters = GivenParameters(layout, parameters)
         self._state: State = Increments() if residual else Values()
         self.problem = Problem(
             fields={name: _shape(spec, history) for name, spec in self._known.items()},
-            parameters=layout.parameters if parameters else (),
+            parameters=self._parameters.names,
             time=time,
             targets={name: _shape(spec, bundle) for name, spec in self._targets.items()},
         )
@@ -149,7 +152,7 @@ class Autoregressive:
         num_calls = -(-num_steps // self.bundle)
         steps = dict.fromkeys(self._targets, self.history)
         steps |= dict.fromkeys(self._inputs, self.history + (num_calls - 1) * self.bundle)
-        return one_start(self._layout, fields, parameters, steps, step=step)
+        return one_start(self._layout, fields, self._parameters.of(parameters), steps, step=step)
 
     def roll_out(
         self, network: nn.Module, scale: Normalization, batch: Batch, num_steps: int
@@ -240,10 +243,9 @@ class Autoregressive:
         steps = slice(at, at + self.history)
         seen = {**known, **{name: steps_of(batch.fields[name], spec)[:, steps] for name, spec in self._inputs.items()}}
         given: dict[str, object] = {
-            "fields": {name: stacked(each_step(scale.normalize, name, seen[name])) for name in self._known}
+            "fields": {name: stacked(each_step(scale.normalize, name, seen[name])) for name in self._known},
+            **self._parameters.normalized(scale, batch),
         }
-        if self.problem.parameters:
-            given["parameters"] = scale.normalize_parameters(batch.parameters)
         if self.problem.time:
             given["time"] = scale.normalize_steps(batch.steps + (at + self.history - 1) * self.stride)
         made = network(**given)

@@ -9,6 +9,7 @@ from melissa_like.models import Problem
 from melissa_like.records import Layout
 from melissa_like.training.normalization import Normalization
 from melissa_like.training.tasks.fields import fields_named, one_sample, shape_of, with_components, without_components
+from melissa_like.training.tasks.parameters import GivenParameters
 from melissa_like.training.tasks.task import Compared
 
 __all__ = ["Direct"]
@@ -32,6 +33,7 @@ class Direct:
     def __init__(self, layout: Layout, targets: Sequence[str] | None = None) -> None:
         self._fields = fields_named(layout, targets, "targets")
         self._layout = layout
+        self._parameters = GivenParameters(layout)
         self.problem = Problem(
             parameters=layout.parameters,
             time=True,
@@ -79,4 +81,4 @@ class Direct:
         Raises:
             ValueError: a parameter is missing or unknown.
         """
-        return one_sample(self._layout, parameters, step=step, time=time)
+        return one_sample(self._layout, self._parameters.of(parameters), step=step, time=time)

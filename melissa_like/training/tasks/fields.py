@@ -10,7 +10,7 @@ from melissa_like.loading import Batch
 from melissa_like.models import FieldShape
 from melissa_like.records import FieldSpec, Layout
 
-__all__ = ["fields_named", "one_sample", "parameters_of", "shape_of", "with_components", "without_components"]
+__all__ = ["fields_named", "one_sample", "shape_of", "with_components", "without_components"]
 
 
 def fields_named(layout: Layout, names: Sequence[str] | None, what: str) -> dict[str, FieldSpec]:
@@ -53,7 +53,7 @@ def without_components(values: torch.Tensor, spec: FieldSpec) -> torch.Tensor:
 
 def one_sample(
     layout: Layout,
-    parameters: Mapping[str, float],
+    parameters: torch.Tensor,
     *,
     step: int,
     time: float | None,
@@ -63,36 +63,21 @@ def one_sample(
 
     Args:
         layout: of the study.
-        parameters: by name, in original units.
+        parameters: in original units, [1, P].
         step: index of the time step.
         time: physical time; the step index by default.
         fields: by name, of the shapes of the layout.
 
     Raises:
-        ValueError: a parameter is missing or unknown, or a field has another shape.
+        ValueError: a field has another shape.
     """
     return Batch(
         simulations=torch.zeros(1, dtype=torch.int64),
         steps=torch.tensor([step], dtype=torch.int64),
         times=torch.tensor([step if time is None else time], dtype=torch.float64),
-        parameters=parameters_of(layout, parameters),
+        parameters=parameters,
         fields={name: _one_field(layout, name, values) for name, values in (fields or {}).items()},
     )
-
-
-def parameters_of(layout: Layout, parameters: Mapping[str, float]) -> torch.Tensor:
-    """The parameters of one sample, [1, P], from those by name.
-
-    Raises:
-        ValueError: one is missing or unknown.
-    """
-    names = layout.parameters
-    if set(parameters) != set(names):
-        raise ValueError(
-            f"the parameters are {', '.join(parameters)}, but this surrogate was trained with {', '.join(names)} "
-            f"({_difference(parameters, names)}): give exactly these"
-        )
-    return torch.tensor([[float(parameters[name]) for name in names]], dtype=torch.float64)
 
 
 def _one_field(layout: Layout, name: str, values: npt.ArrayLike) -> torch.Tensor:
@@ -101,13 +86,3 @@ def _one_field(layout: Layout, name: str, values: npt.ArrayLike) -> torch.Tensor
     if array.shape != spec.shape:
         raise ValueError(f"field {name!r} has the shape {array.shape}, expected {spec.shape}: give the whole field")
     return torch.from_numpy(array.copy()).unsqueeze(0)
-
-
-def _difference(received: Mapping[str, float], expected: tuple[str, ...]) -> str:
-    unknown = sorted(set(received) - set(expected))
-    missing = sorted(set(expected) - set(received))
-    parts = [
-        ("unknown: " + ", ".join(unknown)) if unknown else "",
-        ("missing: " + ", ".join(missing)) if missing else "",
-    ]
-    return "; ".join(part for part in parts if part)

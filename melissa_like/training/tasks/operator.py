@@ -12,6 +12,7 @@ from melissa_like.models import Problem
 from melissa_like.records import FieldSpec, Layout
 from melissa_like.training.normalization import Normalization
 from melissa_like.training.tasks.fields import fields_named, one_sample, shape_of, with_components, without_components
+from melissa_like.training.tasks.parameters import GivenParameters
 from melissa_like.training.tasks.starts import one_start
 from melissa_like.training.tasks.steps import steps_of, wanted
 from melissa_like.training.tasks.task import Compared
@@ -25,6 +26,7 @@ def Operator(  # noqa: N802  # a recipe of two classes, and named like them wher
     initial: Sequence[str] = (),
     targets: Sequence[str] | None = None,
     window: Mapping[str, int | None] | None = None,
+    parameters: bool | Sequence[str] = True,
 ) -> "SameStep | FromFirstStep":
     """(Fields, parameters, time) to fields, in one call, for neural operators such as DeepONet and FNO.
 
@@ -37,10 +39,11 @@ def Operator(  # noqa: N802  # a recipe of two classes, and named like them wher
         initial: names of the fields that are given at the first step of a window.
         targets: names of the fields to be learned; None: all that are not in `inputs`.
         window: `length`, `stride` and `hop` of the windows; by default 2 steps, so a sample is a step and the next.
+        parameters: whether the network is given the parameters, or the names of those that it is given.
 
     Raises:
-        ValueError: a name that is no field or is both an input and something else, no field that is given, none left to
-            be learned, or a window where there is no first step.
+        ValueError: a name that is no field or parameter, a field that is both an input and something else, none that is
+            given, none left to be learned, or a window where there is no first step.
     """
     others = [field.name for field in layout.fields if field.name not in inputs]
     given = fields_named(layout, inputs, "inputs") if inputs or not initial else {}
@@ -51,13 +54,13 @@ def Operator(  # noqa: N802  # a recipe of two classes, and named like them wher
         if both:
             raise ValueError(f"{', '.join(both)} are inputs and {what}: name each field once")
     if first:
-        return FromFirstStep(layout, first, given, learned, window)
+        return FromFirstStep(layout, first, given, learned, GivenParameters(layout, parameters), window)
     if any(value is not None for value in (window or {}).values()):
         raise ValueError(
             f"the window is {dict(window or {})} but every field is of the same step: name the fields that are given "
             "at the first step of a window as initial, or leave the window out"
         )
-    return SameStep(layout, given, learned)
+    return SameStep(layout, given, learned, GivenParameters(layout, parameters))
 
 
 class SameStep:
@@ -67,18 +70,26 @@ class SameStep:
         layout: of the study.
         inputs: the fields that are given, by name.
         targets: the fields to be learned, by name.
+        parameters: those that the network is given.
     """
 
     window = None
 
-    def __init__(self, layout: Layout, inputs: Mapping[str, FieldSpec], targets: Mapping[str, FieldSpec]) -> None:
+    def __init__(
+        self,
+        layout: Layout,
+        inputs: Mapping[str, FieldSpec],
+        targets: Mapping[str, FieldSpec],
+        parameters: GivenParameters,
+    ) -> None:
         self._layout = layout
+        self._parameters = parameters
         self._inputs = inputs
         self._targets = targets
         self._fields = {**inputs, **targets}
         self.problem = Problem(
             fields={name: shape_of(spec) for name, spec in inputs.items()},
-            parameters=layout.parameters,
+            parameters=self._parameters.names,
             time=True,
             targets={name: shape_of(spec) for name, spec in targets.items()},
         )
@@ -100,8 +111,8 @@ class SameStep:
         """See `Task`: one call."""
         predictions: Mapping[str, Tensor] = network(
             fields=_normalized(scale, batch.fields, self._inputs),
-            parameters=scale.normalize_parameters(batch.parameters),
             time=scale.normalize_steps(batch.steps),
+            **self._parameters.normalized(scale, batch),
         )
         return predictions
 
@@ -134,7 +145,7 @@ class SameStep:
         """
         if set(fields) != set(self._inputs):
             raise ValueError(f"the fields are {list(fields)}, expected {list(self._inputs)}: give exactly the inputs")
-        return one_sample(self._layout, parameters, step=step, time=time, fields=fields)
+        return one_sample(self._layout, self._parameters.of(parameters), step=step, time=time, fields=fields)
 
 
 class FromFirstStep:
@@ -149,6 +160,7 @@ class FromFirstStep:
         initial: the fields that are given at the first step, by name.
         inputs: those that are given at the step that is predicted.
         targets: the fields to be learned.
+        parameters: those that the network is given.
         window: keys in place of a length of 2 and the distance of windows that share their last and first step.
     """
 
@@ -160,9 +172,11 @@ class FromFirstStep:
         initial: Mapping[str, FieldSpec],
         inputs: Mapping[str, FieldSpec],
         targets: Mapping[str, FieldSpec],
+        parameters: GivenParameters,
         window: Mapping[str, int | None] | None = None,
     ) -> None:
         self._layout = layout
+        self._parameters = parameters
         self._initial = initial
         self._inputs = inputs
         self._targets = targets
@@ -175,7 +189,7 @@ class FromFirstStep:
         self._fields = {**initial, **inputs, **targets}
         self.problem = Problem(
             fields={name: shape_of(spec) for name, spec in (*initial.items(), *inputs.items())},
-            parameters=layout.parameters,
+            parameters=self._parameters.names,
             time=True,
             targets={name: shape_of(spec) for name, spec in targets.items()},
         )
@@ -223,7 +237,7 @@ class FromFirstStep:
     ) -> Batch:
         """See `RollsOut`. Inputs are needed at the first step too, where nothing looks at them."""
         steps = dict.fromkeys(self._initial, 1) | dict.fromkeys(self._inputs, 1 + num_steps)
-        return one_start(self._layout, fields, parameters, steps, step=step)
+        return one_start(self._layout, fields, self._parameters.of(parameters), steps, step=step)
 
     def roll_out(
         self, network: nn.Module, scale: Normalization, batch: Batch, num_steps: int
@@ -251,8 +265,8 @@ class FromFirstStep:
         first = {name: batch.fields[name][:, 0] for name in self._initial}
         given: dict[str, Any] = {
             "fields": _normalized(scale, first, self._initial) | _normalized(scale, later, self._inputs),
-            "parameters": scale.normalize_parameters(batch.parameters),
             "time": scale.normalize_steps(leads * self.stride),
+            **self._parameters.normalized(scale, batch),
         }
         predictions: Mapping[str, Tensor] = network(**given)
         return predictions

@@ -8,7 +8,6 @@ import torch
 
 from melissa_like.loading import Batch
 from melissa_like.records import Layout
-from melissa_like.training.tasks.fields import parameters_of
 
 __all__ = ["one_start"]
 
@@ -16,7 +15,7 @@ __all__ = ["one_start"]
 def one_start(
     layout: Layout,
     fields: Mapping[str, npt.ArrayLike],
-    parameters: Mapping[str, float],
+    parameters: torch.Tensor,
     num_steps: Mapping[str, int],
     *,
     step: int,
@@ -26,12 +25,12 @@ def one_start(
     Args:
         layout: of the study.
         fields: by name, in original units, [L, *shape], or [*shape] if L is 1.
-        parameters: by name, in original units.
+        parameters: in original units, [1, P].
         num_steps: L of each field that is needed; more steps than these are left out.
         step: number of the first time step.
 
     Raises:
-        ValueError: a parameter or a field is missing or unknown, or a field has another shape.
+        ValueError: a field is missing or unknown, or has another shape.
     """
     if set(fields) != set(num_steps):
         raise ValueError(f"the fields are {', '.join(fields)}, expected {', '.join(num_steps)}: give exactly these")
@@ -41,7 +40,7 @@ def one_start(
         simulations=torch.zeros(1, dtype=torch.int64),
         steps=torch.tensor([step], dtype=torch.int64),
         times=torch.arange(step, step + longest, dtype=torch.float64).unsqueeze(0),
-        parameters=parameters_of(layout, parameters),
+        parameters=parameters,
         fields=given,
     )
 
