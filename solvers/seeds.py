@@ -5,15 +5,15 @@ An initial condition or a forcing is a function, and a design draws numbers. So 
 module makes of it.
 
 The seed is the float rounded to float32: all its bits, not its integer part. Two simulations then have two functions,
-or nearly so: of 10 000 seeds that are drawn at random from [0, 1), two pairs are the same. Solvers get parameters as
-float64, but batches have them as float32. The rounding makes both the same seed, so a simulation can be run again from
-what a batch says. A simulation that the study runs again gets the same float from the journal, so it is the same
-simulation, on any number of ranks, each of which may draw the whole function by itself. Numbers that a person writes
-(0, 1, 2, ...) are seeds too.
+or nearly so: of 10 000 seeds that are drawn at random from [0, 1), two pairs are the same. Parameters travel as
+float64, but people keep them in arrays of float32. The rounding makes both the same seed, so a simulation can be run
+again from either. One that the study runs again gets the same float from the journal, so it is the same simulation, on
+any number of ranks, each of which may draw the whole function by itself. Numbers that a person writes (0, 1, 2, ...)
+are seeds too.
 
 Nothing is learned from a seed: functions of neighbouring seeds have nothing in common. So a surrogate gets the fields
-that came of it, and not the seed. For the same reason a sampler that moves parameters a little gets quite another
-function for it.
+that came of it, and not the seed: `training.task.parameters` of `Autoregressive` and `Operator` says which parameters
+it gets. For the same reason a sampler that moves parameters a little gets quite another function for it.
 
 The stream behind a generator is fixed by numpy. It is the same on every machine; another version of numpy may draw
 normal numbers in another way, and none has since 1.17.
