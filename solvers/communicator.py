@@ -5,7 +5,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Communicator", "FloatArray"]
+__all__ = ["Communicator", "FloatArray", "require_one_rank"]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -22,3 +22,16 @@ class Communicator(Protocol):
     def size(self) -> int:
         """The number of ranks."""
         ...
+
+
+def require_one_rank(solver: str, comm: Communicator) -> None:
+    """Refuse several ranks, for a solver that has nothing to share.
+
+    Raises:
+        ValueError: there are several.
+    """
+    if comm.size != 1:
+        raise ValueError(
+            f"{solver} was started on {comm.size} ranks and runs on one: write solver.num_ranks=1, and raise "
+            "launcher.max_jobs instead"
+        )

@@ -2,10 +2,11 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+
+from melissa_like.solvers.communicator import Communicator, FloatArray, require_one_rank
+from melissa_like.solvers.parameters import read_parameters
 
 __all__ = ["PARAMETERS", "solve"]
 
@@ -16,12 +17,12 @@ _State = tuple[float, float, float]
 
 def solve(
     parameters: Mapping[str, float],
-    comm: Any,
+    comm: Communicator,
     *,
     num_steps: int = 500,
     time_step: float = 0.02,
     num_substeps: int = 4,
-) -> Iterator[tuple[int, dict[str, npt.NDArray[np.float64]], float]]:
+) -> Iterator[tuple[int, dict[str, FloatArray], float]]:
     """Follow one trajectory.
 
     Args:
@@ -39,20 +40,13 @@ def solve(
         ValueError: a parameter that is missing, unknown or not finite, an option that cannot work, or several ranks.
         FloatingPointError: the state is not finite: the time step is too long for these parameters.
     """
-    if set(parameters) != set(PARAMETERS):
-        raise ValueError(
-            f"lorenz received the parameters {', '.join(sorted(parameters)) or '(none)'}: give exactly "
-            f"{', '.join(PARAMETERS)}"
-        )
-    sigma, rho, beta, x, y, z = values = [float(parameters[name]) for name in PARAMETERS]
-    if not all(math.isfinite(value) for value in values):
-        raise ValueError(f"lorenz received the parameters {dict(parameters)}: each must be a finite number")
+    require_one_rank("lorenz", comm)
+    numbers = read_parameters("lorenz", parameters, PARAMETERS, {})
+    sigma, rho, beta, x, y, z = (numbers[name] for name in PARAMETERS)
     if not (math.isfinite(time_step) and time_step > 0):
         raise ValueError(f"time_step is {time_step}: it must be positive, such as 0.02")
     if num_substeps < 1:
         raise ValueError(f"num_substeps is {num_substeps}: write 1 or more, such as 4")
-    if comm.size != 1:
-        raise ValueError(f"lorenz was started on {comm.size} ranks: it has three numbers, write solver.num_ranks=1")
     state = (x, y, z)
     for step in range(num_steps):
         if step:

@@ -5,7 +5,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from melissa_like.solvers.pde1d.etdrk4 import ETDRK4, ComplexArray, FloatArray
+from melissa_like.solvers.communicator import FloatArray
+from melissa_like.solvers.pde1d.etdrk4 import ETDRK4, ComplexArray
 from melissa_like.solvers.pde1d.weno import SquareFlux
 
 __all__ = ["CombinedEquation"]

@@ -5,9 +5,8 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["ETDRK4", "ComplexArray", "FloatArray"]
+__all__ = ["ETDRK4", "ComplexArray"]
 
-FloatArray = npt.NDArray[np.float64]
 ComplexArray = npt.NDArray[np.complex128]
 
 #: Points on the circle over which the coefficients are averaged; more change nothing in float64.

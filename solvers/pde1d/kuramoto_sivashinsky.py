@@ -20,13 +20,14 @@ References: Y. Kuramoto, "Diffusion-Induced Chaos in Reaction Systems" (1978); A
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import numpy as np
 
-from melissa_like.solvers.pde1d.etdrk4 import ETDRK4, ComplexArray, FloatArray
-from melissa_like.solvers.pde1d.parameters import only_rank, read_parameters, time_between_steps
+from melissa_like.solvers.communicator import Communicator, FloatArray, require_one_rank
+from melissa_like.solvers.parameters import read_parameters
+from melissa_like.solvers.pde1d.etdrk4 import ETDRK4, ComplexArray
 from melissa_like.solvers.pde1d.sines import draw_sines
+from melissa_like.solvers.pde1d.times import time_between_steps
 from melissa_like.solvers.seeds import generator
 
 __all__ = ["KuramotoSivashinsky", "kuramoto_sivashinsky"]
@@ -34,7 +35,7 @@ __all__ = ["KuramotoSivashinsky", "kuramoto_sivashinsky"]
 
 def kuramoto_sivashinsky(
     parameters: Mapping[str, float],
-    comm: Any,
+    comm: Communicator,
     *,
     num_points: int = 128,
     num_steps: int = 201,
@@ -69,8 +70,10 @@ def kuramoto_sivashinsky(
         ValueError: a parameter that is missing, unknown or not finite, an option that cannot work, or several ranks.
         FloatingPointError: the field is not finite.
     """
-    only_rank("kuramoto_sivashinsky", comm)
-    values = read_parameters("kuramoto_sivashinsky", parameters, {"viscosity": viscosity, "amplitude": amplitude})
+    require_one_rank("kuramoto_sivashinsky", comm)
+    values = read_parameters(
+        "kuramoto_sivashinsky", parameters, ["seed"], {"viscosity": viscosity, "amplitude": amplitude}
+    )
     time_step = time_between_steps(num_steps, end_time)
     if not (math.isfinite(warm_up) and warm_up >= 0):
         raise ValueError(f"warm_up is {warm_up}: write the time to simulate before the first step, or 0")

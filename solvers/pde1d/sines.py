@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from melissa_like.solvers.pde1d.etdrk4 import ComplexArray, FloatArray
+from melissa_like.solvers.communicator import FloatArray
+from melissa_like.solvers.pde1d.etdrk4 import ComplexArray
 
 __all__ = ["SumOfSines", "draw_sines"]
 

@@ -1,12 +1,12 @@
 """The plug-in for the combined equation: the generator that the framework calls once for each simulation."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
+from melissa_like.solvers.communicator import Communicator, FloatArray, require_one_rank
+from melissa_like.solvers.parameters import read_parameters
 from melissa_like.solvers.pde1d.combined_equation import CombinedEquation
-from melissa_like.solvers.pde1d.etdrk4 import FloatArray
-from melissa_like.solvers.pde1d.parameters import only_rank, read_parameters, time_between_steps
 from melissa_like.solvers.pde1d.sines import draw_sines
+from melissa_like.solvers.pde1d.times import time_between_steps
 from melissa_like.solvers.seeds import generator
 
 __all__ = ["solve"]
@@ -14,7 +14,7 @@ __all__ = ["solve"]
 
 def solve(
     parameters: Mapping[str, float],
-    comm: Any,
+    comm: Communicator,
     *,
     num_points: int = 100,
     num_steps: int = 250,
@@ -58,9 +58,9 @@ def solve(
         ValueError: a parameter that is missing, unknown or not finite, an option that cannot work, or several ranks.
         FloatingPointError: the field is not finite.
     """
-    only_rank("pde1d", comm)
+    require_one_rank("pde1d", comm)
     options = {"alpha": alpha, "beta": beta, "gamma": gamma, "amplitude": amplitude}
-    values = read_parameters("pde1d", parameters, options)
+    values = read_parameters("pde1d", parameters, ["seed"], options)
     time_step = time_between_steps(num_steps, end_time)
     num_cells = _num_cells(num_points, refinement, largest_wavenumber)
     sines = draw_sines(

@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from melissa_like.solvers.pde1d.etdrk4 import FloatArray
+from melissa_like.solvers.communicator import FloatArray
 
 __all__ = ["SquareFlux"]
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from melissa_like.solvers.communicator import FloatArray
 from melissa_like.solvers.pde1d import kuramoto_sivashinsky
-from melissa_like.solvers.pde1d.etdrk4 import FloatArray
 from melissa_like.solvers.pde1d.kuramoto_sivashinsky import KuramotoSivashinsky
 
 ALONE = SimpleNamespace(size=1)
@@ -83,7 +83,7 @@ def test_a_simulation_that_is_run_again_has_the_same_bits() -> None:
 @pytest.mark.parametrize(
     ("parameters", "options", "message"),
     [
-        ({"viscosity": 1.0}, {}, "received the parameters viscosity: give seed, and of viscosity, amplitude"),
+        ({"viscosity": 1.0}, {}, "received the parameters viscosity: give seed; viscosity, amplitude may"),
         ({"seed": 1.0, "viscosity": 0.0}, {}, "viscosity is 0.0: it must be above 0"),
         ({"seed": 1.0}, {"warm_up": -1.0}, "warm_up is -1.0: write the time"),
         ({"seed": 1.0}, {"num_points": 20, "length": 64.0}, "20 points on a length of 64 do not resolve .* write 32"),

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from melissa_like.solvers.communicator import FloatArray
 from melissa_like.solvers.pde1d import solve
 from melissa_like.solvers.pde1d.combined_equation import CombinedEquation
-from melissa_like.solvers.pde1d.etdrk4 import FloatArray
 
 ALONE = SimpleNamespace(size=1)
 SHORT = {"num_points": 20, "num_steps": 6, "end_time": 0.5}
@@ -87,11 +87,11 @@ def test_without_forcing_diffusion_wins() -> None:
     ("parameters", "options", "message"),
     [
         ({}, {}, r"received the parameters \(none\): give seed"),
-        ({"seed": 1.0, "delta": 1.0}, {}, "received the parameters delta, seed: give seed, and of alpha, beta"),
-        ({"seed": np.nan}, {}, "seed is nan: it must be a finite number"),
+        ({"seed": 1.0, "delta": 1.0}, {}, "received the parameters delta, seed: give seed; alpha, beta"),
+        ({"seed": np.nan}, {}, "seed = nan: it must be a finite number"),
         ({"seed": 1.0, "beta": -0.1}, {}, "beta is -0.1: it must be 0 or more"),
         ({"seed": 1.0, "alpha": -1.0}, {}, "alpha is -1.0: it must be 0 or more"),
-        ({"seed": 1.0}, {"gamma": np.inf}, "gamma is inf: it must be a finite number"),
+        ({"seed": 1.0}, {"gamma": np.inf}, "gamma = inf: it must be a finite number"),
         ({"seed": 1.0}, {"num_steps": 0}, "num_steps is 0: write 1 or more"),
         ({"seed": 1.0}, {"end_time": -1.0}, "end_time is -1.0: it must be positive"),
         ({"seed": 1.0}, {"length": 0.0}, "length is 0.0: it must be positive"),
