@@ -104,7 +104,7 @@ def test_quantiles_roll_outs_and_correlation_times_are_told(tmp_path: Path, caps
     assert [step["mean"] for step in validation["rollout"]["by_step"]] == [0.1, 0.3]
     assert validation["history"][0]["rollout"]["relative_l2"]["median"] == 0.1
     assert not validation["history"][0]["rollout"]["by_step"]
-    print_report(report, tmp_path)
+    print_report(report | {"name": "rolled", "resumed": 0}, tmp_path)
     told = "".join(capsys.readouterr())
     assert "validation error: 2.00 % (mean relative L2; median 1.00 %, p99 3.00 %, max 4.00 %), of one step\n" in told
     assert (
