@@ -240,9 +240,9 @@ def _written(name: str, value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         settings = {field.name: getattr(value, field.name) for field in dataclasses.fields(value) if field.init}
         return recipe_of(functools.partial(type(value), **settings))
-    if callable(value):
+    if callable(value) and (hasattr(value, "__qualname__") or isinstance(value, functools.partial)):
         return {**recipe_of(value), _PARTIAL: True}
     raise TypeError(
         f"the argument {name!r} is a {type(value).__name__}, which cannot be written as JSON: give numbers, text, "
-        f"lists, mappings, dataclasses, or functions and classes that can be imported"
+        f"lists, mappings, objects of a dataclass, or functions and classes that can be imported"
     )

@@ -8,8 +8,9 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -17,13 +18,16 @@ import msgspec
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_model
 from torch import nn
 
+from melissa_like.assembly import WindowTally
 from melissa_like.errors import DeadlineExceededError
 from melissa_like.loading import Batch, Moments, Turn
 from melissa_like.models import MLP
-from melissa_like.records import FieldSpec, Layout, Purpose, Sample, SampleKey
+from melissa_like.records import FieldSpec, Layout, Purpose, Sample, SampleKey, Window
 from melissa_like.training import (
+    Autoregressive,
     Optimization,
     RankGroup,
     Surrogate,
@@ -40,6 +44,9 @@ from melissa_like.training import (
     save_surrogate,
     train,
 )
+from melissa_like.training.curriculum import Curriculum, Gradual, RollOut
+from tests.contract.consumers import assembled
+from tests.plugins.curricula import farthest_push
 from tests.plugins.networks import GridNetwork
 
 ROOT = Path(__file__).parents[2]
@@ -147,6 +154,52 @@ def readme_loop() -> Callable[[TrainingStream], nn.Module]:
     return names["loop"]
 
 
+def chain(parameters: torch.Tensor, length: int) -> torch.Tensor:
+    """Waves that move by a parameter at each step and shrink by another: [B, length, 8]."""
+    phase = torch.arange(8) * 2 * torch.pi / 8 + torch.arange(length)[:, None] * parameters[:, 1, None, None]
+    return ((1 - parameters[:, 0, None, None] / 10) ** torch.arange(length)[:, None] * torch.sin(phase)).float()
+
+
+def windows(ranks: range) -> Iterator[Turn]:
+    """Turns with windows of four steps, as uneven as those with single steps."""
+    for turn in turns(LAYOUT, ranks):
+        if turn.batch is None:
+            yield turn
+            continue
+        given = turn.batch
+        windowed = Batch(
+            simulations=given.simulations,
+            steps=given.steps,
+            times=given.times[:, None] + torch.arange(4),
+            parameters=given.parameters,
+            fields={"u": chain(given.parameters, 4)},
+        )
+        yield replace(turn, batch=windowed, statistics={"increment of u": (Moments(count=9, mean=0.0, std=0.3),)})
+
+
+def autoregressive(seed: int, curriculum: Curriculum) -> Surrogate:
+    torch.manual_seed(seed)
+    bounds = {"a": (0.0, 1.0), "b": (0.0, 1.0)}
+    task = partial(Autoregressive, horizon=3, curriculum=curriculum)
+    model = partial(MLP, hidden=(16,))
+    return build_surrogate(layout=LAYOUT, parameter_bounds=bounds, num_steps=10, model=model, task=task)
+
+
+def held_out_windows(simulations: Iterable[int]) -> ValidationSet:
+    window = Window(length=4, hop=3)
+    validation = ValidationSet(LAYOUT, window=window)
+    for number in simulations:
+        parameters = torch.tensor([[0.1 * number, 0.2 * number]], dtype=torch.float64)
+        tally = WindowTally(window, num_steps=10)
+        for step, values in enumerate(chain(parameters, 10)[0].numpy()):
+            key = SampleKey(number, step)
+            sample = assembled(validation, key, [values], parameters=parameters[0].tolist(), windows=tally.add(step))
+            validation.take(sample, 0.0)
+    return validation
+
+
+CURRICULA: dict[str, Curriculum] = {"roll_out": RollOut(), "gradual": Gradual(end=0.9), "pushforward": farthest_push}
+
 # -- what a rank does -------------------------------------------------------------------------------------------------
 
 
@@ -200,6 +253,26 @@ def train_two_fields(folder: Path, rank: int, address: str) -> None:
         save_surrogate(built, folder / f"surrogate-{rank}")
 
 
+def train_windows(folder: Path, rank: int, address: str) -> None:
+    """Several calls of the network in each training step, with each curriculum."""
+    with joined(rank, address) as ranks:
+        for name, curriculum in CURRICULA.items():
+            built = autoregressive(rank, curriculum)
+            validations: list[ValidationReport] = []
+            run_loop(
+                train,
+                stream(
+                    windows(range(rank, rank + 1)),
+                    built,
+                    held_out_windows([rank, 2] if rank == 0 else [rank]),
+                    group=ranks,
+                    on_validation=validations.append,
+                ),
+            )
+            save_model(built, str(folder / f"{name}-{rank}"))
+            (folder / f"{name}-{rank}.json").write_bytes(msgspec.json.encode(validations))
+
+
 def train_by_hand(folder: Path, rank: int, address: str) -> None:
     with joined(rank, address) as ranks:
         built = surrogate(rank)
@@ -227,7 +300,8 @@ def meet_nobody(folder: Path, rank: int, address: str) -> None:
 
 
 SCENARIOS = {
-    function.__name__: function for function in (train_one_field, train_two_fields, train_by_hand, leave, meet_nobody)
+    function.__name__: function
+    for function in (train_one_field, train_two_fields, train_windows, train_by_hand, leave, meet_nobody)
 }
 
 
@@ -303,6 +377,26 @@ def test_a_network_on_a_grid_learns_two_fields_of_different_components_on_two_ra
     for rank in range(NUM_RANKS):
         trained = load_surrogate(tmp_path / f"surrogate-{rank}")
         torch.testing.assert_close(trained.state_dict(), alone.state_dict(), rtol=0, atol=1e-3)
+
+
+def test_two_uneven_ranks_train_as_one_when_the_network_is_called_several_times(tmp_path: Path) -> None:
+    run(train_windows, tmp_path)
+    for name, curriculum in CURRICULA.items():
+        alone = autoregressive(0, curriculum)
+        validations: list[ValidationReport] = []
+        held = held_out_windows(range(3))
+        run_loop(train, stream(windows(range(NUM_RANKS)), alone, held, on_validation=validations.append))
+        expected = msgspec.json.decode(msgspec.json.encode(validations))
+        assert [report["rollout"]["num_simulations"] for report in expected] == [3, 3]
+        for rank in range(NUM_RANKS):
+            trained = load_file(tmp_path / f"{name}-{rank}")
+            torch.testing.assert_close(trained, dict(alone.state_dict()), rtol=0, atol=1e-5)
+            said = msgspec.json.decode((tmp_path / f"{name}-{rank}.json").read_bytes())
+            for report, other in zip(said, expected, strict=True):
+                assert report["num_samples"] == other["num_samples"] == 9
+                assert report["relative_l2"] == pytest.approx(other["relative_l2"], rel=1e-3)
+                each = [step["max"] for step in report["rollout"]["by_step"]]
+                assert each == pytest.approx([step["max"] for step in other["rollout"]["by_step"]], rel=1e-3)
 
 
 def test_the_loop_of_the_readme_trains_on_two_uneven_ranks(tmp_path: Path) -> None:
