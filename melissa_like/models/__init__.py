@@ -8,6 +8,7 @@ Whatever thread trains or predicts runs it. Never imported here: zmq, mpi4py, an
 
 from melissa_like.models.conditioning import Conditioned, Conditioning, ConstantChannels, ScaleAndShift
 from melissa_like.models.fno import FNO
+from melissa_like.models.message_passing import MessagePassing
 from melissa_like.models.mlp import MLP
 from melissa_like.models.problem import FieldShape, Problem
 from melissa_like.models.unet import UNet
@@ -19,6 +20,7 @@ __all__ = [
     "Conditioning",
     "ConstantChannels",
     "FieldShape",
+    "MessagePassing",
     "Problem",
     "ScaleAndShift",
     "UNet",

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from melissa_like.models.conditioning import Conditioned, ConditioningFactory, ConstantChannels
-from melissa_like.models.grids import GridInputs, GridOutputs, Pointwise, common_grid
+from melissa_like.models.grids import GridInputs, GridOutputs, Pointwise, common_grid, grid_points
 from melissa_like.models.problem import Problem
 from melissa_like.models.spectral import SpectralConvolution, modes_of
 
@@ -62,7 +62,8 @@ class FNO(nn.Module):
         beyond = [0 if periodic else -(-points // 4) for points in grid]
         whole = tuple(points + more for points, more in zip(grid, beyond, strict=True))
         kept = modes_of(modes, whole, "FNO")
-        self.inputs = GridInputs(problem, grid, periodic=periodic, coordinates=coordinates)
+        points = grid_points(grid, periodic=periodic)
+        self.inputs = GridInputs(problem, points, periodic=periodic, coordinates=coordinates)
         self.conditioning = conditioning(
             Conditioned(
                 num_conditions=self.inputs.num_conditions,

@@ -102,21 +102,20 @@ class GridInputs(nn.Module):
 
     Args:
         problem: of the network.
-        grid: of all its fields.
-        periodic: whether the grid is; then coordinates are cosines and sines.
+        points: coordinates of the grid, [d, *grid]; on a periodic one its period is 1 along each axis.
+        periodic: whether it is; then coordinates are given as cosines and sines.
         coordinates: whether they are channels; None: where a network could not tell places apart or the place
             matters, so without input fields and on grids that are not periodic.
     """
 
-    def __init__(
-        self, problem: Problem, grid: tuple[int, ...], *, periodic: bool, coordinates: bool | None = None
-    ) -> None:
+    def __init__(self, problem: Problem, points: Tensor, *, periodic: bool, coordinates: bool | None = None) -> None:
         super().__init__()
-        places = torch.empty(0, *grid)
-        if (not problem.fields or not periodic) if coordinates is None else coordinates:
-            places = grid_points(grid, periodic=periodic)
-            if periodic:
-                places = torch.cat([torch.cos(2 * math.pi * places), torch.sin(2 * math.pi * places)])
+        if not ((not problem.fields or not periodic) if coordinates is None else coordinates):
+            places = points[:0]
+        elif periodic:
+            places = torch.cat([torch.cos(2 * math.pi * points), torch.sin(2 * math.pi * points)])
+        else:
+            places = points
         self.register_buffer("coordinates", places, persistent=False)
         self.num_field_channels = sum(shape.components for shape in problem.fields.values())
         self.num_channels = self.num_field_channels + len(places)

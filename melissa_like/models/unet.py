@@ -8,7 +8,7 @@ from torch import Tensor, cat, nn
 
 from melissa_like.models.blocks import Attention, ResidualBlock, Up
 from melissa_like.models.conditioning import Conditioned, ConditioningFactory, ConstantChannels
-from melissa_like.models.grids import GridInputs, GridOutputs, common_grid, convolution
+from melissa_like.models.grids import GridInputs, GridOutputs, common_grid, convolution, grid_points
 from melissa_like.models.problem import Problem
 
 __all__ = ["UNet"]
@@ -88,7 +88,8 @@ class UNet(nn.Module):
         self.doublings = nn.ModuleList(Up(*pair) for pair in itertools.pairwise(upwards))
         self.up = nn.ModuleList(level(2 * width, width) for width in upwards[1:])
 
-        self.inputs = GridInputs(problem, grid, periodic=periodic, coordinates=coordinates)
+        points = grid_points(grid, periodic=periodic)
+        self.inputs = GridInputs(problem, points, periodic=periodic, coordinates=coordinates)
         self.conditioning = conditioning(
             Conditioned(
                 num_conditions=self.inputs.num_conditions,
