@@ -1,5 +1,6 @@
 """`BatchMemory`: contiguous memory of some samples; a storage is one as long as its slots, a batch a short one."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,29 +12,37 @@ from melissa_like.records import Layout
 
 __all__ = ["BatchMemory", "allocate", "rows_within"]
 
-#: Columns of the labels before the parameters.
-_NUM_COLUMNS = 3
+#: Columns of the labels before the times.
+_NUM_KEYS = 2
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class BatchMemory:
-    """Memory of up to B samples.
+    """Memory of up to B samples, each a time step or a window of L of them.
 
     What is not a field lies in one row of labels per sample, so that a batch needs one copy for all of it. The labels
     are int64, and the floating-point columns are views of their bits.
 
     Attributes:
-        labels: int64 [B, 3 + P]: simulation, step, and the bits of time and parameters.
-        fields: by name, [B, *shape] in the storage dtype.
+        labels: int64 [B, 2 + L + P]: simulation, (first) step, and the bits of times and parameters.
+        fields: by name, [B, *shape] in the storage dtype; of windows [B, L, *shape].
+        window_length: L; None: the samples are single steps, and have no such axis.
     """
 
     labels: torch.Tensor
     fields: dict[str, torch.Tensor]
+    window_length: int | None = None
 
     def first(self, num_rows: int) -> "BatchMemory":
         """The memory of its first samples."""
+        return self.like(lambda values: values[:num_rows])
+
+    def like(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "BatchMemory":
+        """The same with each of its tensors changed, all in the same way."""
         return BatchMemory(
-            labels=self.labels[:num_rows], fields={name: values[:num_rows] for name, values in self.fields.items()}
+            labels=change(self.labels),
+            fields={name: change(values) for name, values in self.fields.items()},
+            window_length=self.window_length,
         )
 
     @cached_property
@@ -48,13 +57,15 @@ class BatchMemory:
 
     @cached_property
     def times(self) -> torch.Tensor:
-        """View, float64 [B]."""
-        return self.labels[:, 2].view(torch.float64)
+        """View, float64 [B]; of windows [B, L]."""
+        if self.window_length is None:
+            return self.labels[:, _NUM_KEYS].view(torch.float64)
+        return self.labels[:, _NUM_KEYS : _NUM_KEYS + self.window_length].view(torch.float64)
 
     @cached_property
     def parameters(self) -> torch.Tensor:
         """View, float64 [B, P]."""
-        return self.labels[:, _NUM_COLUMNS:].view(torch.float64)
+        return self.labels[:, _NUM_KEYS + (self.window_length or 1) :].view(torch.float64)
 
     @cached_property
     def tensors(self) -> tuple[torch.Tensor, ...]:
@@ -67,12 +78,24 @@ class BatchMemory:
         return tuple(tensor.flatten(1).numpy().view(np.uint8) for tensor in self.tensors)
 
 
-def rows_within(layout: Layout, nbytes: int) -> int:
+def rows_within(layout: Layout, nbytes: int, *, window_length: int | None = None) -> int:
     """Samples that take no more memory than this, labels included; at least one."""
-    return max(1, nbytes // (layout.sample_nbytes + 8 * (_NUM_COLUMNS + len(layout.parameters))))
+    num_steps = window_length or 1
+    return max(1, nbytes // (num_steps * layout.sample_nbytes + 8 * _num_labels(layout, window_length)))
 
 
-def allocate(layout: Layout, num_rows: int, *, device: torch.device, pinned: bool = False) -> BatchMemory:
+def _num_labels(layout: Layout, window_length: int | None) -> int:
+    return _NUM_KEYS + (window_length or 1) + len(layout.parameters)
+
+
+def allocate(
+    layout: Layout,
+    num_rows: int,
+    *,
+    device: torch.device,
+    pinned: bool = False,
+    window_length: int | None = None,
+) -> BatchMemory:
     """Memory of some samples, not initialized.
 
     Args:
@@ -80,7 +103,9 @@ def allocate(layout: Layout, num_rows: int, *, device: torch.device, pinned: boo
         num_rows: samples B.
         device: where.
         pinned: host memory that a CUDA device can copy from by itself.
+        window_length: time steps of a sample; None: one, without an axis for it.
     """
+    steps = () if window_length is None else (window_length,)
 
     def empty(dtype: str, *shape: int) -> torch.Tensor:
         if pinned or device.type != "cpu":
@@ -89,6 +114,7 @@ def allocate(layout: Layout, num_rows: int, *, device: torch.device, pinned: boo
         return torch.from_numpy(np.empty((num_rows, *shape), dtype))
 
     return BatchMemory(
-        labels=empty("int64", _NUM_COLUMNS + len(layout.parameters)),
-        fields={field.name: empty(field.dtype, *field.shape) for field in layout.fields},
+        labels=empty("int64", _num_labels(layout, window_length)),
+        fields={field.name: empty(field.dtype, *steps, *field.shape) for field in layout.fields},
+        window_length=window_length,
     )

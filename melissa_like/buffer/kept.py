@@ -45,8 +45,10 @@ class KeptSamples:
         Args:
             most_nbytes: of a piece; one sample at least.
         """
-        most_rows = rows_within(self._storage.layout, most_nbytes)
-        memory = allocate(self._storage.layout, min(most_rows, len(self._slots)), device=torch.device("cpu"))
+        layout, length = self._storage.layout, self._storage.window_length
+        most_rows = rows_within(layout, most_nbytes, window_length=length)
+        num_memory = min(most_rows, len(self._slots))
+        memory = allocate(layout, num_memory, device=torch.device("cpu"), window_length=length)
         num_rows = max(1, most_rows // _FIRST)
         while len(self._slots):
             taken, self._slots = self._slots[:num_rows], self._slots[num_rows:]

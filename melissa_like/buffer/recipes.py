@@ -29,16 +29,23 @@ __all__ = ["fifo", "firo", "reservoir"]
 
 
 def fifo(
-    layout: Layout, capacity: int, *, seed: int = 0, spare_slots: int = 4, device: "str | torch.device" = "cpu"
+    layout: Layout,
+    capacity: int,
+    *,
+    seed: int = 0,
+    spare_slots: int = 4,
+    device: "str | torch.device" = "cpu",
+    window_length: int | None = None,
 ) -> "SampleBuffer":
     """A queue: each sample is drawn once, in the order of arrival. Batches are as correlated as the stream is.
 
     Args:
-        layout: what a sample consists of.
+        layout: what a time step consists of.
         capacity: samples held at most.
         seed: of the choices; there are none.
         spare_slots: samples that can be assembled in place besides.
         device: where the samples lie: the host's memory (cpu), or that of the device that trains on them.
+        window_length: time steps of a sample; None: one, without an axis for it.
 
     Raises:
         ValueError: a number that cannot work.
@@ -49,6 +56,7 @@ def fifo(
         capacity,
         spare_slots=spare_slots,
         device=device,
+        window_length=window_length,
         selector=Oldest(),
         evictor=Never(),
         gate=AlwaysOpen(),
@@ -66,19 +74,21 @@ def firo(
     seed: int = 0,
     spare_slots: int = 4,
     device: "str | torch.device" = "cpu",
+    window_length: int | None = None,
 ) -> "SampleBuffer":
     """First in, random out: a shuffled queue that draws only what is above the watermark.
 
     Meyer et al., "High Throughput Training of Deep Surrogates from Large Ensemble Runs" (SC'23), section 3.
 
     Args:
-        layout: what a sample consists of.
+        layout: what a time step consists of.
         capacity: samples held at most.
         watermark: samples that stay behind to be mixed with what comes; None: a fifth of the capacity.
         pseudo_epochs: draws after which a sample is removed.
         seed: of the choices.
         spare_slots: samples that can be assembled in place besides.
         device: where the samples lie: the host's memory (cpu), or that of the device that trains on them.
+        window_length: time steps of a sample; None: one, without an axis for it.
 
     Raises:
         ValueError: a number that cannot work.
@@ -97,6 +107,7 @@ def firo(
         capacity,
         spare_slots=spare_slots,
         device=device,
+        window_length=window_length,
         selector=Uniform(),
         evictor=Never(),
         gate=KeepAbove(watermark),
@@ -114,6 +125,7 @@ def reservoir(
     seed: int = 0,
     spare_slots: int = 4,
     device: "str | torch.device" = "cpu",
+    window_length: int | None = None,
 ) -> "SampleBuffer":
     """Draws at any time from all it holds, and evicts only what was trained on.
 
@@ -121,13 +133,14 @@ def reservoir(
     over a queue is that the trainer never waits for a wave of simulations.
 
     Args:
-        layout: what a sample consists of.
+        layout: what a time step consists of.
         capacity: samples held at most. Good value: a few tens of simulations.
         watermark: samples before the first draw; None: a fifth of the capacity.
         views_per_sample: draws per sample put, see `ViewsPerSample`; None: as fast as the trainer is.
         seed: of the choices.
         spare_slots: samples that can be assembled in place besides.
         device: where the samples lie: the host's memory (cpu), or that of the device that trains on them.
+        window_length: time steps of a sample; None: one, without an axis for it.
 
     Raises:
         ValueError: a number that cannot work.
@@ -147,6 +160,7 @@ def reservoir(
             capacity,
             spare_slots=spare_slots,
             device=device,
+            window_length=window_length,
             selector=Uniform(),
             evictor=UniformSeen(),
             gate=FillTo(watermark),
@@ -159,6 +173,7 @@ def reservoir(
         capacity,
         spare_slots=spare_slots,
         device=device,
+        window_length=window_length,
         selector=limiter,
         evictor=UniformSeen(),
         gate=limiter,
@@ -174,6 +189,7 @@ def _buffer(
     *,
     spare_slots: int,
     device: "str | torch.device",
+    window_length: int | None,
     selector: "Selector",
     evictor: "Evictor",
     gate: "Gate",
@@ -185,11 +201,15 @@ def _buffer(
     import torch
 
     from melissa_like.buffer.sample_buffer import SampleBuffer
-    from melissa_like.buffer.storage import DeviceStorage, HostStorage
+    from melissa_like.buffer.storage import DeviceStorage, HostStorage, Storage
 
     device, num_slots = torch.device(device), capacity + spare_slots
+    if device.type == "cpu":
+        storage: Storage = HostStorage(layout, num_slots, window_length=window_length)
+    else:
+        storage = DeviceStorage(layout, num_slots, device=device, window_length=window_length)
     return SampleBuffer(
-        HostStorage(layout, num_slots) if device.type == "cpu" else DeviceStorage(layout, num_slots, device=device),
+        storage,
         capacity=capacity,
         selector=selector,
         evictor=evictor,

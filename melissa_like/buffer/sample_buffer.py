@@ -33,7 +33,7 @@ class _Opened(msgspec.Struct, eq=False):
     """Memory that one sample is assembled in.
 
     Attributes:
-        fields: an array per field, in the order of the layout, global shape.
+        fields: an array per field, in the order of the layout, global shape; of a window one more axis in front.
         slot: where they will lie; None: they are copied to one that is free when there is room.
         is_written: the sample lies in its slot and only waits for room.
     """
@@ -117,7 +117,8 @@ class SampleBuffer:
         """
         key = sample.key
         where = (key.simulation, key.step)
-        if not self._add(self._reserved[where], key, sample.time, sample.parameters, timeout_s):
+        time = sample.time if sample.times is None else sample.times
+        if not self._add(self._reserved[where], key, time, sample.parameters, timeout_s):
             return None
         del self._reserved[where]
         return (key,)
@@ -138,7 +139,7 @@ class SampleBuffer:
         key: SampleKey,
         fields: Sequence[npt.NDArray[Any]],
         *,
-        time: float,
+        time: float | FloatArray,
         parameters: FloatArray,
         timeout_s: float,
     ) -> bool:
@@ -174,7 +175,9 @@ class SampleBuffer:
             else:
                 self._keep(opened.fields)
 
-    def _add(self, opened: _Opened, key: SampleKey, time: float, parameters: FloatArray, timeout_s: float) -> bool:
+    def _add(
+        self, opened: _Opened, key: SampleKey, time: float | FloatArray, parameters: FloatArray, timeout_s: float
+    ) -> bool:
         slot, fields = opened.slot, opened.fields
         if slot is None:
             with self._lock:
@@ -274,7 +277,8 @@ class SampleBuffer:
             slots = self._occupancy.first_filled(n)
             hold = self._occupancy.hold(slots)
         try:
-            out = allocate(self._storage.layout, len(slots), device=torch.device("cpu"))
+            storage = self._storage
+            out = allocate(storage.layout, len(slots), device=torch.device("cpu"), window_length=storage.window_length)
             self._storage.read(slots, out)
         finally:
             with self._lock:

@@ -27,7 +27,11 @@ class Storage(Protocol):
 
     @property
     def layout(self) -> Layout:
-        """What a sample consists of."""
+        """What a time step consists of."""
+
+    @property
+    def window_length(self) -> int | None:
+        """Time steps of a sample; None: one, without an axis for it."""
 
     @property
     def num_slots(self) -> int:
@@ -45,7 +49,7 @@ class Storage(Protocol):
         slot: int,
         fields: SampleFields,
         key: SampleKey,
-        time: float,
+        time: float | FloatArray,
         parameters: FloatArray,
         *,
         opened: bool,
@@ -56,7 +60,7 @@ class Storage(Protocol):
             slot: where it shall lie.
             fields: what `open` returned.
             key: of the sample.
-            time: of the sample.
+            time: of the sample; of a window the times of its steps, [L].
             parameters: of its simulation.
             opened: whether they were opened for this slot.
         """
@@ -83,13 +87,15 @@ class HostStorage:
     Args:
         layout: of the study.
         num_slots: rows.
+        window_length: time steps of a sample; None: one, without an axis for it.
     """
 
-    def __init__(self, layout: Layout, num_slots: int) -> None:
+    def __init__(self, layout: Layout, num_slots: int, *, window_length: int | None = None) -> None:
         self.layout = layout
         self.num_slots = num_slots
+        self.window_length = window_length
         self.device = torch.device("cpu")
-        self._memory = allocate(layout, num_slots, device=self.device)
+        self._memory = allocate(layout, num_slots, device=self.device, window_length=window_length)
         self._rows = self._memory.rows
         self._fields = tuple(tensor.numpy() for tensor in self._memory.fields.values())
         self._keys = self._memory.labels.numpy()
@@ -98,7 +104,7 @@ class HostStorage:
     def open(self, slot: int | None) -> SampleFields:
         """See `Storage`."""
         if slot is None:
-            return tuple(np.empty(field.shape, field.numpy_dtype) for field in self.layout.fields)
+            return tuple(np.empty(rows.shape[1:], rows.dtype) for rows in self._fields)
         return tuple([rows[slot] for rows in self._fields])
 
     def write(
@@ -106,7 +112,7 @@ class HostStorage:
         slot: int,
         fields: SampleFields,
         key: SampleKey,
-        time: float,
+        time: float | FloatArray,
         parameters: FloatArray,
         *,
         opened: bool,
@@ -115,11 +121,11 @@ class HostStorage:
         if not opened:
             for rows, values in zip(self._fields, fields, strict=True):
                 np.copyto(rows[slot], values)
-        _label(self._keys[slot], self._numbers[slot], key, time, parameters)
+        _label(self._keys[slot], self._numbers[slot], key, time, parameters, self.window_length)
 
     def batch_memory(self, num_rows: int, *, pinned: bool) -> BatchMemory:
         """See `Storage`."""
-        return allocate(self.layout, num_rows, device=self.device, pinned=pinned)
+        return allocate(self.layout, num_rows, device=self.device, pinned=pinned, window_length=self.window_length)
 
     def gather(self, slots: SlotArray, out: BatchMemory) -> None:
         """See `Storage`."""
@@ -151,12 +157,16 @@ class DeviceStorage:
         layout: of the study.
         num_slots: rows.
         device: of type cuda; cpu works too, for tests.
+        window_length: time steps of a sample; None: one, without an axis for it.
     """
 
-    def __init__(self, layout: Layout, num_slots: int, *, device: torch.device) -> None:
+    def __init__(
+        self, layout: Layout, num_slots: int, *, device: torch.device, window_length: int | None = None
+    ) -> None:
         self.layout = layout
         self.num_slots = num_slots
-        self._memory = allocate(layout, num_slots, device=device)
+        self.window_length = window_length
+        self._memory = allocate(layout, num_slots, device=device, window_length=window_length)
         self.device = self._memory.labels.device  # with its index
         self._pinned = device.type == "cuda"
         self._coming, self._going = _side_stream(device), _side_stream(device)
@@ -164,8 +174,8 @@ class DeviceStorage:
     def open(self, slot: int | None) -> SampleFields:
         """See `Storage`. torch keeps pinned memory that was given back, so that this costs little after a while."""
         return tuple(
-            torch.empty(field.shape, dtype=getattr(torch, field.dtype), pin_memory=self._pinned).numpy()
-            for field in self.layout.fields
+            torch.empty(rows.shape[1:], dtype=rows.dtype, pin_memory=self._pinned).numpy()
+            for rows in self._memory.fields.values()
         )
 
     def write(
@@ -173,21 +183,21 @@ class DeviceStorage:
         slot: int,
         fields: SampleFields,
         key: SampleKey,
-        time: float,
+        time: float | FloatArray,
         parameters: FloatArray,
         *,
         opened: bool,
     ) -> None:
         """See `Storage`."""
         label = np.empty(self._memory.labels.shape[1], np.int64)
-        _label(label, label.view(np.float64), key, time, parameters)
+        _label(label, label.view(np.float64), key, time, parameters, self.window_length)
         with self._coming():
             for rows, values in zip(self._memory.tensors, (label, *fields), strict=True):
                 rows[slot].copy_(torch.from_numpy(values), non_blocking=True)
 
     def batch_memory(self, num_rows: int, *, pinned: bool) -> BatchMemory:
         """See `Storage`."""
-        return allocate(self.layout, num_rows, device=self.device)
+        return allocate(self.layout, num_rows, device=self.device, window_length=self.window_length)
 
     def gather(self, slots: SlotArray, out: BatchMemory) -> None:
         """See `Storage`."""
@@ -218,13 +228,22 @@ class DeviceStorage:
 
 
 def _label(
-    keys: npt.NDArray[np.int64], numbers: FloatArray, key: SampleKey, time: float, parameters: FloatArray
+    keys: npt.NDArray[np.int64],
+    numbers: FloatArray,
+    key: SampleKey,
+    time: float | FloatArray,
+    parameters: FloatArray,
+    window_length: int | None,
 ) -> None:
     """Write a row of labels, given as int64 and as float64."""
     keys[0] = key.simulation
     keys[1] = key.step
-    numbers[2] = time
-    numbers[3:] = parameters
+    if window_length is None:
+        numbers[2] = time
+        numbers[3:] = parameters
+    else:
+        numbers[2 : 2 + window_length] = time
+        numbers[2 + window_length :] = parameters
 
 
 def _side_stream(device: torch.device) -> Callable[[], AbstractContextManager[None]]:

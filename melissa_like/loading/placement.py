@@ -90,10 +90,7 @@ class CudaSlot:
     def __init__(self, memory: BatchMemory, device: torch.device, stream: torch.cuda.Stream) -> None:
         self.memory = memory
         self._stream = stream
-        self._on_device = BatchMemory(
-            labels=torch.empty_like(memory.labels, device=device),
-            fields={name: torch.empty_like(values, device=device) for name, values in memory.fields.items()},
-        )
+        self._on_device = memory.like(lambda values: torch.empty_like(values, device=device))
         self._sent = torch.cuda.Event()  # type: ignore[no-untyped-call]
         self._given_back = torch.cuda.Event()  # type: ignore[no-untyped-call]
 

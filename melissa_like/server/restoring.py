@@ -246,9 +246,7 @@ def _chosen_rows(shards: Sequence[Shard], rows: Sequence[SlotArray], layout: Lay
                 yield piece
             elif len(inside):
                 at = torch.from_numpy(inside)
-                yield BatchMemory(
-                    labels=piece.labels[at], fields={name: values[at] for name, values in piece.fields.items()}
-                )
+                yield piece.like(lambda values, at=at: values[at])
 
 
 def _memory_of(shard: Shard, layout: Layout) -> BatchMemory:

@@ -4,6 +4,7 @@ The storage of a device runs on the cpu too, without streams and pinned memory: 
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
@@ -24,11 +25,11 @@ LAYOUT = Layout(
     ),
     parameters=("a", "b"),
 )
-Make = Callable[[Layout, int], Storage]
+Make = Callable[..., Storage]
 
 
 def on(device: str) -> Make:
-    return lambda layout, num_slots: DeviceStorage(layout, num_slots, device=torch.device(device))
+    return partial(DeviceStorage, device=torch.device(device))
 
 
 @pytest.fixture(
@@ -142,6 +143,42 @@ def test_a_layout_without_parameters_has_labels_too(make: Make) -> None:
     copied = read(storage, [0])
     assert (copied.simulations.item(), copied.steps.item(), copied.times.item()) == (3, 4, 0.25)
     assert copied.parameters.shape == (1, 0)
+
+
+def test_a_row_of_windows_has_an_axis_of_steps_and_a_time_for_each(make: Make) -> None:
+    storage = make(LAYOUT, 4, window_length=3)
+    for slot, opened in ((0, True), (1, False), (3, True)):
+        fields = storage.open(slot if opened else None)
+        assert [values.shape for values in fields] == [(3, 3, 2), (3, 5), (3, 1)]
+        for step in range(3):
+            for target, source in zip(fields, values_of(slot + step), strict=True):
+                target[step] = source
+        times, parameters = np.array([slot, np.nan, slot + 2.0]), np.array([1.5, slot])
+        storage.write(slot, fields, SampleKey(10 + slot, 4 * slot), times, parameters, opened=opened)
+    gathered = storage.batch_memory(2, pinned=False)
+    storage.gather(np.array([3, 1]), gathered)
+    copied = allocate(LAYOUT, 3, device=torch.device("cpu"), window_length=3)
+    storage.read(np.array([3, 1]), copied)
+    restored = make(LAYOUT, 2, window_length=3)
+    restored.restore(0, copied.first(2))
+    again = allocate(LAYOUT, 2, device=torch.device("cpu"), window_length=3)
+    restored.read(np.array([0, 1]), again)
+    for memory in (gathered, copied.first(2), again):
+        assert memory.window_length == 3
+        assert memory.simulations.tolist() == [13, 11]
+        assert memory.steps.tolist() == [12, 4]
+        assert memory.times[:, ::2].tolist() == [[3.0, 5.0], [1.0, 3.0]]
+        assert memory.times[:, 1].isnan().all()
+        assert memory.parameters.tolist() == [[1.5, 3.0], [1.5, 1.0]]
+        for number, values in enumerate(memory.fields.values()):
+            expected = [np.stack([values_of(slot + step)[number] for step in range(3)]) for slot in (3, 1)]
+            torch.testing.assert_close(values.cpu(), torch.from_numpy(np.stack(expected)))
+
+
+def test_a_window_of_one_step_has_the_axis_too(make: Make) -> None:
+    memory = make(LAYOUT, 2, window_length=1).batch_memory(2, pinned=False)
+    assert [values.shape for values in memory.fields.values()] == [(2, 1, 3, 2), (2, 1, 5), (2, 1, 1)]
+    assert memory.times.shape == (2, 1)
 
 
 def queue_of_one(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> tuple[SampleBuffer, list[int]]:
