@@ -14,6 +14,7 @@ from melissa_like.assembly.finite import FiniteCheck
 from melissa_like.assembly.partial import Placement, as_bytes
 from melissa_like.assembly.refusals import Reason, Refusal
 from melissa_like.assembly.tally import WindowTally
+from melissa_like.assembly.windows import UnfitWindowError, WindowForming
 
 __all__ = [
     "Assembler",
@@ -24,6 +25,8 @@ __all__ = [
     "Placement",
     "Reason",
     "Refusal",
+    "UnfitWindowError",
+    "WindowForming",
     "WindowTally",
     "as_bytes",
     "over_and_steps",

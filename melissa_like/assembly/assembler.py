@@ -12,8 +12,9 @@ from melissa_like.assembly.partial import NOTHING, BoxPlace, PartialSample, Plac
 from melissa_like.assembly.progress import CompletedSteps
 from melissa_like.assembly.refusals import Reason, Refusal, refusal_of
 from melissa_like.assembly.simulations import OpenSimulation
+from melissa_like.assembly.tally import WindowTally
 from melissa_like.protocol.wire import FIXED_NBYTES, Header, encode, split_moment
-from melissa_like.records import FloatArray, Layout, Purpose, Ranges, Routing, Sample, SampleKey, StudyIdentity
+from melissa_like.records import FloatArray, Layout, Purpose, Ranges, Routing, Sample, SampleKey, StudyIdentity, Window
 
 __all__ = ["Assembler"]
 
@@ -40,6 +41,9 @@ class Assembler:
     complete stays, and its parts are refused as duplicates when they come again. Of a simulation that is over no more
     is kept than its number, in one range with its neighbours.
 
+    Where a sample is a window, time steps are handed on all the same, and each says which windows are complete with it.
+    A window is complete once; of a newer attempt those steps are taken again that a window needs which is not.
+
     A part without an element is looked at and belongs to no sample, so nobody waits for it and none is a duplicate.
 
     Args:
@@ -52,6 +56,8 @@ class Assembler:
         over: simulations that are over, none so far; None: of what is complete of them nothing is kept for a `cut`.
         num_simulations: of the study, held-out ones too; None: not known. No more are ever opened.
         num_steps: time steps of a simulation; None: not known. No more of an attempt are ever incomplete.
+        window: what a sample is; None: one time step.
+        mixes: the solver is deterministic: a window may be of several attempts.
 
     Attributes:
         duplicates_dropped: parts of samples that were complete already.
@@ -69,6 +75,8 @@ class Assembler:
         over: OverSimulations | None = None,
         num_simulations: int | None = None,
         num_steps: int | None = None,
+        window: Window | None = None,
+        mixes: bool = False,
     ) -> None:
         self._layout = layout
         self._sample_size = layout.sample_size
@@ -76,7 +84,12 @@ class Assembler:
         self._most_partials = _MOST_PARTIALS if num_steps is None else num_steps
         self._server_rank = server_rank
         self._num_server_ranks = num_server_ranks
+        assert window is None or num_server_ranks == 1 or routing is Routing.TRAJECTORY, "windows would be torn apart"
         self._step_stride = num_server_ranks if routing is Routing.SAMPLE else 1
+        self._sample_stride = self._step_stride if window is None else window.hop
+        self._num_steps = num_steps
+        self._window = window
+        self._mixes = mixes
         self._consumers = consumers
         self._simulations: dict[int, OpenSimulation] = {}
         self._over = OverSimulations(keeps=False) if over is None else over
@@ -115,13 +128,13 @@ class Assembler:
             return refusal
         known = self._simulations.get(header.simulation)
         if known is None:
-            completed = self._restored.pop(header.simulation, None)
-            known = self._simulations[header.simulation] = self._begun(header, parameters, completed)
+            samples = self._restored.pop(header.simulation, None) or CompletedSteps(self._sample_stride)
+            known = self._simulations[header.simulation] = self._begun(header, parameters, samples)
         if header.attempt < known.attempt:
             return known.refuse_old(header)
         if header.attempt > known.attempt:
             self._forget_accepted(known)
-            known = self._simulations[header.simulation] = self._begun(header, parameters, known.completed)
+            known = self._simulations[header.simulation] = self._begun_again(header, parameters, known)
         elif not np.array_equal(known.parameters, parameters, equal_nan=True):
             return refusal_of(
                 header,
@@ -206,13 +219,42 @@ class Assembler:
             time=partial.time,
             parameters=simulation.parameters,
             fields=partial.fields,
+            windows=None if simulation.tally is None else simulation.tally.add(step),
         )
 
-    def retract(self, key: SampleKey) -> None:
-        """A sample that `add` returned was not taken: a newer attempt may send it again."""
+    def retract(self, sample: Sample, delivered: Collection[int] = ()) -> None:
+        """What `add` returned last was not taken: a newer attempt may send it again.
+
+        Args:
+            sample: one time step.
+            delivered: of the windows that are complete with it, those that were taken.
+        """
+        known = self._simulations[sample.key.simulation]
+        known.completed.discard(sample.key.step)
+        if known.tally is not None and sample.windows is not None:
+            known.tally.retract(sample.key.step, sample.windows, delivered)
+
+    def give_up(self, sample: Sample) -> tuple[int, ...]:
+        """What `add` returned last must not be learned from: the samples that will not be there, by their first steps.
+
+        They are complete all the same: what else comes of them is not needed, and refused.
+        """
+        known, step = self._simulations[sample.key.simulation], sample.key.step
+        if known.tally is None or sample.windows is None:
+            return (step,)
+        lost = known.tally.give_up(step, sample.windows)
+        others = [other for other in known.tally.not_needed(lost) if other not in known.completed]
+        for other in others:
+            known.completed.add(other)
+            known.partials.pop(other, None)
+        known.tally.spend(others)
+        return lost
+
+    def take_back(self, key: SampleKey) -> None:
+        """A sample that was complete, and of which nobody has told that it is delivered, counts as not there."""
         known = self._simulations.get(key.simulation)
         if known is not None:
-            known.completed.discard(key.step)
+            known.samples.discard(key.step)
 
     def drop(self, placement: Placement) -> None:
         """The payload did not come as announced: the part counts as not received."""
@@ -221,11 +263,11 @@ class Assembler:
 
     def forget(self, simulation: int) -> None:
         """Nothing more comes of a simulation: what of it arrives late is refused, and its consumers are told."""
-        known, completed = self._simulations.pop(simulation, None), self._restored.pop(simulation, None)
+        known, samples = self._simulations.pop(simulation, None), self._restored.pop(simulation, None)
         if known is not None:
-            completed = known.completed
+            samples = known.samples
             self._forget_accepted(known)
-        self._over.add(simulation, completed)
+        self._over.add(simulation, samples)
         for consumer in self._consumers.values():
             consumer.forget(simulation)
 
@@ -233,14 +275,15 @@ class Assembler:
         """Which samples are there now, for a checkpoint.
 
         Args:
-            lacking: steps that count as not delivered although they are complete, by simulation.
+            lacking: the (first) steps of samples that count as not delivered although they are complete, by simulation.
         """
-        begun = {number: known.completed for number, known in self._simulations.items()}
+        begun = {number: known.samples for number, known in self._simulations.items()}
         return self._over.cut(
             self._restored | begun,
             lacking,
             stride=self._step_stride,
             offset=self._server_rank,
+            hop=1 if self._window is None else self._window.hop,
             alone=self._num_server_ranks == 1,
         )
 
@@ -249,14 +292,15 @@ class Assembler:
 
         Args:
             over: simulations of which nothing more is needed.
-            steps: those that are there of the others, by simulation, as far as this rank owns them.
+            steps: the (first) steps of the samples that are there of the others, by simulation, as far as this rank
+                owns them.
         """
         assert not self._simulations, "something has come before"
         self._over.restore(over)
         for simulation, some in steps.items():
-            completed = self._restored[simulation] = CompletedSteps(self._step_stride)
+            samples = self._restored[simulation] = CompletedSteps(self._sample_stride)
             for step in some:
-                completed.add(step)
+                samples.add(step)
 
     def _place_empty(self, header: Header) -> Placement | Refusal:
         """It is part of no sample, so it may come at any time, also when its step or its simulation is over."""
@@ -273,8 +317,20 @@ class Assembler:
             place=place,
         )
 
-    def _begun(self, header: Header, parameters: FloatArray, completed: CompletedSteps | None = None) -> OpenSimulation:
-        """An attempt as its first OPEN describes it."""
+    def _begun(self, header: Header, parameters: FloatArray, samples: CompletedSteps) -> OpenSimulation:
+        """The first attempt that this rank hears of, as its first OPEN describes it."""
+        if self._window is None:
+            return self._opened(header, parameters, samples, None)
+        tally = WindowTally(self._window, num_steps=self._num_steps, mixes=self._mixes, formed=samples)
+        return self._opened(header, parameters, tally.settled_steps(), tally)
+
+    def _begun_again(self, header: Header, parameters: FloatArray, known: OpenSimulation) -> OpenSimulation:
+        completed = known.completed if known.tally is None else known.tally.begin_attempt(known.completed)
+        return self._opened(header, parameters, completed, known.tally)
+
+    def _opened(
+        self, header: Header, parameters: FloatArray, completed: CompletedSteps, tally: WindowTally | None
+    ) -> OpenSimulation:
         return OpenSimulation(
             number=header.simulation,
             attempt=header.attempt,
@@ -282,7 +338,8 @@ class Assembler:
             consumer=self._consumers[header.purpose],
             num_client_ranks=header.num_client_ranks,
             parameters=parameters,
-            completed=CompletedSteps(self._step_stride) if completed is None else completed,
+            completed=completed,
+            tally=tally,
         )
 
     def _partial(self, simulation: OpenSimulation, step: int, time: float) -> PartialSample:

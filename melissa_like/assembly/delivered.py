@@ -26,6 +26,7 @@ class DeliveredSamples:
     Attributes:
         stride: the steps that the rank owns of a simulation are so far apart.
         offset: of simulation 0 the first step that it owns, if they are apart; of the next one it is one less.
+        hop: distance of the first steps of windows, where these are the samples; else 1. One of the two is always 1.
         over: simulations that it had heard to be over.
         settled: those of them of which no rank lacks a sample, as far as this one knows.
         lacking: simulations of which it has a sample that counts as not delivered.
@@ -37,6 +38,7 @@ class DeliveredSamples:
 
     stride: int
     offset: int
+    hop: int = 1
     over: Ranges
     settled: Ranges
     lacking: Ranges
@@ -45,11 +47,11 @@ class DeliveredSamples:
     whole_settled: npt.NDArray[np.int64]
 
     def steps(self) -> Iterator[tuple[int, int, int]]:
-        """The samples of simulations that are not settled: simulation, first step and one behind the last."""
+        """The samples of simulations that are not settled, by (first) step: simulation, first, one behind the last."""
         for simulation, count in self.whole.tolist():
             yield from self._first_steps(simulation, count)
         for simulation, position in self.ahead.tolist():
-            step = position * self.stride + self._first_step(simulation)
+            step = self.hop * (position * self.stride + self._first_step(simulation))
             yield simulation, step, step + 1
 
     def steps_of_settled(self, simulations: Iterable[int]) -> Iterator[tuple[int, int, int]]:
@@ -64,11 +66,12 @@ class DeliveredSamples:
         return (self.offset - simulation) % self.stride
 
     def _first_steps(self, simulation: int, count: int) -> Iterator[tuple[int, int, int]]:
-        if self.stride == 1:
+        apart = self.stride * self.hop
+        if apart == 1:
             yield simulation, 0, count
             return
-        first = self._first_step(simulation)
-        for step in range(first, first + count * self.stride, self.stride):
+        first = self.hop * self._first_step(simulation)
+        for step in range(first, first + count * apart, apart):
             yield simulation, step, step + 1
 
 
@@ -106,6 +109,7 @@ class OverSimulations:
         *,
         stride: int,
         offset: int,
+        hop: int = 1,
         alone: bool,
     ) -> DeliveredSamples:
         """What is there now; the steps of what has become settled are forgotten, or kept in short.
@@ -115,6 +119,7 @@ class OverSimulations:
             lacking: steps that count as not delivered, by simulation.
             stride: as in `DeliveredSamples`.
             offset: the same.
+            hop: the same.
             alone: there is no other rank.
         """
         lacks = Ranges((simulation, simulation + 1) for simulation in lacking)
@@ -133,6 +138,7 @@ class OverSimulations:
         return DeliveredSamples(
             stride=stride,
             offset=offset,
+            hop=hop,
             over=self._over.copy(),
             settled=settled,
             lacking=lacks,

@@ -6,6 +6,7 @@ from melissa_like.assembly.consumers import Consumer
 from melissa_like.assembly.partial import PartialSample
 from melissa_like.assembly.progress import CompletedSteps
 from melissa_like.assembly.refusals import Reason, Refusal, refusal_of
+from melissa_like.assembly.tally import WindowTally
 from melissa_like.protocol.wire import Header
 from melissa_like.records import FloatArray, Purpose
 
@@ -18,9 +19,11 @@ class OpenSimulation:
 
     Attributes:
         consumer: of its purpose.
-        completed: the steps of all attempts that are complete.
+        completed: the steps that are complete and need not come again: of all attempts; where samples are windows, of
+            this one, and of others those that no window needs any more.
         partials: what has arrived of the others, by step.
         accepted: headers of its parts, as the assembler remembers them.
+        tally: of its windows; None: a sample is one time step.
     """
 
     number: int
@@ -32,6 +35,12 @@ class OpenSimulation:
     completed: CompletedSteps
     partials: dict[int, PartialSample] = field(default_factory=dict)
     accepted: list[bytes] = field(default_factory=list)
+    tally: WindowTally | None = None
+
+    @property
+    def samples(self) -> CompletedSteps:
+        """The samples of all attempts that are complete, by their (first) steps."""
+        return self.completed if self.tally is None else self.tally.formed
 
     def refuse_contradiction(self, header: Header) -> Refusal | None:
         """What says something else than the ranks that opened it."""

@@ -24,14 +24,14 @@ class WindowTally:
         formed: the windows that are formed or given up.
     """
 
-    __slots__ = ("_given_up", "_left", "_num_steps", "_spent", "_uses", "_window", "formed", "mixes")
+    __slots__ = ("_given_up", "_left", "_mixes", "_num_steps", "_spent", "_uses", "_window", "formed")
 
     def __init__(
         self, window: Window, *, num_steps: int | None, mixes: bool = False, formed: CompletedSteps | None = None
     ) -> None:
         self._window = window
         self._num_steps = num_steps
-        self.mixes = mixes
+        self._mixes = mixes
         self.formed = CompletedSteps(window.hop) if formed is None else formed
         self._left: dict[int, int] = {}  # steps that a window lacks, of those that have begun
         self._uses: dict[int, int] = {}  # windows to be formed that hold a step, of those that are there
@@ -82,11 +82,20 @@ class WindowTally:
         self._given_up += lost
         return lost
 
-    def begin_attempt(self) -> None:
-        """Another attempt begins: windows that are not formed begin anew, unless attempts may be mixed."""
-        if not self.mixes:
-            self._left.clear()
-            self._uses.clear()
+    def begin_attempt(self, complete: CompletedSteps) -> CompletedSteps:
+        """Another attempt begins: windows that are not formed begin anew, unless attempts may be mixed.
+
+        Args:
+            complete: the steps that are there.
+
+        Returns:
+            Those that need not come again.
+        """
+        if self._mixes:
+            return complete
+        self._left.clear()
+        self._uses.clear()
+        return self.settled_steps()
 
     def needs(self, step: int) -> bool:
         """Whether a window that is not formed holds a step; true of one that no window holds at all."""

@@ -45,7 +45,7 @@ class Index:
         tables = {name: torch.from_numpy(getattr(delivered, name)) for name in _TABLES}
         return {
             "buffer": self.buffer.as_dict(),
-            "delivered": {"stride": delivered.stride, "offset": delivered.offset, **ranges, **tables},
+            "delivered": {**{name: getattr(delivered, name) for name in _NUMBERS}, **ranges, **tables},
             "samples": self.samples,
             "received": self.received,
             "duplicates": self.duplicates,
@@ -58,9 +58,10 @@ class Index:
         delivered = saved["delivered"]
         made: dict[str, Any] = {name: Ranges(map(tuple, delivered[name])) for name in _RANGES}
         made |= {name: delivered[name].numpy() for name in _TABLES}
+        made |= {name: delivered[name] for name in _NUMBERS}
         return cls(
             buffer=BufferState.of_dict(saved["buffer"]),
-            delivered=DeliveredSamples(stride=delivered["stride"], offset=delivered["offset"], **made),
+            delivered=DeliveredSamples(**made),
             samples=saved["samples"],
             received=saved["received"],
             duplicates=saved["duplicates"],
@@ -76,6 +77,7 @@ class Index:
         return sum(index.received for index in indexes), sum(index.duplicates for index in indexes), refused
 
 
+_NUMBERS = ("stride", "offset", "hop")
 _RANGES = ("over", "settled", "lacking")
 _TABLES = ("whole", "ahead", "whole_settled")
 

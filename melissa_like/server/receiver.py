@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import msgspec
 import numpy as np
 
-from melissa_like.assembly import Assembler, Consumer, Placement, Reason, Refusal, as_bytes
+from melissa_like.assembly import Assembler, Consumer, Placement, Reason, Refusal, UnfitWindowError, as_bytes
 from melissa_like.errors import DeadlineExceededError, ProtocolError, UnfitSampleError
 from melissa_like.protocol.control import UnfitSample
 from melissa_like.protocol.wire import Header, Kind, decode
@@ -38,12 +38,14 @@ class Arrival(msgspec.Struct, frozen=True):
     Attributes:
         steps: keys of the samples of its simulation that are delivered with it; mostly none or one.
         dropped: keys of those that were complete with it and are given up by themselves.
+        counts: it counts as received.
     """
 
     simulation: int
     attempt: int
     steps: tuple[int, ...] = ()
     dropped: tuple[int, ...] = ()
+    counts: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,7 @@ class Receiver:
         consumers: of complete samples, by purpose. It closes none of them.
         tell: takes `Arrival`, `Rejection` and `UnfitSample`; called on the receiving thread, must not block.
         on_error: takes the exception that ended the thread.
+        handed_over: samples that are delivered of a time step of which others still wait for room.
     """
 
     def __init__(
@@ -90,12 +93,14 @@ class Receiver:
         consumers: Mapping[Purpose, Consumer],
         tell: Callable[[Arrival | Rejection | UnfitSample], None],
         on_error: Callable[[BaseException], None],
+        handed_over: Callable[[], Collection[SampleKey]] = tuple,
     ) -> None:
         self._socket = socket
         self._assembler = assembler
         self._consumers = consumers
         self._tell = tell
         self._on_error = on_error
+        self._handed_over = handed_over
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="receiver", daemon=True)
         self._header: Header | None = None
@@ -188,14 +193,14 @@ class Receiver:
 
     def _forget(self, simulation: int) -> None:
         for key in [key for key in self._undelivered if key.simulation == simulation]:
-            self._assembler.retract(key)
+            self._assembler.take_back(key)
             self._undelivered.remove(key)
         self._assembler.forget(simulation)
         self._unfit.pop(simulation, None)
 
     def _run_errands(self, *waiting: SampleKey) -> None:
         while self._errands:
-            self._errands.popleft().run({*self._undelivered, *waiting})
+            self._errands.popleft().run({*self._undelivered, *waiting}.difference(self._handed_over()))
 
     def _receive_one(self) -> None:
         self._expect_nothing()
@@ -239,26 +244,36 @@ class Receiver:
         sample = self._assembler.add(placement)
         if placement.step > self.highest_step:
             self.highest_step = placement.step
+        if sample is None:
+            self._tell(Arrival(placement.simulation, placement.attempt))
+            return
         try:
-            keys = () if sample is None else self._hand_over(sample)
+            keys = self._hand_over(sample)
         except UnfitSampleError as error:
-            self._leave_out(placement, error)
+            self._leave_out(sample, error)
             return
         if keys is not None:
             self._tell(Arrival(placement.simulation, placement.attempt, tuple([key.step for key in keys])))
 
-    def _leave_out(self, placement: Placement, error: UnfitSampleError) -> None:
+    def _leave_out(self, sample: Sample, error: UnfitSampleError) -> None:
         """A sample that is complete and must not be learned from; the first ones go into the rank's log."""
-        simulation, attempt, step = placement.simulation, placement.attempt, placement.step
+        simulation, attempt = sample.key.simulation, sample.attempt
         self._num_unfit += 1
         if self._num_unfit <= _MOST_QUOTED:
             sys.stderr.write(f"a sample was left out (of more than {_MOST_QUOTED} nothing is written here): {error}\n")
+        delivered, lost = (error.delivered, error.lost) if isinstance(error, UnfitWindowError) else ((), None)
+        there = tuple([key.step for key in delivered])
         if error.drops:
-            self._undelivered.add(SampleKey(simulation, step))
-            self._tell(Arrival(simulation, attempt, dropped=(step,)))
+            dropped = self._assembler.give_up(sample) if lost is None else lost
+            self._undelivered.update([*_samples_with(sample), *(SampleKey(simulation, first) for first in dropped)])
+            self._undelivered.difference_update(delivered)
+            self._tell(Arrival(simulation, attempt, there, dropped))
             return
         # Its last part does not count as received: the attempt must fail with the message and not be settled before.
-        self._assembler.retract(SampleKey(simulation, step))
+        self._assembler.retract(sample, there)
+        if there:
+            self._undelivered.difference_update(delivered)
+            self._tell(Arrival(simulation, attempt, there, counts=False))
         if self._unfit.get(simulation) != attempt:  # of an attempt that has failed there may be thousands more
             self._unfit[simulation] = attempt
             self._tell(UnfitSample(simulation=simulation, attempt=attempt, message=str(error)))
@@ -312,14 +327,14 @@ class Receiver:
         while (keys := consumer.take(sample, _TAKE_S)) is None:
             self.put_waits = True
             if self._errands:
-                self._run_errands(sample.key)
+                self._run_errands(*_samples_with(sample))
             if self._stopping.is_set():
                 return None
         if self.put_waits:
             self.put_waits = False
             self.put_wait_seconds += time.monotonic() - started
         if len(keys) != 1 or keys[0] is not sample.key:
-            self._undelivered.add(sample.key)  # a consumer may deliver it later, with others
+            self._undelivered.update(_samples_with(sample))  # a consumer may deliver it later, with others
             self._undelivered.difference_update(keys)
         for key in keys:
             if key.simulation != sample.key.simulation:
@@ -334,3 +349,10 @@ class Receiver:
         self.last_at = time.monotonic()
         if self.first_at is None:
             self.first_at = self.last_at
+
+
+def _samples_with(sample: Sample) -> tuple[SampleKey, ...]:
+    """The samples that are complete with a time step: itself, or windows."""
+    if sample.windows is None:
+        return (sample.key,)
+    return tuple([SampleKey(sample.key.simulation, first) for first in sample.windows.complete])

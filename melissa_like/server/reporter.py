@@ -210,7 +210,7 @@ class Reporter:
             news = self._inbox.get_nowait()
             if isinstance(news, Arrival):
                 steps, dropped, count = arrivals.setdefault((news.simulation, news.attempt), ([], [], [0]))
-                count[0] += 1
+                count[0] += news.counts
                 steps += news.steps
                 dropped += news.dropped
             elif isinstance(news, Rejection):

@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from melissa_like.assembly import WindowTally
+from melissa_like.assembly.progress import CompletedSteps
 from melissa_like.records import Window, num_samples
 
 WINDOWS = st.builds(Window, length=st.integers(1, 5), stride=st.integers(1, 4), hop=st.integers(1, 7))
@@ -76,8 +77,13 @@ def test_windows_are_formed_once_of_one_attempt(
                 assert tally.num_held <= (window.length - 1) * window.stride
         assert told_lost <= lost
         assert not any(model.needs(step) for step in spent)
-        tally.begin_attempt()
-        if not mixes:
+        there = CompletedSteps(1)
+        for step in model.there:
+            there.add(step)
+        again = tally.begin_attempt(there)
+        if mixes:
+            assert again is there
+        else:
             model.there.clear()
 
 
