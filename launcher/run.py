@@ -23,6 +23,7 @@ from melissa_like.config import (
     capacity_per_rank,
     check,
     check_memory,
+    default_capacity,
     layout_of,
 )
 from melissa_like.errors import ConfigurationError, LeaseError, StudyFailedError
@@ -94,7 +95,8 @@ def prepare(
     config = as_config(composed)
     look_in(Path.cwd())
     if config.buffer.capacity is None:
-        composed.buffer.capacity = config.buffer.capacity = capacity(config.buffer, layout_of(config.solver))
+        chosen = default_capacity(layout_of(config.solver), available_memory())
+        composed.buffer.capacity = config.buffer.capacity = chosen
     check(config)
     executor = make_executor(config.launcher, lambda: None, Path(config.run_dir))
     if starts_here and executor.traits.refusal:
@@ -164,7 +166,6 @@ class Launch:
         self._started_at = time.monotonic()
         self._status_at = 0.0
         self._problems: list[str] = []
-        self._capacity = capacity_per_rank(config) * config.launcher.num_server_ranks
         self.state = self._replayed.state if self._replayed is not None else StudyState(self._settings(1))
 
     def __enter__(self) -> "Launch":
@@ -322,8 +323,13 @@ class Launch:
         """Show the present state, leave it on the disk for `melissa-like status`, and take a snapshot if one is due."""
         self._snapshots.take_if_due()
         elapsed = self._elapsed_s
+        capacity = capacity_per_rank(self._config, self.state.ledger.samples.window)
         snapshot = make_snapshot(
-            self._config.study.name, self._capacity, self.state, self._shell.observations, elapsed_s=elapsed
+            self._config.study.name,
+            capacity * self._config.launcher.num_server_ranks,
+            self.state,
+            self._shell.observations,
+            elapsed_s=elapsed,
         )
         self._show(snapshot)
         if elapsed - self._status_at >= _STATUS_EVERY_S or self.state.outcome is not None:

@@ -6,14 +6,16 @@ by a client; imports nothing heavy.
 """
 
 from melissa_like.config.changes import changed_keys, refuse_changes
-from melissa_like.config.checks import check, check_memory
+from melissa_like.config.checks import check, check_memory, check_window
 from melissa_like.config.composed import CONFIG_FILE, as_config, load_config
 from melissa_like.config.derived import (
     capacity,
     capacity_per_rank,
+    default_capacity,
     layout_of,
     log_limit_bytes,
     routing_of,
+    sample_nbytes,
     saves_buffer,
     walltime_s,
     watermark_per_rank,
@@ -34,11 +36,14 @@ __all__ = [
     "changed_keys",
     "check",
     "check_memory",
+    "check_window",
+    "default_capacity",
     "layout_of",
     "load_config",
     "log_limit_bytes",
     "refuse_changes",
     "routing_of",
+    "sample_nbytes",
     "saves_buffer",
     "shown",
     "walltime_s",

@@ -21,6 +21,7 @@ MAY_CHANGE = (
     "solver.num_ranks",
     "solver.environment",
     "solver.not_finite",
+    "solver.deterministic",
     "training.max_batches",
     "training.validation_interval",
     "training.checkpoint",

@@ -1,16 +1,26 @@
 """Mistakes that only show across fields; Hydra has checked names and types before."""
 
+import math
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from melissa_like.config.derived import capacity, capacity_per_rank, layout_of, saves_buffer, walltime_s
+from melissa_like.config.derived import (
+    capacity,
+    capacity_per_rank,
+    layout_of,
+    routing_of,
+    sample_nbytes,
+    saves_buffer,
+    walltime_s,
+)
 from melissa_like.config.limits import limits_of
 from melissa_like.config.memory import shown
 from melissa_like.config.schema import BufferConfig, Config
 from melissa_like.errors import ConfigurationError
 from melissa_like.plugins import accepted_settings, factory_of
+from melissa_like.records import Window, num_samples
 
-__all__ = ["check", "check_memory"]
+__all__ = ["check", "check_memory", "check_window"]
 
 
 def _check_limits(config: Config) -> None:
@@ -70,9 +80,9 @@ def _check_recipe(buffer: BufferConfig) -> None:
             )
 
 
-def _check_buffer(config: Config) -> None:
+def _check_buffer(config: Config, window: Window | None = None) -> None:
     _check_recipe(config.buffer)
-    num_held = capacity(config.buffer, layout_of(config.solver))
+    num_held, nbytes = capacity(config.buffer, layout_of(config.solver), window), _sample_nbytes(config, window)
     watermark = config.buffer.watermark
     if num_held < config.launcher.num_server_ranks:
         raise ConfigurationError(
@@ -84,37 +94,68 @@ def _check_buffer(config: Config) -> None:
             f"buffer.watermark is {watermark} but buffer.capacity is {num_held}, so training would never start: "
             "lower the watermark or raise the capacity"
         )
-    if config.training.batch_size > capacity_per_rank(config):
+    if config.training.batch_size > capacity_per_rank(config, window):
         raise ConfigurationError(
             f"training.batch_size is {config.training.batch_size} but a server rank holds only "
-            f"{capacity_per_rank(config)} samples of {shown(layout_of(config.solver).sample_nbytes)}: lower the batch "
-            "size or raise buffer.capacity"
+            f"{capacity_per_rank(config, window)} samples of {shown(nbytes)}: lower the batch size or raise "
+            "buffer.capacity"
         )
-    num_samples = config.study.num_simulations * config.solver.num_steps if config.solver.num_steps else None
-    if num_samples is not None and watermark is not None and watermark > num_samples:
+    if config.solver.num_steps is None or watermark is None:
+        return
+    num_all = config.study.num_simulations * num_samples(config.solver.num_steps, window)
+    if watermark > num_all:
         raise ConfigurationError(
-            f"buffer.watermark is {watermark} but the study has only {num_samples} training samples "
+            f"buffer.watermark is {watermark} but the study has only {num_all} training samples "
             f"({config.study.num_simulations} simulations of {config.solver.num_steps} steps), so the buffer would "
             "only ever be drained: lower the watermark"
         )
 
 
-def check_memory(config: Config, num_samples: int, available: int) -> None:
+def _sample_nbytes(config: Config, window: Window | None) -> int:
+    return sample_nbytes(layout_of(config.solver), window)
+
+
+def check_window(config: Config, window: Window | None) -> None:
+    """Refuse what cannot work with the samples that the task needs, once it is known.
+
+    Args:
+        config: of the study.
+        window: what a sample is; None: one time step.
+
+    Raises:
+        ConfigurationError: what was received, what was expected and what to write instead.
+    """
+    if window is None:
+        return
+    routing_of(config.transport, window)
+    num_steps = config.solver.num_steps
+    if num_steps is not None and window.span > num_steps:
+        raise ConfigurationError(
+            f"a sample of training.task is a window of {window.length} time steps, {window.stride} apart, so it spans "
+            f"{window.span}, but a simulation has only {num_steps} (solver.num_steps): shorten buffer.window, or run "
+            "longer simulations"
+        )
+    _check_buffer(config, window)
+
+
+def check_memory(config: Config, num_held: int, available: int, window: Window | None = None) -> None:
     """Refuse a buffer in the host's memory that does not fit there.
 
     Args:
         config: of the study.
-        num_samples: that the buffers on this machine hold, together.
+        num_held: samples that the buffers on this machine hold, together.
         available: bytes of memory of this machine.
+        window: what a sample is; None: one time step, or nobody knows yet.
 
     Raises:
         ConfigurationError: with what is needed and what there is.
     """
-    nbytes = layout_of(config.solver).sample_nbytes
-    needed = (num_samples + config.launcher.max_jobs) * nbytes  # each job has a sample in the making
+    nbytes = _sample_nbytes(config, window)
+    in_the_making = 1 if window is None else math.ceil(window.span / window.length)
+    needed = (num_held + in_the_making * config.launcher.max_jobs) * nbytes
     if needed > available:
         raise ConfigurationError(
-            f"buffer.capacity is {config.buffer.capacity}: {num_samples} samples of {shown(nbytes)}, and one of each "
+            f"buffer.capacity is {config.buffer.capacity}: {num_held} samples of {shown(nbytes)}, and one of each "
             f"job, need {shown(needed)}, but {shown(available)} of memory are free here: lower buffer.capacity (null "
             "takes a quarter of what is free), or launcher.max_jobs"
         )

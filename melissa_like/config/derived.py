@@ -9,7 +9,7 @@ import numpy as np
 from melissa_like.config.memory import available_memory, shown
 from melissa_like.config.schema import BufferConfig, Config, LauncherConfig, SolverConfig, TransportConfig
 from melissa_like.errors import ConfigurationError
-from melissa_like.records import STORAGE_DTYPES, FieldSpec, Layout, Routing
+from melissa_like.records import STORAGE_DTYPES, FieldSpec, Layout, Routing, Window
 
 __all__ = [
     "capacity",
@@ -18,6 +18,7 @@ __all__ = [
     "layout_of",
     "log_limit_bytes",
     "routing_of",
+    "sample_nbytes",
     "saves_buffer",
     "walltime_s",
     "watermark_per_rank",
@@ -101,12 +102,23 @@ def _range_of(dtype: str) -> tuple[float, float]:
     return -most, most
 
 
-def routing_of(transport: TransportConfig) -> Routing:
-    """The routing by its name.
+def routing_of(transport: TransportConfig, window: Window | None = None) -> Routing:
+    """The routing by its name, or the one that samples need.
+
+    Args:
+        transport: as configured.
+        window: what a sample is; None: one time step, or nobody knows yet.
 
     Raises:
-        ConfigurationError: no such routing.
+        ConfigurationError: no such routing, or one that tears windows apart.
     """
+    if transport.routing is None:
+        return Routing.SAMPLE if window is None else Routing.TRAJECTORY
+    if window is not None and transport.routing.lower() == "sample":
+        raise ConfigurationError(
+            f"transport.routing is 'sample', which spreads the time steps of a simulation over the server ranks, but a "
+            f"sample of training.task is a window of {window.length} of them: write transport.routing=null"
+        )
     try:
         return Routing[transport.routing.upper()]
     except KeyError:
@@ -115,15 +127,20 @@ def routing_of(transport: TransportConfig) -> Routing:
         ) from None
 
 
-def default_capacity(layout: Layout, available: int) -> int:
-    """Samples that a buffer holds where nothing is said: 4000, or fewer, so that they take a quarter of the memory.
+def sample_nbytes(layout: Layout, window: Window | None) -> int:
+    """Bytes of the fields of a sample."""
+    return layout.sample_nbytes * (1 if window is None else window.length)
+
+
+def default_capacity(layout: Layout, available: int) -> str:
+    """What a buffer holds where nothing is said, as `buffer.capacity` says it: 4000 samples in a quarter of the memory.
 
     Args:
         layout: of the study.
         available: bytes of memory.
 
     Raises:
-        ConfigurationError: not one sample fits.
+        ConfigurationError: not one time step fits.
     """
     allowed = available // _MEMORY_SHARE
     if allowed < layout.sample_nbytes:
@@ -132,27 +149,40 @@ def default_capacity(layout: Layout, available: int) -> int:
             f"{shown(allowed)}, so the buffer would hold none: write buffer.capacity, send smaller fields, or take a "
             "machine with more memory"
         )
-    return min(_MOST_SAMPLES, allowed // layout.sample_nbytes)
+    return f"{_MOST_SAMPLES} within {allowed} B"
 
 
-def capacity(buffer: BufferConfig, layout: Layout) -> int:
-    """Samples of all server ranks together; without a number, as many as `default_capacity` says now."""
-    given = buffer.capacity
-    if given is None:
-        return default_capacity(layout, available_memory())
+def capacity(buffer: BufferConfig, layout: Layout, window: Window | None = None) -> int:
+    """Samples of all server ranks together; without a number, as many as `default_capacity` says now.
+
+    Args:
+        buffer: as configured.
+        layout: of the study.
+        window: what a sample is; None: one time step, or nobody knows yet.
+
+    Raises:
+        ConfigurationError: no such capacity.
+    """
+    given = default_capacity(layout, available_memory()) if buffer.capacity is None else buffer.capacity
     if isinstance(given, int) and not isinstance(given, bool):
         return given
-    nbytes = _bytes_in(given)
-    if nbytes is None:
+    number, within, size = given.partition("within") if isinstance(given, str) else ("", "", "")
+    nbytes = _bytes_in(size if within else given)
+    if nbytes is None or (within and not number.strip().isdecimal()):
         raise ConfigurationError(
-            f"buffer.capacity is {given!r}: write a number of samples (1000), of bytes as text ('2 GiB'), or null for "
-            "as many as the memory allows"
+            f"buffer.capacity is {given!r}: write a number of samples (1000), of bytes as text ('2 GiB'), both ('1000 "
+            "within 2 GiB'), or null for as many as the memory allows"
         )
-    return nbytes // layout.sample_nbytes
+    fitting = nbytes // sample_nbytes(layout, window)
+    return min(int(number), fitting) if within else fitting
 
 
-def saves_buffer(config: Config) -> bool:
+def saves_buffer(config: Config, window: Window | None = None) -> bool:
     """Whether a checkpoint holds the samples of the buffer, or leaves them out for their size.
+
+    Args:
+        config: of the study.
+        window: as in `capacity`.
 
     Raises:
         ConfigurationError: the limit is no number of bytes.
@@ -167,7 +197,7 @@ def saves_buffer(config: Config) -> bool:
     if limit is None or config.buffer.views_per_sample is not None:
         return True
     layout = layout_of(config.solver)
-    return capacity(config.buffer, layout) * layout.sample_nbytes <= limit
+    return capacity(config.buffer, layout, window) * sample_nbytes(layout, window) <= limit
 
 
 def log_limit_bytes(launcher: LauncherConfig) -> int:
@@ -226,13 +256,13 @@ def _bytes_in(text: Any) -> int | None:
     return None if match is None else int(float(match[1]) * _UNITS[match[2] or ""])
 
 
-def capacity_per_rank(config: Config) -> int:
-    """Samples that one server rank holds: the global capacity divided, rounded up."""
-    return math.ceil(capacity(config.buffer, layout_of(config.solver)) / config.launcher.num_server_ranks)
+def capacity_per_rank(config: Config, window: Window | None = None) -> int:
+    """Samples that one server rank holds: the global capacity divided, rounded up; `window` as in `capacity`."""
+    return math.ceil(capacity(config.buffer, layout_of(config.solver), window) / config.launcher.num_server_ranks)
 
 
-def watermark_per_rank(config: Config) -> int:
-    """The watermark of one server rank: the global one divided, rounded up."""
+def watermark_per_rank(config: Config, window: Window | None = None) -> int:
+    """The watermark of one server rank: the global one divided, rounded up; `window` as in `capacity`."""
     if config.buffer.watermark is None:
-        return capacity_per_rank(config) // 5
+        return capacity_per_rank(config, window) // 5
     return math.ceil(config.buffer.watermark / config.launcher.num_server_ranks)

@@ -22,6 +22,7 @@ __all__ = [
     "StudyConfig",
     "TrainingConfig",
     "TransportConfig",
+    "WindowConfig",
 ]
 
 _LAST_PORT = 65535
@@ -87,7 +88,9 @@ class SolverConfig:
         environment: variables added to the job's environment.
         not_finite: what becomes of a time step with a value that is NaN or infinite: `fail_simulation` (its simulation
             fails as if the solver had raised: launcher.max_attempts, launcher.max_failed_fraction), `drop` (the step
-            is left out and counted as given up), `accept` (nothing is looked at).
+            is left out and counted as given up, and so is each window that holds it), `accept` (nothing is looked at).
+        deterministic: the same parameters give the same numbers to the last bit, whenever and wherever a simulation
+            runs: then a window (`buffer.window`) that an attempt could not finish may be completed by the next one.
     """
 
     name: str = "???"
@@ -102,6 +105,7 @@ class SolverConfig:
     parameters: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
     not_finite: str = key("fail_simulation", choices=("fail_simulation", "drop", "accept"))
+    deterministic: bool = False
 
 
 @dataclass(kw_only=True)
@@ -131,7 +135,9 @@ class TransportConfig:
         encryption: what is encrypted (CURVE), with keys made per study: the `control` messages; `all`, the fields too,
             which takes half of their rate; or `none`. What is not encrypted can be read by whoever can read the
             network, and they can speak as its sender.
-        routing: `sample` spreads the steps of a simulation over the server ranks, `trajectory` keeps them together.
+        routing: `sample` spreads the steps of a simulation over the server ranks, `trajectory` keeps them together;
+            null: `trajectory` where samples are windows of time steps, which cannot be made of steps that are spread,
+            else `sample`.
         budget_bytes: memory in flight of one client rank.
         shared_memory: ranks of the server's own node hand large payloads over through shared memory.
         heartbeat_s: a client rank whose send stays blocked this long asks the launcher whether the study lives, and
@@ -142,10 +148,26 @@ class TransportConfig:
     interface: str | None = None
     port: int = key(0, least=0, most=_LAST_PORT - 1)
     encryption: str = key("control", choices=("none", "control", "all"))
-    routing: str = key("sample", choices=[routing.name.lower() for routing in Routing])
+    routing: str | None = key(None, choices=[routing.name.lower() for routing in Routing])
     budget_bytes: int = key(32 * 2**20, least=1)
     shared_memory: bool = True
     heartbeat_s: float = key(2.0, above=0)
+
+
+@dataclass(kw_only=True)
+class WindowConfig:
+    """The time steps of one sample, for a task that learns from several; null: as the task wants it.
+
+    Attributes:
+        length: time steps of a sample; as many as the simulation has: whole trajectories.
+        stride: distance of these steps in the numbers of the solver.
+        hop: distance of the first steps of two samples; 1 stores each step up to `length` times. By default what the
+            task predicts with one sample.
+    """
+
+    length: int | None = key(None, unit="time steps", least=1)
+    stride: int | None = key(None, unit="time steps", least=1)
+    hop: int | None = key(None, unit="time steps", least=1)
 
 
 @dataclass(kw_only=True)
@@ -154,13 +176,15 @@ class BufferConfig:
 
     Attributes:
         _target_: import path of the recipe.
-        capacity: of all server ranks together, in samples, or in bytes as text (`"2 GiB"`); null: 4000 samples, or
-            fewer, so that they take a quarter of the memory that is free where the launcher runs.
+        capacity: of all server ranks together, in samples, in bytes as text (`"2 GiB"`), or both (`"4000 within 2
+            GiB"`: so many samples, or fewer if they take more); null: 4000 samples within a quarter of the memory that
+            is free where the launcher runs.
         watermark: of all server ranks together, below which no batch is drawn; null: a fifth of the capacity.
         pseudo_epochs: draws after which FIRO removes a sample.
         views_per_sample: fixes draws per inserted sample, so that the number of batches does not depend on timing.
         device: where the samples lie: `cpu` (the host's memory), `cuda` (the memory of the device that trains on them,
             so that a batch need not be moved), or `auto` (wherever the training is).
+        window: which time steps a sample holds; its keys are listed under `buffer.window`.
     """
 
     _target_: str = "???"
@@ -169,6 +193,7 @@ class BufferConfig:
     pseudo_epochs: int | None = key(None, unit="draws", least=1)
     views_per_sample: int | None = key(None, unit="draws", least=1)
     device: str = key("cpu", choices=_DEVICES)
+    window: WindowConfig = field(default_factory=WindowConfig)
 
 
 @dataclass(kw_only=True)

@@ -2,14 +2,17 @@
 
 import functools
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
+from msgspec.structs import replace
 
-from melissa_like.config import Config, layout_of
+from melissa_like.config import Config, check_window, layout_of
 from melissa_like.errors import ConfigurationError
 from melissa_like.loading import Batch, Turn
-from melissa_like.plugins import factory_of, make
+from melissa_like.plugins import accepted_settings, factory_of, make
+from melissa_like.records import Window
 from melissa_like.sampling import make_distributions
 from melissa_like.training import (
     Constant,
@@ -31,19 +34,28 @@ from melissa_like.training import (
     on_samples,
 )
 
-__all__ = ["make_loop", "make_recipe", "make_stream", "make_surrogate", "parameter_bounds", "suspects_of"]
+__all__ = [
+    "make_loop",
+    "make_recipe",
+    "make_stream",
+    "make_surrogate",
+    "parameter_bounds",
+    "suspects_of",
+    "window_of",
+]
 
 
 def make_surrogate(config: Config, device: torch.device) -> Surrogate:
     """The untrained surrogate, the same on every rank and at every call.
 
     Raises:
-        ConfigurationError: the task or the model cannot be built, or the task needs samples of several steps.
+        ConfigurationError: the task or the model cannot be built.
     """
     torch.manual_seed(config.study.seed)
-    task = factory_of(config.training.task, "training.task")
+    task = _task_of(config)
     model = factory_of(config.model, "model")
-    _refuse_windows(config, task)
+    with _blamed_task(config):
+        task(layout=layout_of(config.solver))
     with suspects_of(config).blame("model", "is called with the problem of the task and the other keys of its group"):
         return build_surrogate(
             layout=layout_of(config.solver),
@@ -81,15 +93,52 @@ def suspects_of(config: Config) -> Suspects:
     )
 
 
-def _refuse_windows(config: Config, task: TaskFactory) -> None:
-    path = config.training.task.get("_target_")
-    with suspects_of(config).blame("training.task", "is called with layout and the other keys of its mapping"):
+def window_of(config: Config) -> Window | None:
+    """What a sample of the study is; None: one time step.
+
+    Raises:
+        ConfigurationError: the task cannot be built, or has not the window that is wanted, or it cannot be had.
+    """
+    task, wanted = _task_of(config), _wanted_window(config)
+    with _blamed_task(config):
         window = task(layout=layout_of(config.solver)).window
-    if window is not None:
+    if window is None and wanted:
         raise ConfigurationError(
-            f"training.task {path!r} needs samples of {window.length} time steps, which is not supported yet: a sample "
-            "is one time step so far; name a task whose window is None, as melissa_like.training.Direct"
+            f"buffer.window is {wanted}, but a sample of training.task {config.training.task.get('_target_')!r} is one "
+            "time step: set the keys of buffer.window to null, or name a task that learns from several steps"
         )
+    if window is not None and "hop" in wanted:
+        window = replace(window, hop=wanted["hop"])
+    check_window(config, window)
+    return window
+
+
+def _task_of(config: Config) -> TaskFactory:
+    """The task, told which window is wanted, if it asks for one; of another task only the hop can be changed."""
+    target, wanted = config.training.task, _wanted_window(config)
+    task = factory_of(target, "training.task")
+    if not wanted:
+        return task
+    if "window" in (accepted_settings(task) or ()):
+        return functools.partial(task, window={**(target.get("window") or {}), **wanted})
+    if set(wanted) - {"hop"}:
+        raise ConfigurationError(
+            f"buffer.window is {wanted}, but the samples of training.task {target.get('_target_')!r} hold the steps "
+            "that it says itself, because it takes no `window`: set length and stride to null (hop can be changed), or "
+            "change the options of the task"
+        )
+    return task
+
+
+def _wanted_window(config: Config) -> dict[str, int]:
+    """The keys of `buffer.window` that are set."""
+    window = config.buffer.window
+    keys = {"length": window.length, "stride": window.stride, "hop": window.hop}
+    return {name: value for name, value in keys.items() if value is not None}
+
+
+def _blamed_task(config: Config) -> AbstractContextManager[None]:
+    return suspects_of(config).blame("training.task", "is called with layout and the other keys of its mapping")
 
 
 def make_recipe(config: Config) -> TrainingRecipe:

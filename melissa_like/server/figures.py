@@ -10,6 +10,7 @@ from melissa_like.monitoring import Recorder
 from melissa_like.monitoring.figures import draw_field, draw_losses, draw_population
 from melissa_like.plugins import accepted_settings, factory_of
 from melissa_like.protocol.reports import ValidationFigures
+from melissa_like.server.build_training import window_of
 from melissa_like.training import HeldOutSimulation, Surrogate, ValidationSet, evaluating
 
 __all__ = ["draw_figures"]
@@ -30,14 +31,14 @@ def draw_figures(
     """
     accepted = accepted_settings(factory_of({"_target_": config.buffer._target_}, "buffer"))
     has_watermark = accepted is None or "watermark" in accepted
-    folder = run_dir / "figures"
+    window, folder = window_of(config), run_dir / "figures"
     folder.mkdir(exist_ok=True)
     draw_losses(folder / "losses.png", recorder.rows, [msgspec.structs.asdict(figures) for figures in validations])
     draw_population(
         folder / "population.png",
         recorder.rows,
-        capacity_per_rank(config),
-        watermark_per_rank(config) if has_watermark else None,
+        capacity_per_rank(config, window),
+        watermark_per_rank(config, window) if has_watermark else None,
     )
     one = held_out.one_simulation()
     if one is not None:

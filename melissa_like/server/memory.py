@@ -3,8 +3,9 @@
 import torch
 from torch import nn
 
-from melissa_like.config import Config, available_memory, capacity_per_rank, layout_of, shown
+from melissa_like.config import Config, available_memory, capacity_per_rank, layout_of, sample_nbytes, shown
 from melissa_like.errors import ConfigurationError
+from melissa_like.records import Window
 from melissa_like.training import OptimizerFactory
 
 __all__ = ["check_fits", "states_per_weight"]
@@ -18,7 +19,13 @@ _ON_ONE_MACHINE = ("melissa_like.launcher.executors.LocalExecutor", "melissa_lik
 
 
 def check_fits(
-    config: Config, network: nn.Module, optimizer: OptimizerFactory, batch_size: int, available: int | None = None
+    config: Config,
+    network: nn.Module,
+    optimizer: OptimizerFactory,
+    batch_size: int,
+    available: int | None = None,
+    *,
+    window: Window | None = None,
 ) -> None:
     """Refuse a training that needs more memory than is free, by what it needs at least on this machine.
 
@@ -28,6 +35,7 @@ def check_fits(
         optimizer: of its weights.
         batch_size: samples per training step.
         available: bytes of memory that are free; None: those of this machine now.
+        window: what a sample is; None: one time step.
 
     Raises:
         ConfigurationError: with what is needed and what there is.
@@ -35,9 +43,10 @@ def check_fits(
     layout = layout_of(config.solver)
     available = available_memory() if available is None else available
     weights = sum(tensor.nbytes for tensor in network.parameters() if tensor.requires_grad)
-    batches = batch_size * (_LOADED_BATCHES * layout.sample_nbytes + 4 * _FLOATS_PER_VALUE * layout.sample_size)
+    nbytes, num_steps = sample_nbytes(layout, window), 1 if window is None else window.length
+    batches = batch_size * (_LOADED_BATCHES * nbytes + 4 * _FLOATS_PER_VALUE * num_steps * layout.sample_size)
     ranks = config.launcher.num_server_ranks if config.launcher.executor.get("_target_") in _ON_ONE_MACHINE else 1
-    held = (ranks * capacity_per_rank(config) + config.launcher.max_jobs) * layout.sample_nbytes
+    held = (ranks * capacity_per_rank(config, window) + config.launcher.max_jobs) * nbytes
     others = (ranks - 1) * weights  # those of this rank are there already
     if ranks * (weights * (1 + _MOST_STATES) + batches) + others + held <= available:
         return
@@ -48,7 +57,7 @@ def check_fits(
             f"the training needs at least {shown(trained + ranks * batches + held)} more memory{together}: "
             f"{shown(trained)} for {'copies, ' if ranks > 1 else ''}gradients and optimizers of weights of "
             f"{shown(weights)}, {shown(ranks * batches)} for batches of {batch_size} samples of "
-            f"{shown(layout.sample_nbytes)}, {shown(held)} for the buffer; but {shown(available)} are free: "
+            f"{shown(nbytes)}, {shown(held)} for the buffer; but {shown(available)} are free: "
             "lower training.batch_size or buffer.capacity, or take a smaller network (model) or a machine with more"
         )
 

@@ -1,10 +1,12 @@
 """The composition root of a server rank: opens the stream, runs the training loop, closes in reverse."""
 
+import math
 import os
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +16,7 @@ from torch import nn
 
 from melissa_like.assembly import OverSimulations
 from melissa_like.buffer import SampleBuffer
-from melissa_like.config import Config, capacity_per_rank, load_config, saves_buffer
+from melissa_like.config import Config, capacity_per_rank, load_config, routing_of, saves_buffer
 from melissa_like.errors import (
     ConfigurationError,
     ReceptionFailedError,
@@ -29,7 +31,7 @@ from melissa_like.monitoring import Relay
 from melissa_like.protocol.control import EndIsNear, Metrics, Restored, ServerWelcome
 from melissa_like.records import Purpose, ServerRank, num_samples
 from melissa_like.server.build import guarded, make_buffer, make_consumer, make_sinks, make_terms, pick_device
-from melissa_like.server.build_training import make_loop, make_stream, make_surrogate
+from melissa_like.server.build_training import make_loop, make_stream, make_surrogate, window_of
 from melissa_like.server.checkpoints import Checkpoints
 from melissa_like.server.cut import take_cut
 from melissa_like.server.end_notice import EndNotice
@@ -75,6 +77,8 @@ _ALARM = 0.8
 #: Deadline of a collective, at least and as a multiple of launcher.training_timeout_s: the rank that keeps the others
 #: waiting is found first.
 _COLLECTIVE_S, _COLLECTIVE_FACTOR = 300.0, 3.0
+#: Time steps of each rank, about, from which the statistics for the normalization are taken.
+_NUM_MEASURED = 256
 
 
 def run_server_rank(
@@ -151,14 +155,15 @@ class _Rank:
         self._end_notice = end_notice
         self._config = config
         self._run_dir = run_dir
-        self._place = place
+        self._window = window = window_of(config)
+        self._place = place = replace(place, routing=routing_of(config.transport, window), window=window)
         self._host = host
         self._rank = rank = place.address.rank
         self._stack = stack
         self._device = pick_device(config.training.device, local_rank(rank, os.environ))
         # Received samples must have a place before the first part comes, so the buffer and the validation set exist
         # first; the reception is open before the ranks meet, because jobs wait for every rank's hello.
-        self._buffer: SampleBuffer = make_buffer(config, rank, self._device)
+        self._buffer: SampleBuffer = make_buffer(config, rank, self._device, window)
         self._watch = Watch(
             TrainingClock(config.launcher.training_timeout_s, first_s=config.launcher.start_timeout_s),
             num_server_ranks=place.num_server_ranks,
@@ -166,7 +171,9 @@ class _Rank:
             tell=lambda message: self._reception.tell(message),
             alarm=StackAlarm(_ALARM * config.launcher.server_timeout_s),
         )
-        self._held_out = ValidationSet(place.layout, on_chunk=self._watch.moved)
+        self._held_out = ValidationSet(
+            place.layout, window=window, mixes=place.deterministic, on_chunk=self._watch.moved
+        )
         self._time_range = TimeRange(
             end_time=config.solver.end_time,
             num_steps=config.solver.num_steps,
@@ -178,9 +185,9 @@ class _Rank:
         stack.callback(self._sinks.close)
         self._telemetry = Telemetry(self._buffer, lambda: self._reception.receiver.num_bytes, advice=_advice(config))
         self._store, rendezvous = self._open_rendezvous()
-        chain = make_consumer(config, self._buffer, place.layout, run_dir, rank)
+        chain = make_consumer(config, self._buffer, place.layout, run_dir, rank, window)
         self._stateful = chain.stateful
-        training_samples = guarded(config, chain.first, place.layout, give_back=self._buffer.give_back)
+        training_samples = guarded(config, chain.first, place.layout, give_back=chain.give_back)
         held_out_samples = guarded(config, self._held_out, place.layout, give_back=self._held_out.give_back)
         self._reception = Reception(
             place,
@@ -193,6 +200,7 @@ class _Rank:
             interval_s=config.monitoring.interval_s,
             device=str(self._device),
             rendezvous=rendezvous,
+            handed_over=chain.handed_over,
             over=self._over(),
         )
         self._last_words = LastWords(
@@ -255,7 +263,7 @@ class _Rank:
 
     def _over(self) -> OverSimulations:
         """What a checkpoint must know of simulations that are over."""
-        several, is_saved = self._place.num_server_ranks > 1, saves_buffer(self._config)
+        several, is_saved = self._place.num_server_ranks > 1, saves_buffer(self._config, self._window)
         if self._config.training.checkpoint.interval_s is None:
             return OverSimulations(keeps=False)
         return OverSimulations(keeps=several or not is_saved, keeps_settled=several and not is_saved)
@@ -279,7 +287,8 @@ class _Rank:
                 assembler=self._reception.assembler,
                 receiver=self._reception.receiver,
                 buffer=self._buffer,
-                capacity=capacity_per_rank(self._config),
+                window=self._window,
+                capacity=capacity_per_rank(self._config, self._window),
                 views_per_sample=self._config.buffer.views_per_sample,
                 held_out=self._held_out,
                 consumers=self._stateful,
@@ -306,7 +315,7 @@ class _Rank:
                 buffer=self._buffer,
                 held_out=self._held_out,
                 consumers=self._stateful,
-                saves_buffer=saves_buffer(self._config),
+                saves_buffer=saves_buffer(self._config, self._window),
             ),
             monitoring=self._monitoring,
             tell=self._reception.tell,
@@ -356,7 +365,7 @@ class _Rank:
             rank=self._rank,
             num_server_ranks=self._place.num_server_ranks,
             num_simulations=config.study.num_simulations,
-            samples_per_simulation=None if num_steps is None else num_samples(num_steps, None),
+            samples_per_simulation=None if num_steps is None else num_samples(num_steps, self._window),
             views_per_sample=config.buffer.views_per_sample,
             time_range=self._time_range.known,
         )
@@ -402,15 +411,17 @@ class _Rank:
         start: StartingPoint,
     ) -> Loader:
         needs_statistics = bool(surrogate.normalization.unset) and not start.batches
+        num_measured = _NUM_MEASURED if self._window is None else math.ceil(_NUM_MEASURED / self._window.length)
         task, progress = surrogate.task, self._progress
         state = progress.local_state
+        measurement = Measurement(quantities=task.quantities, measure=task.measure, num_samples=num_measured)
         loader = Loader(
             self._buffer,
             make_terms(self._config, self._progress.expected),
             state=state if checkpoints is None else lambda: checkpoints.add_to(state()),
             collective=group.loading,
             device=self._device,
-            measurement=Measurement(quantities=task.quantities, measure=task.measure) if needs_statistics else None,
+            measurement=measurement if needs_statistics else None,
             batches_done=start.batches,
             samples_done=start.samples,
             newest_checkpoint=start.newest_number,

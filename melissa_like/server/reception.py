@@ -6,7 +6,7 @@ A server rank that trains and the one that only checks a solver differ in where 
 import math
 import os
 import socket as host_names
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +17,7 @@ from melissa_like.config import Config, layout_of, routing_of
 from melissa_like.monitoring import Sink
 from melissa_like.protocol import read_connection
 from melissa_like.protocol.control import ControlMessage, Metrics, ServerFailed, ServerHello, SimulationOver
-from melissa_like.records import Layout, Purpose, Routing, ServerRank, StudyIdentity, Window
+from melissa_like.records import Layout, Purpose, Routing, SampleKey, ServerRank, StudyIdentity, Window
 from melissa_like.server.receiver import Receiver
 from melissa_like.server.reporter import Orders, Reporter
 from melissa_like.transport import Transport
@@ -40,6 +40,8 @@ class Place:
         num_steps: of a simulation; None if only the solver knows.
         max_jobs: that send at once.
         num_ranks: client ranks of each.
+        window: what a sample is; None: one time step.
+        deterministic: a window may be of several attempts.
     """
 
     address: ServerRank
@@ -53,10 +55,12 @@ class Place:
     num_steps: int | None = None
     max_jobs: int = 1
     num_ranks: int = 1
+    window: Window | None = None
+    deterministic: bool = False
 
 
 def place_of(config: Config, run_dir: Path, address: ServerRank) -> Place:
-    """The place of a server rank of a study that runs.
+    """The place of a server rank of a study that runs; what a sample is it does not know yet.
 
     Raises:
         ConfigurationError: no study runs there.
@@ -74,6 +78,7 @@ def place_of(config: Config, run_dir: Path, address: ServerRank) -> Place:
         num_steps=config.solver.num_steps,
         max_jobs=config.launcher.max_jobs,
         num_ranks=config.solver.num_ranks,
+        deterministic=config.solver.deterministic,
     )
 
 
@@ -131,7 +136,7 @@ class Reception:
         interval_s: between two reports of metrics.
         device: that this rank trains on, for people.
         rendezvous: where the other ranks meet this one, if it is rank 0 of several.
-        window: what a sample needs; None: one step.
+        handed_over: as the `Receiver` is told.
         over: simulations that are over, none so far; None: no checkpoint is taken.
     """
 
@@ -148,7 +153,7 @@ class Reception:
         interval_s: float = 0.5,
         device: str = "none",
         rendezvous: str = "",
-        window: Window | None = None,
+        handed_over: Callable[[], Collection[SampleKey]] = tuple,
         over: OverSimulations | None = None,
     ) -> None:
         self._stack = ExitStack()
@@ -168,6 +173,8 @@ class Reception:
             over=over,
             num_simulations=place.num_simulations,
             num_steps=place.num_steps,
+            window=place.window,
+            mixes=place.deterministic,
         )
         self.receiver = Receiver(
             socket=self._parts,
@@ -175,6 +182,7 @@ class Reception:
             consumers=consumers,
             tell=lambda news: self.reporter.tell(news),
             on_error=on_error,
+            handed_over=handed_over,
         )
 
         def forget(message: SimulationOver) -> None:
@@ -187,7 +195,7 @@ class Reception:
             pid=os.getpid(),
             device=device,
             rendezvous=rendezvous,
-            window=window,
+            window=place.window,
         )
         self.reporter = Reporter(
             socket=transport.control_client(place.launcher, str(place.address).encode()),

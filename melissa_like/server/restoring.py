@@ -4,6 +4,7 @@ import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from melissa_like.buffer.slots import SlotArray
 from melissa_like.errors import CheckpointDamagedError, ConfigurationError
 from melissa_like.loading import Collective
 from melissa_like.protocol.control import HeldSteps, Restored
-from melissa_like.records import Layout, Ranges, Routing, owner_of
+from melissa_like.records import Layout, Ranges, Routing, Window, owner_of
 from melissa_like.server.cut import Index
 from melissa_like.server.receiver import Receiver
 from melissa_like.training import Stateful, ValidationSet
@@ -133,6 +134,7 @@ def restore_rank(
     num_ranks: int,
     routing: Routing,
     layout: Layout,
+    window: Window | None,
     assembler: Assembler,
     receiver: Receiver,
     buffer: SampleBuffer,
@@ -148,7 +150,8 @@ def restore_rank(
         rank: this one, among `num_ranks`; there may have been another number of them.
         num_ranks: that there are now.
         routing: which samples each owns.
-        layout: of the samples.
+        layout: of the time steps.
+        window: what a sample is; None: one time step.
         assembler: that has been given nothing so far.
         receiver: its owner.
         buffer: unused so far.
@@ -177,9 +180,9 @@ def restore_rank(
         state, rows = states[rank], tuple(np.arange(s.size if i == rank else 0) for i, s in enumerate(states))
     else:
         state, rows = _dealt(states, rank, num_ranks, capacity, views_per_sample)
-    buffer.restore(state, _chosen_rows(found.shards, rows, layout))
+    buffer.restore(state, _chosen_rows(found.shards, rows, layout, window))
     for shard in found.shards[rank : rank + 1] if is_same else found.shards:
-        for piece in shard.held_out(_memory_of(shard, layout)):
+        for piece in shard.held_out(_memory_of(shard.longest_held_out, layout, window)):
             held_out.restore(piece, owned=lambda key: owner_of(key.simulation, key.step, num_ranks, routing) == rank)
     counted = indexes[rank : rank + 1] if is_same else indexes if rank == 0 else []
     saved = found.shards[rank if rank < len(found.shards) else 0].state()
@@ -233,21 +236,23 @@ def _dealt(
     return share.state, share.rows
 
 
-def _chosen_rows(shards: Sequence[Shard], rows: Sequence[SlotArray], layout: Layout) -> Iterator[BatchMemory]:
+def _chosen_rows(
+    shards: Sequence[Shard], rows: Sequence[SlotArray], layout: Layout, window: Window | None
+) -> Iterator[BatchMemory]:
     """The samples at these positions of each shard, piece by piece."""
     for shard, wanted in zip(shards, rows, strict=True):
         if not len(wanted):
             continue
         first = 0
-        for piece in shard.samples(_memory_of(shard, layout)):
+        for piece in shard.samples(_memory_of(shard.longest_samples, layout, window)):
             inside = wanted[(wanted >= first) & (wanted < first + len(piece.labels))] - first
             first += len(piece.labels)
             if len(inside) == len(piece.labels):
                 yield piece
             elif len(inside):
-                at = torch.from_numpy(inside)
-                yield piece.like(lambda values, at=at: values[at])
+                yield piece.like(partial(torch.index_select, dim=0, index=torch.from_numpy(inside)))
 
 
-def _memory_of(shard: Shard, layout: Layout) -> BatchMemory:
-    return allocate(layout, shard.longest_piece, device=torch.device("cpu"))
+def _memory_of(num_rows: int, layout: Layout, window: Window | None) -> BatchMemory:
+    length = None if window is None else window.length
+    return allocate(layout, num_rows, device=torch.device("cpu"), window_length=length)

@@ -58,15 +58,18 @@ def try_training(config: Config, device: "torch.device", folder: Path, *, batch_
         make_surrogate,
         parameter_bounds,
         suspects_of,
+        window_of,
     )
     from melissa_like.server.memory import check_fits
     from melissa_like.training import Probe, Surrogate, try_out
 
+    window = window_of(config)
     probe = Probe(
         layout=layout_of(config.solver),
         bounds=parameter_bounds(config),
         num_steps=config.solver.num_steps,
         device=device,
+        window=window,
     )
     recipe, suspects, size = make_recipe(config), suspects_of(config), batch_size or config.training.batch_size
 
@@ -74,7 +77,7 @@ def try_training(config: Config, device: "torch.device", folder: Path, *, batch_
         surrogate = make_surrogate(config, device)
         if device.type == "cpu":
             with suspects.blame("training.optimizer", "takes a step"):
-                check_fits(config, surrogate.network, recipe.optimizer, size)
+                check_fits(config, surrogate.network, recipe.optimizer, size, window=window)
         return surrogate
 
     with stacks_in_the_log_after(_PATIENCE * config.launcher.start_timeout_s):
@@ -101,6 +104,7 @@ def _tried(config: Config, folder: Path) -> TrialResult:
         import torch
 
         from melissa_like.server.build import make_buffer, make_consumer, pick_device
+        from melissa_like.server.build_training import window_of
         from melissa_like.server.idle_compiler import leave_compiler_unloaded
     except ModuleNotFoundError as error:
         missing = missing_package(error, "the trial of a training")
@@ -114,8 +118,10 @@ def _tried(config: Config, folder: Path) -> TrialResult:
     device = pick_device(config.training.device, 0) if is_there else torch.device("cpu")
     batch_size = config.training.batch_size if is_there else min(_SMALL, config.training.batch_size)
     try:
+        window = window_of(config)
         if config.buffer.device != "cuda" or device.type == "cuda":
-            make_consumer(config, make_buffer(config, 0, device), layout_of(config.solver), folder, 0).first.close()
+            buffer = make_buffer(config, 0, device, window)
+            make_consumer(config, buffer, layout_of(config.solver), folder, 0, window).first.close()
         try_training(config, device, folder, batch_size=batch_size)
     except ConfigurationError as error:
         return TrialResult(done="tried", refused=str(error))

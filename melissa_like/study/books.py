@@ -12,7 +12,7 @@ import msgspec
 from msgspec.structs import replace
 
 from melissa_like.protocol import control as say
-from melissa_like.records import ClientRank, Purpose
+from melissa_like.records import ClientRank, Purpose, Routing
 from melissa_like.study.attempts import Attempt
 from melissa_like.study.clocks import Clocks
 from melissa_like.study.commands import CancelJob, Command, EndServers, EndStudy, Outcome, StartServers, Tell
@@ -202,6 +202,7 @@ class Books:
             self.settings.welcome,
             server_endpoints=self.server.endpoints,
             server_incarnation=self.server.incarnation,
+            routing=self.settings.welcome.routing if self.ledger.samples.window is None else int(Routing.TRAJECTORY),
         )
 
     def settle(self, attempt: Attempt) -> None:

@@ -35,10 +35,21 @@ def test_a_consumer_sees_what_was_sent(tmp_path: Path) -> None:
     np.testing.assert_allclose(mean, np.mean(sent, axis=0), rtol=1e-12)
 
 
-def test_a_task_of_two_steps_is_not_supported_yet(tmp_path: Path) -> None:
-    ran = run(tmp_path, *marked(), "solver.launch=''", "experiment=two_steps")
+def test_a_task_of_two_steps_is_given_windows(tmp_path: Path) -> None:
+    """Two steps in a row of six: five windows a simulation, or two, between which two steps are in none."""
+    study = [*marked(), "solver.launch=''", "experiment=two_steps", "buffer=fifo", "study.num_validation_simulations=1"]
+    ran = run(tmp_path, *study, "buffer.window.hop=3")
+    assert ran.code == 0, ran.err
+    assert ran.report["samples"]["expected"] == ran.report["samples"]["trained_on"] == 8 * 2
+    assert ran.report["validation"]["num_samples"] == 2
+    assert ran.report["problems"] == []
+
+
+def test_a_window_that_is_longer_than_a_simulation_is_refused_at_once(tmp_path: Path) -> None:
+    task = "training.task._target_=melissa_like.training.Autoregressive"
+    ran = run(tmp_path, *marked(), "solver.launch=''", task, "buffer.window.length=7")
     assert ran.code == 1
-    for words in ("training.task 'tests.plugins.two_steps.NextStep'", "2 time steps", "not supported yet"):
+    for words in ("a window of 7 time steps", "only 6 (solver.num_steps)", "shorten buffer.window"):
         assert words in ran.err
     assert "Traceback" not in ran.err
 

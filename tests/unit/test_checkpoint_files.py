@@ -57,8 +57,8 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert manifest.nbytes == first.nbytes + second.nbytes
     for shard in (first, second):
         shard.verify()
-        memory = allocate(LAYOUT, shard.longest_piece, device=torch.device("cpu"))
-        assert (shard.num_samples, shard.longest_piece) == (3, 2)
+        memory = allocate(LAYOUT, shard.longest_samples, device=torch.device("cpu"))
+        assert (shard.num_samples, shard.longest_samples) == (3, 2)
         assert numbers_in(shard.samples(memory)) == [[1, 2], [3]]
         assert numbers_in(shard.held_out(memory)) == [[9]]
         loaded = shard.state()
@@ -216,5 +216,5 @@ def test_a_state_that_is_not_of_plain_types_is_refused_at_load(tmp_path: Path) -
 def test_a_shard_without_samples_has_none(tmp_path: Path) -> None:
     shard = write_shard(tmp_path, 0, content(samples=(), held_out=()))
     shard.verify()
-    assert (shard.num_samples, shard.longest_piece) == (0, 0)
+    assert (shard.num_samples, shard.longest_samples) == (0, 0)
     assert numbers_in(shard.samples(allocate(LAYOUT, 1, device=torch.device("cpu")))) == []

@@ -1,6 +1,7 @@
 """Every file of configs/ composes, and what cannot work is refused with what to write instead."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -15,19 +16,22 @@ from melissa_like.config import (
     LauncherConfig,
     as_config,
     available_memory,
+    capacity,
     capacity_per_rank,
     check,
     check_memory,
+    default_capacity,
     log_limit_bytes,
+    routing_of,
     saves_buffer,
     watermark_per_rank,
 )
-from melissa_like.config.derived import default_capacity
+from melissa_like.config.schema import BufferConfig
 from melissa_like.errors import ConfigurationError
 from melissa_like.launcher.run import prepare
-from melissa_like.records import FieldSpec, Layout, Window
+from melissa_like.records import FieldSpec, Layout, Routing, Window
 from melissa_like.server.build import make_buffer
-from melissa_like.server.build_training import make_loop, make_recipe, make_stream, make_surrogate
+from melissa_like.server.build_training import make_loop, make_recipe, make_stream, make_surrogate, window_of
 from melissa_like.training import Direct, mse, train
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -141,7 +145,8 @@ LARGE_LAYOUT = Layout(fields=(FieldSpec(name="u", shape=(4_000_000,)),), paramet
     [(SMALL_LAYOUT, 2**34, 4000), (SMALL_LAYOUT, 4 * 640, 10), (LARGE_LAYOUT, 2**34, 268), (LARGE_LAYOUT, 2**40, 4000)],
 )
 def test_the_default_capacity_follows_from_the_memory(layout: Layout, available: int, expected: int) -> None:
-    assert default_capacity(layout, available) == expected
+    chosen = BufferConfig(capacity=default_capacity(layout, available))
+    assert capacity(chosen, layout) == expected
 
 
 def test_a_sample_that_does_not_fit_is_refused_with_both_numbers() -> None:
@@ -178,7 +183,22 @@ def test_memory_is_what_the_system_has_within_the_limits_of_all_groups(tmp_path:
 def test_the_launcher_writes_down_the_capacity_that_it_chose() -> None:
     study = composed("solver.launch=''", "solver.num_ranks=1")
     settled, _ = prepare(study)
-    assert study.buffer.capacity == settled.buffer.capacity == 4000
+    assert study.buffer.capacity == settled.buffer.capacity
+    assert re.fullmatch(r"4000 within \d+ B", settled.buffer.capacity)
+    assert capacity_per_rank(settled) == 4000
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"), [(100, 100), ("6400 B", 20), ("30 within 6400 B", 20), ("15 within 6400 B", 15)]
+)
+def test_a_capacity_is_counted_in_the_samples_that_the_task_needs(given: object, expected: int) -> None:
+    assert capacity(BufferConfig(capacity=given), SMALL_LAYOUT, Window(length=5)) == expected
+
+
+@pytest.mark.parametrize("given", ["many within 1 GiB", "10 within many", "within 1 GiB"])
+def test_a_capacity_within_no_memory_is_refused(given: str) -> None:
+    with pytest.raises(ConfigurationError, match="write a number of samples"):
+        capacity(BufferConfig(capacity=given), SMALL_LAYOUT)
 
 
 def test_capacity_in_bytes_is_divided_among_the_server_ranks() -> None:
@@ -238,18 +258,91 @@ def test_an_option_that_a_function_does_not_take_is_told_before_it_is_called() -
 
 
 class TwoSteps(Direct):
-    """A task that no server rank can feed yet."""
+    """A task that learns from two steps, and cannot be told of others."""
 
     window = Window(length=2)
+
+
+class SomeSteps(Direct):
+    """A task that can be told how many steps it learns from."""
+
+    def __init__(self, layout: Layout, window: Mapping[str, int] | None = None) -> None:
+        super().__init__(layout)
+        self.window = Window(**{"length": 3, **(window or {})})
+
+
+def of_task(name: str, *overrides: str) -> Config:
+    return config(f"training.task._target_={__name__}.{name}", *overrides)
+
+
+@pytest.mark.parametrize(
+    ("task", "overrides", "expected"),
+    [
+        ("Direct", [], None),
+        ("TwoSteps", [], Window(length=2)),
+        ("TwoSteps", ["buffer.window.hop=3"], Window(length=2, hop=3)),
+        ("SomeSteps", [], Window(length=3)),
+        ("SomeSteps", ["buffer.window.stride=2"], Window(length=3, stride=2)),
+        ("SomeSteps", ["+training.task.window={hop:2,length:5}", "buffer.window.length=4"], Window(length=4, hop=2)),
+    ],
+)
+def test_a_sample_is_what_the_task_says_with_what_is_wanted(
+    task: str, overrides: list[str], expected: Window | None
+) -> None:
+    assert window_of(of_task(task, *overrides)) == expected
+
+
+@pytest.mark.parametrize(
+    ("task", "overrides", "words"),
+    [
+        ("Direct", ["buffer.window.hop=2"], r"buffer.window is \{'hop': 2\}, but a sample .*Direct' is one time step"),
+        ("TwoSteps", ["buffer.window.length=3"], r"takes no `window`: set length and stride to null \(hop can"),
+        (
+            "SomeSteps",
+            ["buffer.window.length=101"],
+            r"spans 101, but a simulation has only 100 .*shorten buffer.window",
+        ),
+        ("TwoSteps", ["transport.routing=sample"], r"transport.routing is 'sample'.* write transport.routing=null"),
+        (
+            "SomeSteps",
+            ["buffer.capacity='100 KiB'", "buffer.watermark=20"],
+            r"watermark is 20 but buffer.capacity is 8",
+        ),
+        ("SomeSteps", ["buffer.capacity=4000", "buffer.watermark=9900", "study.num_simulations=100"], "watermark"),
+    ],
+)
+def test_a_window_that_cannot_be_had_is_refused(task: str, overrides: list[str], words: str) -> None:
+    with pytest.raises(ConfigurationError, match=words):
+        window_of(of_task(task, *overrides))
+
+
+def test_the_routing_follows_from_what_a_sample_is() -> None:
+    transport = config().transport
+    assert routing_of(transport) is Routing.SAMPLE
+    assert routing_of(transport, Window(length=2)) is Routing.TRAJECTORY
+
+
+def own_recipe(layout: Layout, capacity: int, *, seed: int, spare_slots: int, views_per_sample: int) -> None:
+    """A recipe that knows of no windows."""
+
+
+def test_a_recipe_must_take_windows_where_there_are_any() -> None:
+    made = make_buffer(config("buffer.capacity=70"), 0, torch.device("cpu"), Window(length=3))
+    assert made.batch_memory(2, pinned=False).fields["temperature"].shape == (2, 3, 32, 32)
+    given = config(f"buffer._target_={__name__}.own_recipe", "buffer.capacity=70")
+    with pytest.raises(ConfigurationError, match=r"own_recipe takes no window_length, but .* window of 3 time steps"):
+        make_buffer(given, 0, torch.device("cpu"), Window(length=3))
 
 
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
         (["training.task._target_=nowhere.Task"], "training.task is 'nowhere.Task'"),
-        (["training.task._target_={here}.TwoSteps"], "training.task .* samples of 2 time steps, .*not supported yet"),
         (["+training.task.inputs=[u]"], "training.task has the options inputs .*Direct .* it takes layout"),
-        (["training.task._target_=melissa_like.training.Operator"], "missing 1 required .*'inputs'"),
+        (
+            ["training.task._target_=melissa_like.training.Operator"],
+            "training.task .*Operator.* leave one or more to be learned",
+        ),
     ],
 )
 def test_a_task_that_cannot_be_made_is_refused(overrides: list[str], words: str) -> None:

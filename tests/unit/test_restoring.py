@@ -156,6 +156,7 @@ class Rank:
             "num_ranks": self.num_ranks,
             "routing": Routing.SAMPLE,
             "layout": LAYOUT,
+            "window": None,
             "assembler": self.assembler,
             "receiver": self.receiver,
             "buffer": self.buffer,

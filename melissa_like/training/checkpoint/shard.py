@@ -82,9 +82,14 @@ class Shard:
         return sum(piece.num_rows for piece in self._note.samples)
 
     @property
-    def longest_piece(self) -> int:
-        """Rows of the longest piece of both kinds."""
-        return max((piece.num_rows for piece in (*self._note.samples, *self._note.held_out)), default=0)
+    def longest_samples(self) -> int:
+        """Rows of the longest piece of the buffer."""
+        return max((piece.num_rows for piece in self._note.samples), default=0)
+
+    @property
+    def longest_held_out(self) -> int:
+        """Rows of the longest piece of the held-out samples."""
+        return max((piece.num_rows for piece in self._note.held_out), default=0)
 
     def verify(self) -> None:
         """Read all files through.
@@ -106,11 +111,11 @@ class Shard:
         return self._load("index", self._note.index)
 
     def samples(self, memory: BatchMemory) -> Iterator[BatchMemory]:
-        """The pieces of the buffer, in memory of `longest_piece` rows; raises as `verify`."""
+        """The pieces of the buffer, in memory of `longest_samples` rows; raises as `verify`."""
         return read_pieces(self._path(_SAMPLES), self._note.samples, memory)
 
     def held_out(self, memory: BatchMemory) -> Iterator[BatchMemory]:
-        """The pieces of the held-out samples; as `samples`."""
+        """The pieces of the held-out samples, in memory of `longest_held_out` rows; raises as `verify`."""
         return read_pieces(self._path(_HELD_OUT), self._note.held_out, memory)
 
     def _path(self, kind: str) -> Path:

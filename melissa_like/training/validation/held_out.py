@@ -159,7 +159,8 @@ class ValidationSet:
 
     def kept(self) -> "KeptHeldOut":
         """The samples as they are now, for a checkpoint; they do not change any more, so none is copied."""
-        return KeptHeldOut(self._layout, self._extract().samples)
+        length = None if self._window is None else self._window.length
+        return KeptHeldOut(self._layout, self._extract().samples, window_length=length)
 
     def restore(self, rows: BatchMemory, owned: Callable[[SampleKey], bool] = lambda key: True) -> None:
         """Take samples of a checkpoint.
@@ -285,9 +286,10 @@ class ValidationSet:
 class KeptHeldOut:
     """Held-out samples of one moment, to be copied out piece by piece: windows whole, as the buffer's."""
 
-    def __init__(self, layout: Layout, samples: Sequence[HeldOutSample]) -> None:
+    def __init__(self, layout: Layout, samples: Sequence[HeldOutSample], *, window_length: int | None) -> None:
         self._layout = layout
         self._samples = samples
+        self._window_length = window_length
 
     def pieces(self, most_nbytes: int) -> Iterator[BatchMemory]:
         """Copies, each piece in the same memory.
@@ -295,8 +297,10 @@ class KeptHeldOut:
         Args:
             most_nbytes: of a piece; one sample at least.
         """
-        num_rows = rows_within(self._layout, most_nbytes)
-        memory = allocate(self._layout, min(num_rows, len(self._samples)), device=torch.device("cpu"))
+        length = self._window_length
+        num_rows = rows_within(self._layout, most_nbytes, window_length=length)
+        num_memory = min(num_rows, len(self._samples))
+        memory = allocate(self._layout, num_memory, device=torch.device("cpu"), window_length=length)
         for start in range(0, len(self._samples), num_rows):
             chunk = self._samples[start : start + num_rows]
             piece = memory.first(len(chunk))
