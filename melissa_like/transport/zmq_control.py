@@ -18,6 +18,10 @@ _MAX_NBYTES = {Door.JOBS: 2**20, Door.SERVERS: 64 * 2**20}
 _MOST_WAITING = {Door.JOBS: 32, Door.SERVERS: 1000}
 #: Messages that are taken at one door before the other one's turn.
 _MOST_IN_A_ROW = 16
+#: So many of these are taken before ZeroMQ is asked to look who has begun to speak. By itself it looks once in 100
+#: messages, and beside a flood of one process another one would wait for fifty messages of it each time.
+_LOOK_EVERY = 4
+_EVENTS = int(zmq.EVENTS)  # a plain number is cheaper for pyzmq
 
 
 def open_door(context: zmq.Context[Socket], door: Door) -> Socket:
@@ -89,8 +93,11 @@ class ZmqControlServer:
         """What waits, a few messages at each door in turn, so that a crowd at one does not shut the other."""
         for _ in range(1 + len(self._turns)):
             if self._in_a_row < _MOST_IN_A_ROW:
-                self._in_a_row += 1
                 door, socket = self._turns[0]
+                if self._in_a_row % _LOOK_EVERY == 0:
+                    # Only for the look: that a socket says it has nothing is not believed before it was read.
+                    socket.getsockopt(_EVENTS)
+                self._in_a_row += 1
                 try:
                     name, *frames = socket.recv_multipart(zmq.NOBLOCK)
                 except zmq.Again:
