@@ -22,6 +22,7 @@ def solve(
     refinement: int = 1,
     num_steps: int = 40,
     time_step: float = 0.5,
+    spin_up: float = 0.0,
     num_substeps: int | None = None,
     viscosity: float = 1e-3,
     drag: float = 0.0,
@@ -39,8 +40,9 @@ def solve(
         comm: an mpi4py intracommunicator, or for one rank anything that has `rank` and `size`.
         grid_size: points along a side of the fields that are sent.
         refinement: how many times as many points along a side are computed; the values at every so many are sent.
-        num_steps: fields to send, the initial one among them.
+        num_steps: fields to send.
         time_step: Δt between two of them.
+        spin_up: time before the first of them, in which the random field becomes a flow; 0: the first is random.
         num_substeps: steps of the method in each; None: adapted to the speed.
         viscosity: ν, unless it is a parameter.
         drag: μ, unless it is a parameter.
@@ -52,8 +54,8 @@ def solve(
         initial_inverse_length: τ; structures of the initial vorticity are about 2π / τ long.
 
     Yields:
-        `(step, {"vorticity": rows}, time)` for step = 0 .. num_steps − 1, at time step · Δt. `rows` has shape (rows of
-        this rank, grid_size); the ranks' blocks follow one another in rank order. Each array is new.
+        `(step, {"vorticity": rows}, time)` for step = 0 .. num_steps − 1, at time spin_up + step · Δt. `rows` has
+        shape (rows of this rank, grid_size); the ranks' blocks follow one another in rank order. Each array is new.
 
     Raises:
         ValueError: a parameter that is missing, unknown or not finite, or an option that cannot work.
@@ -68,7 +70,7 @@ def solve(
             "initial_amplitude": initial_amplitude,
         },
     )
-    _check(time_step, num_substeps, refinement, forcing)
+    _check(time_step, spin_up, num_substeps, refinement, forcing)
     slabs = Slabs(comm, grid_size * refinement, refinement)
     if not 1 <= forcing_wavenumber <= slabs.largest_wavenumber:
         raise ValueError(
@@ -88,10 +90,14 @@ def solve(
     )
     sent = (slice(None, None, refinement),) * 2
     constant = {"forcing": slabs.to_points(force[None])[0][sent].copy()} if send_forcing else {}
+    # In pieces of about a time step, since substeps are chosen at the speed at the beginning of each.
+    num_pieces = math.ceil(spin_up / time_step)
+    for _ in range(num_pieces):
+        flow.advance(spin_up / num_pieces, num_substeps)
     for step in range(num_steps):
         if step:
             flow.advance(time_step, num_substeps)
-        yield step, {"vorticity": flow.points()[sent].copy(), **constant}, step * time_step
+        yield step, {"vorticity": flow.points()[sent].copy(), **constant}, spin_up + step * time_step
 
 
 def _numbers(parameters: Mapping[str, float], options: Mapping[str, float]) -> dict[str, float]:
@@ -102,9 +108,11 @@ def _numbers(parameters: Mapping[str, float], options: Mapping[str, float]) -> d
     return numbers
 
 
-def _check(time_step: float, num_substeps: int | None, refinement: int, forcing: str) -> None:
+def _check(time_step: float, spin_up: float, num_substeps: int | None, refinement: int, forcing: str) -> None:
     if not 0 < time_step < math.inf:
         raise ValueError(f"time_step is {time_step}: it must be a positive number")
+    if not 0 <= spin_up < math.inf:
+        raise ValueError(f"spin_up is {spin_up}: it must be 0 or more")
     if num_substeps is not None and num_substeps < 1:
         raise ValueError(f"num_substeps is {num_substeps}: write 1 or more, or null, which adapts it to the speed")
     if refinement < 1:

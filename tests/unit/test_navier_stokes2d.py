@@ -186,6 +186,15 @@ def test_what_is_yielded() -> None:
     np.testing.assert_array_equal(arrays, copies)
 
 
+def test_a_spin_up_leaves_the_first_steps_out() -> None:
+    whole = list(solve(PARAMETERS, ALONE, grid_size=16, num_steps=6, num_substeps=20))
+    later = list(solve(PARAMETERS, ALONE, grid_size=16, num_steps=3, num_substeps=20, spin_up=1.5))
+    assert [step for step, _, _ in later] == [0, 1, 2]
+    assert [time for _, _, time in later] == [time for _, _, time in whole[3:]]
+    for (_, expected, _), (_, found, _) in zip(whole[3:], later, strict=True):
+        np.testing.assert_array_equal(found["vorticity"], expected["vorticity"])
+
+
 def test_the_forcing_is_sent_if_asked_for() -> None:
     options = {"grid_size": 16, "num_steps": 2, "forcing": "random", "send_forcing": True}
     first, later = [named for _, named, _ in solve(PARAMETERS, ALONE, **options)]  # type: ignore[arg-type]
@@ -223,6 +232,7 @@ def test_a_field_that_is_not_finite_is_an_error() -> None:
         (PARAMETERS | {"seed": np.nan}, {}, "received seed = nan"),
         (PARAMETERS, {"viscosity": -1.0}, "viscosity is -1.0: it must be 0 or more"),
         (PARAMETERS, {"time_step": 0.0}, "time_step is 0.0"),
+        (PARAMETERS, {"spin_up": -1.0}, "spin_up is -1.0"),
         (PARAMETERS, {"num_substeps": 0}, "num_substeps is 0"),
         (PARAMETERS, {"refinement": 0}, "refinement is 0"),
         (PARAMETERS, {"grid_size": 3}, "has 3 points along a side"),
