@@ -4,9 +4,16 @@ Your own needs no base class. Name it by import path (`model: {_target_: mine.Ne
 the `Problem` and your options, `Network(problem, width=64)`. Its `forward` is called by keyword with what the problem
 lists (`fields`, `parameters`, `time`), all normalized, and returns a mapping by target field, [B, C, *grid] each.
 Whatever thread trains or predicts runs it. Never imported here: zmq, mpi4py, and the rest of melissa_like.
+
+Five families, a file each: `MLP`, `FNO`, `UNet`, `DeepONet`, `MessagePassing`. Each refuses a problem that it cannot
+serve when it is built. A *conditioning* tells a network on a grid its parameters and the time: `ConstantChannels`,
+`ScaleAndShift`, `CAPE`, or yours. What depends on the grid alone (coordinates, neighbours, the matrices of transforms)
+is computed when a network is built and is not part of its state_dict.
 """
 
+from melissa_like.models.cape import CAPE
 from melissa_like.models.conditioning import Conditioned, Conditioning, ConstantChannels, ScaleAndShift
+from melissa_like.models.deeponet import DeepONet
 from melissa_like.models.fno import FNO
 from melissa_like.models.message_passing import MessagePassing
 from melissa_like.models.mlp import MLP
@@ -14,11 +21,13 @@ from melissa_like.models.problem import FieldShape, Problem
 from melissa_like.models.unet import UNet
 
 __all__ = [
+    "CAPE",
     "FNO",
     "MLP",
     "Conditioned",
     "Conditioning",
     "ConstantChannels",
+    "DeepONet",
     "FieldShape",
     "MessagePassing",
     "Problem",

@@ -9,26 +9,37 @@ from torch import Tensor, nn
 
 from melissa_like.models.problem import FieldShape, Problem
 
-__all__ = ["GridInputs", "GridOutputs", "Pointwise", "common_grid", "convolution", "grid_points", "over_grid"]
+__all__ = [
+    "GridInputs",
+    "GridOutputs",
+    "Pointwise",
+    "common_grid",
+    "convolution",
+    "grid_points",
+    "over_grid",
+    "periodic_coordinates",
+]
 
 _CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 
 
-def common_grid(problem: Problem, family: str) -> tuple[int, ...]:
+def common_grid(problem: Problem, family: str, *, inputs: bool = True) -> tuple[int, ...]:
     """The grid of all fields of a problem.
 
     Args:
         problem: of the network.
         family: of networks, for the message.
+        inputs: whether the input fields have to lie on it too.
 
     Raises:
         ValueError: fields on several grids, or a grid that has not one to three axes.
     """
-    shapes = {f"the field {name!r}": shape.grid for name, shape in problem.fields.items()}
+    shapes = {f"the field {name!r}": shape.grid for name, shape in problem.fields.items() if inputs}
     shapes |= {f"the target {name!r}": shape.grid for name, shape in problem.targets.items()}
     found = ", ".join(f"{what} on {grid}" for what, grid in shapes.items())
     if len(set(shapes.values())) != 1:
-        raise ValueError(f"{family} needs all fields on one grid and has {found}: choose others, or DeepONet or MLP")
+        which = "all fields" if inputs else "all targets"
+        raise ValueError(f"{family} needs {which} on one grid and has {found}: choose others, or MLP")
     (grid,) = set(shapes.values())
     if not 1 <= len(grid) <= 3:
         raise ValueError(f"{family} needs a grid of 1, 2 or 3 axes and has {found}: take MLP")
@@ -42,6 +53,11 @@ def grid_points(grid: tuple[int, ...], *, periodic: bool) -> Tensor:
     """
     axes = [torch.arange(n) / n if periodic else torch.linspace(0, 1, n) for n in grid]
     return torch.stack(torch.meshgrid(*axes, indexing="ij"))
+
+
+def periodic_coordinates(points: Tensor, axis: int) -> Tensor:
+    """Cosines, then sines, of coordinates of period 1: continuous where one period ends and the next begins."""
+    return torch.cat([torch.cos(2 * math.pi * points), torch.sin(2 * math.pi * points)], dim=axis)
 
 
 def over_grid(values: Tensor, grid: tuple[int, ...]) -> Tensor:
@@ -113,7 +129,7 @@ class GridInputs(nn.Module):
         if not ((not problem.fields or not periodic) if coordinates is None else coordinates):
             places = points[:0]
         elif periodic:
-            places = torch.cat([torch.cos(2 * math.pi * points), torch.sin(2 * math.pi * points)])
+            places = periodic_coordinates(points, 0)
         else:
             places = points
         self.register_buffer("coordinates", places, persistent=False)

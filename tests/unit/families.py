@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
-from melissa_like.models import FNO, MLP, FieldShape, MessagePassing, Problem, UNet
+from melissa_like.models import FNO, MLP, DeepONet, FieldShape, MessagePassing, Problem, UNet
 
 __all__ = ["FAMILIES", "GRIDS", "fit", "forced", "inputs_of", "smooth", "target_of"]
 
@@ -17,6 +17,7 @@ FAMILIES: Mapping[str, Callable[[Problem], nn.Module]] = {
     "MLP": lambda problem: MLP(problem, hidden=[64]),
     "FNO": lambda problem: FNO(problem, modes=3, channels=12, layers=2, projection=16),
     "UNet": lambda problem: UNet(problem, channels=8, multipliers=(1, 2)),
+    "DeepONet": lambda problem: DeepONet(problem, functions=16, branch=[64], trunk=[32]),
     "MessagePassing": lambda problem: MessagePassing(problem, hidden=24, layers=3, neighbours=2),
 }
 
