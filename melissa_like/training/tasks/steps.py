@@ -32,7 +32,7 @@ def stacked(values: Tensor) -> Tensor:
 
 def unstacked(values: Tensor, num_steps: int) -> Tensor:
     """From [B, L·C, *grid] to [B, L, C, *grid]."""
-    return values.reshape(len(values), num_steps, values.shape[1] // num_steps, *values.shape[2:])
+    return values.reshape(values.shape[0], num_steps, values.shape[1] // num_steps, *values.shape[2:])
 
 
 def each_step(function: Callable[[str, Tensor], Tensor], name: str, values: Tensor) -> Tensor:
