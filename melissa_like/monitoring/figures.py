@@ -11,40 +11,42 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Curve", "draw_field", "draw_losses", "draw_population", "draw_sweep"]
+__all__ = ["Curve", "draw_field", "draw_losses", "draw_population", "draw_sweep", "new_figure"]
 
 _WIDE_RANGE = 20
 
 
-def _figure(width: float, height: float, columns: int = 1) -> tuple[Any, list[Any]]:
+def new_figure(width: float, height: float, columns: int = 1, rows: int = 1) -> tuple[Any, Any]:
+    """A figure of this size in inches, and its axes, an array [rows, columns]."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
-    return figure, list(np.atleast_1d(figure.subplots(1, columns)))
+    return figure, figure.subplots(rows, columns, squeeze=False)
 
 
-def draw_losses(path: Path, rows: Sequence[Mapping[str, float]], validations: Sequence[Mapping[str, float]]) -> None:
+def draw_losses(path: Path, rows: Sequence[Mapping[str, float]], validations: Sequence[Mapping[str, Any]]) -> None:
     """Training loss and validation error over the training steps.
 
     Args:
         path: of the PNG.
         rows: recorded metrics with `batches` and `training_loss` (normalized units).
-        validations: reports with `batches`, `loss` (original units) and `relative_l2`.
+        validations: reports with `batches` and `relative_l2`, its median and 99th percentile if they are known, and the
+            same error of the `rollout` if there is one.
     """
-    figure, (left, right) = _figure(9, 3.4, columns=2)
+    figure, ((left, right),) = new_figure(9, 3.4, columns=2)
     shown = [row for row in rows if np.isfinite(row.get("training_loss", np.nan))]
     left.semilogy([row["batches"] for row in shown], [row["training_loss"] for row in shown], label="training")
     left.set(xlabel="training step", ylabel="training loss (normalized units)")
-    right.semilogy(
-        [v["batches"] for v in validations],
-        [100 * v["relative_l2"] for v in validations],
-        "o-",
-        label="held-out simulations",
-    )
+    for label, line, error in _ERRORS:
+        known = [(v["batches"], 100 * found) for v in validations if (found := error(v)) is not None]
+        if known:
+            right.semilogy(*zip(*known, strict=True), line, label=label)
     right.set(xlabel="training step", ylabel="relative L2 error (%)")
     right.grid(True, which="both", alpha=0.3)
+    if validations:
+        right.legend(fontsize="small")
     left.grid(True, which="both", alpha=0.3)
     figure.savefig(path, dpi=120)
 
@@ -58,7 +60,7 @@ def draw_population(path: Path, rows: Sequence[Mapping[str, float]], capacity: i
         capacity: samples, drawn as a line.
         watermark: samples, drawn as a dotted line if there is one.
     """
-    figure, (axes,) = _figure(7, 3.4)
+    figure, ((axes,),) = new_figure(7, 3.4)
     seconds = [row["seconds"] for row in rows]
     axes.stackplot(
         seconds,
@@ -85,7 +87,7 @@ def draw_field(path: Path, name: str, title: str, predicted: npt.NDArray[Any], t
         predicted: shape of the field, original units.
         true: the same, from a held-out simulation.
     """
-    figure, axes = _figure(11, 3.3, columns=3)
+    figure, (axes,) = new_figure(11, 3.3, columns=3)
     figure.suptitle(f"{name}, {title}")
     low, high = float(true.min()), float(true.max())
     if true.ndim == 1:
@@ -129,7 +131,7 @@ def draw_sweep(path: Path, key: str, curves: Sequence[Curve]) -> None:
         key: name of the key.
         curves: at least one, each with at least one value.
     """
-    figure, (axes,) = _figure(7, 4)
+    figure, ((axes,),) = new_figure(7, 4)
     words = list(dict.fromkeys(word for curve in curves for word in curve.at))
     try:
         place = {word: float(word) for word in words}
@@ -156,3 +158,11 @@ def _spread_scale(set_scale: Callable[[str], Any], values: Sequence[float]) -> N
 
 
 _LABELS = ("predicted", "solver", "predicted − solver")
+
+#: Label, line and place of each error in a validation.
+_ERRORS: tuple[tuple[str, str, Callable[[Mapping[str, Any]], float | None]], ...] = (
+    ("held-out samples, mean", "o-", lambda v: v["relative_l2"]),
+    ("median", "--", lambda v: v.get("relative_l2_median")),
+    ("99th percentile", ":", lambda v: v.get("relative_l2_p99")),
+    ("roll-outs, mean", "s-", lambda v: v["rollout"]["relative_l2"]["mean"] if v.get("rollout") else None),
+)

@@ -69,7 +69,6 @@ def try_training(config: Config, device: "torch.device", folder: Path, *, batch_
         bounds=parameter_bounds(config),
         num_steps=config.solver.num_steps,
         device=device,
-        window=window,
     )
     recipe, suspects, size = make_recipe(config), suspects_of(config), batch_size or config.training.batch_size
 

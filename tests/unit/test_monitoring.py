@@ -21,6 +21,7 @@ from melissa_like.monitoring import (
     view_for,
 )
 from melissa_like.monitoring.figures import draw_field, draw_losses, draw_population
+from melissa_like.monitoring.rollout_figures import draw_rollout, draw_rollout_errors
 
 ROWS = [
     {"seconds": float(n), "seen": 2.0 * n, "unseen": 5.0, "batches": float(n), "training_loss": 1 / (1 + n)}
@@ -147,6 +148,30 @@ def test_figures_are_drawn_of_one_two_and_three_dimensions_and_of_nothing(tmp_pa
     files = list(tmp_path.glob("*.png"))
     assert len(files) == 7
     assert all(file.read_bytes().startswith(b"\x89PNG") for file in files)
+
+
+@pytest.mark.parametrize(
+    ("shape", "components"), [((3,), 1), ((30,), 1), ((2, 30), 2), ((8, 9), 1), ((2, 8, 9), 2), ((4, 5, 6), 1)]
+)
+def test_roll_outs_are_drawn_as_curves_pictures_or_snapshots(
+    tmp_path: Path, shape: tuple[int, ...], components: int
+) -> None:
+    true = np.random.default_rng(0).random((12, *shape))
+    predicted = true * np.linspace(1, 2, 12).reshape(-1, *(1,) * len(shape))
+    predicted[-1] = np.inf  # a roll-out may end so
+    draw_rollout(tmp_path / "u.png", "u", "title", predicted, true, steps=range(4, 16), components=components)
+    draw_rollout(tmp_path / "one.png", "u", "title", true[:1], true[:1], steps=[4], components=components)
+    for file in ("u.png", "one.png"):
+        assert (tmp_path / file).read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_errors_of_roll_outs_and_of_validations_are_drawn(tmp_path: Path) -> None:
+    by_step = [{"mean": 0.1 * k, "median": 0.08 * k, "p99": 0.3 * k, "max": None} for k in range(1, 9)]
+    draw_rollout_errors(tmp_path / "rollout.png", by_step)
+    validation = {"batches": 1, "relative_l2": 0.1, "relative_l2_median": 0.05, "relative_l2_p99": None}
+    rollouts = [{"relative_l2": {"mean": 0.5}}, {"relative_l2": {"mean": None}}, None]
+    draw_losses(tmp_path / "losses.png", [], [{**validation, "rollout": rollout} for rollout in rollouts])
+    assert len([*tmp_path.glob("*.png")]) == 2
 
 
 def test_a_sink_that_cannot_be_written_says_so_once_and_is_left_alone(capsys: pytest.CaptureFixture[str]) -> None:
