@@ -14,7 +14,9 @@ import pytest
 import torch
 
 from melissa_like.client.runner import SolverCall
+from melissa_like.config import as_config
 from melissa_like.records import FieldSpec, Layout, Window, num_samples
+from melissa_like.server.build_training import window_of
 from tests.benchmarks import buffers, online_offline
 from tests.benchmarks.claim.cases import CASES, SCALES, Case, case_named
 from tests.benchmarks.claim.feeds import BUFFER_CASES, BufferCase
@@ -24,6 +26,7 @@ from tests.benchmarks.claim.runs import Run, configuration_of, finished
 from tests.benchmarks.claim.simulations import Samples, Shuffled, write_simulation
 from tests.benchmarks.claim.verdict import rows_of, verdict_of
 from tests.benchmarks.paced import paced
+from tests.benchmarks.streams import composed
 
 HEAT = case_named("heat", "cores")
 CONFIGURATION = {"settings": ["a=1"]}
@@ -81,16 +84,16 @@ def test_the_fresh_simulations_of_a_case_make_its_training_steps(case: Case) -> 
     assert [arm.num_simulations for arm in arms[:3]] == [case.num_offline * m for m in (1, 4, 16)]
     assert arms[-1].is_online
     assert arms[-1].num_simulations >= arms[2].num_simulations
-    composed = configuration_of(case.run(arms[-1], 0))["composed"]
-    window = Window(**composed["buffer.window"]) if composed["buffer.window"] else None
-    draws = case.num_online * num_samples(composed["solver.num_steps"], window) * case.views
-    assert draws == pytest.approx(case.num_batches * composed["training.batch_size"], rel=0.01)
+    config = as_config(composed(*case.settings(0)))
+    assert config.solver.num_steps is not None
+    draws = case.num_online * num_samples(config.solver.num_steps, window_of(config)) * case.views
+    assert draws == pytest.approx(case.num_batches * config.training.batch_size, rel=0.01)
 
 
 def test_a_configuration_says_what_a_group_decides_too() -> None:
     arm = HEAT.arms[0]
-    composed = configuration_of(HEAT.run(arm, 0))["composed"]
-    assert composed["model"] == {"_target_": "melissa_like.models.MLP", "hidden": [256, 256]}
+    decided = configuration_of(HEAT.run(arm, 0))["composed"]
+    assert decided["model"] == {"_target_": "melissa_like.models.MLP", "hidden": [256, 256]}
     assert configuration_of(HEAT.run(arm, 0)) != configuration_of(HEAT.run(arm, 1))
 
 
@@ -168,10 +171,10 @@ def test_the_buffers_make_the_same_training_steps_and_go_on_where_they_stopped(
 
 @pytest.mark.parametrize("case", BUFFER_CASES, ids=lambda case: case.name)
 def test_what_is_drawn_of_the_samples_of_a_buffer_makes_its_training_steps(case: BufferCase) -> None:
-    composed = configuration_of(case.runs(0)[0])["composed"]
-    window = Window(**composed["buffer.window"]) if composed["buffer.window"] else None
-    draws = case.num_simulations * num_samples(composed["solver.num_steps"], window) * case.views
-    assert draws == case.num_batches * composed["training.batch_size"]
+    config = as_config(composed(*case.runs(0)[0].settings))
+    assert config.solver.num_steps is not None
+    draws = case.num_simulations * num_samples(config.solver.num_steps, window_of(config)) * case.views
+    assert draws == case.num_batches * config.training.batch_size
 
 
 def test_a_paced_solver_yields_what_the_solver_yields() -> None:
@@ -273,19 +276,21 @@ def test_passes_are_shuffled_and_cut_into_equal_batches() -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_a_case_of_a_minute_from_end_to_end(tmp_path: Path) -> None:
-    command = ["online_offline", "--case", "heat", "--scale", "minute", "--seeds", "1", "--results", str(tmp_path)]
+@pytest.mark.parametrize("name", ["heat", "gray_scott"])
+def test_a_case_of_a_minute_from_end_to_end(tmp_path: Path, name: str) -> None:
+    command = ["online_offline", "--case", name, "--scale", "minute", "--seeds", "1", "--results", str(tmp_path)]
     done = subprocess.run(
         [sys.executable, "-m", "tests.benchmarks", *command], capture_output=True, text=True, timeout=280, check=False
     )
     assert done.returncode == 0, done.stderr
-    case = case_named("heat", "minute")
-    results = finished(Folder(tmp_path / "heat-minute"), [case.run(arm, 0) for arm in case.arms])
-    assert list(results) == ["offline-2", "offline-8", "offline-32", "online"]
+    case = case_named(name, "minute")
+    results = finished(Folder(tmp_path / f"{name}-minute"), [case.run(arm, 0) for arm in case.arms])
+    assert list(results) == [arm.name for arm in case.arms]
     for (result,) in results.values():
-        assert result.num_batches == 100
+        assert result.num_batches == case.num_batches
         assert result.curve.losses[-1] == pytest.approx(result.held_out.mse, rel=1e-3)
         assert result.held_out.mean < result.held_out.p99 <= result.held_out.max
-    assert results["online"][0].held_out.mean < results["offline-2"][0].held_out.mean
-    assert (tmp_path / "heat-minute" / "heat.png").exists()
+        assert len(result.held_out.rollout) == (10 if name == "gray_scott" else 0)
+    assert results["online"][0].training.mean > results["offline-2"][0].training.mean
+    assert (tmp_path / f"{name}-minute" / f"{name}.png").exists()
     assert "decided" in done.stdout

@@ -96,6 +96,40 @@ _RATIO = (
 #: Drawn by Monte Carlo: the first N simulations of a seed are the same ones in every arm.
 _HEAT = ("experiment=icml23_heat",)
 
+_GRAY_SCOTT = (
+    "solver=gray_scott2d",
+    "model=unet",
+    "model.multipliers=[1,2]",
+    "solver.solve.grid_size=32",
+    "training.task._target_=melissa_like.training.Autoregressive",
+    "training.batch_size=16",
+    "training.optimizer.lr=1e-3",
+)
+_NAVIER_STOKES = (
+    "solver=navier_stokes2d",
+    "model=fno",
+    "model.channels=24",
+    "solver.solve.grid_size=32",
+    "training.task._target_=melissa_like.training.Autoregressive",
+    "training.batch_size=16",
+    "training.optimizer.lr=1e-3",
+)
+_PDE1D = (
+    "solver=pde1d",
+    "model=message_passing",
+    "training.task._target_=melissa_like.training.Autoregressive",
+    "+training.task.history=25",
+    "+training.task.bundle=25",
+    "+training.task.horizon=2",
+    "+training.task.curriculum={_target_:melissa_like.training.curriculum.Pushforward}",
+    "+training.task.parameters=false",
+    "buffer.window.hop=25",
+    "buffer.capacity=1000",
+    "training.batch_size=16",
+    "training.optimizer.lr=1e-3",
+)
+_CORES = ("sampling=monte_carlo", "launcher.max_jobs=2")
+
 CASES = (
     Case(
         name="heat",
@@ -129,6 +163,62 @@ CASES = (
         views=2,
         reason=_RATIO,
         num_held_out=50,
+    ),
+    Case(
+        name="navier_stokes",
+        scale="cores",
+        surrogate="FNO, autoregressive",
+        published_gain=16,
+        overrides=(*_NAVIER_STOKES, *_CORES),
+        num_batches=1950,
+        num_offline=5,
+        num_online=400,
+        views=2,
+        reason=_RATIO,
+    ),
+    Case(
+        name="gray_scott",
+        scale="cores",
+        surrogate="U-Net, autoregressive",
+        published_gain=None,
+        overrides=(*_GRAY_SCOTT, *_CORES),
+        num_batches=2340,
+        num_offline=6,
+        num_online=480,
+        views=2,
+        reason=_RATIO,
+    ),
+    Case(
+        name="pde1d",
+        scale="cores",
+        surrogate="message passing, autoregressive, 25 steps at once",
+        published_gain=7,
+        overrides=(*_PDE1D, *_CORES),
+        num_batches=960,
+        num_offline=12,
+        num_online=960,
+        views=2,
+        reason=_RATIO,
+    ),
+    Case(
+        name="gray_scott",
+        scale="minute",
+        surrogate="U-Net, autoregressive",
+        published_gain=None,
+        overrides=(
+            *_GRAY_SCOTT,
+            *_CORES,
+            "solver.solve.grid_size=16",
+            "solver.num_steps=11",
+            "model.channels=8",
+            "buffer.capacity=200",
+        ),
+        num_batches=80,
+        num_offline=2,
+        num_online=64,
+        views=2,
+        reason=_RATIO,
+        num_held_out=4,
     ),
     Case(
         name="heat",

@@ -1,40 +1,57 @@
-"""How wrong a surrogate is, measured in the same way whoever trained it."""
+"""How wrong a surrogate is on simulations from disk, measured as a study measures it on held-out ones."""
 
-from collections.abc import Iterable
-
-import numpy as np
-import torch
-
-from melissa_like.training import Surrogate
-from melissa_like.training.modes import evaluating
+from melissa_like.assembly.tally import WindowTally
+from melissa_like.config import Config, layout_of
+from melissa_like.loading import SoloCollective
+from melissa_like.records import SampleKey
+from melissa_like.server.build_training import make_recipe, window_of
+from melissa_like.training import FieldLosses, Surrogate, ValidationSet
 from tests.benchmarks.claim.results import Errors
 from tests.benchmarks.claim.simulations import Samples
+from tests.contract.consumers import assembled
 
-__all__ = ["errors_of"]
-
-_CHUNK = 64
+__all__ = ["errors_of", "validation_set"]
 
 
-def errors_of(surrogate: Surrogate, samples: Samples) -> Errors:
-    """The errors of all samples of some simulations; several fields are averaged."""
-    ratios, squares = [], []
-    with evaluating(surrogate):
-        for chunk in _chunks(range(len(samples))):
-            batch = samples.__getitems__(chunk).to(surrogate.device)
-            predictions, truth = surrogate(batch), surrogate.task.truth(batch)
-            errors = {name: (predictions[name] - values).double().flatten(1) for name, values in truth.items()}
-            sizes = {name: values.double().flatten(1).norm(dim=1) for name, values in truth.items()}
-            ratios.append(torch.stack([errors[name].norm(dim=1) / sizes[name] for name in truth]).mean(dim=0))
-            squares.append(torch.stack([errors[name].square().mean(dim=1) for name in truth]).mean(dim=0))
-    relative = torch.cat(ratios).cpu().numpy()
+def validation_set(config: Config, steps: Samples) -> ValidationSet:
+    """Simulations in memory, as a server rank holds those that are held out.
+
+    Args:
+        config: of the study.
+        steps: all time steps of the simulations, in order.
+    """
+    window, layout = window_of(config), layout_of(config.solver)
+    made, tallies = ValidationSet(layout, window=window), dict[int, WindowTally]()
+    for index in range(len(steps)):
+        batch = steps.__getitems__([index])
+        key = SampleKey(int(batch.simulations[0]), int(batch.steps[0]))
+        formed = None
+        if window is not None:
+            tally = tallies.setdefault(key.simulation, WindowTally(window, num_steps=config.solver.num_steps))
+            formed = tally.add(key.step)
+        step = assembled(
+            made,
+            key,
+            [values[0].numpy() for values in batch.fields.values()],
+            time=float(batch.times[0]),
+            parameters=batch.parameters[0].tolist(),
+            windows=formed,
+        )
+        made.take(step, 0.0)
+    return made
+
+
+def errors_of(config: Config, surrogate: Surrogate, simulations: ValidationSet) -> Errors:
+    """Of one step over all samples; of a roll-out from the first steps of each simulation to its end."""
+    recipe = make_recipe(config)
+    losses = FieldLosses(recipe.loss, surrogate.task.problem, recipe.field_weights)
+    report = simulations.evaluate(surrogate, losses, SoloCollective(), batches=0)
+    assert report is not None
     return Errors(
-        mean=float(relative.mean()),
-        median=float(np.median(relative)),
-        p99=float(np.quantile(relative, 0.99)),
-        max=float(relative.max()),
-        mse=float(torch.cat(squares).mean()),
+        mean=report.relative_l2,
+        median=report.relative_l2_median,
+        p99=report.relative_l2_p99,
+        max=report.relative_l2_max,
+        mse=report.loss,
+        rollout=() if report.rollout is None else tuple(spread.mean for spread in report.rollout.by_step),
     )
-
-
-def _chunks(indices: range) -> Iterable[range]:
-    return (indices[start : start + _CHUNK] for start in range(0, len(indices), _CHUNK))

@@ -16,17 +16,16 @@ from torch.utils.data import DataLoader
 from melissa_like.config import Config, layout_of
 from melissa_like.launcher.run import prepare
 from melissa_like.loading import Batch, Turn, moments_of
-from melissa_like.records import Purpose, SampleKey, Window
+from melissa_like.records import Purpose, Window
 from melissa_like.sampling import StudySamplers
-from melissa_like.server.build_training import make_loop, make_stream, make_surrogate
+from melissa_like.server.build_training import make_loop, make_stream, make_surrogate, window_of
 from melissa_like.server.freed_memory import keep_freed_memory
 from melissa_like.training import Surrogate, ValidationReport, ValidationSet, run_loop
-from tests.benchmarks.claim.errors import errors_of
+from tests.benchmarks.claim.errors import errors_of, validation_set
 from tests.benchmarks.claim.results import Curve, Result
 from tests.benchmarks.claim.runs import Run
 from tests.benchmarks.claim.simulations import Samples, Shuffled, write_all
 from tests.benchmarks.streams import composed
-from tests.contract.consumers import assembled
 
 __all__ = ["Truth", "run_offline"]
 
@@ -59,6 +58,10 @@ class Truth:
         """Run and write them; the bytes."""
         return write_all(self._folder, self._config, self.rows[purpose])
 
+    def validation_set(self, simulations: range) -> ValidationSet:
+        """Some of them in memory."""
+        return validation_set(self._config, self.samples(simulations, None))
+
     def samples(self, simulations: range, window: Window | None) -> Samples:
         """Samples of some of them."""
         config = self._config
@@ -79,16 +82,16 @@ def run_offline(run: Run) -> Result:
         device = torch.device("cuda" if config.training.device == "cuda" else "cpu")
         surrogate = make_surrogate(config, device)
         curve = Curve()
-        input_wait, num_batches = _train(config, surrogate, truth, curve, begun)
+        held_out = truth.validation_set(truth.held_out)
+        input_wait, num_batches = _train(config, surrogate, truth, held_out, curve, begun)
         seconds = time.monotonic() - begun
-        window = surrogate.task.window
         return Result(
             arm=run.arm,
             seed=run.seed,
             num_simulations=run.num_simulations,
             num_batches=num_batches,
-            held_out=errors_of(surrogate, truth.samples(truth.held_out, window)),
-            training=errors_of(surrogate, truth.samples(truth.training[: len(truth.held_out)], window)),
+            held_out=errors_of(config, surrogate, held_out),
+            training=errors_of(config, surrogate, truth.validation_set(truth.training[: len(truth.held_out)])),
             curve=curve,
             production_s=production_s,
             seconds=seconds,
@@ -99,9 +102,11 @@ def run_offline(run: Run) -> Result:
         )
 
 
-def _train(config: Config, surrogate: Surrogate, truth: Truth, curve: Curve, begun: float) -> tuple[float, int]:
+def _train(
+    config: Config, surrogate: Surrogate, truth: Truth, held_out: ValidationSet, curve: Curve, begun: float
+) -> tuple[float, int]:
     """The share of the training that waited for batches, and the training steps."""
-    samples = truth.samples(truth.training, surrogate.task.window)
+    samples = truth.samples(truth.training, window_of(config))
     num_batches = config.training.max_batches
     assert num_batches is not None
     shuffled = Shuffled(
@@ -116,7 +121,7 @@ def _train(config: Config, surrogate: Surrogate, truth: Truth, curve: Curve, beg
         config,
         _turns(loader, surrogate, samples, num_batches, config.training.validation_interval),
         surrogate=surrogate,
-        held_out=_validation_set(config, truth),
+        held_out=held_out,
         on_validation=on_validation,
     )
     run_loop(make_loop(config), stream)
@@ -143,20 +148,3 @@ def _turns(
             validate=done % interval == 0,
             statistics=statistics if done == 1 else None,
         )
-
-
-def _validation_set(config: Config, truth: Truth) -> ValidationSet:
-    held_out = ValidationSet(layout_of(config.solver))
-    steps = truth.samples(truth.held_out, None)
-    for index in range(len(steps)):
-        batch = steps.__getitems__([index])
-        key = SampleKey(int(batch.simulations[0]), int(batch.steps[0]))
-        sample = assembled(
-            held_out,
-            key,
-            [values[0].numpy() for values in batch.fields.values()],
-            time=float(batch.times[0]),
-            parameters=batch.parameters[0].tolist(),
-        )
-        held_out.take(sample, 0.0)
-    return held_out

@@ -37,14 +37,13 @@ def run_online(asked: Run) -> Result:
         truth.write(Purpose.VALIDATION)
         truth.write(Purpose.TRAINING)
         surrogate = load_surrogate(run_dir / "surrogate")
-        window = surrogate.task.window
         return Result(
             arm=asked.arm,
             seed=asked.seed,
             num_simulations=asked.num_simulations,
             num_batches=report["training"]["batches"],
-            held_out=errors_of(surrogate, truth.samples(truth.held_out, window)),
-            training=errors_of(surrogate, truth.samples(truth.training, window)),
+            held_out=errors_of(config, surrogate, truth.validation_set(truth.held_out)),
+            training=errors_of(config, surrogate, truth.validation_set(truth.training)),
             curve=curve,
             production_s=0.0,
             seconds=seconds,

@@ -26,7 +26,7 @@ class Errors:
         median: likewise.
         p99: likewise; of 100 samples one is worse.
         max: likewise.
-        mse: mean squared error in original units.
+        mse: the loss in original units, mean squared error unless the case has another.
         rollout: mean over simulations at each step of a roll-out from the first one; empty for a direct surrogate.
     """
 
