@@ -26,6 +26,9 @@ twentieth after a time of 1000. With 64 points per unit of length the patterns a
 split earlier or later than on a finer grid; for converged fields take 128 or more. A simulation of the default options
 takes 0.2 s.
 
+The same parameters give the same bits on machines of one kind: where all nodes are alike, `solver.deterministic` may be
+set.
+
 Modules, in the order to read them: `solve` (the plug-in), `spots` (the initial field), `reaction_diffusion` (one time
 step), `blocks` (the only module that communicates). Everything runs on the calling thread; mpi4py is not imported, the
 communicator is handed in.

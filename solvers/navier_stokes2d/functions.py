@@ -7,7 +7,8 @@ from typing import TypeAlias
 import numpy as np
 
 from melissa_like.solvers.communicator import FloatArray
-from melissa_like.solvers.navier_stokes2d.slabs import ComplexArray, Slabs
+from melissa_like.solvers.etdrk4 import ComplexArray
+from melissa_like.solvers.navier_stokes2d.slabs import Slabs
 from melissa_like.solvers.seeds import generator
 
 __all__ = ["FORCINGS", "Forcing", "gaussian_field", "initial_vorticity"]

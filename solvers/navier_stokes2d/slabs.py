@@ -6,16 +6,14 @@ the other. Only modes that the 2/3 rule keeps are stored, transposed and transfo
 """
 
 from itertools import pairwise
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from melissa_like.solvers.communicator import Communicator, FloatArray
+from melissa_like.solvers.etdrk4 import ComplexArray
 
-__all__ = ["ComplexArray", "Slabs"]
-
-ComplexArray: TypeAlias = npt.NDArray[np.complex128]
+__all__ = ["Slabs"]
 
 
 class Slabs:

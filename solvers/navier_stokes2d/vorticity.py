@@ -5,8 +5,8 @@ import math
 import numpy as np
 
 from melissa_like.solvers.communicator import FloatArray
-from melissa_like.solvers.navier_stokes2d.exponential import Weights, weights
-from melissa_like.solvers.navier_stokes2d.slabs import ComplexArray, Slabs
+from melissa_like.solvers.etdrk4 import ETDRK4, ComplexArray
+from melissa_like.solvers.navier_stokes2d.slabs import Slabs
 
 __all__ = ["Vorticity"]
 
@@ -38,8 +38,8 @@ class Vorticity:
         self._slabs = slabs
         kx, ky = (2 * np.pi * numbers for numbers in (slabs.x_wavenumbers, slabs.y_wavenumbers))
         squares = kx**2 + ky**2
-        self._linear_rate = -viscosity * squares - drag
-        self._weights: tuple[float, Weights] | None = None
+        self._decay = (-viscosity * squares - drag).astype(np.complex128)
+        self._substep: tuple[float, ETDRK4] | None = None
         # ψ has the modes ω / k², u = ∂ψ/∂y, v = −∂ψ/∂x; nothing moves with the mean.
         inverse = np.divide(1.0, squares, out=np.zeros_like(squares), where=squares > 0)
         self._velocity = np.stack([1j * ky * inverse, -1j * kx * inverse])
@@ -82,36 +82,23 @@ class Vorticity:
                 "which adapts it to the speed"
             )
         num_substeps = num_substeps or chosen
-        step = self._step_of(time_step / num_substeps)
+        method = self._method(time_step / num_substeps)
         for _ in range(num_substeps):
-            self.modes = self._advanced(step)
+            self.modes = method.advance(self.modes, 0.0, self._rate)
         return num_substeps
 
     def _speed(self, modes: ComplexArray) -> float:
         u, v = self._slabs.to_points(self._velocity * modes)
         return self._slabs.largest(float(np.max(np.abs(u) + np.abs(v))))
 
-    def _step_of(self, substep: float) -> Weights:
-        """Weights; the last ones are kept, since most time steps have as many substeps as the one before."""
-        if self._weights is None or self._weights[0] != substep:
-            self._weights = substep, weights(self._linear_rate, substep)
-        return self._weights[1]
+    def _method(self, substep: float) -> ETDRK4:
+        """The last one is kept, since most time steps have as many substeps as the one before."""
+        if self._substep is None or self._substep[0] != substep:
+            self._substep = substep, ETDRK4(self._decay, substep)
+        return self._substep[1]
 
-    def _advanced(self, step: Weights) -> ComplexArray:
-        begin = self.modes
-        half = step.half_decay * begin
-        rate = self._rate(begin)
-        first = half + step.half_rate * rate
-        first_rate = self._rate(first)
-        second = half + step.half_rate * first_rate
-        second_rate = self._rate(second)
-        third = step.half_decay * first + step.half_rate * (2 * second_rate - rate)
-        advanced: ComplexArray = step.decay * begin + step.first * rate + step.middle * (first_rate + second_rate)
-        advanced += step.last * self._rate(third)
-        return advanced
-
-    def _rate(self, modes: ComplexArray) -> ComplexArray:
-        """Advection and forcing."""
+    def _rate(self, modes: ComplexArray, time: float) -> ComplexArray:
+        """Advection and forcing, at any time."""
         u, v = self._slabs.to_points(self._velocity * modes)
         products = np.stack([u * v, (v - u) * (v + u)])
         # Two derivatives of a mode bring −k².

@@ -29,7 +29,7 @@ refine.
 One rank: a simulation takes a fraction of a second. Nothing of the framework is imported.
 
 Modules, in the order to read them: `solve` (the plug-in), `combined_equation` (from one time step to the next), `weno`
-(the flux), `etdrk4` (time), `sines` (functions from numbers), `times`. `kuramoto_sivashinsky` is
+(the flux), `solvers.etdrk4` (time), `sines` (functions from numbers), `times`. `kuramoto_sivashinsky` is
 the other plug-in, with a page of its own.
 
 References: J. Brandstetter, D. Worrall and M. Welling, "Message Passing Neural PDE Solvers" (ICLR 2022, arXiv

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 
 from melissa_like.solvers.communicator import FloatArray
-from melissa_like.solvers.pde1d.etdrk4 import ETDRK4, ComplexArray
+from melissa_like.solvers.etdrk4 import ETDRK4, ComplexArray
 from melissa_like.solvers.pde1d.weno import SquareFlux
 
 __all__ = ["CombinedEquation"]

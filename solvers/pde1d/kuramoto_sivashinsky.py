@@ -24,8 +24,8 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from melissa_like.solvers.communicator import Communicator, FloatArray, require_one_rank
+from melissa_like.solvers.etdrk4 import ETDRK4, ComplexArray
 from melissa_like.solvers.parameters import read_parameters
-from melissa_like.solvers.pde1d.etdrk4 import ETDRK4, ComplexArray
 from melissa_like.solvers.pde1d.sines import draw_sines
 from melissa_like.solvers.pde1d.times import time_between_steps
 from melissa_like.solvers.seeds import generator

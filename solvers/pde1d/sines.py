@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from melissa_like.solvers.communicator import FloatArray
-from melissa_like.solvers.pde1d.etdrk4 import ComplexArray
+from melissa_like.solvers.etdrk4 import ComplexArray
 
 __all__ = ["SumOfSines", "draw_sines"]
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from melissa_like.solvers.communicator import FloatArray
+from melissa_like.solvers.etdrk4 import ComplexArray
 from melissa_like.solvers.navier_stokes2d import solve
-from melissa_like.solvers.navier_stokes2d.exponential import weights
 from melissa_like.solvers.navier_stokes2d.functions import FORCINGS, initial_vorticity
-from melissa_like.solvers.navier_stokes2d.slabs import ComplexArray, Slabs
+from melissa_like.solvers.navier_stokes2d.slabs import Slabs
 from melissa_like.solvers.navier_stokes2d.vorticity import Vorticity
 
 # Whatever else a solver asked of the communicator would be an AttributeError: one rank needs no MPI.
@@ -142,17 +142,6 @@ def test_adapting_the_substeps_loses_nothing() -> None:
     adapted = fields(PARAMETERS, num_steps=10)
     exact = fields(PARAMETERS, num_steps=10, num_substeps=100)
     assert np.linalg.norm(adapted[-1] - exact[-1]) < 1e-6 * np.linalg.norm(exact[-1])
-
-
-def test_weights_are_right_where_the_formulas_lose_their_digits() -> None:
-    step = weights(np.array([[0.0, -1e-9, -5.0, -1e4]]), 0.1)
-    np.testing.assert_allclose(step.half_rate[0, :2], 0.05, rtol=1e-8)
-    np.testing.assert_allclose(step.first[0, :2], 0.1 / 6, rtol=1e-8)
-    np.testing.assert_allclose(step.middle[0, :2], 0.1 / 3, rtol=1e-8)
-    np.testing.assert_allclose(step.last[0, :2], 0.1 / 6, rtol=1e-8)
-    # A constant rate is integrated exactly.
-    total = (step.first + 2 * step.middle + step.last)[0, 2:]
-    np.testing.assert_allclose(total, (1 - np.exp([-0.5, -1e3])) / [5.0, 1e4], rtol=1e-11)
 
 
 def test_random_functions_are_the_same_on_every_grid_and_have_the_amplitude_that_is_asked_for() -> None:

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from melissa_like.solvers.communicator import FloatArray
+from melissa_like.solvers.etdrk4 import ETDRK4, ComplexArray
 from melissa_like.solvers.pde1d.combined_equation import CombinedEquation
-from melissa_like.solvers.pde1d.etdrk4 import ETDRK4, ComplexArray
 from melissa_like.solvers.pde1d.sines import SumOfSines, draw_sines
 from melissa_like.solvers.pde1d.weno import SquareFlux
 

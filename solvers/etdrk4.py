@@ -26,21 +26,21 @@ class ETDRK4:
     A.-K. Kassam and L. N. Trefethen, "Fourth-Order Time-Stepping for Stiff PDEs" (2005), section 2, for the circle.
 
     Args:
-        linear: c of each mode.
+        linear: c of each mode, an array of any shape.
         time_step: h.
     """
 
     def __init__(self, linear: ComplexArray, time_step: float) -> None:
         z = linear * time_step
         circle = np.exp(2j * np.pi * (np.arange(_NUM_CONTOUR_POINTS) + 0.5) / _NUM_CONTOUR_POINTS)
-        points = z[:, None] + circle
+        points = z[..., None] + circle
         e = np.exp(points)
         self._h = time_step
         self._whole, self._half = np.exp(z), np.exp(z / 2)
-        self._to_half = time_step * ((np.exp(points / 2) - 1) / points).mean(axis=1)
-        self._first = time_step * ((-4 - points + e * (4 - 3 * points + points**2)) / points**3).mean(axis=1)
-        self._middle = time_step * (2 * (2 + points + e * (points - 2)) / points**3).mean(axis=1)
-        self._last = time_step * ((-4 - 3 * points - points**2 + e * (4 - points)) / points**3).mean(axis=1)
+        self._to_half = time_step * ((np.exp(points / 2) - 1) / points).mean(axis=-1)
+        self._first = time_step * ((-4 - points + e * (4 - 3 * points + points**2)) / points**3).mean(axis=-1)
+        self._middle = time_step * (2 * (2 + points + e * (points - 2)) / points**3).mean(axis=-1)
+        self._last = time_step * ((-4 - 3 * points - points**2 + e * (4 - points)) / points**3).mean(axis=-1)
 
     def advance(
         self, v: ComplexArray, time: float, nonlinear: Callable[[ComplexArray, float], ComplexArray]
