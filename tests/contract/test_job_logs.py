@@ -35,7 +35,8 @@ def python(program: str, *arguments: str) -> tuple[str, ...]:
     return (sys.executable, "-c", program, *arguments)
 
 
-LINES = "import sys\nfor n in range(int(sys.argv[1])): print('line', n)"
+# In one piece each: mpiexec may put something of another rank between two pieces.
+LINES = "import sys\nfor n in range(int(sys.argv[1])): sys.stdout.write(f'line {n}\\n')"
 
 
 @pytest.mark.parametrize("num_lines", [0, 1, 1000, 5000])

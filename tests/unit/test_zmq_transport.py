@@ -275,6 +275,7 @@ for number in range(20):
     assert sender.send(0, b"h", 1000 * number, fill, 10.0)
     sender.push()
 assert sender.flush(10.0)
+sys.stdin.read()  # its memory can be looked for until the server rank has all
 sender.close(10.0)
 """
 BLIND_SERVER_RANK = """
@@ -292,7 +293,7 @@ sets[1] &= ~CAP_SYS_PTRACE
 assert libc.capset(version, sets) == 0, ctypes.get_errno()
 
 receiver = ZmqTransport().part_receiver(queue_length=8)
-client = subprocess.Popen([sys.executable, "-c", sys.argv[1], receiver.endpoint])
+client = subprocess.Popen([sys.executable, "-c", sys.argv[1], receiver.endpoint], stdin=subprocess.PIPE)
 for number in range(20):
     memory = bytearray(1000 * number)
     received = receiver.receive(lambda header: memoryview(memory), 10.0)
@@ -303,7 +304,8 @@ try:
     print("seen")
 except PermissionError:
     print("unseen")
-assert client.wait(10.0) == 0
+client.communicate(timeout=10.0)
+assert client.returncode == 0
 assert "melissa_like_ring" not in Path("/proc/self/maps").read_text()
 """
 
