@@ -33,7 +33,7 @@ def recorded(folder: Path) -> list[np.ndarray]:
         ("marked", 1, 1, ["buffer=fifo"]),
         pytest.param("marked", 3, 1, ["buffer=fifo"], marks=pytest.mark.slow),
         pytest.param("marked", 1, 2, ["buffer=fifo"], marks=pytest.mark.slow),
-        ("marked", 3, 2, ["buffer=reservoir", "buffer.views_per_sample=null"]),
+        pytest.param("marked", 3, 2, ["buffer=reservoir", "buffer.views_per_sample=null"], marks=pytest.mark.slow),
         pytest.param("marked", 1, 1, ["buffer=reservoir", "buffer.views_per_sample=null"], marks=pytest.mark.slow),
         ("marked", 3, 1, ["buffer=firo"]),
         ("marked", 3, 2, ["buffer=reservoir", "buffer.views_per_sample=3"]),

@@ -13,7 +13,7 @@ OFTEN = ["training.checkpoint.interval_s=0.3", "buffer.views_per_sample=null", "
 
 @pytest.mark.parametrize(
     ("killed_at", "victim"),
-    [(2, 0), (4, 1), *(pytest.param(*case, marks=pytest.mark.slow) for case in [(1, 1), (4, 0), (5, 0)])],
+    [(2, 0), *(pytest.param(*case, marks=pytest.mark.slow) for case in [(1, 1), (4, 0), (4, 1), (5, 0)])],
 )
 def test_a_rank_that_is_killed_in_the_middle_of_a_checkpoint_costs_nothing_but_time(
     tmp_path: Path, killed_at: int, victim: int

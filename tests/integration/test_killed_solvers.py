@@ -12,7 +12,18 @@ from tests.integration.told import happened, told, trained
 
 
 @pytest.mark.mpi
-@pytest.mark.parametrize(("rank", "step"), [(0, 0), (1, 0), (0, 3), (1, 3), (0, 5), (1, 5), (1, 6)])
+@pytest.mark.parametrize(
+    ("rank", "step"),
+    [
+        (0, 0),
+        pytest.param(1, 0, marks=pytest.mark.slow),
+        pytest.param(0, 3, marks=pytest.mark.slow),
+        (1, 3),
+        pytest.param(0, 5, marks=pytest.mark.slow),
+        pytest.param(1, 5, marks=pytest.mark.slow),
+        (1, 6),
+    ],
+)
 def test_a_killed_rank_costs_an_attempt_and_no_sample(tmp_path: Path, rank: int, step: int) -> None:
     study = told(tmp_path, ranks=2, simulations=3, simulation=1, step=step, rank=rank)
     ran = melissa_like(tmp_path / "study", *study, "buffer=fifo", timeout_s=60)
@@ -70,7 +81,7 @@ def test_a_hung_solver_is_replaced_and_one_that_is_slow_or_held_back_is_left_alo
 
 
 @pytest.mark.mpi
-@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("rank", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_job_of_which_one_rank_hangs_is_replaced(tmp_path: Path, rank: int) -> None:
     """The other one waits for it in a collective that has no deadline of its own."""
     study = told(tmp_path, ranks=2, simulations=3, simulation=1, step=2, rank=rank, how="SIGSTOP")

@@ -18,7 +18,7 @@ def lose(run_dir: Path, *overrides: str, simulations: int = 8, **options: object
     return melissa_like(run_dir, *solver, target, *overrides, timeout_s=90)
 
 
-@pytest.mark.parametrize(("ranks", "victim"), [(1, 0), (2, 0), (2, 1)])
+@pytest.mark.parametrize(("ranks", "victim"), [(1, 0), pytest.param(2, 0, marks=pytest.mark.slow), (2, 1)])
 def test_server_ranks_are_started_again_when_one_is_killed(tmp_path: Path, ranks: int, victim: int) -> None:
     ran = lose(tmp_path / "study", f"launcher.num_server_ranks={ranks}", rank=victim)
     assert ran.code == 0, ran.err
@@ -49,7 +49,7 @@ def test_a_server_rank_that_stands_still_is_replaced(tmp_path: Path) -> None:
     assert ran.report["samples"]["trained_on"] == 48
 
 
-@pytest.mark.parametrize("ranks", [1, 2])
+@pytest.mark.parametrize("ranks", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_server_ranks_whose_scheduler_tells_that_their_job_ends_save_and_are_started_again(
     tmp_path: Path, ranks: int
 ) -> None:
@@ -120,7 +120,7 @@ def test_server_ranks_killed_while_they_start_are_started_again(tmp_path: Path) 
     assert why.startswith("server rank 0 ended")
 
 
-@pytest.mark.parametrize("ranks", [1, 2])
+@pytest.mark.parametrize("ranks", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_two_incarnations_never_train_at_once(tmp_path: Path, ranks: int) -> None:
     """One that is stopped might be continued at any time: it is gone before the next one begins."""
     loop = ["training.loop._target_=tests.plugins.loops.stopped_once", f"+training.loop.folder={tmp_path}"]
@@ -137,7 +137,9 @@ def test_two_incarnations_never_train_at_once(tmp_path: Path, ranks: int) -> Non
     assert max(last for _, last in spans[:ranks]) < min(first for first, _ in spans[ranks:])
 
 
-@pytest.mark.parametrize(("ranks", "victim"), [(1, 0), (2, 0), (2, 1)])
+@pytest.mark.parametrize(
+    ("ranks", "victim"), [*(pytest.param(*case, marks=pytest.mark.slow) for case in [(1, 0), (2, 0)]), (2, 1)]
+)
 def test_a_loss_that_blocks_is_found_and_named(tmp_path: Path, ranks: int, victim: int) -> None:
     study = told(tmp_path, simulations=6)
     loss = ["training.loss._target_=tests.plugins.losses.blocks_once", f"+training.loss.rank={victim}"]

@@ -17,7 +17,7 @@ def counts(ran: Ran) -> tuple[int, int, int, int]:
 
 
 @pytest.mark.mpi
-@pytest.mark.parametrize("client_ranks", [1, 2])
+@pytest.mark.parametrize("client_ranks", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_a_simulation_that_dies_is_run_again_and_nothing_is_lost(tmp_path: Path, client_ranks: int) -> None:
     overrides = marked("dies_once", ranks=client_ranks, folder=tmp_path)
     ran = melissa_like(tmp_path / "study", *overrides, "launcher.max_jobs=2")
@@ -63,7 +63,7 @@ def test_a_few_failures_are_given_up_and_the_rest_is_trained_on(tmp_path: Path) 
 
 
 @pytest.mark.mpi
-@pytest.mark.parametrize("server_ranks", [1, 2])
+@pytest.mark.parametrize("server_ranks", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_an_adaptive_solver_says_at_goodbye_how_many_steps_there_were(tmp_path: Path, server_ranks: int) -> None:
     overrides = [*marked("adaptive"), "solver.num_steps=null", f"launcher.num_server_ranks={server_ranks}"]
     ran = melissa_like(tmp_path / "study", *overrides)
@@ -127,7 +127,7 @@ def test_a_buffer_that_is_full_before_the_steps_are_known_is_told(tmp_path: Path
 
 
 @pytest.mark.mpi
-@pytest.mark.parametrize("client_ranks", [1, 2])
+@pytest.mark.parametrize("client_ranks", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_a_solver_with_its_own_main(tmp_path: Path, client_ranks: int) -> None:
     program = tmp_path / "main.py"
     program.write_text((ROOT / "tests" / "plugins" / "own_main.py").read_text())

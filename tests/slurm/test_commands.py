@@ -43,6 +43,7 @@ def test_the_file_of_the_site_is_what_the_cluster_has(cluster: Cluster, tmp_path
     cluster.login.run("sbatch", "--test-only", str(tmp_path / "script"))
 
 
+@pytest.mark.slow
 def test_a_study_in_the_queue_gets_more_jobs_then_fewer(
     cluster: Cluster, tmp_path: Path, site: tuple[str, ...]
 ) -> None:

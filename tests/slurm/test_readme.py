@@ -28,6 +28,7 @@ def typed(cluster: Cluster, folder: Path, lines: str) -> str:
     return cluster.login.run("bash", "-e", "page.sh", cwd=folder, env=environment(folder), timeout_s=LONGEST_S)
 
 
+@pytest.mark.slow
 def test_a_newcomer_goes_from_the_laptop_to_the_cluster(cluster: Cluster, tmp_path: Path) -> None:
     before, doctor, after = block("cluster commands").partition("melissa-like doctor")
     typed(cluster, tmp_path, before)
