@@ -43,6 +43,7 @@ def make_report(state: StudyState, seen: Observations, elapsed_s: float) -> dict
             "trained_on": _sum(ranks, lambda rank: rank.trained_on),
             "lost": expected - delivered - given_up,
         },
+        "window": _window(state),
         "server_losses": list(state.server_losses),
         "checkpoint": checkpoint_of(state),
         "failed_simulations": _failed_simulations(state),
@@ -63,6 +64,20 @@ def make_report(state: StudyState, seen: Observations, elapsed_s: float) -> dict
             "solvers_waited_seconds": waited_buffer,
             "bottleneck": _bottleneck(waited_data, waited_buffer),
         },
+    }
+
+
+def _window(state: StudyState) -> dict[str, int] | None:
+    """What a sample was, and how many time steps that were computed for training are part of none; null: one step."""
+    samples = state.ledger.samples
+    if samples.window is None:
+        return None
+    window = samples.window
+    return {
+        "length": window.length,
+        "stride": window.stride,
+        "hop": window.hop,
+        "steps_in_no_window": samples.num_steps_in_no_window,
     }
 
 

@@ -47,6 +47,12 @@ def _read(path: Path, what_else: str) -> dict[str, Any]:
         raise ConfigurationError(f"{path} cannot be read ({error}): {what_else}") from None
 
 
+def _window(window: Mapping[str, int]) -> str:
+    said = f"{window['length']} time steps, {window['stride']} apart, one every {window['hop']}"
+    left_out = window["steps_in_no_window"]
+    return f"{said}; {left_out} time steps are in none" if left_out else said
+
+
 def print_report(report: Mapping[str, Any], run_dir: Path) -> None:
     """The report in a dozen lines, one `name: value` each, so that a script can read them as well."""
     lines = [
@@ -56,6 +62,8 @@ def print_report(report: Mapping[str, Any], run_dir: Path) -> None:
         ("samples", _counts({k: v for k, v in report["samples"].items() if k != "lost"})),
         ("lost", report["samples"]["lost"]),
     ]
+    if report["window"]:
+        lines.append(("sample", _window(report["window"])))
     if report["resumed"]:
         lines.append(("resumed", "1 time" if report["resumed"] == 1 else f"{report['resumed']} times"))
     lines += [("started again", why.partition("\n")[0]) for why in report["server_losses"]]

@@ -3,8 +3,13 @@
 An `Assembler` belongs to one server rank and is pure: `place` says where a part's payload goes, `add` says that it is
 there, and returns the `Sample` when it was the last one; what does not belong gets a `Refusal`. A `Consumer` gives the
 memory of a sample and takes it when it is complete: the buffer, the held-out set, what `check` looks with, one of
-yours, or one that wraps another, as `FiniteCheck` does. No thread, clock or socket inside; the receiving thread of a
-server rank calls it. Never imported here: zmq, torch.
+yours, or one that wraps another, as `FiniteCheck` does.
+
+Where a study learns from windows, the samples of an assembler are still time steps, and its books are of windows: with
+each step it says which windows are complete (`WindowTally`). `WindowForming` makes them, behind the finite check, which
+looks at a value once, and before your own consumers, which are given windows.
+
+No thread, clock or socket inside; the receiving thread of a server rank calls it. Never imported here: zmq, torch.
 """
 
 from melissa_like.assembly.assembler import Assembler

@@ -8,7 +8,15 @@ from melissa_like.records.addresses import Address, ClientRank, Operator, Server
 from melissa_like.records.ids import Purpose, Routing, SampleKey, StudyIdentity, owner_of
 from melissa_like.records.layout import MAX_DIMENSIONS, STORAGE_DTYPES, Box, FieldSpec, FloatArray, Layout
 from melissa_like.records.ranges import Ranges
-from melissa_like.records.samples import FormedWindows, Sample, Window, missing_steps, num_samples, steps_not_needed
+from melissa_like.records.samples import (
+    FormedWindows,
+    Sample,
+    Window,
+    missing_steps,
+    num_samples,
+    num_steps_in_no_window,
+    steps_not_needed,
+)
 
 __all__ = [
     "MAX_DIMENSIONS",
@@ -31,6 +39,7 @@ __all__ = [
     "Window",
     "missing_steps",
     "num_samples",
+    "num_steps_in_no_window",
     "owner_of",
     "parse_address",
     "steps_not_needed",

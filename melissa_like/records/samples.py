@@ -6,6 +6,7 @@ samples, so what a sample needs is known to the launcher, the receivers and the 
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -15,7 +16,15 @@ from melissa_like.records.ids import Purpose, SampleKey
 from melissa_like.records.layout import FloatArray
 from melissa_like.records.ranges import Ranges
 
-__all__ = ["FormedWindows", "Sample", "Window", "missing_steps", "num_samples", "steps_not_needed"]
+__all__ = [
+    "FormedWindows",
+    "Sample",
+    "Window",
+    "missing_steps",
+    "num_samples",
+    "num_steps_in_no_window",
+    "steps_not_needed",
+]
 
 
 class Window(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,11 +98,15 @@ def missing_steps(num_steps: int, delivered: Ranges, window: Window | None) -> R
         delivered: the samples that are there, each by its first step.
         window: what a sample needs; None: one step.
     """
-    length, stride, hop = (1, 1, 1) if window is None else (window.length, window.stride, window.hop)
+    window = window or Window(length=1)
     missing = Ranges()
-    for first in range(0, num_samples(num_steps, window) * hop, hop):
-        if first not in delivered:
-            for step in range(first, first + length * stride, stride):
+    for first in range(0, num_samples(num_steps, window) * window.hop, window.hop):
+        if first in delivered:
+            continue
+        if window.stride == 1:
+            missing.add_range(first, first + window.length)
+        else:
+            for step in window.steps_from(first):
                 missing.add(step)
     return missing
 
@@ -110,6 +123,21 @@ def steps_not_needed(num_steps: int | None, delivered: Ranges, window: Window | 
         return delivered
     if num_steps is None:
         return Ranges()
+    return _not_needed(num_steps, delivered, window) if len(delivered) else _in_no_window(num_steps, window).copy()
+
+
+def num_steps_in_no_window(num_steps: int, window: Window | None) -> int:
+    """Time steps of a simulation of so many that are part of no sample."""
+    return 0 if window is None else len(_in_no_window(num_steps, window))
+
+
+@lru_cache(maxsize=256)
+def _in_no_window(num_steps: int, window: Window) -> Ranges:
+    """Every simulation is asked about once at least, and nearly all are alike."""
+    return _not_needed(num_steps, Ranges(), window)
+
+
+def _not_needed(num_steps: int, delivered: Ranges, window: Window) -> Ranges:
     gaps, behind = [], 0
     for start, end in missing_steps(num_steps, delivered, window).ranges:
         gaps.append((behind, start))

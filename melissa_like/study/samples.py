@@ -5,13 +5,14 @@ were dropped, and there may be a million such simulations.
 """
 
 from array import array
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import repeat
 from typing import Self, TypeAlias
 
 import msgspec
 
-from melissa_like.records import Purpose, Ranges, Window, num_samples, steps_not_needed
+from melissa_like.records import Purpose, Ranges, Window, num_samples, num_steps_in_no_window, steps_not_needed
 
 __all__ = ["SampleBooks", "SampleBooksSnapshot"]
 
@@ -120,6 +121,18 @@ class SampleBooks:
             return self._known + self._uncounted
         return num_simulations * num_samples(num_steps, self.window)
 
+    @property
+    def num_steps_in_no_window(self) -> int:
+        """Time steps that are part of no sample, of the training simulations that have said how many steps they have.
+
+        Looks at all of them: for a report.
+        """
+        if self.window is None:
+            return 0
+        known = zip(self._num_steps, self._is_trained_on, strict=True)
+        lengths = Counter(num_steps for num_steps, is_trained_on in known if is_trained_on and num_steps != _UNKNOWN)
+        return sum(times * num_steps_in_no_window(num_steps, self.window) for num_steps, times in lengths.items())
+
     def num_missing(self, simulation: int) -> int:
         """Samples that are neither delivered nor dropped of a simulation that has said goodbye."""
         missing = self._num_steps[simulation]
@@ -181,7 +194,25 @@ class SampleBooks:
     def drop(self, simulation: int, samples: Iterable[int]) -> None:
         """Samples are given up by themselves, of whatever attempt; each is counted once."""
         known, delivered = self._dropped.setdefault(simulation, Ranges()), self.delivered_of(simulation)
-        self._count_dropped(simulation, sum(known.add(sample) for sample in samples if sample not in delivered))
+        end = self._end_of(self._num_steps[simulation])
+        num = sum(known.add(sample) for sample in samples if sample not in delivered and (end is None or sample < end))
+        self._count_dropped(simulation, num)
+
+    def _end_of(self, num_steps: int) -> int | None:
+        """Behind the first step of the last window; None if it is not known, or samples are time steps."""
+        if self.window is None or num_steps == _UNKNOWN:
+            return None
+        return num_samples(num_steps, self.window) * self.window.hop
+
+    def _drop_none_beyond(self, simulation: int, num_steps: int) -> None:
+        """A step that was dropped is also in windows which go beyond the end, once that is known: there are none."""
+        end, dropped = self._end_of(num_steps), self._dropped.get(simulation)
+        if end is None or dropped is None:
+            return
+        beyond = [sample for sample in dropped if sample >= end]
+        for sample in beyond:
+            dropped.discard(sample)
+        self._count_dropped(simulation, -len(beyond))
 
     def _find(self, simulation: int, samples: Iterable[int]) -> int:
         """How many of these were dropped; they are delivered after all, by a client that sends what it need not."""
@@ -202,6 +233,7 @@ class SampleBooks:
 
     def count_steps(self, simulation: int, num_steps: int) -> None:
         """Note how many steps a simulation has; the last attempt to say so counts."""
+        self._drop_none_beyond(simulation, num_steps)
         if self._is_trained_on[simulation]:
             before = self._num_steps[simulation]
             if before == _UNKNOWN:

@@ -1,5 +1,7 @@
 """Rows 4 and 5: batches from a full reservoir, alone and while samples are put, against memcpy and other buffers.
 
+The same for windows of time steps, and how fast they are formed.
+
 All on one torch thread. memcpy copies the bytes of a batch out of an array as large as the reservoir; the list of
 tensors and TorchRL's ReplayBuffer (LazyTensorStorage, RandomSampler; extra `bench`) hold the same samples.
 """
@@ -13,10 +15,11 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from melissa_like.assembly import WindowForming, WindowTally
 from melissa_like.buffer import HostStorage, SampleBuffer, reservoir
 from melissa_like.buffer.pins import Pins
 from melissa_like.buffer.policies import AlwaysOpen, Level, Uniform
-from melissa_like.records import FieldSpec, Layout, SampleKey
+from melissa_like.records import FieldSpec, Layout, Purpose, Sample, SampleKey, Window
 from tests.benchmarks.measure import Row, interleave, memcpy_rate, print_rows, rate_of, ratio, shown
 
 ROUNDS = 5
@@ -24,6 +27,7 @@ RUN_S = 0.4
 SAMPLE_NBYTES = (40_000, 400_000, 4_000_000)
 BATCHES = (10, 32, 128)
 PARAMETERS = np.ones(5)
+WINDOW_STEP_NBYTES, WINDOW_BATCH = 40_000, 16
 
 
 def layout_of(nbytes: int) -> Layout:
@@ -31,9 +35,12 @@ def layout_of(nbytes: int) -> Layout:
     return Layout(fields=(FieldSpec(name="u", shape=(nbytes // 4,)),), parameters=tuple("abcde"))
 
 
+LAYOUT = layout_of(WINDOW_STEP_NBYTES)
+
+
 def filled(buffer: SampleBuffer, nbytes: int, num_samples: int) -> SampleBuffer:
     """Put as many samples as it holds, and see all of them."""
-    values = [np.ones(nbytes // 4, np.float32)]
+    values = [np.ones(nbytes // 4, np.float32)]  # of a window each step is the same
     for number in range(num_samples):
         buffer.put(SampleKey(number, 0), values, time=0.0, parameters=PARAMETERS, timeout_s=1.0)
     while buffer.population().unseen:
@@ -145,13 +152,13 @@ class EvictAny:
                 return slot
 
 
-def without_back_pressure(nbytes: int, num_samples: int) -> SampleBuffer:
+def without_back_pressure(nbytes: int, num_samples: int, window_length: int | None = None) -> SampleBuffer:
     """A full reservoir whose puts never wait."""
     selector = Uniform()
     layout = layout_of(nbytes)
     return filled(
         SampleBuffer(
-            HostStorage(layout, num_samples + 4),
+            HostStorage(layout, num_samples + 4, window_length=window_length),
             capacity=num_samples,
             selector=selector,
             evictor=EvictAny(selector),
@@ -239,8 +246,73 @@ def put_and_draw() -> None:
     print_rows("put and draw at the same time, reservoir full; both memcpy streams at the same time", rows)
 
 
+def forming(buffer: SampleBuffer, window: Window) -> Callable[[], None]:
+    """One time step that is complete: the windows which are complete with it are formed and put."""
+    taker = WindowForming(buffer, LAYOUT, window, num_steps=None, give_back=buffer.give_back)
+    tally, steps = WindowTally(window, num_steps=None), itertools.count()
+
+    def work() -> None:
+        step = next(steps)
+        fields = taker.reserve(0, 1, step)
+        sample = Sample(
+            key=SampleKey(0, step),
+            attempt=1,
+            purpose=Purpose.TRAINING,
+            time=0.0,
+            parameters=PARAMETERS,
+            fields=fields,
+            windows=tally.add(step),
+        )
+        if taker.take(sample, 1.0) is None:
+            raise RuntimeError("a window waits for room")
+
+    return work
+
+
+def windows() -> None:
+    """Windows of L time steps of 40 KB: batches, and forming, with every step in L windows or in one."""
+    rows = []
+    for length in (2, 5, 20):
+        nbytes = length * WINDOW_STEP_NBYTES
+        num_samples = max(160, min(4000, 10**9 // nbytes))
+        buffer = without_back_pressure(WINDOW_STEP_NBYTES, num_samples, length)
+        batch = WINDOW_BATCH * nbytes
+        contestants: dict[str, Callable[[], None]] = {
+            "batch": drawing(buffer, WINDOW_BATCH),
+            "overlapping": forming(buffer, Window(length=length)),
+            "in place": forming(buffer, Window(length=length, hop=length)),
+        }
+        amounts = {"batch": batch, "overlapping": nbytes, "in place": 1}
+        measured = {
+            name: (lambda work=work, a=amounts[name]: rate_of(work, a, at_least_s=RUN_S))
+            for name, work in contestants.items()
+        }
+        copies = {
+            f"copy of a {what}": (
+                lambda a=amount, t=nbytes * num_samples: memcpy_rate(a, out_of_nbytes=t, at_least_s=RUN_S)
+            )
+            for what, amount in (("batch", batch), ("window", nbytes))
+        }
+        rates = interleave({**measured, **copies}, ROUNDS)
+        rows.append(
+            Row(
+                {
+                    "L": str(length),
+                    "batch": str(WINDOW_BATCH),
+                    "batch MiB/s": shown(rates["batch"], 2**20),
+                    "batch / memcpy": ratio(rates, "batch", "copy of a batch"),
+                    "hop 1: steps/s": shown(rates["overlapping"], nbytes),
+                    "copies / memcpy": ratio(rates, "overlapping", "copy of a window"),
+                    "hop L: steps/s": shown(rates["in place"]),
+                }
+            )
+        )
+    print_rows("windows of L time steps of 40 KB, one thread: batches, and forming", rows)
+
+
 def main() -> None:
-    """Both tables."""
+    """All tables."""
     torch.set_num_threads(1)
     batches()
     put_and_draw()
+    windows()

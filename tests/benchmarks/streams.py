@@ -28,7 +28,7 @@ from melissa_like.launcher.peers import Peers
 from melissa_like.launcher.rundir import create_run_dir
 from melissa_like.protocol import Connection, read_connection, write_connection
 from melissa_like.protocol.control import Assignment, ServerHello
-from melissa_like.records import Layout, Purpose, Sample, SampleKey, ServerRank
+from melissa_like.records import Layout, Purpose, Sample, SampleKey, ServerRank, Window
 from melissa_like.server.reception import Reception, place_of
 from melissa_like.server.reporter import Orders
 from melissa_like.transport.zmq_transport import ZmqTransport
@@ -139,14 +139,15 @@ def study(config: Any) -> Iterator[Study]:
 
 
 @contextmanager
-def reception(study: Study, consumer: Consumer) -> Iterator[str]:
+def reception(study: Study, consumer: Consumer, window: Window | None = None) -> Iterator[str]:
     """The receiving half of a server rank; the endpoint that producers send to."""
     errors: list[BaseException] = []
+    place = place_of(load_config(study.run_dir), study.run_dir, ServerRank(0))
     with (
         closing(ZmqTransport()) as transport,
         Reception(
             # Producers begin one simulation after another for as long as is measured.
-            replace(place_of(load_config(study.run_dir), study.run_dir, ServerRank(0)), num_simulations=None),
+            replace(place, num_simulations=None, window=window),
             transport=transport,
             consumers={Purpose.TRAINING: consumer},
             orders=Orders(),

@@ -13,10 +13,10 @@ import torch
 
 from melissa_like.buffer import SampleBuffer
 from melissa_like.config import Config, as_config, layout_of
-from melissa_like.loading import Loader, LocalState, SoloCollective
+from melissa_like.loading import Batch, Loader, LocalState, SoloCollective
 from melissa_like.records import SampleKey
-from melissa_like.server.build import make_buffer, make_terms
-from melissa_like.server.build_training import make_loop, make_stream, make_surrogate
+from melissa_like.server.build import make_buffer, make_consumer, make_terms
+from melissa_like.server.build_training import make_loop, make_stream, make_surrogate, window_of
 from melissa_like.server.freed_memory import keep_freed_memory
 from melissa_like.training import TrainingSummary, run_loop
 from tests.benchmarks.measure import Row, interleave, print_rows, ratio, shown
@@ -26,17 +26,33 @@ from tests.benchmarks.streams import Discard, composed, producers, reception, so
 ROUNDS = 5
 NUM_PRODUCERS = 2
 CPU = torch.device("cpu")
-#: What the case is, the overrides that make it, samples per second of each producer, training steps per run.
+AUTOREGRESSIVE = "training.task._target_=melissa_like.training.Autoregressive"
+#: What the case is, the overrides that make it, time steps per second of each producer, training steps per run.
 CASES = (
     ("32 x 32 cells, batch 64", ("buffer.views_per_sample=null", "buffer.capacity=4000"), 500.0, 1000),
     ("100 x 100 cells, batch 10 (SC'23 laptop)", ("experiment=sc23_laptop",), 50.0, 150),
+    *(
+        (
+            f"windows of {length} steps, 32 x 32 cells, batch 16",
+            (
+                AUTOREGRESSIVE,
+                f"+training.task.horizon={length - 1}",
+                "buffer.views_per_sample=null",
+                "buffer.capacity=800",
+                "training.batch_size=16",
+            ),
+            500.0,
+            num_batches,
+        )
+        for length, num_batches in ((2, 600), (5, 400), (20, 150))
+    ),
 )
 
 
 def full_reservoir(config: Config) -> SampleBuffer:
     """The study's buffer, full of samples that were seen."""
-    buffer = make_buffer(config, 0, CPU)
-    fields = list(some_fields(layout_of(config.solver), 0).values())
+    buffer = make_buffer(config, 0, CPU, window_of(config))
+    fields = list(some_fields(layout_of(config.solver), 0).values())  # of a window each step is the same
     for number in range(config.buffer.capacity):
         parameters = np.full(len(config.solver.parameters), 300.0)
         buffer.put(SampleKey(-1 - number, 0), fields, time=0.0, parameters=parameters, timeout_s=DEADLINE_S)
@@ -48,6 +64,7 @@ def full_reservoir(config: Config) -> SampleBuffer:
 def streamed(setting: Any, rate: float, summaries: list[TrainingSummary]) -> float:
     """Samples per second of a server rank's training."""
     config = as_config(setting)
+    window, layout = window_of(config), layout_of(config.solver)
     buffer = full_reservoir(config)
     surrogate = make_surrogate(config, CPU)
     loader = Loader(
@@ -61,14 +78,14 @@ def streamed(setting: Any, rate: float, summaries: list[TrainingSummary]) -> flo
     puts = buffer.population().puts
     with (
         study(setting) as run,
-        reception(run, buffer) as endpoint,
+        reception(run, make_consumer(config, buffer, layout, run.run_dir, 0, window).first, window) as endpoint,
         producers(run, endpoint, count=NUM_PRODUCERS, rate=rate),
     ):
         with loader:
             run_loop(make_loop(config), training)
         summary = training.summary()
         arrived = buffer.population().puts - puts
-    check_rate(arrived, summary.seconds, rate)
+    check_rate(arrived * (1 if window is None else window.hop), summary.seconds, rate)
     summaries.append(summary)
     return summary.samples_per_second
 
@@ -85,9 +102,11 @@ def by_index(setting: Any, rate: float) -> float:
         weight_decay=config.training.optimizer["weight_decay"],
     )
     ((name, values),) = some_fields(layout, 0).items()
-    targets = torch.from_numpy(values).float().repeat(config.buffer.capacity, 1, 1, 1)
-    parameters = torch.full((config.buffer.capacity, len(layout.parameters)), 300.0)
-    steps = torch.full((config.buffer.capacity,), 30.0)
+    capacity, window = config.buffer.capacity, window_of(config)
+    axes = (capacity,) if window is None else (capacity, window.length)
+    fields = torch.from_numpy(values).float().expand(*axes, *values.shape).contiguous()
+    parameters = torch.full((capacity, len(layout.parameters)), 300.0, dtype=torch.float64)
+    steps, times = torch.full((capacity,), 30), torch.full(axes, 30.0)
     consumer = Discard(layout)
     assert config.training.max_batches is not None
     with (
@@ -97,13 +116,17 @@ def by_index(setting: Any, rate: float) -> float:
     ):
         started = time.monotonic()
         for _ in range(config.training.max_batches):
-            index = torch.randint(len(targets), (batch_size,))
+            index = torch.randint(capacity, (batch_size,))
             optimizer.zero_grad(set_to_none=True)
-            predictions = network(
-                parameters=scale.normalize_parameters(parameters[index]), time=scale.normalize_steps(steps[index])
+            batch = Batch(
+                simulations=index,
+                steps=steps[index],
+                times=times[index],
+                parameters=parameters[index],
+                fields={name: fields[index]},
             )
-            loss = torch.nn.functional.mse_loss(predictions[name], scale.normalize(name, targets[index]))
-            loss.backward()
+            predictions, targets = surrogate.task.compare(network, scale, batch, 1.0)
+            torch.nn.functional.mse_loss(predictions[name], targets[name]).backward()
             optimizer.step()
         seconds = time.monotonic() - started
         arrived = consumer.num_samples

@@ -41,6 +41,8 @@ def test_a_task_of_two_steps_is_given_windows(tmp_path: Path) -> None:
     ran = run(tmp_path, *study, "buffer.window.hop=3")
     assert ran.code == 0, ran.err
     assert ran.report["samples"]["expected"] == ran.report["samples"]["trained_on"] == 8 * 2
+    assert ran.report["window"] == {"length": 2, "stride": 1, "hop": 3, "steps_in_no_window": 8 * 2}
+    assert "sample: 2 time steps, 1 apart, one every 3; 16 time steps are in none" in ran.out
     assert ran.report["validation"]["num_samples"] == 2
     assert ran.report["problems"] == []
 

@@ -8,6 +8,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -20,9 +21,18 @@ from tests.plugins.audit import History
 
 
 def audited(
-    stream: TrainingStream, *, folder: str, held_out: int = 0, pause_s: float = 0.0, killed_at: int = 0, victim: int = 0
+    stream: TrainingStream,
+    *,
+    folder: str,
+    held_out: int = 0,
+    pause_s: float = 0.0,
+    killed_at: int = 0,
+    victim: int = 0,
+    mixes: bool = False,
 ) -> nn.Module:
-    """The bundled loop; in the end `seen.json` tells what the weights have seen: simulation, step, how often.
+    """The bundled loop; in the end `seen.json` tells what the weights have seen: simulation, (first) step, how often.
+
+    A sample may be a window.
 
     Args:
         folder: for that, and for `began-RANK-PID`: when the first turn of each process came, and how many lie before.
@@ -30,6 +40,7 @@ def audited(
         pause_s: before each training step.
         killed_at: which of the calls of `os.fsync`, with which checkpoints are written, ends the process; 0: none.
         victim: rank of the process to which that happens, once in a study.
+        mixes: a window may be of several attempts; of the first one that is, `mixed` tells.
 
     Raises:
         AssertionError: a sample is not whole, or not of the simulation and step that it came as.
@@ -39,6 +50,9 @@ def audited(
     rank = stream.group.rank
     if killed_at and rank == victim:
         _die_at(killed_at, Path(folder) / "killed")
+    window = stream.surrogate.task.window
+    stride = 1 if window is None else window.stride
+    looks = partial(_keys_of, held_out=held_out, stride=stride, mixed=Path(folder) / "mixed" if mixes else None)
     history = History(stream.group.training)
     stream.keep("history", history)
     turns = stream.turns
@@ -49,7 +63,7 @@ def audited(
                 began = {"at": time.time(), "batches": stream.batches}
                 (Path(folder) / f"began-{rank}-{os.getpid()}").write_text(json.dumps(began))
             time.sleep(pause_s)
-            keys = None if turn.batch is None else _keys_of(turn.batch, held_out)
+            keys = None if turn.batch is None else looks(turn.batch)
             yield turn
             if keys is not None:  # before the next turn is asked for, which may be when a checkpoint is taken
                 history.add(*keys)
@@ -63,13 +77,21 @@ def audited(
     return trained
 
 
-def _keys_of(batch: Batch, held_out: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Simulations, counted without the held-out ones, and steps."""
+def _keys_of(batch: Batch, *, held_out: int, stride: int, mixed: Path | None) -> tuple[torch.Tensor, torch.Tensor]:
+    """Simulations, counted without the held-out ones, and (first) steps."""
     simulations, steps = batch.simulations.cpu() - held_out, batch.steps.cpu()
     marked = batch.fields["mark"].cpu().long()
-    said = torch.stack([simulations, marked[:, 0, 1], steps], dim=1)[:, None, :]
-    rows = torch.arange(marked.shape[1])
-    if (marked[:, :, :3] != said).any() or (marked[:, :, 3] != rows).any():
+    if marked.dim() == 3:
+        marked = marked[:, None]
+    numbers = steps[:, None] + stride * torch.arange(marked.shape[1])
+    attempts = marked[:, :, 0, 1]
+    is_mixed = bool((attempts != attempts[:, :1]).any())
+    if is_mixed and mixed is not None:
+        mixed.touch()
+    said = torch.stack([simulations[:, None].expand_as(numbers), attempts, numbers], dim=2)[:, :, None]
+    rows = torch.arange(marked.shape[2])
+    differs = (marked[..., :3] != said).any() or (marked[..., 3] != rows).any()
+    if differs or (is_mixed and mixed is None):
         told = f"simulations {simulations.tolist()}, steps {steps.tolist()}"
         raise AssertionError(f"a batch of the {told} is mixed up: {marked.tolist()}")
     return simulations, steps.clone()

@@ -3,7 +3,7 @@
 import errno
 import os
 import threading
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
@@ -20,7 +20,7 @@ from melissa_like.buffer import BufferClosedError, fifo
 from melissa_like.errors import DeadlineExceededError
 from melissa_like.protocol.control import UnfitSample
 from melissa_like.protocol.wire import OPEN_FIELD, Header, Kind, encode
-from melissa_like.records import Box, FieldSpec, Layout, Purpose, Routing, Sample, SampleKey, StudyIdentity
+from melissa_like.records import Box, FieldSpec, Layout, Purpose, Routing, Sample, SampleKey, StudyIdentity, Window
 from melissa_like.server.receiver import Arrival, Receiver, Rejection
 from melissa_like.transport import PartSender, Transport
 from melissa_like.transport.in_memory import MemoryTransport
@@ -54,7 +54,14 @@ OPEN = replace(PART, kind=Kind.OPEN, field_id=OPEN_FIELD, dtype_code=1, box=Box(
 class Rig:
     """A receiver with a consumer behind it, a queue by default, a sender in front, and what it tells."""
 
-    def __init__(self, consumer: Consumer | None = None, transport: Transport | None = None) -> None:
+    def __init__(
+        self,
+        consumer: Consumer | None = None,
+        transport: Transport | None = None,
+        *,
+        window: Window | None = None,
+        handed_over: Callable[[], Collection[SampleKey]] = tuple,
+    ) -> None:
         self.news: SimpleQueue[Arrival | Rejection | UnfitSample] = SimpleQueue()
         self.errors: list[BaseException] = []
         self.buffer = fifo(LAYOUT, 8, spare_slots=2)
@@ -71,10 +78,12 @@ class Rig:
                 num_server_ranks=1,
                 routing=Routing.SAMPLE,
                 consumers=consumers,
+                window=window,
             ),
             consumers=consumers,
             tell=self.news.put,
             on_error=self.errors.append,
+            handed_over=handed_over,
         )
         self.receiver.start()
 

@@ -13,6 +13,7 @@ from melissa_like.records import (
     Window,
     missing_steps,
     num_samples,
+    num_steps_in_no_window,
     parse_address,
     steps_not_needed,
 )
@@ -88,6 +89,9 @@ def test_what_is_missing_is_what_the_missing_windows_need(
     delivered = Ranges((first, first + 1) for first in there)
     assert set(missing_steps(num_steps, delivered, window)) == needed
     assert set(steps_not_needed(num_steps, delivered, window)) == set(range(num_steps)) - needed
+    held = {step for first in firsts for step in window.steps_from(first)}
+    assert num_steps_in_no_window(num_steps, window) == num_steps - len(held)
+    assert set(steps_not_needed(num_steps, Ranges(), window)) == set(range(num_steps)) - held
 
 
 def test_of_a_simulation_of_unknown_length_a_window_may_need_any_step() -> None:

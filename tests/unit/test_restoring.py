@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from melissa_like.assembly import Assembler, OverSimulations
+from melissa_like.assembly import Assembler, Consumer, OverSimulations, WindowForming
 from melissa_like.buffer import fifo, reservoir
 from melissa_like.errors import ConfigurationError
 from melissa_like.loading import ThreadCollective
@@ -26,6 +26,8 @@ from melissa_like.records import (
     Ranges,
     Routing,
     StudyIdentity,
+    Window,
+    missing_steps,
     owner_of,
 )
 from melissa_like.server.cut import take_cut
@@ -68,19 +70,35 @@ def header(kind: Kind, simulation: int, step: int, attempt: int) -> Header:
 class Rank:
     """What a server rank is made of, as far as a checkpoint is concerned."""
 
-    def __init__(self, rank: int, num_ranks: int, *, saves_buffer: bool = True, recipe: Any = reservoir) -> None:
-        self.rank, self.num_ranks, self.saves_buffer = rank, num_ranks, saves_buffer
+    def __init__(
+        self,
+        rank: int,
+        num_ranks: int,
+        *,
+        saves_buffer: bool = True,
+        recipe: Any = reservoir,
+        window: Window | None = None,
+    ) -> None:
+        self.rank, self.num_ranks, self.saves_buffer, self.window = rank, num_ranks, saves_buffer, window
+        self.routing = Routing.SAMPLE if window is None else Routing.TRAJECTORY
         watermark = {} if recipe is fifo else {"watermark": 0}
-        self.buffer = recipe(LAYOUT, CAPACITY, seed=rank, **watermark)
-        self.held_out = ValidationSet(LAYOUT)
-        consumers = {Purpose.TRAINING: self.buffer, Purpose.VALIDATION: self.held_out}
+        length = {} if window is None else {"window_length": window.length}
+        self.buffer = recipe(LAYOUT, CAPACITY, seed=rank, **watermark, **length)
+        self.held_out = ValidationSet(LAYOUT, window=window)
+        consumers: dict[Purpose, Consumer] = {Purpose.TRAINING: self.buffer, Purpose.VALIDATION: self.held_out}
+        if window is not None:
+            give_back = self.buffer.give_back
+            forming = WindowForming(self.buffer, LAYOUT, window, num_steps=NUM_STEPS, give_back=give_back)
+            consumers[Purpose.TRAINING] = forming
         self.assembler = Assembler(
             layout=LAYOUT,
             identity=IDENTITY,
             server_rank=rank,
             num_server_ranks=num_ranks,
-            routing=Routing.SAMPLE,
+            routing=self.routing,
             consumers=consumers,
+            window=window,
+            num_steps=NUM_STEPS,
             over=OverSimulations(keeps=True, keeps_settled=num_ranks > 1 and not saves_buffer),
         )
         transport = MemoryTransport()
@@ -99,7 +117,7 @@ class Rank:
     def send(self, simulation: int, steps: Sequence[int], attempt: int = 1) -> set[int]:
         """Send what this rank owns of these steps; which of them are delivered by that."""
         before = len(self.news)
-        mine = [s for s in steps if owner_of(simulation, s, self.num_ranks, Routing.SAMPLE) == self.rank]
+        mine = [s for s in steps if owner_of(simulation, s, self.num_ranks, self.routing) == self.rank]
         self._send(header(Kind.OPEN, simulation, 0, attempt), np.array([simulation + 0.5]))
         for step in mine:
             self._send(header(Kind.PART, simulation, step, attempt), np.full(4, 10 * simulation + step, np.float32))
@@ -154,9 +172,9 @@ class Rank:
         given: dict[str, Any] = {
             "rank": self.rank,
             "num_ranks": self.num_ranks,
-            "routing": Routing.SAMPLE,
+            "routing": self.routing,
             "layout": LAYOUT,
-            "window": None,
+            "window": self.window,
             "assembler": self.assembler,
             "receiver": self.receiver,
             "buffer": self.buffer,
@@ -171,9 +189,12 @@ class Rank:
         """The samples in the buffer, each whole."""
         memory = self.buffer.peek(CAPACITY)
         keys = memory.labels[:, :2].tolist()
-        assert memory.fields["u"].tolist() == [[10 * s + t] * 4 for s, t in keys]
+        window = self.window or Window(length=1)
+        steps = [list(window.steps_from(t)) for _, t in keys]
+        values = memory.fields["u"].reshape(len(keys), window.length, 4).tolist()
+        assert values == [[[10 * s + t] * 4 for t in own] for (s, _), own in zip(keys, steps, strict=True)]
         assert memory.parameters[:, 0].tolist() == [s + 0.5 for s, _ in keys]
-        assert memory.times.tolist() == [t / 10 for _, t in keys]
+        assert memory.times.reshape(len(keys), window.length).tolist() == [[t / 10 for t in own] for own in steps]
         return [(s, t) for s, t in keys]
 
 
@@ -250,6 +271,44 @@ def test_ranks_go_on_with_all_that_was_saved(tmp_path: Path, before: int, after:
         fresh = [one.send(2, range(NUM_STEPS), attempt=2) for one in others]
         assert sorted(step for steps in fresh for step in steps) == [2]
         assert [one.send(0, range(NUM_STEPS), attempt=2) for one in others] == [set()] * after
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, 1), (1, 2), (2, 1), (2, 3)])
+@pytest.mark.parametrize("window", [Window(length=2), Window(length=2, hop=2), Window(length=2, stride=2)])
+@pytest.mark.parametrize("saves_buffer", [True, False])
+def test_ranks_go_on_with_the_windows_that_were_saved(
+    tmp_path: Path, before: int, after: int, window: Window, saves_buffer: bool
+) -> None:
+    """Half-formed ones are not, and a new attempt sends what these and those that were lost need."""
+    folder = CheckpointFolder(tmp_path)
+    firsts = {first for first in range(0, NUM_STEPS, window.hop) if first + window.span <= NUM_STEPS}
+    with ranks(before, window=window, saves_buffer=saves_buffer) as made:
+        for simulation in (0, HELD_OUT):
+            send_all(made, simulation)
+        send_all(made, 1, [0, 1, 2])
+        for one in made:
+            one.hear_over(HELD_OUT)
+        complete(made, folder, 5)
+        held = Counter(key for one in made for key in one.held())
+    assert {key for key in held if key[0] == 0} == {(0, first) for first in firsts}
+    with ranks(after, window=window, saves_buffer=saves_buffer) as others:
+        there: dict[int, Ranges] = {}
+        for one, (found, _) in zip(others, find(folder, after), strict=True):
+            assert found is not None
+            for steps in one.restore(found)[1].delivered:
+                there[steps.simulation] = Ranges(steps.steps)
+        assert Counter(key for one in others for key in one.held()) == (held if saves_buffer else Counter())
+        assert sum(one.held_out.num_samples for one in others) == len(firsts)
+        for simulation in (0, 1):
+            delivered = there.get(simulation, Ranges())
+            missing = firsts - {*delivered}
+            for one in others:
+                if owner_of(simulation, 0, after, Routing.TRAJECTORY) == one.rank:
+                    assert one.send(simulation, [*missing_steps(NUM_STEPS, delivered, window)], attempt=2) == missing
+                    assert one.send(simulation, range(NUM_STEPS), attempt=2) == set()
+        assert Counter(key for one in others for key in one.held()) == {
+            (s, first): 1 for s in (0, 1) for first in firsts
+        }
 
 
 @pytest.mark.parametrize("num_ranks", [1, 2])
