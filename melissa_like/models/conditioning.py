@@ -5,15 +5,22 @@ it: the channels that the first layer sees, and what each block has made. Yours 
 `Conditioning`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self
 
 from torch import Tensor, cat, nn
 
-from melissa_like.models.grids import over_grid
+from melissa_like.models.grids import GridInputs, over_grid
 
-__all__ = ["Conditioned", "Conditioning", "ConditioningFactory", "ConstantChannels", "ScaleAndShift"]
+__all__ = [
+    "Conditioned",
+    "Conditioning",
+    "ConditioningFactory",
+    "ConstantChannels",
+    "ScaleAndShift",
+    "require_conditions",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +42,18 @@ class Conditioned:
     grid: tuple[int, ...]
     periodic: bool
     widths: tuple[int, ...]
+
+    @classmethod
+    def of(cls, inputs: GridInputs, grid: tuple[int, ...], *, periodic: bool, widths: Sequence[int]) -> Self:
+        """The network that has these inputs."""
+        return cls(
+            num_conditions=inputs.num_conditions,
+            num_channels=inputs.num_channels,
+            num_field_channels=inputs.num_field_channels,
+            grid=grid,
+            periodic=periodic,
+            widths=tuple(widths),
+        )
 
 
 class Conditioning(Protocol):

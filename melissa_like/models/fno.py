@@ -65,14 +65,7 @@ class FNO(nn.Module):
         points = grid_points(grid, periodic=periodic)
         self.inputs = GridInputs(problem, points, periodic=periodic, coordinates=coordinates)
         self.conditioning = conditioning(
-            Conditioned(
-                num_conditions=self.inputs.num_conditions,
-                num_channels=self.inputs.num_channels,
-                num_field_channels=self.inputs.num_field_channels,
-                grid=grid,
-                periodic=periodic,
-                widths=(channels,) * layers,
-            )
+            Conditioned.of(self.inputs, grid, periodic=periodic, widths=[channels] * layers)
         )
         self.outputs = GridOutputs(problem.targets)
         self.lifting = Pointwise(self.conditioning.num_channels, channels)

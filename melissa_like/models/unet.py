@@ -90,16 +90,8 @@ class UNet(nn.Module):
 
         points = grid_points(grid, periodic=periodic)
         self.inputs = GridInputs(problem, points, periodic=periodic, coordinates=coordinates)
-        self.conditioning = conditioning(
-            Conditioned(
-                num_conditions=self.inputs.num_conditions,
-                num_channels=self.inputs.num_channels,
-                num_field_channels=self.inputs.num_field_channels,
-                grid=grid,
-                periodic=periodic,
-                widths=tuple(width for width in (*widths, *upwards[1:]) for _ in range(blocks)),
-            )
-        )
+        made = [width for width in (*widths, *upwards[1:]) for _ in range(blocks)]
+        self.conditioning = conditioning(Conditioned.of(self.inputs, grid, periodic=periodic, widths=made))
         self.outputs = GridOutputs(problem.targets)
         self.first = convolution(self.conditioning.num_channels, channels, dimension, kernel=3, periodic=periodic)
         self.last = nn.Sequential(

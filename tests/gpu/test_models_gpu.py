@@ -20,7 +20,8 @@ def moved(given: dict[str, object]) -> dict[str, object]:
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("dimension", [1, 2, 3])
-def test_it_computes_the_same(family: str, dimension: int) -> None:
+def test_it_computes_the_same(monkeypatch: pytest.MonkeyPatch, family: str, dimension: int) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     problem = forced(GRIDS[dimension])
     network = FAMILIES[family](problem)
     given = inputs_of(problem, 3)
