@@ -21,6 +21,7 @@ from melissa_like.training.distributed import (
     join_ranks,
     open_rendezvous,
 )
+from melissa_like.training.export import export_surrogate
 from melissa_like.training.loop import Loop, run_loop, train
 from melissa_like.training.losses import FieldLosses, Loss, PerSample, l1, mse, per_sample_mean, relative_l2
 from melissa_like.training.modes import evaluating
@@ -100,6 +101,7 @@ __all__ = [
     "by_scheduler",
     "connect_rendezvous",
     "evaluating",
+    "export_surrogate",
     "join_ranks",
     "l1",
     "load_surrogate",

@@ -59,7 +59,7 @@ class _Affine(nn.Module):
 
     def restore(self, normalized: torch.Tensor) -> torch.Tensor:
         shift, scale = self._along(normalized)
-        return normalized.float() * scale + shift
+        return normalized.to(self._dtype) * scale + shift
 
     def _along(self, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Shift and scale along axis 1 of values [B, C, ...]; a single number needs no axis."""
@@ -154,6 +154,10 @@ class Normalization(nn.Module):
     def normalize_parameters(self, parameters: torch.Tensor) -> torch.Tensor:
         """Normalize parameters, [B, P] of any dtype, to float32."""
         return self._inputs.normalize(parameters)
+
+    def restore_parameters(self, normalized: torch.Tensor) -> torch.Tensor:
+        """Parameters in original units from normalized ones, [B, P], float64."""
+        return self._inputs.restore(normalized.double())
 
     def normalize_steps(self, steps: torch.Tensor) -> torch.Tensor:
         """Normalize step indices, [B] of any dtype, to float32."""

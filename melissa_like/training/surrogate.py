@@ -1,5 +1,6 @@
 """`Surrogate`: a network with everything that turns parameters, and what else a task asks for, into fields."""
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +10,7 @@ from torch import Tensor, device, nn
 
 from melissa_like.loading import Batch
 from melissa_like.records import Layout
+from melissa_like.training.export import export_surrogate
 from melissa_like.training.modes import evaluating
 from melissa_like.training.normalization import Normalization
 from melissa_like.training.tasks import Predicts, RollsOut, Task
@@ -116,3 +118,12 @@ class Surrogate(nn.Module):
         with evaluating(self):
             pieces = [*self.task.roll_out(self.network, self.normalization, batch, num_steps)]
         return {name: np.concatenate([piece[name][0].cpu().numpy() for piece in pieces]) for name in pieces[0]}
+
+    def export(self, path: str | os.PathLike[str]) -> None:
+        """Write it as a program that torch alone can load and call; see `export_surrogate` for its arguments.
+
+        Raises:
+            ValueError: it cannot be exported; the message says why.
+            TypeError: its task says nothing that could be exported.
+        """
+        export_surrogate(self, path)

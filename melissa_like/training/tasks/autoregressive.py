@@ -154,6 +154,10 @@ class Autoregressive:
         steps |= dict.fromkeys(self._inputs, self.history + (num_calls - 1) * self.bundle)
         return one_start(self._layout, fields, self._parameters.of(parameters), steps, step=step)
 
+    def one_call(self, network: nn.Module, scale: Normalization, batch: Batch) -> Mapping[str, Tensor]:
+        """See `RollsOut`: the history to the `bundle` steps that follow; `batch.steps` is the first of the history."""
+        return next(self.roll_out(network, scale, batch, self.bundle))
+
     def roll_out(
         self, network: nn.Module, scale: Normalization, batch: Batch, num_steps: int
     ) -> Iterator[Mapping[str, Tensor]]:

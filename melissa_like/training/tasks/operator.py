@@ -239,6 +239,12 @@ class FromFirstStep:
         steps = dict.fromkeys(self._initial, 1) | dict.fromkeys(self._inputs, 1 + num_steps)
         return one_start(self._layout, fields, self._parameters.of(parameters), steps, step=step)
 
+    def one_call(self, network: nn.Module, scale: Normalization, batch: Batch) -> Mapping[str, Tensor]:
+        """See `RollsOut`: a later step; `batch.steps` is how many time steps later."""
+        later = {name: batch.fields[name][:, -1] for name in self._inputs}
+        made = _restored(scale, self._call(network, scale, batch, later, batch.steps), self._targets)
+        return {name: values.unsqueeze(1) for name, values in made.items()}
+
     def roll_out(
         self, network: nn.Module, scale: Normalization, batch: Batch, num_steps: int
     ) -> Iterator[Mapping[str, Tensor]]:

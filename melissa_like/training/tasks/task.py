@@ -99,6 +99,15 @@ class RollsOut(Protocol):
     def longest(self) -> int | None:
         """Time steps that it has learned to predict behind the history; None: any number."""
 
+    def one_call(self, network: nn.Module, scale: Normalization, batch: Batch) -> Mapping[str, Tensor]:
+        """What one call predicts, in original units, [B, k, *shape] by target: what an export is made of.
+
+        Args:
+            network: called once.
+            scale: as in training.
+            batch: with nothing but what the call is given.
+        """
+
     def begin(
         self, fields: Mapping[str, npt.ArrayLike], parameters: Mapping[str, float], num_steps: int, *, step: int = 0
     ) -> Batch:
