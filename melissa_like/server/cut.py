@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from msgspec.structs import asdict
 
 from melissa_like.assembly import Assembler, DeliveredSamples
 from melissa_like.buffer import BufferState, KeptSamples, SampleBuffer
-from melissa_like.records import Ranges, SampleKey
+from melissa_like.records import Ranges, SampleKey, Window
 from melissa_like.server.receiver import Receiver
 from melissa_like.training import Stateful, ValidationSet
 from melissa_like.training.checkpoint import on_host
@@ -29,6 +30,7 @@ class Index:
         received: bytes.
         duplicates: parts of samples that were complete already.
         refused: parts that were not taken, by reason.
+        window: what a sample is; None: one time step.
     """
 
     buffer: BufferState
@@ -37,6 +39,7 @@ class Index:
     received: int
     duplicates: int
     refused: Mapping[str, int]
+    window: Window | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """For `torch.save`."""
@@ -50,6 +53,7 @@ class Index:
             "received": self.received,
             "duplicates": self.duplicates,
             "refused": dict(self.refused),
+            "window": None if self.window is None else asdict(self.window),
         }
 
     @classmethod
@@ -66,6 +70,7 @@ class Index:
             received=saved["received"],
             duplicates=saved["duplicates"],
             refused=saved["refused"],
+            window=None if saved["window"] is None else Window(**saved["window"]),
         )
 
     @staticmethod
@@ -107,6 +112,7 @@ def take_cut(
     buffer: SampleBuffer,
     held_out: ValidationSet,
     consumers: Mapping[str, Stateful],
+    window: Window | None,
     saves_buffer: bool,
     num_trained: int,
 ) -> Cut:
@@ -119,6 +125,7 @@ def take_cut(
         buffer: of this rank; draws that are not settled count as not made.
         held_out: of this rank.
         consumers: that have a state.
+        window: what a sample is; None: one time step.
         saves_buffer: whether its samples will be saved; else those that were not trained on count as not delivered.
         num_trained: samples that this rank has trained on.
     """
@@ -140,6 +147,7 @@ def take_cut(
             received=receiver.num_bytes,
             duplicates=assembler.duplicates_dropped,
             refused=dict(receiver.refused),
+            window=window,
         )
         states = {name: on_host(consumer.state_dict()) for name, consumer in consumers.items()}
     except BaseException:

@@ -315,6 +315,7 @@ class _Rank:
                 buffer=self._buffer,
                 held_out=self._held_out,
                 consumers=self._stateful,
+                window=self._window,
                 saves_buffer=saves_buffer(self._config, self._window),
             ),
             monitoring=self._monitoring,

@@ -173,6 +173,12 @@ def restore_rank(
             "began with; write solver.fields and solver.parameters as they were, or begin another study"
         )
     indexes, is_same = found.indexes, len(found.shards) == num_ranks
+    if indexes[0].window != window:
+        raise ConfigurationError(
+            f"checkpoint {found.manifest.number} holds samples of {_told(indexes[0].window)}, but those of "
+            f"training.task are {_told(window)} now: a study goes on with the samples that it began "
+            "with; change the task back, or begin another study"
+        )
     over, steps = over_and_steps([index.delivered for index in indexes])
     mine = owned(steps, rank, num_ranks, routing)
     states = [index.buffer for index in indexes]
@@ -195,6 +201,12 @@ def restore_rank(
         over=over.ranges,
         delivered=tuple(HeldSteps(simulation=number, steps=some.ranges) for number, some in mine.items()),
     )
+
+
+def _told(window: Window | None) -> str:
+    if window is None:
+        return "one time step"
+    return f"windows of {window.length} time steps, {window.stride} apart, one every {window.hop}"
 
 
 def _restore_consumers(

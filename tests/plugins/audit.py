@@ -4,7 +4,7 @@ A loop to be plugged in as `training.loop._target_=tests.plugins.audit.train +tr
 one, which in the end leaves a file `history-RANK.json` per server rank; `trained_in(FOLDER)` reads it. The history is
 kept through `stream.keep`, so it rolls back with a checkpoint: what a lost server rank had trained on since then is not
 in it. Every rank keeps that of all ranks, so it also survives a change of their number. Where the solver is one of the
-marked ones, each sample is compared with what its parameters and its step say that it must be.
+marked ones, each sample, a step or a window of some, is compared with what its parameters and steps say it must be.
 """
 
 import json
@@ -85,9 +85,11 @@ def _recorded(turns: Iterator[Turn], history: History) -> Iterator[Turn]:
 
 def _keys_of(batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
     if "mark" in batch.fields:
-        numbers, steps = (values.cpu().numpy()[:, None, None] for values in (batch.parameters[:, 0], batch.steps))
         rows, columns = np.mgrid[0:8, 0:4]
         marked = batch.fields["mark"].cpu().numpy()
+        numbers, steps = batch.parameters[:, 0].cpu().numpy()[:, None, None], batch.steps.cpu().numpy()[:, None, None]
+        if marked.ndim == 4:  # windows of steps that follow one another
+            numbers, steps = numbers[:, None], steps[:, None] + np.arange(marked.shape[1])[None, :, None, None]
         # The trial's samples are made up, and are no marks.
         if (marked == marked.round()).all() and (marked != marks(numbers, steps, rows, columns)).any():
             raise AssertionError(f"a batch of the simulations {batch.simulations.tolist()} is mixed up: {marked}")

@@ -40,6 +40,7 @@ class Saving:
             buffer=one.buffer,
             held_out=one.held_out,
             consumers={"means": self.means},
+            window=None,
             saves_buffer=True,
         )
         made = Checkpoints(

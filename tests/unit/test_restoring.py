@@ -159,6 +159,7 @@ class Rank:
             buffer=self.buffer,
             held_out=self.held_out,
             consumers={},
+            window=self.window,
             saves_buffer=self.saves_buffer,
             num_trained=7 + self.rank,
         )
@@ -382,6 +383,17 @@ def test_a_checkpoint_of_other_fields_is_refused(tmp_path: Path) -> None:
     assert found is not None
     with ranks(1) as [other], pytest.raises(ConfigurationError, match="is of other fields or parameters"):
         other.restore(found, layout=replace(LAYOUT, parameters=("b",)))
+
+
+def test_a_checkpoint_of_other_windows_is_refused(tmp_path: Path) -> None:
+    folder = CheckpointFolder(tmp_path)
+    with ranks(1, window=Window(length=2)) as made:
+        complete(made, folder, 3)
+    [(found, _)] = find(folder, 1)
+    assert found is not None
+    words = r"checkpoint 3 holds samples of windows of 2 .* one every 1, but those .* are one time step now"
+    with ranks(1) as [other], pytest.raises(ConfigurationError, match=words):
+        other.restore(found)
 
 
 def test_a_buffer_that_has_become_too_small_is_refused(tmp_path: Path) -> None:

@@ -114,6 +114,35 @@ def test_windows_are_restored_by_their_first_step() -> None:
     assert books(ledger, 1, 3) == (1, 0, 1)
 
 
+@pytest.mark.parametrize("drops_first", [True, False])
+def test_windows_beyond_the_end_that_becomes_known_are_not_given_up(drops_first: bool) -> None:
+    """Step 2 of 4 is dropped: it is in windows from 0, 1 and 2, but the last one would have needed step 4."""
+    ledger = of(2)
+    ledger.samples.window = Window(length=3)
+    simulation = run(ledger, ())
+    if drops_first:
+        ledger.drop(simulation, (0, 1, 2))
+    ledger.send(simulation, 4, (4,), 0.0)
+    if not drops_first:
+        ledger.drop(simulation, (0, 1, 2))
+    assert ledger.samples.num_missing(simulation) == 0
+    assert ledger.complete(simulation) == 2
+    other = run(ledger, (0,))
+    ledger.send(other, 4, (4,), 0.0)
+    assert (ledger.samples.num_missing(other), ledger.samples.num_given_up) == (1, 2)
+    assert ledger.samples.expected(2, None) == 4
+
+
+def test_steps_that_no_window_holds_are_counted_once_a_simulation_has_ended() -> None:
+    ledger = of(3)
+    ledger.samples.window = Window(length=2, hop=3)
+    for num_steps in (8, 6):
+        simulation = run(ledger, (0,))
+        ledger.send(simulation, num_steps, (num_steps,), 0.0)
+    assert ledger.samples.num_steps_in_no_window == 2 + 2
+    assert ledger.samples.steps_not_needed(2, 8) == ((2, 3), (5, 6))
+
+
 def test_what_was_told_as_given_up_leaves_out_what_is_still_to_be_told() -> None:
     ledger = of(3)
     complete, given_up, waits = (run(ledger, (0,)) for _ in range(3))

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from melissa_like.protocol import control as say
-from melissa_like.records import ClientRank, Purpose, Ranges, ServerRank, Window
+from melissa_like.records import ClientRank, Purpose, Ranges, Routing, ServerRank, Window
 from melissa_like.study import Entry, Journal, SimulationState, StudyState, read_journal
 from melissa_like.study import commands as do
 from melissa_like.study import events as ev
@@ -525,6 +525,8 @@ def test_the_books_count_windows_where_a_task_needs_them() -> None:
     study.server(say.ServerHello(endpoint="e", host="h", pid=1, device="cpu", window=Window(length=2)))
     study.greeted()
     given = study.assigned()
+    (command,) = study.hear(say.Blocked(server_rank=0), rank=1)
+    assert command.message.routing == Routing.TRAJECTORY
     study.delivered(given, steps=(0, 1, 2))
     assert study.state.samples_expected == 8
     study.ended()
