@@ -32,7 +32,7 @@ def run(folder: Path, *arguments: str) -> Ran:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A newcomer's folder with what the README lets them write."""
-    (tmp_path / "wave.py").write_text(block("python", "def solve(parameters, comm"))
+    (tmp_path / "wave.py").write_text(block("python", "def solve(parameters, comm, *"))
     (tmp_path / "my_configs" / "solver").mkdir(parents=True)
     (tmp_path / "my_configs" / "solver" / "wave.yaml").write_text(block("yaml", "name: wave"))
     return tmp_path
@@ -127,5 +127,5 @@ def test_the_three_lines_predict(tmp_path: Path) -> None:
         tmp_path, "run", "run_dir=runs/mine", "launcher=inline", "solver.num_ranks=1", "study.num_simulations=2"
     )
     assert trained.code == 0, trained.err
-    program = block("python", "load_surrogate") + "\nassert temperature.shape == (32, 32), temperature.shape\n"
+    program = block("python", "runs/mine/surrogate") + "\nassert temperature.shape == (32, 32), temperature.shape\n"
     subprocess.run([COMMAND[0], "-c", program], cwd=tmp_path, check=True, timeout=60)
