@@ -21,11 +21,12 @@ Forcings, with amplitude a and m waves along a side: `kolmogorov`, −a cos(2π 
 π/4); `random`, a Gaussian random field of wave vectors about m long, from the seed. No surrogate can know a random
 forcing: send it as a field of its own (`send_forcing`), and declare it under `solver.fields`.
 
-Good values: the defaults of `solve`, which 32² points resolve at viscosities of 1e-3 and above, with a root mean square
-of ω of 1 to 3. In a time step of 0.5 the field changes by half of its norm at first, then by a tenth to a third. With a
-`forcing_amplitude` of 0.5 and less the flow settles into a pair of vortices, with 2 it stays chaotic. Two-dimensional
-flows gather in the largest vortices: over long times take a drag of 0.1. The first time step from the random field is
-hard to learn; a `spin_up` of 1 leaves it out. The case of Li et al. is `forcing: diagonal`,
+Good values: the defaults of `solve`, with viscosities of 1e-3 and above, amplitudes up to 2, and 48 points along a
+side, which are within 0.1 % of the converged field (32 within 1 %); the root mean square of ω is 1 to 3 then. In a time
+step of 0.5 the field changes by half of its norm at first, then by a tenth to a third. With a `forcing_amplitude` of
+0.5 and less the flow settles into a pair of vortices, with 2 it stays chaotic. Two-dimensional flows gather in the
+largest vortices: over long times, or with a random forcing, take a drag of 0.1. The first time step from the random
+field is hard to learn; a `spin_up` of 1 leaves it out. The case of Li et al. is `forcing: diagonal`,
 `forcing_amplitude: 0.1414`, `forcing_wavenumber: 1`, `initial_amplitude: 0.185`, `time_step: 1`, `grid_size: 64`,
 `refinement: 4`, with `viscosity` 1e-3, 1e-4 or 1e-5. A simulation of the default options takes 0.2 s.
 
