@@ -11,8 +11,8 @@ where it stopped.
 import json
 import sys
 import time
-from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator, Sequence
+from argparse import ArgumentParser
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,13 +23,14 @@ import torch
 
 from melissa_like.config import Config, layout_of
 from melissa_like.launcher.run import prepare
+from melissa_like.launcher.rundir import solver_call_of
 from melissa_like.loading import Batch, Turn, moments_of
 from melissa_like.records import Purpose
 from melissa_like.server.build_training import make_loop, make_stream, make_surrogate, window_of
 from melissa_like.training import Surrogate, ValidationSet, run_loop
 from tests.benchmarks.claim.errors import errors_of, validation_set
 from tests.benchmarks.claim.results import Errors, fingerprint
-from tests.benchmarks.claim.simulations import Samples, Shuffled, write_all
+from tests.benchmarks.claim.simulations import Samples, Shuffled, write_simulation
 from tests.benchmarks.claim.verdict import spread
 from tests.benchmarks.measure import Row, print_rows
 from tests.benchmarks.streams import composed
@@ -37,7 +38,6 @@ from tests.benchmarks.streams import composed
 RESULTS = Path("runs/benchmarks/cape")
 #: Whole range of each coefficient; trained on in its middle half.
 RANGES = {"alpha": (0.0, 3.0), "beta": (0.0, 0.4), "gamma": (0.0, 1.0)}
-NUM_TRAINING, NUM_HELD_OUT, NUM_BATCHES = 128, 32, 1600
 SETTINGS = (
     "solver=pde1d",
     "solver.solve.num_points=64",
@@ -45,13 +45,13 @@ SETTINGS = (
     "+solver.solve.forced=false",
     "launcher.max_jobs=2",
     "sampling=monte_carlo",
-    f"study.num_simulations={NUM_TRAINING}",
-    f"study.num_validation_simulations={NUM_HELD_OUT}",
+    "study.num_simulations={num_training}",
+    "study.num_validation_simulations={num_held_out}",
     "training.task._target_=melissa_like.training.Autoregressive",
     "training.batch_size=32",
     "training.optimizer.lr=2e-3",
     "training.schedule_on=batches",
-    f"training.max_batches={NUM_BATCHES}",
+    "training.max_batches={num_batches}",
 )
 _TOLD = "+training.task.parameters=[alpha,beta,gamma]"
 CONDITIONINGS = {
@@ -64,15 +64,39 @@ NETWORKS = ("fno", "unet")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Scale:
+    """Of a machine.
+
+    Attributes:
+        num_training: simulations that are trained on.
+        num_held_out: others inside, and as many outside.
+        num_batches: training steps.
+    """
+
+    num_training: int
+    num_held_out: int
+    num_batches: int
+
+
+#: Two cores of a laptop; a minute of them, to see it work.
+SCALES = {
+    "cores": Scale(num_training=128, num_held_out=32, num_batches=1600),
+    "minute": Scale(num_training=4, num_held_out=2, num_batches=40),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """One training.
 
     Attributes:
+        scale: of the machine.
         network: of the configuration's group.
         conditioning: of `CONDITIONINGS`.
         seed: of the study: weights, order, and which simulations.
     """
 
+    scale: Scale
     network: str
     conditioning: str
     seed: int
@@ -82,10 +106,11 @@ class Run:
         """Overrides of the default study."""
         middle = [
             f"+solver.parameters.{name}={{_target_:melissa_like.sampling.Uniform,low:{low},high:{high}}}"
-            for name, (low, high) in _middle_halves().items()
+            for name, (low, high) in middle_halves().items()
         ]
         chosen = (f"model={self.network}", *CONDITIONINGS[self.conditioning], f"study.seed={self.seed}")
-        return (*SETTINGS, *middle, *chosen)
+        sizes = asdict(self.scale)
+        return (*(setting.format(**sizes) if "{num" in setting else setting for setting in SETTINGS), *middle, *chosen)
 
     @property
     def name(self) -> str:
@@ -115,33 +140,32 @@ class Result:
 def main(arguments: Sequence[str] = ()) -> None:
     """Run what is missing, and show the table."""
     asked = _parser().parse_args(arguments)
-    networks = asked.network or NETWORKS
+    networks, scale, folder = asked.network or NETWORKS, SCALES[asked.scale], asked.results / asked.scale
     runs = [
-        Run(network=network, conditioning=conditioning, seed=seed)
+        Run(scale=scale, network=network, conditioning=conditioning, seed=seed)
         for seed in range(asked.seeds)
         for network in networks
         for conditioning in CONDITIONINGS
     ]
     if not asked.show:
         for run in runs:
-            if _find(asked.results, run) is None:
+            if _find(folder, run) is None:
                 sys.stdout.write(f"{run.name}\n")
                 sys.stdout.flush()
-                _keep(asked.results, run, _measured(run))
-    _show(asked, networks, runs)
-
-
-def _show(asked: Namespace, networks: Sequence[str], runs: Sequence[Run]) -> None:
+                _keep(folder, run, _measured(run))
     for network in networks:
-        rows = []
-        for conditioning in CONDITIONINGS:
-            own = [
-                _find(asked.results, run) for run in runs if (run.network, run.conditioning) == (network, conditioning)
-            ]
-            done = [result for result in own if result is not None]
-            if done:
-                rows.append(_row(conditioning, done))
-        print_rows(f"{network}: relative L2, {NUM_TRAINING} simulations, {NUM_BATCHES} training steps", rows)
+        _show(folder, network, [run for run in runs if run.network == network])
+
+
+def _show(folder: Path, network: str, runs: Sequence[Run]) -> None:
+    found: dict[str, list[Result]] = {}
+    for run in runs:
+        result = _find(folder, run)
+        if result is not None:
+            found.setdefault(run.conditioning, []).append(result)
+    scale = runs[0].scale
+    title = f"{network}: relative L2, {scale.num_training} simulations, {scale.num_batches} training steps"
+    print_rows(title, [_row(conditioning, results) for conditioning, results in found.items()])
 
 
 def _row(conditioning: str, results: Sequence[Result]) -> Row:
@@ -168,45 +192,54 @@ def _measured(run: Run) -> Result:
     """Simulate, train, measure."""
     torch.set_num_threads(1)
     config, samplers = prepare(composed(*run.settings))
-    trained_on = range(NUM_TRAINING)
-    inside = range(NUM_TRAINING, NUM_TRAINING + NUM_HELD_OUT)
-    outside = range(inside.stop, inside.stop + NUM_HELD_OUT)
+    num_held_out = run.scale.num_held_out
+    trained_on = range(run.scale.num_training)
+    inside = range(trained_on.stop, trained_on.stop + num_held_out)
+    outside = range(inside.stop, inside.stop + num_held_out)
     rows = dict(zip(trained_on, samplers.next(Purpose.TRAINING, trained_on), strict=True))
     rows |= dict(zip(inside, samplers.next(Purpose.VALIDATION, inside), strict=True))
-    rows |= dict(zip(outside, _beyond(run.seed), strict=True))
+    rows |= dict(zip(outside, beyond(run.seed, num_held_out), strict=True))
     with TemporaryDirectory() as folder:
-        write_all(Path(folder), config, rows)
+        _write(Path(folder), config, rows)
 
         def held(simulations: range) -> ValidationSet:
             return validation_set(config, _samples(Path(folder), config, simulations, windowed=False))
 
         windows = _samples(Path(folder), config, trained_on, windowed=True)
         everything = windows.__getitems__(range(len(windows)))
-        sets = [held(simulations) for simulations in (trained_on[:NUM_HELD_OUT], inside, outside)]
+        sets = [held(simulations) for simulations in (trained_on[:num_held_out], inside, outside)]
     surrogate = make_surrogate(config, torch.device("cpu"))
     begun = time.process_time()
     run_loop(make_loop(config), make_stream(config, _turns(config, surrogate, everything), surrogate=surrogate))
     seconds = time.process_time() - begun
-    training, within, beyond = (errors_of(config, surrogate, some) for some in sets)
+    training, near, far = (errors_of(config, surrogate, some) for some in sets)
     return Result(
         training=training,
-        inside=within,
-        outside=beyond,
+        inside=near,
+        outside=far,
         num_weights=sum(weight.numel() for weight in surrogate.network.parameters()),
         seconds=seconds,
     )
 
 
-def _middle_halves() -> dict[str, tuple[float, float]]:
+def _write(folder: Path, config: Config, rows: Mapping[int, Sequence[float]]) -> None:
+    call, num_steps = solver_call_of(config), config.solver.num_steps
+    assert call is not None
+    assert num_steps is not None
+    for simulation in rows.items():  # one after another: starting processes would take longer
+        write_simulation(folder, call, layout_of(config.solver), num_steps, simulation)
+
+
+def middle_halves() -> dict[str, tuple[float, float]]:
     return {name: (low + (high - low) / 4, high - (high - low) / 4) for name, (low, high) in RANGES.items()}
 
 
-def _beyond(seed: int) -> list[tuple[float, ...]]:
-    """A seed of the initial condition and coefficients of each simulation outside."""
+def beyond(seed: int, count: int) -> list[tuple[float, ...]]:
+    """Parameters of so many simulations outside: a seed of the initial condition, and the coefficients."""
     generator, lows = np.random.default_rng([seed, 1]), np.array(list(RANGES.values()))
-    halves = np.array(list(_middle_halves().values()))
+    halves = np.array(list(middle_halves().values()))
     found: list[tuple[float, ...]] = []
-    while len(found) < NUM_HELD_OUT:
+    while len(found) < count:
         drawn = generator.uniform(lows[:, 0], lows[:, 1])
         if ((drawn < halves[:, 0]) | (drawn > halves[:, 1])).any():
             found.append((generator.random(), *drawn.tolist()))
@@ -222,12 +255,14 @@ def _turns(config: Config, surrogate: Surrogate, everything: Batch) -> Iterator[
     measured = surrogate.task.measure(everything)
     statistics = {name: moments_of(values) for name, values in measured.items()}
     size = config.training.batch_size
-    orders = Shuffled(everything.size, batch_size=size, num_batches=NUM_BATCHES, seed=config.study.seed)
+    num_batches = config.training.max_batches
+    assert num_batches is not None
+    orders = Shuffled(everything.size, batch_size=size, num_batches=num_batches, seed=config.study.seed)
     for done, indices in enumerate(orders, start=1):
         yield Turn(
             batch=_some(everything, torch.tensor(indices)),
             num_samples_global=size,
-            progress=done / NUM_BATCHES,
+            progress=done / num_batches,
             validate=False,
             statistics=statistics if done == 1 else None,
         )
@@ -244,7 +279,8 @@ def _some(batch: Batch, indices: torch.Tensor) -> Batch:
 
 
 def _fingerprint(run: Run) -> str:
-    return fingerprint({"settings": list(run.settings), "training": NUM_TRAINING, "held_out": NUM_HELD_OUT})
+    sizes = {"training": run.scale.num_training, "held_out": run.scale.num_held_out}
+    return fingerprint({"settings": list(run.settings), **sizes})
 
 
 def _find(folder: Path, run: Run) -> Result | None:
@@ -270,6 +306,7 @@ def _parser() -> ArgumentParser:
     parser.add_argument(
         "--network", action="append", choices=NETWORKS, help="one of them; again for more; default: all"
     )
+    parser.add_argument("--scale", choices=list(SCALES), default="cores", help="of the machine")
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="runs of each arm")
     parser.add_argument("--show", action="store_true", help="run nothing: show what has finished")
     parser.add_argument("--results", type=Path, default=RESULTS, metavar="FOLDER", help="of the files of finished runs")
