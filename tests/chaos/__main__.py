@@ -1,4 +1,4 @@
-"""`python -m tests.chaos --seed S [--seeds N] [--minutes M] [--kinds ...]`: see the page of the package."""
+"""`python -m tests.chaos --seed S [--seeds N] [--minutes M] [--kinds ...] [--window L S H]`: see the package's page."""
 
 import argparse
 import os
@@ -12,11 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from melissa_like.records import Window
 from tests.chaos.plan import Kind, setting_of
 from tests.chaos.seed import DISK, run_seed
 from tests.chaos.verdict import Verdict
 
 _DISK = "96m"
+_WINDOW = ("length", "stride", "hop")
 
 
 def main() -> int:
@@ -24,6 +26,7 @@ def main() -> int:
     told = _arguments()
     for number in (signal.SIGINT, signal.SIGTERM):  # in the background a shell lets SIGINT be ignored
         signal.signal(number, lambda received, _: sys.exit(128 + received))
+    window = None if told.window is None else Window(**dict(zip(_WINDOW, told.window, strict=True)))
     kinds = frozenset(Kind(kind) for kind in told.kinds)
     if os.getuid() != 0 and Kind.FULL_DISK in kinds:
         _say("no disk is filled: only root can mount a small one")
@@ -35,7 +38,7 @@ def main() -> int:
             _small_disk(Path(name) / DISK, wanted=Kind.FULL_DISK in kinds),
         ):
             began = time.monotonic()
-            verdict = run_seed(seed, told.minutes, kinds, Path(name))
+            verdict = run_seed(seed, told.minutes, kinds, Path(name), window)
             _say(_line(seed, verdict, time.monotonic() - began))
             for fault in verdict.faults:
                 _say(f"    {fault}")
@@ -52,6 +55,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=1.0, help="that each is disturbed and streams, about")
     parser.add_argument("--kinds", nargs="+", default=[*Kind], choices=[*Kind], help="of failures")
     parser.add_argument("--keep", type=Path, help="folder for what seeds that were not clean have left")
+    parser.add_argument("--window", nargs=3, type=int, metavar=_WINDOW, help="of time steps, that a sample shall be")
     return parser.parse_args()
 
 

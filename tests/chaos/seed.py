@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from melissa_like.records import Window
 from tests.chaos.disturb import Disturber, all_gone
 from tests.chaos.plan import Kind, failures, setting_of
 from tests.chaos.processes import signal_one
@@ -30,7 +31,7 @@ _GONE_S = 10.0
 _NO_ROOM = ("make room", "No space left on device")
 
 
-def run_seed(seed: int, minutes: float, kinds: frozenset[Kind], folder: Path) -> Verdict:
+def run_seed(seed: int, minutes: float, kinds: frozenset[Kind], folder: Path, window: Window | None = None) -> Verdict:
     """One study, disturbed and judged; nothing of it is left running.
 
     Args:
@@ -38,12 +39,13 @@ def run_seed(seed: int, minutes: float, kinds: frozenset[Kind], folder: Path) ->
         minutes: that the disturbed part takes, about.
         kinds: of failures.
         folder: for everything that is written; the study is in `disk` below it, whose file system is what is filled.
+        window: of time steps, that a sample is; None: one step.
     """
     setting = setting_of(seed)
     num_simulations = max(10, round(60.0 * minutes * _STREAMING * setting.max_jobs / (STEP_S * NUM_STEPS)))
     (folder / DISK).mkdir(exist_ok=True)
     run_dir = folder / DISK / "study"
-    overrides = overrides_of(folder, setting, num_simulations)
+    overrides = overrides_of(folder, setting, num_simulations, window)
     study = _Study(folder, run_dir, overrides, setting.num_server_ranks, Disturber(run_dir))
     try:
         study.run(seed, minutes, kinds)
@@ -56,6 +58,7 @@ def run_seed(seed: int, minutes: float, kinds: frozenset[Kind], folder: Path) ->
         num_simulations=num_simulations,
         num_steps=NUM_STEPS,
         resumes=study.num_resumes,
+        window=window,
     )
     return replace(verdict, faults=(*study.faults, *left, *verdict.faults))
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from melissa_like.records import Window
 from tests.chaos.plan import Setting
 from tests.integration.studies import marked
 
@@ -12,13 +13,14 @@ STEP_S = 0.1
 HELD_OUT = 2
 
 
-def overrides_of(folder: Path, setting: Setting, num_simulations: int) -> list[str]:
+def overrides_of(folder: Path, setting: Setting, num_simulations: int, window: Window | None = None) -> list[str]:
     """What to run it with.
 
     Args:
         folder: of the audit.
         setting: of the seed.
         num_simulations: to train on.
+        window: of time steps, that a sample is; None: one step.
     """
     views = setting.views_per_sample
     return [
@@ -53,4 +55,16 @@ def overrides_of(folder: Path, setting: Setting, num_simulations: int) -> list[s
         "launcher.server_timeout_s=5",
         "launcher.training_timeout_s=10",
         "monitoring.interval_s=0.1",
+        *_windows(window),
+    ]
+
+
+def _windows(window: Window | None) -> list[str]:
+    if window is None:
+        return []
+    return [
+        "training.task._target_=melissa_like.training.Autoregressive",
+        f"buffer.window.length={window.length}",
+        f"buffer.window.stride={window.stride}",
+        f"buffer.window.hop={window.hop}",
     ]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from melissa_like.errors import ConfigurationError
+from melissa_like.records import Window, num_samples
 from melissa_like.study import Entry, read_journal
 from melissa_like.study import events as ev
 from tests.chaos.disturb import Hit
@@ -44,7 +45,14 @@ class Verdict:
 
 
 def judge(
-    run_dir: Path, folder: Path, hits: Sequence[Hit], *, num_simulations: int, num_steps: int, resumes: int
+    run_dir: Path,
+    folder: Path,
+    hits: Sequence[Hit],
+    *,
+    num_simulations: int,
+    num_steps: int,
+    resumes: int,
+    window: Window | None = None,
 ) -> Verdict:
     """Read what a study has left.
 
@@ -55,13 +63,15 @@ def judge(
         num_simulations: to train on.
         num_steps: of each.
         resumes: of the launcher.
+        window: of time steps, that a sample is; None: one step.
     """
+    num_each, apart = num_samples(num_steps, window), 1 if window is None else window.hop
     path = run_dir / "report.json"
     report = json.loads(path.read_text()) if path.exists() else {}
-    faults = _faults_of_books(report, num_simulations * num_steps) if report else ["there is no report"]
+    faults = _faults_of_books(report, num_simulations * num_each) if report else ["there is no report"]
     faults += _faults_of_losses(report.get("server_losses", ()), sum(hit.kind in _HIT_SERVERS for hit in hits))
     if report.get("outcome") == "completed":
-        wanted = {(number, step) for number in range(num_simulations) for step in range(num_steps)}
+        wanted = {(number, apart * sample) for number in range(num_simulations) for sample in range(num_each)}
         faults += _faults_of_audit(report, folder / "seen.json", wanted)
     journal = _journal(run_dir, faults)
     kills = [hit for hit in hits if hit.kind in _KILLS and hit.training]

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from melissa_like.records import Window
 from tests.chaos.plan import Kind
 from tests.chaos.seed import run_seed
 
@@ -12,8 +13,8 @@ QUICK = frozenset({Kind.KILL_SOLVER, Kind.KILL_SERVER, Kind.KILL_GUARD, Kind.STO
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("seed", [4, 1])
-def test_the_books_of_a_disturbed_study_balance(tmp_path: Path, seed: int) -> None:
-    verdict = run_seed(seed, 0.3, QUICK, tmp_path)
+@pytest.mark.parametrize(("seed", "window"), [(4, None), (1, None), (2, Window(length=4, hop=2))])
+def test_the_books_of_a_disturbed_study_balance(tmp_path: Path, seed: int, window: Window | None) -> None:
+    verdict = run_seed(seed, 0.3, QUICK, tmp_path, window)
     assert verdict.faults == ()
     assert verdict.hits

@@ -161,6 +161,15 @@ def test_a_capacity_that_does_not_fit_is_refused_with_both_numbers() -> None:
     check_memory(config("solver.solve.grid_size=2000"), 1000, 2**34)
 
 
+def test_windows_take_the_memory_of_all_their_steps() -> None:
+    large = config("solver.solve.grid_size=2000", "buffer.capacity=4000")
+    with pytest.raises(ConfigurationError, match=r"400 samples of 76.3 MiB, .* need 29.\d GiB, but 16 GiB .* are free"):
+        check_memory(large, 400, 2**34, Window(length=5))
+    check_memory(large, 200, 2**34, Window(length=5))
+    assert not saves_buffer(config("buffer.views_per_sample=null", "buffer.capacity=1000000"), Window(length=5))
+    assert saves_buffer(config("buffer.views_per_sample=null", "buffer.capacity=1000000"))
+
+
 def test_memory_is_what_the_system_has_within_the_limits_of_all_groups(tmp_path: Path) -> None:
     proc, groups = tmp_path / "proc", tmp_path / "groups"
     (proc / "self").mkdir(parents=True)

@@ -37,6 +37,7 @@ from melissa_like.records import (
     num_samples,
     steps_not_needed,
 )
+from tests.plugins.means import Means
 
 LAYOUT = Layout(fields=(FieldSpec(name="u", shape=(3,)), FieldSpec(name="n", shape=(1,), dtype="int64")), parameters=())
 IDENTITY = StudyIdentity(study=b"s" * 16, secret=b"x" * 16)
@@ -346,6 +347,19 @@ def test_windows_that_fail_their_simulation_are_formed_again(judged: tuple[Rank,
     sent = [step for step in range(5) if rank.send(0, 2, step) is None]
     assert sent == [1, 3]
     assert rank.windows().keys() == {SampleKey(0, first) for first in range(4)}
+
+
+def test_consumers_of_a_user_are_given_windows() -> None:
+    window = Window(length=2)
+    buffer = BUFFERS["queue"](window)
+    means = Means(then=buffer)
+    rank = Rank(window, 4, lambda window: buffer, mixes=False)
+    rank.forming._then = means
+    rank.open(0, 1)
+    for step in range(4):
+        rank.send(0, 1, step)
+    assert means.count == 3
+    np.testing.assert_allclose(means.means[1], [[1.0], [2.0]])
 
 
 def given_up(rank: Rank, steps: Iterable[int]) -> list[int]:
