@@ -1,13 +1,16 @@
 """A study's state machine, driven by hand: what its peers say, in short, and the commands that follow."""
 
 from array import array
+from collections import deque
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import msgspec
 
 from melissa_like.protocol import control as say
 from melissa_like.protocol.reports import Summary
-from melissa_like.records import ClientRank, Purpose, ServerRank
+from melissa_like.records import ClientRank, Purpose, Ranges, ServerRank
 from melissa_like.study import StudySettings, StudyState
 from melissa_like.study import commands as do
 from melissa_like.study import events as ev
@@ -159,3 +162,21 @@ def from_snapshot(state: StudyState) -> StudyState:
     """A state of its own, from what a snapshot of this one holds."""
     encoded, parameters = msgspec.msgpack.encode(state.snapshot()), array("d", state.ledger.parameters)
     return StudyState.from_snapshot(msgspec.msgpack.decode(encoded, type=BooksSnapshot), parameters)
+
+
+#: What is of the event that is being handled; settings of parts that never look at what `Scale` changes; and jobs, of
+#: which those that have ended are left out.
+_NOT_ALL_THE_SAME = {"now", "settled", "_commands", "_settings", "unserved", "hungry"}
+
+
+def inside(thing: Any) -> Any:
+    """All that an object of a study's state is made of, whatever it says of itself."""
+    if isinstance(thing, Ranges):
+        return thing.ranges
+    if isinstance(thing, Mapping):
+        return [(key, inside(value)) for key, value in thing.items()]
+    if isinstance(thing, list | tuple | deque | array | bytearray):
+        return [inside(value) for value in thing]
+    if hasattr(thing, "__dict__") and type(thing).__module__.startswith("melissa_like.study"):
+        return {name: inside(value) for name, value in vars(thing).items() if name not in _NOT_ALL_THE_SAME}
+    return thing

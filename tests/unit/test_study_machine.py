@@ -19,7 +19,7 @@ from melissa_like.study import SimulationState, StudyState
 from melissa_like.study import commands as do
 from melissa_like.study import events as ev
 from melissa_like.study.jobs import JobPhase
-from tests.unit.studied import everything, from_snapshot
+from tests.unit.studied import everything, from_snapshot, inside
 from tests.unit.test_study_state import SETTINGS
 
 NUM_STEPS = 2
@@ -163,6 +163,7 @@ class World(RuleBasedStateMachine):
     @rule()
     def a_snapshot_is_taken(self) -> None:
         self.twin = from_snapshot(self.state)
+        assert inside(self.twin) == inside(self.state)
 
     def server(self, rank: int) -> ServerRank:
         """One of the server ranks there are."""
@@ -247,7 +248,8 @@ class World(RuleBasedStateMachine):
             case "start":
                 self.happen(ev.JobStarted(job=job))
             case "end":
-                self.happen(ev.JobEnded(job=job, exit_code=1, message="exit code 1"))
+                taken = data.draw(st.booleans())
+                self.happen(ev.JobEnded(job=job, exit_code=1, message="exit code 1", by_machine=taken))
             case "hello":
                 message = say.Hello(num_ranks=self.settings.num_ranks, host="h", pid=1)
             case "request":
