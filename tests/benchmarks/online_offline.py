@@ -10,7 +10,8 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.benchmarks.claim.cases import CASES, SCALES, Case, case_named
+from tests.benchmarks.claim.case_table import CASES, SCALES, case_named
+from tests.benchmarks.claim.cases import Case
 from tests.benchmarks.claim.offline import run_offline
 from tests.benchmarks.claim.online import run_online
 from tests.benchmarks.claim.pictures import draw_case

@@ -18,7 +18,8 @@ from melissa_like.config import as_config
 from melissa_like.records import FieldSpec, Layout, Window, num_samples
 from melissa_like.server.build_training import window_of
 from tests.benchmarks import buffers, online_offline
-from tests.benchmarks.claim.cases import CASES, SCALES, Case, case_named
+from tests.benchmarks.claim.case_table import CASES, SCALES, case_named
+from tests.benchmarks.claim.cases import Case
 from tests.benchmarks.claim.feeds import BUFFER_CASES, BufferCase
 from tests.benchmarks.claim.pictures import draw_case
 from tests.benchmarks.claim.results import Curve, Errors, Folder, Result

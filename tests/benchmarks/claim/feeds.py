@@ -134,4 +134,18 @@ BUFFER_CASES = (
             Pace(name="fast", steps_per_s=1000.0, batches_per_s=100.0),
         ),
     ),
+    BufferCase(
+        name="pde1d",
+        surrogate="message passing, autoregressive, 25 steps at once",
+        overrides=("experiment=icml23_pde1d", "study.num_validation_simulations=10"),
+        solve="melissa_like.solvers.pde1d.solve",
+        num_batches=360,
+        num_simulations=64,
+        views=10,
+        capacity=400,
+        paces=(
+            Pace(name="slow", steps_per_s=500.0, batches_per_s=20.0),
+            Pace(name="fast", steps_per_s=2000.0, batches_per_s=4.0),
+        ),
+    ),
 )

@@ -1,0 +1,191 @@
+"""Which cases there are, and at which scales."""
+
+from collections.abc import Sequence
+
+from tests.benchmarks.claim.cases import Case
+
+__all__ = ["CASES", "SCALES", "case_named"]
+
+_RATIO = (
+    "the large study of SC'23 trained on 20,000 simulations online and on 250 from disk, 80 times as many; 80 times "
+    "fewer than come online here"
+)
+CASES = (
+    Case(
+        name="heat",
+        scale="cores",
+        surrogate="MLP, direct",
+        published_gain=68,
+        overrides=("experiment=icml23_heat",),
+        num_batches=3000,
+        num_offline=12,
+        num_online=960,
+        views=2,
+        reason=_RATIO,
+    ),
+    Case(
+        name="heat",
+        scale="gpu",
+        surrogate="MLP, direct",
+        published_gain=68,
+        overrides=(
+            "experiment=icml23_heat",
+            "solver.num_ranks=4",
+            "solver.solve.grid_size=256",
+            "model.hidden=[512,512]",
+            "launcher.max_jobs=16",
+            "buffer.capacity=20000",
+            "training.device=cuda",
+        ),
+        num_batches=25_000,
+        num_offline=100,
+        num_online=8000,
+        views=2,
+        reason=_RATIO,
+        num_held_out=50,
+    ),
+    Case(
+        name="navier_stokes",
+        scale="cores",
+        surrogate="FNO, autoregressive",
+        published_gain=16,
+        overrides=("experiment=icml23_navier_stokes",),
+        num_batches=1740,
+        num_offline=6,
+        num_online=480,
+        views=2,
+        reason=_RATIO,
+    ),
+    Case(
+        name="gray_scott",
+        scale="cores",
+        surrogate="U-Net, autoregressive",
+        published_gain=None,
+        overrides=("experiment=icml23_gray_scott",),
+        num_batches=2340,
+        num_offline=6,
+        num_online=480,
+        views=2,
+        reason=_RATIO,
+    ),
+    Case(
+        name="pde1d",
+        scale="cores",
+        surrogate="message passing, autoregressive, 25 steps at once",
+        published_gain=7,
+        overrides=("experiment=icml23_pde1d", "launcher.max_jobs=2"),
+        num_batches=1080,
+        num_offline=12,
+        num_online=960,
+        views=2,
+        reason=_RATIO,
+    ),
+    Case(
+        name="navier_stokes",
+        scale="gpu",
+        surrogate="FNO, autoregressive",
+        published_gain=16,
+        overrides=(
+            "experiment=icml23_navier_stokes",
+            "solver.num_ranks=4",
+            "solver.solve.grid_size=128",
+            "model.channels=32",
+            "launcher.max_jobs=16",
+            "buffer.capacity=20000",
+            "training.device=cuda",
+        ),
+        num_batches=29_000,
+        num_offline=100,
+        num_online=8000,
+        views=2,
+        reason=_RATIO,
+        num_held_out=50,
+    ),
+    Case(
+        name="gray_scott",
+        scale="gpu",
+        surrogate="U-Net, autoregressive",
+        published_gain=None,
+        overrides=(
+            "experiment=icml23_gray_scott",
+            "solver.num_ranks=4",
+            "solver.solve.grid_size=128",
+            "model.channels=32",
+            "launcher.max_jobs=16",
+            "buffer.capacity=20000",
+            "training.device=cuda",
+        ),
+        num_batches=39_000,
+        num_offline=100,
+        num_online=8000,
+        views=2,
+        reason=_RATIO,
+        num_held_out=50,
+    ),
+    Case(
+        name="pde1d",
+        scale="gpu",
+        surrogate="message passing, autoregressive, 25 steps at once",
+        published_gain=7,
+        overrides=(
+            "experiment=icml23_pde1d",
+            "model.hidden=128",
+            "model.layers=6",
+            "launcher.max_jobs=16",
+            "buffer.capacity=20000",
+            "training.device=cuda",
+        ),
+        num_batches=18_000,
+        num_offline=200,
+        num_online=16_000,
+        views=2,
+        reason=_RATIO,
+        num_held_out=50,
+    ),
+    Case(
+        name="gray_scott",
+        scale="minute",
+        surrogate="U-Net, autoregressive",
+        published_gain=None,
+        overrides=(
+            "experiment=icml23_gray_scott",
+            "solver.solve.grid_size=16",
+            "solver.num_steps=11",
+            "buffer.capacity=200",
+        ),
+        num_batches=80,
+        num_offline=2,
+        num_online=64,
+        views=2,
+        reason=_RATIO,
+        num_held_out=4,
+    ),
+    Case(
+        name="heat",
+        scale="minute",
+        surrogate="MLP, direct",
+        published_gain=68,
+        overrides=("experiment=icml23_heat", "solver.solve.grid_size=8", "solver.num_steps=20"),
+        num_batches=100,
+        num_offline=2,
+        num_online=160,
+        views=2,
+        reason=_RATIO,
+        num_held_out=4,
+    ),
+)
+#: Two cores of a laptop; a node with a GPU; a minute of two cores, to see it work.
+SCALES = ("cores", "gpu", "minute")
+
+
+def case_named(name: str, scale: str, cases: Sequence[Case] = CASES) -> Case:
+    """One case.
+
+    Raises:
+        ValueError: there is none of this name at this scale.
+    """
+    for case in cases:
+        if (case.name, case.scale) == (name, scale):
+            return case
+    known = ", ".join(dict.fromkeys(case.name for case in cases if case.scale == scale))
+    raise ValueError(f"the case is {name!r} and the scale {scale!r}: there the cases are {known}")
