@@ -121,6 +121,11 @@ def test_the_commands_of_the_sweep_section_compose(tmp_path: Path) -> None:
         assert "job-0001: " in ran.out
 
 
+def test_each_experiment_is_on_the_page() -> None:
+    shown = set(re.findall(r"experiment=(\w+)", README))
+    assert shown == {path.stem for path in (ROOT / "configs" / "experiment").glob("*.yaml")}
+
+
 def test_the_three_lines_predict(tmp_path: Path) -> None:
     (tmp_path / "runs").mkdir()
     trained = run(
