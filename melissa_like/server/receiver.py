@@ -38,6 +38,7 @@ class Arrival(msgspec.Struct, frozen=True):
     Attributes:
         steps: keys of the samples of its simulation that are delivered with it; mostly none or one.
         dropped: keys of those that were complete with it and are given up by themselves.
+        held: the time step that was complete with it, if another attempt need not send it again.
         counts: it counts as received.
     """
 
@@ -45,6 +46,7 @@ class Arrival(msgspec.Struct, frozen=True):
     attempt: int
     steps: tuple[int, ...] = ()
     dropped: tuple[int, ...] = ()
+    held: tuple[int, ...] = ()
     counts: bool = True
 
 
@@ -83,6 +85,7 @@ class Receiver:
         tell: takes `Arrival`, `Rejection` and `UnfitSample`; called on the receiving thread, must not block.
         on_error: takes the exception that ended the thread.
         handed_over: samples that are delivered of a time step of which others still wait for room.
+        tells_held: whether time steps are told that windows which are not complete have, because others may use them.
     """
 
     def __init__(
@@ -94,6 +97,7 @@ class Receiver:
         tell: Callable[[Arrival | Rejection | UnfitSample], None],
         on_error: Callable[[BaseException], None],
         handed_over: Callable[[], Collection[SampleKey]] = tuple,
+        tells_held: bool = False,
     ) -> None:
         self._socket = socket
         self._assembler = assembler
@@ -101,6 +105,7 @@ class Receiver:
         self._tell = tell
         self._on_error = on_error
         self._handed_over = handed_over
+        self._tells_held = tells_held
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="receiver", daemon=True)
         self._header: Header | None = None
@@ -253,7 +258,13 @@ class Receiver:
             self._leave_out(sample, error)
             return
         if keys is not None:
-            self._tell(Arrival(placement.simulation, placement.attempt, tuple([key.step for key in keys])))
+            steps = tuple([key.step for key in keys])
+            held = self._held_by(sample) if self._tells_held else ()
+            self._tell(Arrival(placement.simulation, placement.attempt, steps, held=held))
+
+    def _held_by(self, sample: Sample) -> tuple[int, ...]:
+        step, windows = sample.key.step, sample.windows
+        return () if windows is None or step in windows.spent else (step,)
 
     def _leave_out(self, sample: Sample, error: UnfitSampleError) -> None:
         """A sample that is complete and must not be learned from; the first ones go into the rank's log."""

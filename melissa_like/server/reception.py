@@ -183,6 +183,7 @@ class Reception:
             tell=lambda news: self.reporter.tell(news),
             on_error=on_error,
             handed_over=handed_over,
+            tells_held=place.window is not None and place.deterministic,
         )
 
         def forget(message: SimulationOver) -> None:

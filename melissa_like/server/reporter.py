@@ -204,15 +204,16 @@ class Reporter:
 
     def _report(self) -> None:
         """Everything in the inbox: arrivals added up per attempt, the rest as it is, in order."""
-        arrivals: dict[tuple[int, int], tuple[list[int], list[int], list[int]]] = {}
+        arrivals: dict[tuple[int, int], tuple[list[int], list[int], list[int], list[int]]] = {}
         others: list[ControlMessage] = []
         while not self._inbox.empty():
             news = self._inbox.get_nowait()
             if isinstance(news, Arrival):
-                steps, dropped, count = arrivals.setdefault((news.simulation, news.attempt), ([], [], [0]))
+                steps, dropped, held, count = arrivals.setdefault((news.simulation, news.attempt), ([], [], [], [0]))
                 count[0] += news.counts
                 steps += news.steps
                 dropped += news.dropped
+                held += news.held
             elif isinstance(news, Rejection):
                 others.append(
                     RejectedPart(
@@ -233,8 +234,9 @@ class Reporter:
                     steps=tuple(steps),
                     num_parts=count[0],
                     dropped=tuple(dropped),
+                    held=tuple(held),
                 )
-                for (simulation, attempt), (steps, dropped, count) in arrivals.items()
+                for (simulation, attempt), (steps, dropped, held, count) in arrivals.items()
             )
             self._post(Progress(deliveries=deliveries))
         for message in others:

@@ -219,6 +219,11 @@ class Ledger:
             return  # given up as a whole, these too
         self.samples.drop(simulation, samples)
 
+    def hold(self, simulation: int, steps: Iterable[int]) -> None:
+        """Time steps of a simulation that no attempt need send as long as the server ranks live."""
+        if simulation in self.in_progress or self._states[simulation] == SimulationState.WAITING:
+            self.samples.hold(simulation, steps)
+
     def send(self, simulation: int, num_steps: int, parts_sent: Sequence[int], now: float) -> None:
         """Take the goodbye of the present attempt."""
         attempt = self.in_progress[simulation]
@@ -310,6 +315,7 @@ class Ledger:
 
         What was delivered before counts until it is known what the next server ranks have of it.
         """
+        self.samples.release_held()
         for simulation in sorted(self.in_progress, reverse=True):
             self._tell(self.in_progress[simulation], "the server ranks were lost")
             self.wait_again(simulation)
@@ -333,6 +339,7 @@ class Ledger:
             expected_steps: of a simulation that has not said how many it has; None: nobody knows.
         """
         assert not self.in_progress, "attempts go on while the server ranks are restored"
+        self.samples.release_held()
         due = []
         touched = {*self.samples.touched, *delivered, *self._lacking(over), *self.unfinished_in(over)}
         for simulation in sorted(touched):

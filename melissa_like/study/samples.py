@@ -35,6 +35,7 @@ class SampleBooksSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     delivered: _RangesOf
     given_up: dict[int, int]
     dropped: _RangesOf
+    held: _RangesOf
     known: int
     uncounted: int
 
@@ -62,6 +63,7 @@ class SampleBooks:
         self._delivered: dict[int, Ranges] = {}
         self._given_up: dict[int, int] = {}  # of simulations that were given up, without what was dropped
         self._dropped: dict[int, Ranges] = {}
+        self._held: dict[int, Ranges] = {}  # time steps, of the simulations that are not over
         self._known = 0  # of simulations that have said how many steps they have
         self._uncounted = 0  # delivered or given up of those that have not
 
@@ -108,7 +110,9 @@ class SampleBooks:
         """
         if self.window is None and simulation not in self._delivered and simulation not in self._dropped:
             return ()  # nearly always
-        return steps_not_needed(num_steps, self.settled_of(simulation), self.window).ranges
+        not_needed = steps_not_needed(num_steps, self.settled_of(simulation), self.window).ranges
+        held = self._held.get(simulation)
+        return not_needed if held is None else Ranges([*not_needed, *held.ranges]).ranges
 
     def expected(self, num_simulations: int, num_steps: int | None) -> int:
         """Training samples of the whole study; of an adaptive solver, those known by now.
@@ -191,6 +195,16 @@ class SampleBooks:
                 self._uncounted += new - found
         return new
 
+    def hold(self, simulation: int, steps: Iterable[int]) -> None:
+        """Time steps are on a server rank, in windows that lack others; no attempt need send them again."""
+        known = self._held.setdefault(simulation, Ranges())
+        for step in steps:
+            known.add(step)
+
+    def release_held(self) -> None:
+        """The server ranks are gone, and what was not delivered by then."""
+        self._held.clear()
+
     def drop(self, simulation: int, samples: Iterable[int]) -> None:
         """Samples are given up by themselves, of whatever attempt; each is counted once."""
         known, delivered = self._dropped.setdefault(simulation, Ranges()), self.delivered_of(simulation)
@@ -255,10 +269,12 @@ class SampleBooks:
         if self.step_range is None:
             self.step_range = self._range_of((self.settled_of(simulation),))
         self._delivered.pop(simulation, None)
+        self._held.pop(simulation, None)
         return self.num_dropped_of(simulation)
 
     def give_up(self, simulation: int, expected_steps: int | None) -> int:
         """Nothing more comes; how many training samples never will, the dropped ones included."""
+        self._held.pop(simulation, None)
         if self._num_steps[simulation] == _UNKNOWN and expected_steps is not None:
             self.count_steps(simulation, expected_steps)
         if not self._is_trained_on[simulation]:
@@ -286,6 +302,7 @@ class SampleBooks:
             delivered={simulation: some.ranges for simulation, some in self._delivered.items()},
             given_up=self._given_up,
             dropped={simulation: some.ranges for simulation, some in self._dropped.items()},
+            held={simulation: some.ranges for simulation, some in self._held.items()},
             known=self._known,
             uncounted=self._uncounted,
         )
@@ -305,6 +322,7 @@ class SampleBooks:
         made._delivered = {simulation: Ranges(some) for simulation, some in kept.delivered.items()}
         made._given_up = kept.given_up
         made._dropped = {simulation: Ranges(some) for simulation, some in kept.dropped.items()}
+        made._held = {simulation: Ranges(some) for simulation, some in kept.held.items()}
         made._known, made._uncounted = kept.known, kept.uncounted
         return made
 

@@ -188,6 +188,8 @@ def _count(books: Books, item: say.Delivery) -> None:
         books.failures.anything_delivered = True
     if item.dropped:
         books.ledger.drop(item.simulation, item.dropped)
+    if item.held:
+        books.ledger.hold(item.simulation, item.held)
 
 
 def _deliver(books: Books, rank: int, item: say.Delivery) -> None:

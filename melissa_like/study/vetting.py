@@ -97,8 +97,8 @@ def _vet_progress(message: say.Progress, ledger: Ledger, num_server_ranks: int) 
     for item in message.deliveries:
         if (what := _breach_of_attempt(item, ledger)) is not None:
             return what
-        if item.num_parts < 0 or (item.steps and min(item.steps) < 0) or (item.dropped and min(item.dropped) < 0):
-            return f" of {item.num_parts} parts and the steps {item.steps + item.dropped}: count from 0"
+        if item.num_parts < 0 or any(steps and min(steps) < 0 for steps in (item.steps, item.dropped, item.held)):
+            return f" of {item.num_parts} parts and the steps {item.steps + item.dropped + item.held}: count from 0"
     return None
 
 

@@ -61,6 +61,7 @@ class Rig:
         *,
         window: Window | None = None,
         handed_over: Callable[[], Collection[SampleKey]] = tuple,
+        tells_held: bool = False,
     ) -> None:
         self.news: SimpleQueue[Arrival | Rejection | UnfitSample] = SimpleQueue()
         self.errors: list[BaseException] = []
@@ -84,6 +85,7 @@ class Rig:
             tell=self.news.put,
             on_error=self.errors.append,
             handed_over=handed_over,
+            tells_held=tells_held,
         )
         self.receiver.start()
 

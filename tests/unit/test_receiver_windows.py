@@ -21,12 +21,12 @@ PAIRS = Window(length=2)
 class WindowRig(Rig):
     """A receiver that looks at time steps, forms pairs of them, and has room for some."""
 
-    def __init__(self, room: int, *, drops: bool) -> None:
+    def __init__(self, room: int, *, drops: bool, tells_held: bool) -> None:
         self.pairs: SampleBuffer = fifo(LAYOUT, room, spare_slots=2, window_length=2)
         give_back = self.pairs.give_back
         forming = WindowForming(self.pairs, LAYOUT, PAIRS, num_steps=5, give_back=give_back)
         finite = FiniteCheck(forming, LAYOUT, drops=drops, give_back=forming.give_back)
-        super().__init__(finite, window=PAIRS, handed_over=lambda: forming.handed_over)
+        super().__init__(finite, window=PAIRS, handed_over=lambda: forming.handed_over, tells_held=tells_held)
 
     def open(self, attempt: int = 1) -> None:
         self.send(encode(replace(OPEN, attempt=attempt)), np.array([7.0]).tobytes())
@@ -46,8 +46,8 @@ class WindowRig(Rig):
 
 
 @contextmanager
-def receiving(room: int = 8, *, drops: bool = True) -> Iterator[WindowRig]:
-    rig = WindowRig(room, drops=drops)
+def receiving(room: int = 8, *, drops: bool = True, tells_held: bool = False) -> Iterator[WindowRig]:
+    rig = WindowRig(room, drops=drops, tells_held=tells_held)
     try:
         yield rig
         assert rig.errors == []
@@ -64,6 +64,14 @@ def test_each_step_counts_as_a_part_and_each_window_as_a_sample() -> None:
             rig.step(step)
             assert rig.told() == Arrival(3, 1, windows)
         assert rig.held() == [0, 1, 2, 3]
+
+
+def test_of_a_deterministic_solver_the_steps_are_told_that_windows_hold() -> None:
+    with receiving(tells_held=True) as rig:
+        rig.open()
+        for step, windows, held in ((0, (), (0,)), (2, (), (2,)), (1, (0, 1), ()), (4, (), (4,)), (3, (2, 3), ())):
+            rig.step(step)
+            assert rig.told() == Arrival(3, 1, windows, held=held)
 
 
 def test_a_step_that_is_dropped_gives_up_the_windows_that_hold_it() -> None:

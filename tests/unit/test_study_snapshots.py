@@ -41,7 +41,7 @@ def events(num: int = 40) -> Iterator[ev.Event]:
             listed += more
         attempt = 1
         if simulation % 7 == 3:
-            delivered = say.Delivery(simulation=simulation, attempt=1, steps=(0,), num_parts=1)
+            delivered = say.Delivery(simulation=simulation, attempt=1, steps=(0,), num_parts=1, held=(1,))
             yield ev.Said(address=server, message=say.Progress(deliveries=(delivered,)))
             yield ev.Said(address=client, message=say.Request())  # before its goodbye: the attempt has failed
             attempt = 2

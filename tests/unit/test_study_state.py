@@ -537,6 +537,22 @@ def test_the_books_count_windows_where_a_task_needs_them() -> None:
     assert study.state.ledger.num_complete == 1
 
 
+def test_what_half_formed_windows_hold_is_not_sent_again_as_long_as_the_server_lives() -> None:
+    study = Study(num_steps=8, **only_training(1), max_server_restarts=1)
+    study.on(STARTED)
+    hello = say.ServerHello(endpoint="e", host="h", pid=1, device="cpu", window=Window(length=4))
+    study.server(hello)
+    study.greeted()
+    given = study.assigned()
+    delivery = say.Delivery(simulation=0, attempt=1, steps=(0,), num_parts=5, held=(1, 2, 3, 4))
+    study.server(say.Progress(deliveries=(delivery,)))
+    study.ended()
+    again = study.greeted("job-0002").assigned("job-0002")
+    assert again.delivered_steps == ((0, 5),)
+    study.state.ledger.end_attempts()
+    assert study.state.ledger.samples.steps_not_needed(given.simulation, 8) == ((0, 1),)
+
+
 def test_a_scheduler_that_will_never_take_a_job_ends_the_study_at_once() -> None:
     study = Study(max_failed_starts=50).started()
     study.on(ev.JobEnded(job=JOB, exit_code=None, message="no such partition", retry=False))

@@ -62,6 +62,8 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=Fa
         steps: samples that are delivered now, each by its (first) step.
         num_parts: parts received.
         dropped: samples that were complete and are given up by themselves; no attempt need send them again.
+        held: time steps of a deterministic solver that windows which are not complete have; no attempt need send them
+            again as long as this server rank lives.
     """
 
     simulation: int
@@ -69,6 +71,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=Fa
     steps: tuple[int, ...]
     num_parts: int
     dropped: tuple[int, ...] = ()
+    held: tuple[int, ...] = ()
 
 
 class Progress(Message, frozen=True, kw_only=True):
