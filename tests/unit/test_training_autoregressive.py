@@ -14,11 +14,14 @@ from melissa_like.models import FieldShape, Problem
 from melissa_like.records import FieldSpec, Layout, Window
 from melissa_like.training import (
     Autoregressive,
+    FieldLosses,
     Normalization,
+    Objective,
     Surrogate,
     Task,
     build_surrogate,
     load_surrogate,
+    mse,
     save_surrogate,
 )
 from melissa_like.training.curriculum import Gradual, Pushforward, RollOut, TeacherForcing, Unrolling
@@ -378,3 +381,42 @@ def test_what_a_roll_out_cannot_begin_with_is_told(
         surrogate.rollout({name: np.zeros(shape) for name, shape in fields.items()}, {"a": 0.5}, num_steps)
     with pytest.raises(TypeError, match="call rollout"):
         surrogate.predict({"a": 0.5}, step=1)
+
+
+def gradients(*, compiled: bool) -> list[Tensor]:
+    """Losses and gradients of some training steps, with and without silent calls."""
+    torch.manual_seed(0)
+    task = partial(Autoregressive, horizon=3, curriculum=Pushforward(end=0.0))
+    surrogate = build_surrogate(
+        layout=LAYOUT, model=Linear, task=task, parameter_bounds={"a": (0.0, 1.0)}, num_steps=20
+    )
+    batch, found = sent(4), list[Tensor]()
+    surrogate.normalization.freeze({name: moments_of(v) for name, v in task(LAYOUT).measure(batch).items()})
+    if compiled:
+        surrogate.network.compile(backend="aot_eager")  # all of torch.compile but the making of machine code
+    objective = Objective(surrogate, FieldLosses(mse, surrogate.task.problem))
+    for seed in range(6):
+        torch.manual_seed(seed)
+        losses = objective(batch, 1.0)
+        assert losses.shape == (NUM_SIMULATIONS,)
+        found += [losses.detach(), *torch.autograd.grad(losses.sum(), [*surrogate.network.parameters()])]
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_a_compiled_network_that_is_called_several_times_has_the_same_gradients() -> None:
+    try:
+        torch.testing.assert_close(gradients(compiled=True), gradients(compiled=False))
+    finally:
+        torch.compiler.reset()
+
+
+def test_a_rank_without_samples_has_a_zero_for_every_weight() -> None:
+    task = partial(Autoregressive, horizon=3)
+    surrogate = build_surrogate(
+        layout=LAYOUT, model=Linear, task=task, parameter_bounds={"a": (0.0, 1.0)}, num_steps=20
+    )
+    nothing = Objective(surrogate, FieldLosses(mse, surrogate.task.problem))(None, 0.5)
+    slopes = torch.autograd.grad(nothing, [*surrogate.network.parameters()])
+    assert all(slope.abs().max() == 0 for slope in slopes)

@@ -24,7 +24,7 @@ from melissa_like.training import (
     build_surrogate,
     mse,
 )
-from melissa_like.training.validation.rollouts import report_of
+from melissa_like.training.validation.rollouts import correlations_of, report_of
 from melissa_like.training.validation.spread import spread_of
 from tests.contract.consumers import assembled
 
@@ -168,6 +168,30 @@ def test_a_roll_out_that_is_not_finite_has_an_infinite_error() -> None:
     assert math.isfinite(report.relative_l2)
     assert math.isfinite(report.rollout.by_step[0].mean)
     assert report.rollout.by_step[-1].mean == report.rollout.relative_l2.max == math.inf
+
+
+def test_a_field_that_is_given_only_is_given_at_every_step_and_not_counted() -> None:
+    built = surrogate(inputs=["v"], horizon=2)
+    held_out = ValidationSet(LAYOUT, window=built.task.window)
+    for simulation in (1, 2):
+        fill(held_out, built.task.window, simulation)
+    report = evaluated(held_out, built)
+    assert report is not None
+    assert report.rollout is not None
+    assert (report.rollout.num_fields, report.rollout.num_steps) == (2, 8)
+    each = [errors(simulation, 0, 5)[0] for simulation in (1, 2)]
+    assert report.rollout.by_step[4].mean == pytest.approx(np.mean(each), rel=1e-4)
+
+
+def test_a_constant_field_has_no_correlation_and_a_lost_one_none_left() -> None:
+    truth = torch.rand(1, 4, 50)
+    truth[0, 1] = 0.1
+    made = truth.clone()
+    made[0, 2], made[0, 3] = torch.inf, 7.0
+    found = correlations_of(made, truth)[0]
+    assert found[0] == pytest.approx(1.0)
+    assert found[1].isnan()
+    assert found[2:].tolist() == [-1.0, -1.0]
 
 
 def test_windows_keep_the_steps_that_they_were_made_of() -> None:

@@ -38,6 +38,10 @@ class Extract:
         for start in range(0, len(self.samples), most):
             yield Extract(self.layout, self.samples[start : start + most], self.has_windows)
 
+    def steps(self, first: int, behind: int) -> "Extract":
+        """Of each sample the time steps from one place to before another."""
+        return Extract(self.layout, [sample[first:behind] for sample in self.samples], self.has_windows)
+
     def batch(self, device: torch.device) -> Batch:
         """All of it as a batch; its memory is new."""
         firsts = [steps[0] for steps in self.samples]

@@ -15,10 +15,12 @@ from melissa_like.training.validation.extracts import Extract
 from melissa_like.training.validation.one_step import ratios_of
 from melissa_like.training.validation.spread import Table, spread_of
 
-__all__ = ["CORRELATED", "report_of", "step_errors"]
+__all__ = ["CORRELATED", "correlations_of", "report_of", "step_errors"]
 
 #: A roll-out is near the solver while their correlation is not below this.
 CORRELATED = 0.8
+#: Deviations within a field that are not larger, in parts of its norm, are rounding.
+_ROUNDING = 1e-7
 
 
 def step_errors(
@@ -35,7 +37,7 @@ def step_errors(
         surrogate: in evaluation, without gradients.
         task: of the surrogate.
         trajectories: of one sample per simulation, from which it is rolled out to its end.
-        chunk_size: time steps of the solver in memory of the device at once, about.
+        chunk_size: time steps of the solver that a call may be given at once, about.
         on_chunk: called before each call of the network, or several.
 
     Returns:
@@ -44,8 +46,11 @@ def step_errors(
     """
     tables = [np.zeros((0, 2 + 2 * len(surrogate.task.problem.targets)))]
     for part in _of_equal_length(trajectories, task.history, task.longest):
-        for chunk in part.chunks(chunk_size):
-            tables += _rolled_out(surrogate, task, chunk, on_chunk)
+        length = len(part.samples[0])
+        # Inputs are needed at every step; else the solver's steps are taken one by one, to compare with.
+        needed = length if set(surrogate.task.problem.fields) - set(surrogate.task.problem.targets) else task.history
+        for chunk in part.chunks(max(1, chunk_size // needed) * length):
+            tables += _rolled_out(surrogate, task, chunk, needed, on_chunk)
     return np.concatenate(tables)
 
 
@@ -98,17 +103,19 @@ def _of_equal_length(trajectories: Extract, history: int, longest: int | None) -
 
 
 def _rolled_out(
-    surrogate: Surrogate, task: RollsOut, chunk: Extract, on_chunk: Callable[[], None]
+    surrogate: Surrogate, task: RollsOut, chunk: Extract, num_given: int, on_chunk: Callable[[], None]
 ) -> Sequence[FloatArray]:
     """A table for each step of the roll-out of some simulations of equally many steps."""
-    batch, num_steps = chunk.batch(surrogate.device), len(chunk.samples[0]) - task.history
+    device, num_steps = surrogate.device, len(chunk.samples[0]) - task.history
+    batch = chunk.steps(0, num_given).batch(device)
     tables, step = [], task.history
     on_chunk()
     for piece in task.roll_out(surrogate.network, surrogate.normalization, batch, num_steps):
         length = next(iter(piece.values())).shape[1]
-        truth = {name: batch.fields[name][:, step : step + length].float() for name in piece}
+        sent = chunk.steps(step, step + length).batch(device).fields
+        truth = {name: sent[name].float() for name in piece}
         ratios = ratios_of(piece, truth, dict.fromkeys(piece, 2))
-        correlations = torch.stack([_correlations(piece[name], truth[name]) for name in piece], dim=-1)
+        correlations = torch.stack([correlations_of(piece[name], truth[name]) for name in piece], dim=-1)
         for at in range(length):
             number = torch.full_like(batch.steps, step - task.history + at + 1)
             keys = torch.stack([batch.simulations, number], dim=1).double()
@@ -118,13 +125,14 @@ def _rolled_out(
     return tables
 
 
-def _correlations(made: Tensor, truth: Tensor) -> Tensor:
+def correlations_of(made: Tensor, truth: Tensor) -> Tensor:
     """Pearson's correlation over the components and points of a field, float64 [B, K].
 
     NaN where the solver's field is constant; −1 where the prediction is constant or not finite, which is no agreement.
     """
-    centred = [values.flatten(2).double() for values in (made, truth)]
-    centred = [values - values.mean(dim=2, keepdim=True) for values in centred]
+    flat = [values.flatten(2).double() for values in (made, truth)]
+    centred = [values - values.mean(dim=2, keepdim=True) for values in flat]
     sizes = [torch.linalg.vector_norm(values, dim=2) for values in centred]
-    found = (centred[0] * centred[1]).sum(dim=2) / (sizes[0] * sizes[1])
-    return torch.where(sizes[1] > 0, found.where(found.isfinite(), -1.0), torch.nan)
+    found: Tensor = (centred[0] * centred[1]).sum(dim=2) / (sizes[0] * sizes[1])
+    is_constant = sizes[1] <= _ROUNDING * torch.linalg.vector_norm(flat[1], dim=2)
+    return found.where(found.isfinite(), -1.0).where(~is_constant, torch.nan)
