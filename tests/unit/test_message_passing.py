@@ -132,3 +132,27 @@ def test_targets_of_different_bundles_are_refused() -> None:
     targets = {"u": FieldShape(2, (16,), steps=2), "p": FieldShape(1, (16,))}
     with pytest.raises(ValueError, match=r"'u': 2, 'p': 1.* as many for each"):
         MessagePassing(Problem(fields=targets, targets=targets))
+
+
+def test_a_round_of_messages_is_what_the_equations_say() -> None:
+    """Message by message, on points that have different numbers of neighbours."""
+    places = [[0.1, 0.1], [0.2, 0.1], [0.2, 0.3], [0.9, 0.1], [0.5, 0.5], [0.4, 0.4]]
+    options = {"neighbours": None, "radius": 0.3, "positions": places, "periodic": True}
+    network = MessagePassing(on((6,)), hidden=5, layers=1, **options)
+    layer, act = network.layers[0], torch.nn.functional.silu
+    features, u, a = torch.randn(6, 2, 5), torch.randn(6, 2, 1), torch.randn(2, 1)
+    made = layer(features, u, a, network._graph())
+    near = edges((6,), radius=0.3, positions=places)
+    assert {len(others) for others in near} == {1, 2, 3}
+    scale = network.offsets.square().sum(-1)[network.weights[..., 0] > 0].mean()
+    torch.testing.assert_close(scale, torch.tensor(1.0))  # offsets are in units of their mean length
+    for i, others in enumerate(near):
+        messages = []
+        for j in others:
+            offset = network.offsets[i, network.neighbours[i].tolist().index(j)]
+            linear = layer.receiver(features[i]) + layer.sender(features[j]) + layer.difference(u[i] - u[j])
+            first = act(linear + layer.offset(offset) + layer.message_conditions(a))
+            messages.append(act(layer.message(first)))
+        mean = torch.stack(messages).mean(0)
+        inner = act(layer.update_own(torch.cat([features[i], mean], dim=1)) + layer.update_conditions(a))
+        torch.testing.assert_close(made[i], layer.norm(features[i] + act(layer.update(inner))))
