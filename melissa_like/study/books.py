@@ -220,11 +220,12 @@ class Books:
             # Another attempt would leave out the same.
             first = self.ledger.samples.first_missing(attempt.simulation)
             place = "" if first is None else f", the first at time step {first}"
+            numbers = ", or its time steps are not numbered 0, 1, 2, ..., as those of windows must be"
             self.end(
                 "failed",
                 f"the solver broke its contract in simulation {attempt.simulation}: {missing} of its samples are "
                 f"incomplete although every part arrived{place}: a field is missing, or the boxes of the ranks do not "
-                "cover the field",
+                f"cover the field{'' if self.ledger.samples.window is None else numbers}",
             )
 
     def _announce_over(self, attempt: Attempt, given_up: int) -> None:

@@ -537,6 +537,18 @@ def test_the_books_count_windows_where_a_task_needs_them() -> None:
     assert study.state.ledger.num_complete == 1
 
 
+def test_windows_of_steps_that_are_numbered_otherwise_end_the_study_and_say_so() -> None:
+    study = Study(num_steps=5, **only_training(1))
+    study.on(STARTED)
+    study.server(say.ServerHello(endpoint="e", host="h", pid=1, device="cpu", window=Window(length=2)))
+    given = study.greeted().assigned()
+    study.delivered(given, steps=(1, 2, 3))  # of the steps 1 to 5
+    study.sent(given, num_steps=5)
+    assert study.state.outcome == "failed"
+    assert "the first at time step 0: a field is missing" in study.state.reason
+    assert "or its time steps are not numbered 0, 1, 2, ..., as those of windows must be" in study.state.reason
+
+
 def test_what_half_formed_windows_hold_is_not_sent_again_as_long_as_the_server_lives() -> None:
     study = Study(num_steps=8, **only_training(1), max_server_restarts=1)
     study.on(STARTED)
