@@ -40,6 +40,12 @@ FIGURES: Mapping[str, tuple[str, ...]] = {
     "final_training_loss": ("training", "final_training_loss"),
     "validation_loss": ("validation", "loss"),
     "relative_l2": ("validation", "relative_l2"),
+    "relative_l2_median": ("validation", "relative_l2_median"),
+    "relative_l2_p99": ("validation", "relative_l2_p99"),
+    "relative_l2_max": ("validation", "relative_l2_max"),
+    "rollout_relative_l2": ("validation", "rollout", "relative_l2", "mean"),
+    "rollout_relative_l2_p99": ("validation", "rollout", "relative_l2", "p99"),
+    "correlation_time": ("validation", "rollout", "correlation_time"),
     "seconds": ("seconds",),
 }
 

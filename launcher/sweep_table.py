@@ -2,7 +2,7 @@
 
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -24,8 +24,12 @@ _SHOWN = {
     "final_training_loss": ("loss", "{:.3g}"),
     "validation_loss": ("validation loss", "{:.4g}"),
     "relative_l2": ("error", "{:.2%}"),
+    "relative_l2_p99": ("p99", "{:.2%}"),
+    "rollout_relative_l2": ("roll-out", "{:.2%}"),
 }
-_SHOWN_OVER_SEEDS = ("final_training_loss", "validation_loss", "relative_l2")
+#: Shown where a study knows it.
+_RARE = ("rollout_relative_l2",)
+_SHOWN_OVER_SEEDS = ("final_training_loss", "validation_loss", "relative_l2", "rollout_relative_l2")
 
 
 def print_rows(rows: Sequence[SweepRow]) -> None:
@@ -34,10 +38,11 @@ def print_rows(rows: Sequence[SweepRow]) -> None:
     table = Table(title="studies of this sweep")
     for title in ("study", *(rows[0].swept if rows else ()), "outcome"):
         table.add_column(title, overflow="fold")
-    for title, _ in _SHOWN.values():
-        table.add_column(title, justify="right")
+    names = _known(_SHOWN, {name for row in rows for name in row.figures})
+    for name in names:
+        table.add_column(_SHOWN[name][0], justify="right")
     for row in rows:
-        shown = [_number(row.figures.get(name), pattern) for name, (_, pattern) in _SHOWN.items()]
+        shown = [_number(row.figures.get(name), _SHOWN[name][1]) for name in names]
         table.add_row(str(row.number), *row.swept.values(), row.outcome, *shown)
     console.print(table, markup=False)
     if spreads := over_seeds(rows):
@@ -47,14 +52,20 @@ def print_rows(rows: Sequence[SweepRow]) -> None:
             console.print(f"study {row.number}, {row.outcome}: {row.reason}", markup=False, highlight=False)
 
 
+def _known(names: Iterable[str], known: Collection[str]) -> list[str]:
+    """Those that are always shown, and of the others those that a study knows."""
+    return [name for name in names if name not in _RARE or name in known]
+
+
 def _seeds_table(spreads: Sequence[Spread]) -> Table:
     table = Table(title="mean ± standard deviation over study.seed")
     for title in (*spreads[0].swept, "completed"):
         table.add_column(title, overflow="fold")
-    for name in _SHOWN_OVER_SEEDS:
+    names = _known(_SHOWN_OVER_SEEDS, {name for spread in spreads for name in spread.means})
+    for name in names:
         table.add_column(_SHOWN[name][0], justify="right")
     for spread in spreads:
-        shown = [_spread(spread, name) for name in _SHOWN_OVER_SEEDS]
+        shown = [_spread(spread, name) for name in names]
         table.add_row(*spread.swept.values(), f"{spread.num_completed} of {spread.num_studies}", *shown)
     return table
 

@@ -230,3 +230,15 @@ def test_the_figure_is_drawn(tmp_path: Path, rows: list[SweepRow]) -> None:
 def test_no_figure_without_an_error_to_show(tmp_path: Path) -> None:
     draw_rows(tmp_path, [row(0, None, x="1")])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_error_of_roll_outs_is_shown_where_a_study_has_some(capsys: pytest.CaptureFixture[str]) -> None:
+    print_rows([row(0, 0.5)])
+    assert "roll-out" not in capsys.readouterr().out
+    rollout = {"relative_l2": {"mean": 0.75, "p99": None}, "correlation_time": 3.5}
+    figures = figures_of({"validation": {"relative_l2": 0.5, "rollout": rollout}})
+    assert figures == {"relative_l2": 0.5, "rollout_relative_l2": 0.75, "correlation_time": 3.5}
+    print_rows([SweepRow(number=0, swept={}, outcome="completed", figures=figures)])
+    shown = capsys.readouterr().out
+    assert "roll-out" in shown
+    assert "75.00%" in shown

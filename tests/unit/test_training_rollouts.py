@@ -277,3 +277,25 @@ def test_an_operator_is_rolled_out_as_far_as_it_has_learned() -> None:
     start, later = turned(3, 0), turned(3, 2)
     expected = [np.linalg.norm(s - t) / np.linalg.norm(t) for s, t in zip(start, later, strict=True)]
     assert report.rollout.by_step[1].mean == pytest.approx(np.mean(expected), rel=1e-5)
+
+
+@pytest.mark.parametrize("most_nbytes", [1, 10_000])
+def test_windows_of_a_checkpoint_share_their_steps_again(most_nbytes: int) -> None:
+    window = Window(length=4, hop=1)
+    first, second = (ValidationSet(LAYOUT, window=window) for _ in range(2))
+    for simulation in (3, 4):
+        fill(first, window, simulation)
+    kept = first.kept()
+    for piece in kept.pieces(most_nbytes):
+        second.restore(piece, owned=lambda key: key.simulation == 3)
+    assert second.num_samples == 6
+    mine, theirs = first.one_simulation(), second.one_simulation()
+    assert mine is not None
+    assert theirs is not None
+    assert mine.steps == theirs.steps == tuple(range(LENGTH))
+    assert mine.times == theirs.times
+    np.testing.assert_array_equal(mine.fields["v"], theirs.fields["v"])
+    report = evaluated(second, surrogate(horizon=3))
+    assert report is not None
+    assert report.rollout is not None
+    assert report.rollout.num_steps == 8
