@@ -67,19 +67,23 @@ def test_a_program_that_does_not_exist(tmp_path: Path) -> None:
     assert "no-such-solver" in ran.err
 
 
+UNFIT: list[tuple[list[str], str]] = [
+    (["model._target_=nowhere.Net"], "model is 'nowhere.Net', which cannot be imported"),
+    (["model._target_=tests.plugins.unfit.OneColumn", "~model.hidden"], "shape (4, 1, 1) for the target 'mark'"),
+    (["training.optimizer._target_=torch.optim.Adm"], "torch.optim has no 'Adm' (the nearest: Adam"),
+    (["+training.consumers.mine._target_=tests.plugins.unfit.no_consumer"], "has no reserve, take, forget, close"),
+]
+PLACES = ("run", "inline", "--dry-run", "check")
+
+
 @pytest.mark.parametrize(
-    ("overrides", "words"),
+    ("overrides", "words", "where"),
     [
-        (["model._target_=nowhere.Net"], "model is 'nowhere.Net', which cannot be imported"),
-        (
-            ["model._target_=tests.plugins.unfit.OneColumn", "~model.hidden"],
-            "shape (4, 1, 1) for the target 'mark'",
-        ),
-        (["training.optimizer._target_=torch.optim.Adm"], "torch.optim has no 'Adm' (the nearest: Adam"),
-        (["+training.consumers.mine._target_=tests.plugins.unfit.no_consumer"], "has no reserve, take, forget, close"),
+        pytest.param(*unfit, where, marks=() if i == k else pytest.mark.slow)  # each once, and each place
+        for i, unfit in enumerate(UNFIT)
+        for k, where in enumerate(PLACES)
     ],
 )
-@pytest.mark.parametrize("where", ["run", "inline", "--dry-run", "check"])
 def test_what_only_a_server_rank_can_build_is_refused_before_a_job_starts(
     tmp_path: Path, overrides: list[str], words: str, where: str
 ) -> None:
@@ -105,7 +109,10 @@ def test_layers_that_two_server_ranks_cannot_join_are_named(tmp_path: Path) -> N
     assert not list((tmp_path / "study").glob("logs/job-*"))
 
 
-@pytest.mark.parametrize(("server_ranks", "held_out"), [(1, 0), (1, 1), (2, 0)])
+@pytest.mark.parametrize(
+    ("server_ranks", "held_out"),
+    [pytest.param(1, 0, marks=pytest.mark.slow), (1, 1), pytest.param(2, 0, marks=pytest.mark.slow)],
+)
 def test_a_solver_whose_values_are_not_finite_has_failed(tmp_path: Path, server_ranks: int, held_out: int) -> None:
     overrides = [*marked("not_finite"), "solver.launch=''", f"launcher.num_server_ranks={server_ranks}"]
     overrides += [f"study.num_validation_simulations={held_out}", "launcher.max_attempts=2"]
@@ -128,11 +135,11 @@ def test_a_solver_whose_values_are_not_finite_has_failed(tmp_path: Path, server_
         ("exits_at_once", ["no licence for this solver", "exit code", ".log"]),
         ("raises", ["the Newton iteration diverged", "failed"]),
         ("undeclared_field", ["field 'pressure' is not declared", "'mark'"]),
-        ("wrong_dtype", ["field 'mark'", "complex128", "float32"]),
+        pytest.param("wrong_dtype", ["field 'mark'", "complex128", "float32"], marks=pytest.mark.slow),
         ("outside", ["field 'mark'", "(1, 0)", "(8, 4)"]),
-        ("same_box_twice", ["mark", "twice"]),
-        ("forgets_to_yield", ["solve returned a NoneType", "yield step"]),
-        ("uneven_ends", ["time step 5", "another rank has sent its last one"]),
+        pytest.param("same_box_twice", ["mark", "twice"], marks=pytest.mark.slow),
+        pytest.param("forgets_to_yield", ["solve returned a NoneType", "yield step"], marks=pytest.mark.slow),
+        pytest.param("uneven_ends", ["time step 5", "another rank has sent its last one"], marks=pytest.mark.slow),
         ("too_few_steps", ["after 3 time steps", "solver.num_steps is 6"]),
     ],
 )

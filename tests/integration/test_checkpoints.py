@@ -50,7 +50,7 @@ def check_books(ran: Ran) -> None:
     assert set(trained_in(ran.run_dir.parent)) == ALL
 
 
-@pytest.mark.parametrize(("ranks", "victim"), [(1, 0), (2, 1)])
+@pytest.mark.parametrize(("ranks", "victim"), [pytest.param(1, 0, marks=pytest.mark.slow), (2, 1)])
 def test_killed_server_ranks_go_on_from_the_newest_checkpoint(tmp_path: Path, ranks: int, victim: int) -> None:
     tensorboard = ["monitoring.tensorboard=true", f"launcher.num_server_ranks={ranks}"]
     ran = study(tmp_path / "study", *tensorboard, rank=victim, num_checkpoints=2)
@@ -74,7 +74,9 @@ def test_killed_server_ranks_go_on_from_the_newest_checkpoint(tmp_path: Path, ra
     assert report["problems"] == []
 
 
-@pytest.mark.parametrize(("ranks", "victim", "recipe"), [(2, 1, "fifo"), (1, 0, "firo")])
+@pytest.mark.parametrize(
+    ("ranks", "victim", "recipe"), [(2, 1, "fifo"), pytest.param(1, 0, "firo", marks=pytest.mark.slow)]
+)
 def test_what_is_drawn_once_is_in_the_history_once(tmp_path: Path, ranks: int, victim: int, recipe: str) -> None:
     """Also what was drawn ahead, or trained on after the checkpoint, when the server ranks were killed."""
     ran = study(

@@ -8,7 +8,21 @@ from tests.integration.pages import play, sections
 from tests.integration.studies import ROOT
 
 PAGES = {name: (ROOT / name / "README.md").read_text() for name in ("solvers", "melissa_like/training")}
-SECTIONS = [(name, title) for name, page in PAGES.items() for title in sections(page)]
+#: Played in the slow run.
+LONGER = {
+    "What check tells",
+    "One job for many simulations, or one each",
+    "An MPI and a Python of your own",
+    "A mesh, for a network on a grid",
+    "Loss, optimizer, learning rate",
+    "Several settings, one table",
+    "What is refused",
+}
+SECTIONS = [
+    pytest.param(name, title, marks=pytest.mark.slow if title in LONGER else ())
+    for name, page in PAGES.items()
+    for title in sections(page)
+]
 
 
 @pytest.mark.mpi
