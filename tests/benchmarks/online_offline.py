@@ -17,7 +17,7 @@ from tests.benchmarks.claim.online import run_online
 from tests.benchmarks.claim.pictures import draw_case
 from tests.benchmarks.claim.results import Folder
 from tests.benchmarks.claim.runs import finished, run_missing
-from tests.benchmarks.claim.verdict import rows_of, verdict_of
+from tests.benchmarks.claim.verdict import cost_rows_of, rows_of, verdict_of
 from tests.benchmarks.measure import print_rows
 
 RESULTS = Path("runs/benchmarks/online_offline")
@@ -44,6 +44,7 @@ def table(case: Case, asked: Namespace) -> None:
         sys.stdout.write(f"{case.name}: no run has finished\n")
         return
     print_rows(f"{case.name}: {case.surrogate}, {case.num_batches} training steps", rows_of(case, results))
+    print_rows("what it cost", cost_rows_of(results))
     sys.stdout.write(f"N is {case.num_offline}: {case.reason}\n{verdict_of(case, results).text}\n")
     draw_case(folder / f"{case.name}.png", f"{case.name}: {case.surrogate}", results)
 

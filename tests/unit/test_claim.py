@@ -25,7 +25,7 @@ from tests.benchmarks.claim.pictures import draw_case
 from tests.benchmarks.claim.results import Curve, Errors, Folder, Result
 from tests.benchmarks.claim.runs import Run, configuration_of, finished
 from tests.benchmarks.claim.simulations import Samples, Shuffled, write_simulation
-from tests.benchmarks.claim.verdict import rows_of, verdict_of
+from tests.benchmarks.claim.verdict import cost_rows_of, rows_of, verdict_of
 from tests.benchmarks.paced import paced
 from tests.benchmarks.streams import composed
 
@@ -223,6 +223,9 @@ def test_the_table_has_a_row_for_each_arm_with_the_spread_of_its_seeds() -> None
     assert rows[0]["one step %"] == "15 (10 to 20)"
     assert rows[0]["online errs less by %"] == "85 (80 to 90)"
     assert "roll-out %" not in rows[0]
+    costs = cost_rows_of(results)
+    assert [row.cells["MB written"] for row in costs] == ["1 (1 to 1)"] * 2
+    assert costs[0].cells["load"] == "1.5 (1 to 2)"
 
 
 @pytest.mark.parametrize("rollout", [(), (0.1, 0.3)])

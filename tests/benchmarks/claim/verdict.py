@@ -8,7 +8,7 @@ from tests.benchmarks.claim.cases import Case
 from tests.benchmarks.claim.results import Result
 from tests.benchmarks.measure import Row
 
-__all__ = ["Verdict", "gain_of", "rows_of", "spread", "verdict_of"]
+__all__ = ["Verdict", "cost_rows_of", "gain_of", "rows_of", "spread", "verdict_of"]
 
 #: Offline overfits where the error on what it was trained on is below this share of that on held-out simulations.
 _OVERFITS_BELOW = 0.5
@@ -67,15 +67,31 @@ def rows_of(case: Case, results: Mapping[str, Sequence[Result]]) -> list[Row]:
             Row(
                 {
                     **cells,
-                    "mse": spread([run.held_out.mse for run in runs]),
+                    "loss": spread([run.held_out.mse for run in runs]),
                     "training %": spread([100 * run.training.mean for run in runs]),
                     "online errs less by %": spread(gains) if gains else "",
-                    "MB written": spread([run.bytes_written / 1e6 for run in runs]),
-                    "seconds": spread([run.seconds for run in runs], "{:.0f}".format),
                 }
             )
         )
     return rows
+
+
+def cost_rows_of(results: Mapping[str, Sequence[Result]]) -> list[Row]:
+    """What the runs of each arm cost, the first arm first."""
+    return [
+        Row(
+            {
+                "arm": name,
+                "MB written": spread([run.bytes_written / 1e6 for run in runs]),
+                "seconds": spread([run.seconds for run in runs], "{:.0f}".format),
+                "of these production": spread([run.production_s for run in runs], "{:.0f}".format),
+                "input wait %": spread([100 * run.input_wait for run in runs]),
+                "load": spread([load for run in runs for load in run.load]),
+                "ended": max(run.date for run in runs),
+            }
+        )
+        for name, runs in results.items()
+    ]
 
 
 def verdict_of(case: Case, results: Mapping[str, Sequence[Result]]) -> Verdict:
@@ -96,8 +112,8 @@ def verdict_of(case: Case, results: Mapping[str, Sequence[Result]]) -> Verdict:
     paper = "the paper gives none" if case.published_gain is None else f"the paper {case.published_gain} %"
     return Verdict(
         True,
-        f"{case.name}: decided: {overfits}; online errs less by {spread(gains)} % (mean squared error: "
-        f"{spread(squared)} %; {paper}). {_at_equal_time(case, results)}",
+        f"{case.name}: decided: {overfits}; online errs less by {spread(gains)} % (loss: {spread(squared)} %; "
+        f"{paper}). {_at_equal_time(case, results)}",
     )
 
 
