@@ -287,11 +287,10 @@ def windows() -> None:
             name: (lambda work=work, a=amounts[name]: rate_of(work, a, at_least_s=RUN_S))
             for name, work in contestants.items()
         }
+        copy_in, copy_out = copying(nbytes * num_samples, nbytes, batch)
         copies = {
-            f"copy of a {what}": (
-                lambda a=amount, t=nbytes * num_samples: memcpy_rate(a, out_of_nbytes=t, at_least_s=RUN_S)
-            )
-            for what, amount in (("batch", batch), ("window", nbytes))
+            "copy of a batch": lambda work=copy_out, a=batch: rate_of(work, a, at_least_s=RUN_S),
+            "copy of a window": lambda work=copy_in, a=nbytes: rate_of(work, a, at_least_s=RUN_S),
         }
         rates = interleave({**measured, **copies}, ROUNDS)
         rows.append(
