@@ -193,7 +193,7 @@ def test_check_shows_what_a_solver_sends(tmp_path: Path) -> None:
 
 
 @pytest.mark.mpi
-@pytest.mark.parametrize("ranks", [1, 3])
+@pytest.mark.parametrize("ranks", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_check_of_a_field_with_components_does_not_depend_on_the_decomposition(tmp_path: Path, ranks: int) -> None:
     shape = ["solver.fields.mark.shape=[2,7,4]", "+solver.fields.mark.components=2"]
     ran = melissa_like(tmp_path / "none", *marked("vector", ranks=ranks), *shape, command="check")
@@ -207,9 +207,9 @@ def test_check_of_a_field_with_components_does_not_depend_on_the_decomposition(t
 @pytest.mark.parametrize(
     ("solver", "words"),
     [
-        ("undeclared_field", "field 'pressure' is not declared"),
-        ("too_few_steps", "after 3 time steps"),
-        ("not_finite", "not finite"),
+        pytest.param("undeclared_field", "field 'pressure' is not declared", marks=pytest.mark.slow),
+        pytest.param("too_few_steps", "after 3 time steps", marks=pytest.mark.slow),
+        pytest.param("not_finite", "not finite", marks=pytest.mark.slow),
         ("gap", "do not cover the field"),
         ("exits_at_once", "no licence for this solver"),
     ],

@@ -53,7 +53,7 @@ def assert_complete(ran: Ran, simulations: int = 8) -> None:
     assert samples["lost"] == samples["given_up"] == 0
 
 
-@pytest.mark.parametrize("phase", ["starting", "streaming", "draining"])
+@pytest.mark.parametrize("phase", ["starting", "streaming", pytest.param("draining", marks=pytest.mark.slow)])
 def test_after_a_killed_launcher_another_one_completes_the_study(tmp_path: Path, phase: str) -> None:
     """At once: what it had started is ending by itself, or is ended. A crash may have torn its last line."""
     run_dir = tmp_path / "study"
@@ -106,7 +106,7 @@ def test_jobs_and_server_ranks_that_survive_their_launcher_are_ended_first(tmp_p
         assert_complete(second.wait())
 
 
-@pytest.mark.parametrize("num_ranks", [(1, 1), (2, 1)])
+@pytest.mark.parametrize("num_ranks", [pytest.param((1, 1), marks=pytest.mark.slow), (2, 1)])
 def test_an_interrupted_training_goes_on_from_the_checkpoint_that_it_has_ended_with(
     tmp_path: Path, num_ranks: tuple[int, int]
 ) -> None:
