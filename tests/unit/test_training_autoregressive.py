@@ -327,7 +327,10 @@ def test_a_window_has_room_for_the_calls(options: dict[str, object], window: Win
         ({"window": {"width": 3}}, "give some of length, stride and hop"),
         ({"inputs": ["force"], "targets": ["force"]}, "force are inputs and targets"),
         ({"inputs": ["state", "level", "force"]}, "leave one or more to be learned"),
-        ({"history": 0}, "numbers of time steps, 1 or more"),
+        ({"history": 0}, "the task has history = 0: give numbers of 1 or more"),
+        ({"horizon": 0, "bundle": 0}, "horizon = 0, bundle = 0"),
+        ({"stride": -1}, "stride = -1"),
+        ({"window": {"hop": 0}}, "give 1 or more for the length, the stride and the hop"),
     ],
 )
 def test_what_does_not_fit_is_told(options: dict[str, object], said: str) -> None:

@@ -88,6 +88,10 @@ class Autoregressive:
         both = [name for name in self._targets if name in self._inputs]
         if both:
             raise ValueError(f"{', '.join(both)} are inputs and targets: name each field once")
+        # What the network is given, in the order of the layout.
+        self._known: dict[str, FieldSpec] = {
+            spec.name: spec for spec in layout.fields if spec.name in self._targets or spec.name in self._inputs
+        }
         self.history, self.bundle = history, bundle
         self.window = _window(history, horizon, bundle, stride, window)
         self.stride = self.window.stride
@@ -102,15 +106,6 @@ class Autoregressive:
         )
         learned = {self._state.quantity(name): spec.components for name, spec in self._targets.items()}
         self.quantities = {name: spec.components for name, spec in self._known.items()} | learned
-
-    @property
-    def _known(self) -> dict[str, FieldSpec]:
-        """What the network is given, in the order of the layout."""
-        return {
-            field.name: field
-            for field in self._layout.fields
-            if field.name in self._targets or field.name in self._inputs
-        }
 
     def measure(self, batch: Batch) -> Mapping[str, Tensor]:
         """See `Task`: the fields, and the increments of those to be learned if it predicts these."""
@@ -261,8 +256,6 @@ class Autoregressive:
 
 
 def _shape(spec: FieldSpec, num_steps: int) -> FieldShape:
-    if num_steps < 1:
-        raise ValueError(f"history and bundle are numbers of time steps, 1 or more; {num_steps} was given")
     return FieldShape(components=num_steps * spec.components, grid=spec.grid, steps=num_steps)
 
 
@@ -272,9 +265,12 @@ def _window(
     """What a sample holds.
 
     Raises:
-        ValueError: a length without room for whole calls, or one that contradicts the horizon.
+        ValueError: a number below 1, a length without room for whole calls, or one that contradicts the horizon.
     """
-    own = history + (horizon or 1) * bundle
+    numbers = {"history": history, "horizon": horizon, "bundle": bundle, "stride": stride}
+    if wrong := [f"{name} = {number}" for name, number in numbers.items() if number is not None and number < 1]:
+        raise ValueError(f"the task has {', '.join(wrong)}: give numbers of 1 or more")
+    own = history + (1 if horizon is None else horizon) * bundle
     length = (window or {}).get("length") or own
     calls, rest = divmod(length - history, bundle)
     if calls < 1 or rest:
