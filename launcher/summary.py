@@ -102,7 +102,7 @@ def _errors(validation: Mapping[str, Any]) -> list[tuple[str, str]]:
     errors, last = rollout["relative_l2"], rollout["by_step"][-1] if rollout["by_step"] else {}
     steps, still = rollout["num_steps"], rollout["num_correlated"]
     lines = [
-        ("validation error", f"{error}, of one step"),
+        ("validation error", f"{error}, of one step{_staying(rollout['persistence'])}"),
         (
             "roll-out error",
             f"{_percent(errors['mean'])} (mean relative L2 over {steps} steps; {_spread(errors)}), "
@@ -123,6 +123,10 @@ def _errors(validation: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _spread(errors: Mapping[str, float | None]) -> str:
     return ", ".join(f"{name} {_percent(errors[name])}" for name in ("median", "p99", "max"))
+
+
+def _staying(persistence: float | None) -> str:
+    return "" if persistence is None else f"; {_percent(persistence)} if the fields stayed as they are"
 
 
 def _percent(value: float | None) -> str:

@@ -60,6 +60,7 @@ class RollOutFigures(msgspec.Struct, frozen=True, kw_only=True):
         correlation_time: mean number of the first step at which such a field's correlation with the solver's is below
             0.8; where none is, the number of steps. None if there is no correlation.
         num_correlated: of these fields, those that stay above to the end.
+        persistence: mean error of one call if the fields stayed as they were before it; None if it is not known.
     """
 
     num_simulations: int
@@ -71,6 +72,7 @@ class RollOutFigures(msgspec.Struct, frozen=True, kw_only=True):
     correlation_time_median: float | None = None
     correlation_time_min: float | None = None
     num_correlated: int = 0
+    persistence: float | None = None
 
 
 class ValidationFigures(msgspec.Struct, frozen=True, kw_only=True):

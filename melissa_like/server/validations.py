@@ -33,6 +33,7 @@ def metrics_of(figures: ValidationFigures) -> dict[str, float]:
         errors = figures.rollout.relative_l2
         told["validation_rollout_relative_l2"] = errors.mean
         told |= {f"validation_rollout_relative_l2_{name}": getattr(errors, name) for name in _SPREAD}
+        told["validation_persistence"] = figures.rollout.persistence
         told["validation_correlation_time"] = figures.rollout.correlation_time
         told["validation_correlation_time_median"] = figures.rollout.correlation_time_median
         told["validation_correlation_time_min"] = figures.rollout.correlation_time_min
@@ -50,6 +51,7 @@ def _rolled_out(report: RollOutReport) -> RollOutFigures:
         correlation_time_median=_finite(report.correlation_time_median),
         correlation_time_min=_finite(report.correlation_time_min),
         num_correlated=report.num_correlated,
+        persistence=_finite(report.persistence),
     )
 
 

@@ -52,6 +52,8 @@ class RollOutReport:
         correlation_time_median: of the same.
         correlation_time_min: of the same.
         num_correlated: of these fields, those that stay above to the end.
+        persistence: mean relative error of one call if the fields stayed as they were at the last time step before it:
+            what the error of one step is to be compared with. NaN if it is not known.
     """
 
     num_simulations: int
@@ -63,6 +65,7 @@ class RollOutReport:
     correlation_time_median: float = math.nan
     correlation_time_min: float = math.nan
     num_correlated: int = 0
+    persistence: float = math.nan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -86,6 +86,7 @@ def test_quantiles_roll_outs_and_correlation_times_are_told(tmp_path: Path, caps
         correlation_time_median=2.0,
         correlation_time_min=1.0,
         num_correlated=2,
+        persistence=0.05,
     )
     last = ValidationFigures(
         batches=9,
@@ -106,7 +107,8 @@ def test_quantiles_roll_outs_and_correlation_times_are_told(tmp_path: Path, caps
     assert not validation["history"][0]["rollout"]["by_step"]
     print_report(report | {"name": "rolled", "resumed": 0}, tmp_path)
     told = "".join(capsys.readouterr())
-    assert "validation error: 2.00 % (mean relative L2; median 1.00 %, p99 3.00 %, max 4.00 %), of one step\n" in told
+    assert "validation error: 2.00 % (mean relative L2; median 1.00 %, p99 3.00 %, max 4.00 %), of one step; " in told
+    assert "of one step; 5.00 % if the fields stayed as they are\n" in told
     assert (
         "roll-out error: 20.00 % (mean relative L2 over 2 steps; median 10.00 %, p99 50.00 %, max not finite), 30.00 % "
         "at the last\n"

@@ -115,6 +115,12 @@ def errors(simulation: int, first: int, step: int, factor: float = 0.8) -> list[
     return [float(np.linalg.norm(m - t) / np.linalg.norm(t)) for m, t in zip(made, truth, strict=True)]
 
 
+def changes(simulation: int, first: int, step: int) -> list[float]:
+    """Relative errors of a step if the fields stayed as they were at an earlier one."""
+    pairs = zip(turned(simulation, first), turned(simulation, step), strict=True)
+    return [float(np.linalg.norm(before - truth) / np.linalg.norm(truth)) for before, truth in pairs]
+
+
 @pytest.mark.parametrize("chunk_size", [1, 7, 1000])
 @pytest.mark.parametrize("bundle", [1, 2])
 def test_errors_of_one_call_and_of_roll_outs_are_what_numpy_says(bundle: int, chunk_size: int) -> None:
@@ -138,6 +144,8 @@ def test_errors_of_one_call_and_of_roll_outs_are_what_numpy_says(bundle: int, ch
         each = [e for s in (4, 7) for e in errors(s, 0, step)]
         assert (spread.mean, spread.max) == (pytest.approx(np.mean(each), rel=1e-4), pytest.approx(max(each), rel=1e-4))
     assert rollout.relative_l2.mean == pytest.approx(np.mean([spread.mean for spread in rollout.by_step]), rel=1e-4)
+    staying = [e for s in (4, 7) for step in steps for e in changes(s, (step - 1) // bundle * bundle, step)]
+    assert rollout.persistence == pytest.approx(np.mean(staying), rel=1e-4)
     # A factor does not change a correlation: it stays 1 to the end.
     assert (rollout.correlation_time, rollout.num_correlated) == (8.0, 4)
     assert len(chunks) > 2 + (chunk_size == 1)
@@ -239,14 +247,15 @@ def test_windows_apart_are_joined_over_attempts_only_where_attempts_are_alike(mi
 def test_the_correlation_time_is_that_of_the_first_step_below() -> None:
     rows = []
     for simulation, correlations in ((0, [1.0, 0.9, 0.7, 0.9]), (1, [0.9, 0.9]), (2, [math.nan, 0.1])):
-        rows += [[simulation, step + 1, 0.5, each] for step, each in enumerate(correlations)]
+        rows += [[simulation, step + 1, 0.5, each, 0.25] for step, each in enumerate(correlations)]
     report = report_of(np.array(rows))
     assert report is not None
     assert (report.num_simulations, report.num_steps, report.num_fields) == (3, 4, 3)
     # Below at 3, never in 2 steps, below at 2.
     assert (report.correlation_time, report.correlation_time_median) == (pytest.approx(7 / 3), 2.0)
     assert (report.correlation_time_min, report.num_correlated) == (2.0, 1)
-    assert report_of(np.zeros((0, 4))) is None
+    assert report.persistence == 0.25
+    assert report_of(np.zeros((0, 5))) is None
 
 
 def test_a_spread_counts_what_is_infinite_and_leaves_out_what_is_not_known() -> None:
@@ -277,6 +286,7 @@ def test_an_operator_is_rolled_out_as_far_as_it_has_learned() -> None:
     start, later = turned(3, 0), turned(3, 2)
     expected = [np.linalg.norm(s - t) / np.linalg.norm(t) for s, t in zip(start, later, strict=True)]
     assert report.rollout.by_step[1].mean == pytest.approx(np.mean(expected), rel=1e-5)
+    assert report.rollout.persistence == pytest.approx(report.rollout.relative_l2.mean, rel=1e-6)
 
 
 @pytest.mark.parametrize("most_nbytes", [1, 10_000])

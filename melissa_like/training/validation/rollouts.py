@@ -31,7 +31,10 @@ def step_errors(
     chunk_size: int,
     on_chunk: Callable[[], None],
 ) -> Table:
-    """Of each simulation and step of its roll-out the relative errors, then the correlations, of the target fields.
+    """Of each simulation and step of its roll-out the relative errors of the target fields, and two things beside them.
+
+    These are the correlations, and the relative errors of fields that stay as they were before the call: at the last
+    time step of the solver, or at the end of the history where the task goes on from nothing else.
 
     Args:
         surrogate: in evaluation, without gradients.
@@ -41,10 +44,10 @@ def step_errors(
         on_chunk: called before each call of the network, or several.
 
     Returns:
-        [n, 2 + 2 · fields]. The steps are counted from 1, the first that is predicted. A field of zeros has no
+        [n, 2 + 3 · fields]. The steps are counted from 1, the first that is predicted. A field of zeros has no
         relative error, a constant one no correlation: NaN.
     """
-    tables = [np.zeros((0, 2 + 2 * len(surrogate.task.problem.targets)))]
+    tables = [np.zeros((0, 2 + 3 * len(surrogate.task.problem.targets)))]
     for part in _of_equal_length(trajectories, task.history, task.longest):
         length = len(part.samples[0])
         # Inputs are needed at every step; else the solver's steps are taken one by one, to compare with.
@@ -63,7 +66,7 @@ def report_of(table: Table) -> RollOutReport | None:
     if not len(table):
         return None
     simulations, steps = table[:, 0], table[:, 1].astype(int)
-    errors, correlations = np.split(table[:, 2:], 2, axis=1)
+    errors, correlations, persistence = np.split(table[:, 2:], 3, axis=1)
     lengths = [_correlation_lengths(correlations[simulations == number]) for number in np.unique(simulations)]
     known = np.concatenate(lengths)
     return RollOutReport(
@@ -76,6 +79,7 @@ def report_of(table: Table) -> RollOutReport | None:
         correlation_time_median=spread_of(known[:, 0]).median,
         correlation_time_min=float(known[:, 0].min(initial=np.inf)) if len(known) else np.nan,
         num_correlated=int(known[:, 1].sum()),
+        persistence=spread_of(persistence).mean,
     )
 
 
@@ -114,12 +118,15 @@ def _rolled_out(
         length = next(iter(piece.values())).shape[1]
         sent = chunk.steps(step, step + length).batch(device).fields
         truth = {name: sent[name].float() for name in piece}
-        ratios = ratios_of(piece, truth, dict.fromkeys(piece, 2))
+        if task.longest is None or step == task.history:
+            before = chunk.steps(step - 1, step).batch(device).fields
+        stays = {name: before[name].float().expand_as(values) for name, values in truth.items()}
+        ratios, still = (ratios_of(made, truth, dict.fromkeys(piece, 2)) for made in (piece, stays))
         correlations = torch.stack([correlations_of(piece[name], truth[name]) for name in piece], dim=-1)
         for at in range(length):
             number = torch.full_like(batch.steps, step - task.history + at + 1)
             keys = torch.stack([batch.simulations, number], dim=1).double()
-            tables.append(torch.cat([keys, ratios[:, at], correlations[:, at]], dim=1).cpu().numpy())
+            tables.append(torch.cat([keys, ratios[:, at], correlations[:, at], still[:, at]], dim=1).cpu().numpy())
         step += length
         on_chunk()
     return tables
