@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from melissa_like.loading import Batch, moments_of
-from melissa_like.models import FieldShape, Problem
+from melissa_like.models import MLP, FieldShape, Problem
 from melissa_like.records import FieldSpec, Layout, Window
 from melissa_like.training import (
     Autoregressive,
@@ -102,7 +102,7 @@ def fitted(task: Autoregressive) -> Surrogate:
     hook = surrogate.network.register_forward_pre_hook(
         lambda _, __, named: given.append(torch.cat([*named["fields"].values()], dim=1)), with_kwargs=True
     )
-    surrogate.task.advance(surrogate.network, surrogate.normalization, batch)
+    surrogate.task.compare(surrogate.network, surrogate.normalization, batch, 0.0)  # one call after the other
     hook.remove()
     inverse = Inverse(surrogate.task)
     wanted = [inverse(surrogate.normalization, batch, call) for call in range(len(given))]
@@ -423,3 +423,21 @@ def test_a_rank_without_samples_has_a_zero_for_every_weight() -> None:
     nothing = Objective(surrogate, FieldLosses(mse, surrogate.task.problem))(None, 0.5)
     slopes = torch.autograd.grad(nothing, [*surrogate.network.parameters()])
     assert all(slope.abs().max() == 0 for slope in slopes)
+
+
+@pytest.mark.parametrize(("history", "bundle"), [(1, 1), (3, 2)])
+def test_a_validation_makes_all_calls_of_a_sample_at_once_and_gets_the_same(history: int, bundle: int) -> None:
+    task = Autoregressive(
+        LAYOUT, history=history, bundle=bundle, horizon=3, inputs=["force"], time=True, curriculum=TeacherForcing()
+    )
+    torch.manual_seed(0)
+    network, sizes = MLP(task.problem, hidden=(8,)), list[int]()
+    network.register_forward_pre_hook(lambda _, __, named: sizes.append(len(named["time"])), with_kwargs=True)
+    batch = sent(task.window.length)
+    scale = normalized(task, batch)
+    expected, targets = task.compare(network, scale, batch, 0.5)
+    made = task.advance(network, scale, batch)
+    assert sizes == [NUM_SIMULATIONS] * 3 + [3 * NUM_SIMULATIONS]
+    for name, values in task.targets(scale, batch).items():
+        torch.testing.assert_close(made[name], expected[name])
+        torch.testing.assert_close(values, targets[name])

@@ -120,8 +120,11 @@ class Autoregressive:
         return self._unroll(network, scale, batch, unrolling), self._targets_of(scale, batch, unrolling)
 
     def advance(self, network: nn.Module, scale: Normalization, batch: Batch) -> Mapping[str, Tensor]:
-        """See `Task`: every call from the solver's steps."""
-        return self._unroll(network, scale, batch, TeacherForcing()(self._num_calls(batch), 1.0))
+        """See `Task`: every call from the solver's steps, and so all of them at once."""
+        num_calls = self._num_calls(batch)
+        apart = self._apart(batch, num_calls)
+        made = self._unroll(network, scale, apart, TeacherForcing()(1, 1.0))
+        return {name: values.reshape(batch.size, -1, *values.shape[2:]) for name, values in made.items()}
 
     def targets(self, scale: Normalization, batch: Batch) -> Mapping[str, Tensor]:
         """See `Task`."""
@@ -165,6 +168,18 @@ class Autoregressive:
                 for name, spec in self._targets.items()
             }
             known = self._behind(known, predicted)
+
+    def _apart(self, batch: Batch, num_calls: int) -> Batch:
+        """What each call of a sample needs as a sample of its own: those of the first sample first."""
+        starts = self.bundle * torch.arange(num_calls, device=batch.steps.device)
+        steps = starts[:, None] + torch.arange(self.history + self.bundle, device=starts.device)
+        return Batch(
+            simulations=batch.simulations.repeat_interleave(num_calls),
+            steps=(batch.steps[:, None] + starts * self.stride).flatten(),
+            times=batch.times[:, steps].flatten(0, 1),
+            parameters=batch.parameters.repeat_interleave(num_calls, dim=0),
+            fields={name: batch.fields[name][:, steps].flatten(0, 1) for name in self._known},
+        )
 
     def _num_calls(self, batch: Batch) -> int:
         """Calls that the time steps of a batch have room for."""

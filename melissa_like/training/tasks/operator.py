@@ -207,9 +207,19 @@ class FromFirstStep:
         return self._call(network, scale, batch, later, leads), _normalized(scale, later, self._targets)
 
     def advance(self, network: nn.Module, scale: Normalization, batch: Batch) -> Mapping[str, Tensor]:
-        """See `Task`: all later steps, a call for each."""
-        made = [self._step(network, scale, batch, lead) for lead in range(1, self._length(batch))]
-        return {name: torch.stack([each[name] for each in made], dim=1) for name in self._targets}
+        """See `Task`: all later steps at once."""
+        num_later = self._length(batch) - 1
+        leads = torch.arange(1, num_later + 1, device=batch.steps.device).repeat(batch.size)
+        apart = Batch(
+            simulations=batch.simulations.repeat_interleave(num_later),
+            steps=batch.steps.repeat_interleave(num_later),
+            times=batch.times[:, 1:].flatten(),
+            parameters=batch.parameters.repeat_interleave(num_later, dim=0),
+            fields={name: batch.fields[name][:, :1].repeat_interleave(num_later, dim=0) for name in self._initial},
+        )
+        later = {name: batch.fields[name][:, 1:].flatten(0, 1) for name in self._inputs}
+        made = self._call(network, scale, apart, later, leads)
+        return {name: values.reshape(batch.size, num_later, *values.shape[1:]) for name, values in made.items()}
 
     def targets(self, scale: Normalization, batch: Batch) -> Mapping[str, Tensor]:
         """See `Task`: the fields to be learned at all later steps."""
