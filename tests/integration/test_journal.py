@@ -60,9 +60,9 @@ from melissa_like.launcher.run import Launch, prepare, run_launch
 from tests.benchmarks.control_plane import composed
 
 run_dir = Path(sys.argv[1])
-study = composed(run_dir, "launcher=inline", "study.num_simulations=2000")
+study = composed(run_dir, "launcher=inline", "study.num_simulations=400")
 config, samplers = prepare(study)
-run_launch(Launch(config=config, samplers=samplers, composed=study, run_dir=run_dir, snapshot_every=100), run_dir)
+run_launch(Launch(config=config, samplers=samplers, composed=study, run_dir=run_dir, snapshot_every=50), run_dir)
 """
 
 
@@ -78,7 +78,7 @@ def test_of_a_study_that_goes_on_from_a_snapshot(tmp_path: Path) -> None:
     assert found.num_events < whole.num_events
     assert everything(found.state) == everything(whole.state)
     kept.rename(run_dir / SNAPSHOT_FILE)
-    again = resume(run_dir, "study.num_simulations=2100")
+    again = resume(run_dir, "study.num_simulations=410")
     assert again.code == 0, again.err
-    assert again.report["simulations"]["completed"] == 2100
+    assert again.report["simulations"]["completed"] == 410
     assert again.report["samples"]["lost"] == 0
