@@ -9,6 +9,8 @@ quantiles are the same however many ranks there are.
 """
 
 from melissa_like.training.validation.extracts import Extract
-from melissa_like.training.validation.held_out import HeldOutSimulation, KeptHeldOut, ValidationSet
+from melissa_like.training.validation.held_out import ValidationSet
+from melissa_like.training.validation.kept import KeptHeldOut
+from melissa_like.training.validation.simulations import HeldOutSimulation
 
 __all__ = ["Extract", "HeldOutSimulation", "KeptHeldOut", "ValidationSet"]

@@ -6,17 +6,14 @@ evaluation works on those that were there when it began.
 """
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from melissa_like.buffer import BatchMemory
-from melissa_like.buffer.batch_memory import allocate, rows_within
-from melissa_like.loading import Batch, Collective
+from melissa_like.loading import Collective
 from melissa_like.records import Layout, Purpose, Sample, SampleKey, Window
 from melissa_like.training.losses import FieldLosses
 from melissa_like.training.modes import evaluating
@@ -24,51 +21,14 @@ from melissa_like.training.reports import ValidationReport
 from melissa_like.training.surrogate import Surrogate
 from melissa_like.training.tasks import RollsOut
 from melissa_like.training.validation.extracts import Extract, HeldOutSample
+from melissa_like.training.validation.kept import KeptHeldOut
 from melissa_like.training.validation.one_step import sample_errors
 from melissa_like.training.validation.rollouts import report_of, step_errors
+from melissa_like.training.validation.simulations import HeldOutSimulation
 from melissa_like.training.validation.spread import joined_rows, spread_of
 from melissa_like.training.validation.trajectories import trajectories_of
 
-__all__ = ["HeldOutSimulation", "KeptHeldOut", "ValidationSet"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class HeldOutSimulation:
-    """The time steps that this rank holds of one held-out simulation.
-
-    Attributes:
-        simulation: its number.
-        parameters: by name, in the order of the layout.
-        steps: ascending.
-        times: physical time of each step.
-        fields: by name, [T, *shape] in the storage dtype.
-    """
-
-    simulation: int
-    parameters: Mapping[str, float]
-    steps: tuple[int, ...]
-    times: tuple[float, ...]
-    fields: Mapping[str, npt.NDArray[Any]]
-
-    def batch(self, position: int) -> Batch:
-        """One of its time steps as a batch of one, on the CPU."""
-        return Batch(
-            simulations=torch.tensor([self.simulation]),
-            steps=torch.tensor([self.steps[position]]),
-            times=torch.tensor([self.times[position]], dtype=torch.float64),
-            parameters=torch.tensor([list(self.parameters.values())], dtype=torch.float64),
-            fields={name: torch.from_numpy(values[position : position + 1]) for name, values in self.fields.items()},
-        )
-
-    def whole(self) -> Batch:
-        """All of it as a batch of one window, on the CPU."""
-        return Batch(
-            simulations=torch.tensor([self.simulation]),
-            steps=torch.tensor([self.steps[0]]),
-            times=torch.tensor([self.times], dtype=torch.float64),
-            parameters=torch.tensor([list(self.parameters.values())], dtype=torch.float64),
-            fields={name: torch.from_numpy(values[None]) for name, values in self.fields.items()},
-        )
+__all__ = ["ValidationSet"]
 
 
 class ValidationSet:
@@ -157,7 +117,7 @@ class ValidationSet:
         """A time step will not be taken: the memory that is reserved for it goes."""
         self._reserved.pop(SampleKey(simulation, step), None)
 
-    def kept(self) -> "KeptHeldOut":
+    def kept(self) -> KeptHeldOut:
         """The samples as they are now, for a checkpoint; they do not change any more, so none is copied."""
         length = None if self._window is None else self._window.length
         return KeptHeldOut(self._layout, self._extract().samples, window_length=length)
@@ -281,35 +241,3 @@ class ValidationSet:
         for (sample,) in samples:
             steps.setdefault(sample.key.simulation, []).append(sample)
         return max(steps.values(), key=len, default=())
-
-
-class KeptHeldOut:
-    """Held-out samples of one moment, to be copied out piece by piece: windows whole, as the buffer's."""
-
-    def __init__(self, layout: Layout, samples: Sequence[HeldOutSample], *, window_length: int | None) -> None:
-        self._layout = layout
-        self._samples = samples
-        self._window_length = window_length
-
-    def pieces(self, most_nbytes: int) -> Iterator[BatchMemory]:
-        """Copies, each piece in the same memory.
-
-        Args:
-            most_nbytes: of a piece; one sample at least.
-        """
-        length = self._window_length
-        num_rows = rows_within(self._layout, most_nbytes, window_length=length)
-        num_memory = min(num_rows, len(self._samples))
-        memory = allocate(self._layout, num_memory, device=torch.device("cpu"), window_length=length)
-        for start in range(0, len(self._samples), num_rows):
-            chunk = self._samples[start : start + num_rows]
-            piece = memory.first(len(chunk))
-            for number, steps in enumerate(chunk):
-                piece.simulations[number], piece.steps[number] = steps[0].key.simulation, steps[0].key.step
-                piece.times[number] = torch.tensor([step.time for step in steps]).view(piece.times[number].shape)
-                piece.parameters[number] = torch.from_numpy(steps[0].parameters)
-                for index, target in enumerate(piece.fields.values()):
-                    rows = target[number].numpy().reshape(len(steps), *self._layout.fields[index].shape)
-                    for position, step in enumerate(steps):
-                        np.copyto(rows[position], step.fields[index])
-            yield piece
