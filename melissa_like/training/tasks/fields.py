@@ -9,8 +9,17 @@ import torch
 from melissa_like.loading import Batch
 from melissa_like.models import FieldShape
 from melissa_like.records import FieldSpec, Layout
+from melissa_like.training.normalization import Normalization
 
-__all__ = ["fields_named", "one_sample", "shape_of", "with_components", "without_components"]
+__all__ = [
+    "fields_named",
+    "normalized_fields",
+    "one_sample",
+    "restored_fields",
+    "shape_of",
+    "with_components",
+    "without_components",
+]
 
 
 def fields_named(layout: Layout, names: Sequence[str] | None, what: str) -> dict[str, FieldSpec]:
@@ -49,6 +58,20 @@ def with_components(values: torch.Tensor, spec: FieldSpec) -> torch.Tensor:
 def without_components(values: torch.Tensor, spec: FieldSpec) -> torch.Tensor:
     """From [B, C, *grid] to [B, *shape]."""
     return values.squeeze(1) if spec.components == 1 else values
+
+
+def normalized_fields(
+    scale: Normalization, values: Mapping[str, torch.Tensor], fields: Mapping[str, FieldSpec]
+) -> dict[str, torch.Tensor]:
+    """Fields of a batch, [B, *shape], as a network sees them: normalized, [B, C, *grid]."""
+    return {name: scale.normalize(name, with_components(values[name], spec)) for name, spec in fields.items()}
+
+
+def restored_fields(
+    scale: Normalization, values: Mapping[str, torch.Tensor], fields: Mapping[str, FieldSpec]
+) -> dict[str, torch.Tensor]:
+    """What a network returned, [B, C, *grid], in original units: [B, *shape]."""
+    return {name: without_components(scale.restore(name, values[name]), spec) for name, spec in fields.items()}
 
 
 def one_sample(
