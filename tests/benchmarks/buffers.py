@@ -15,7 +15,7 @@ from tests.benchmarks.claim.offline import run_offline
 from tests.benchmarks.claim.online import run_online
 from tests.benchmarks.claim.pictures import draw_curves
 from tests.benchmarks.claim.results import Folder, Result
-from tests.benchmarks.claim.runs import finished, run_missing
+from tests.benchmarks.claim.runs import chosen, finished, run_missing
 from tests.benchmarks.claim.verdict import spread
 from tests.benchmarks.measure import Row, print_rows
 
@@ -36,8 +36,7 @@ def table(case: BufferCase, asked: Namespace) -> None:
     kept = Folder(folder)
     runs = [run for seed in range(asked.seeds) for run in case.runs(seed)]
     if not asked.show:
-        wanted = [run for run in runs if not asked.only or run.arm in asked.only]
-        run_missing(kept, wanted, online=run_online, offline=run_offline)
+        run_missing(kept, chosen(runs, asked.only), online=run_online, offline=run_offline)
     results = finished(kept, runs)
     if not results:
         sys.stdout.write(f"{case.name}: no run has finished\n")

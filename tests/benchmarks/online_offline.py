@@ -16,7 +16,7 @@ from tests.benchmarks.claim.offline import run_offline
 from tests.benchmarks.claim.online import run_online
 from tests.benchmarks.claim.pictures import draw_case
 from tests.benchmarks.claim.results import Folder
-from tests.benchmarks.claim.runs import finished, run_missing
+from tests.benchmarks.claim.runs import chosen, finished, run_missing
 from tests.benchmarks.claim.verdict import cost_rows_of, rows_of, verdict_of
 from tests.benchmarks.measure import print_rows
 
@@ -37,8 +37,7 @@ def table(case: Case, asked: Namespace) -> None:
     # Seed by seed: an interrupted table has whole rounds.
     runs = [case.run(arm, seed) for seed in range(asked.seeds) for arm in case.arms]
     if not asked.show:
-        wanted = [run for run in runs if not asked.only or run.arm in asked.only]
-        run_missing(kept, wanted, online=run_online, offline=run_offline)
+        run_missing(kept, chosen(runs, asked.only), online=run_online, offline=run_offline)
     results = finished(kept, runs)
     if not results:
         sys.stdout.write(f"{case.name}: no run has finished\n")

@@ -147,6 +147,8 @@ def test_only_the_arms_that_are_named_run(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(online_offline, "run_offline", lambda run: ran.append(run.arm) or result_of(run.arm))
     online_offline.main(["--case", "heat", "--seeds", "1", "--only", "offline-48", "--results", str(tmp_path)])
     assert ran == ["offline-48"]
+    with pytest.raises(ValueError, match="--only is offline-7, and the table has offline-12, offline-48"):
+        online_offline.main(["--case", "heat", "--only", "offline-7", "--results", str(tmp_path)])
 
 
 def test_the_buffers_make_the_same_training_steps_and_go_on_where_they_stopped(

@@ -2,7 +2,7 @@
 
 import functools
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from tests.benchmarks.claim.results import Folder, Result
 from tests.benchmarks.streams import composed
 
-__all__ = ["Run", "Trainer", "configuration_of", "finished", "run_missing"]
+__all__ = ["Run", "Trainer", "chosen", "configuration_of", "finished", "run_missing"]
 
 #: What an experiment or a group may say about a run besides the overrides.
 _DECIDES = (
@@ -70,6 +70,19 @@ def _composed(settings: tuple[str, ...]) -> dict[str, Any]:
         key: OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
         for key, value in chosen.items()
     }
+
+
+def chosen(runs: Sequence[Run], arms: Sequence[str] | None) -> list[Run]:
+    """The runs of the arms that are named; None: all.
+
+    Raises:
+        ValueError: a name that no arm has.
+    """
+    known = list(dict.fromkeys(run.arm for run in runs))
+    unknown = [arm for arm in arms or () if arm not in known]
+    if unknown:
+        raise ValueError(f"--only is {', '.join(unknown)}, and the table has {', '.join(known)}: name one of these")
+    return [run for run in runs if not arms or run.arm in arms]
 
 
 Trainer = Callable[[Run], Result]
