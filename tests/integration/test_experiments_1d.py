@@ -54,22 +54,29 @@ def mixture_persistence() -> float:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("num_server_ranks", [1, 2])
 @pytest.mark.parametrize(
-    ("experiment", "num_simulations", "persistence"),
+    ("experiment", "num_simulations", "views", "persistence"),
     [
-        ("lorenz", 60, lorenz_persistence),
-        ("icml23_pde1d", 120, bundle_persistence),
-        ("cape_pde1d", 100, mixture_persistence),
+        ("lorenz", 60, 5, lorenz_persistence),
+        ("icml23_pde1d", 120, 4, bundle_persistence),
+        ("cape_pde1d", 100, 3, mixture_persistence),
     ],
 )
 def test_it_is_learned_from_fresh_simulations(
-    tmp_path: Path, experiment: str, num_simulations: int, persistence: Callable[[], float], num_server_ranks: int
+    tmp_path: Path,
+    experiment: str,
+    num_simulations: int,
+    views: int,
+    persistence: Callable[[], float],
+    num_server_ranks: int,
 ) -> None:
+    # Two ranks share the draws: with twice as many of them they take as many training steps as one.
     ran = melissa_like(
         tmp_path / "study",
         f"experiment={experiment}",
         f"study.num_simulations={num_simulations}",
         "study.num_validation_simulations=4",
         f"launcher.num_server_ranks={num_server_ranks}",
+        f"buffer.views_per_sample={views * num_server_ranks}",
         timeout_s=500,
     )
     assert ran.code == 0, ran.err
