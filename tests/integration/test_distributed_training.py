@@ -379,6 +379,7 @@ def test_a_network_on_a_grid_learns_two_fields_of_different_components_on_two_ra
         torch.testing.assert_close(trained.state_dict(), alone.state_dict(), rtol=0, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_two_uneven_ranks_train_as_one_when_the_network_is_called_several_times(tmp_path: Path) -> None:
     run(train_windows, tmp_path)
     for name, curriculum in CURRICULA.items():
