@@ -19,7 +19,7 @@ __all__ = ["EVENTS_PER_SNAPSHOT", "Snapshots"]
 
 #: Events between two snapshots: what a resume replays at most takes about a second.
 EVENTS_PER_SNAPSHOT = 200_000
-#: With very many simulations less often, so that no more is written for an event than its line in the journal.
+#: With very many simulations less often, so that a snapshot costs less writing per event than the journal.
 _SIMULATIONS_PER_EVENT = 4
 _CLOSE_S = 1.0
 
