@@ -65,8 +65,9 @@ class DeepONet(nn.Module):
                 f"DeepONet has {functions} functions and the widths {list(branch)} and {list(trunk)}: give 1 or more"
             )
         points, sides = points_of(grid, positions, lengths, periodic=periodic)
-        places = (points / sides).float()
-        self.register_buffer("places", periodic_coordinates(places, 1) if periodic else places, persistent=False)
+        places = points / sides
+        places = periodic_coordinates(places, 1) if periodic else places
+        self.register_buffer("places", places.float(), persistent=False)
         self.outputs = GridOutputs(problem.targets)
         coordinates = cast(Tensor, self.places).shape[1]
         self.branch = _perceptron([num_given, *branch, functions * self.outputs.num_channels], activation)

@@ -50,7 +50,7 @@ def points_of(
         OSError: the file cannot be read.
     """
     if positions is None:
-        points = grid_points(grid, periodic=periodic).double().flatten(1).T
+        points = grid_points(grid, periodic=periodic).flatten(1).T
     else:
         given = np.load(Path(positions)) if isinstance(positions, str) else np.asarray(positions)
         points = torch.as_tensor(np.asarray(given, dtype=np.float64))

@@ -47,11 +47,12 @@ def common_grid(problem: Problem, family: str, *, inputs: bool = True) -> tuple[
 
 
 def grid_points(grid: tuple[int, ...], *, periodic: bool) -> Tensor:
-    """Coordinates of a regular grid, [d, *grid], from 0 to 1 along each axis.
+    """Coordinates of a regular grid, [d, *grid], in double precision, from 0 to 1 along each axis.
 
     On a periodic axis the first point is the next one after the last: its coordinate 1 is that of no point.
     """
-    axes = [torch.arange(n) / n if periodic else torch.linspace(0, 1, n) for n in grid]
+    double = torch.float64
+    axes = [torch.arange(n, dtype=double) / n if periodic else torch.linspace(0, 1, n, dtype=double) for n in grid]
     return torch.stack(torch.meshgrid(*axes, indexing="ij"))
 
 
@@ -132,7 +133,7 @@ class GridInputs(nn.Module):
             places = periodic_coordinates(points, 0)
         else:
             places = points
-        self.register_buffer("coordinates", places, persistent=False)
+        self.register_buffer("coordinates", places.float(), persistent=False)
         self.num_field_channels = sum(shape.components for shape in problem.fields.values())
         self.num_channels = self.num_field_channels + len(places)
         self.num_conditions = len(problem.parameters) + problem.time

@@ -73,7 +73,7 @@ class MessagePassing(nn.Module):
         self.register_buffer("weights", graph.weights[..., None, None], persistent=False)
         self.register_buffer("offsets", graph.offsets[:, :, None], persistent=False)
 
-        places = (points / sides).T.float().reshape(-1, *grid)
+        places = (points / sides).T.reshape(-1, *grid)
         self.inputs = GridInputs(problem, places, periodic=periodic, coordinates=coordinates)
         num_fields, num_conditions = self.inputs.num_field_channels, self.inputs.num_conditions
         self.encoder = nn.Sequential(

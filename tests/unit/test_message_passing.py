@@ -45,6 +45,29 @@ def test_a_radius_is_in_units_of_the_positions() -> None:
     assert edges((10,), radius=0.25, lengths=[2.0])[0] == {1, 9}
 
 
+@pytest.mark.parametrize(("grid", "neighbours", "expected"), [((48, 48), 6, 8), ((64, 64), 6, 8), ((100,), 5, 6)])
+def test_all_points_of_a_periodic_grid_have_as_many_neighbours(
+    grid: tuple[int, ...], neighbours: int, expected: int
+) -> None:
+    assert {len(others) for others in edges(grid, neighbours=neighbours)} == {expected}
+
+
+@pytest.mark.parametrize(
+    ("grid", "radius", "length", "expected"),
+    [((48,), 1 / 48, 1.0, 2), ((100,), 0.03, 1.0, 6), ((100,), 0.21, 7.0, 6), ((48, 48), 2**0.5 / 48, 1.0, 8)],
+)
+def test_a_radius_that_just_reaches_a_point_reaches_it_everywhere(
+    grid: tuple[int, ...], radius: float, length: float, expected: int
+) -> None:
+    found = edges(grid, radius=radius, lengths=[length] * len(grid))
+    assert {len(others) for others in found} == {expected}
+
+
+def test_six_neighbours_of_a_hundred_points_are_three_on_each_side() -> None:
+    sides = [-3, -2, -1, 1, 2, 3]
+    assert edges((100,), neighbours=6) == [{(k + side) % 100 for side in sides} for k in range(100)]
+
+
 def test_differences_of_positions_go_around_too() -> None:
     points, sides = points_of((8,), None, [4.0], periodic=True)
     graph = near_points(points, sides, neighbours=2, radius=None, periodic=True)
