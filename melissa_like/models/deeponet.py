@@ -64,8 +64,7 @@ class DeepONet(nn.Module):
             raise ValueError(
                 f"DeepONet has {functions} functions and the widths {list(branch)} and {list(trunk)}: give 1 or more"
             )
-        points, sides = points_of(grid, positions, lengths, periodic=periodic)
-        places = points / sides
+        _, _, places = points_of(grid, positions, lengths, periodic=periodic)
         places = periodic_coordinates(places, 1) if periodic else places
         self.register_buffer("places", places.float(), persistent=False)
         self.outputs = GridOutputs(problem.targets)

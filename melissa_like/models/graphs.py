@@ -35,8 +35,12 @@ class Graph:
 
 def points_of(
     grid: tuple[int, ...], positions: Positions | None, lengths: Sequence[float] | None, *, periodic: bool
-) -> tuple[Tensor, Tensor]:
-    """Where the points of a field lie, [N, d], in double precision, and the lengths of the domain, [d].
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Where the points of a field lie, [N, d], the lengths of the domain, [d], and the places that a network sees.
+
+    All in double precision. Places, [N, d], are positions in units of the lengths; unless the domain is periodic they
+    count from the lowest position of each axis. What lengths hold lies from 0 to 1. An axis on which all positions
+    are the same has the length 1 if none is given, and the places 0.
 
     Args:
         grid: of the field.
@@ -63,7 +67,8 @@ def points_of(
     if lengths is not None and (len(lengths) != dimension or min(lengths) <= 0):
         raise ValueError(f"lengths are {list(lengths)} for points of {dimension} axes: give one above 0 for each axis")
     if lengths is None and positions is not None and not periodic:
-        sides = (points.max(0).values - points.min(0).values).clamp(min=torch.finfo(torch.float64).tiny)
+        covered = points.max(0).values - points.min(0).values
+        sides = torch.where(covered > 0, covered, 1.0)
     else:
         sides = torch.as_tensor([1.0] * dimension if lengths is None else list(lengths), dtype=torch.float64)
     if positions is None:
@@ -73,7 +78,7 @@ def points_of(
             f"positions reach from {points.min(0).values.tolist()} to {points.max(0).values.tolist()} in a periodic "
             f"domain of the lengths {sides.tolist()}: give lengths that hold them, from 0, or periodic: false"
         )
-    return points, sides
+    return points, sides, (points if periodic else points - points.min(0).values) / sides
 
 
 def near_points(

@@ -67,14 +67,13 @@ class MessagePassing(nn.Module):
         grid = common_grid(problem, "MessagePassing")
         if min(hidden, layers) < 1:
             raise ValueError(f"MessagePassing has {hidden} hidden features and {layers} layers: give 1 or more")
-        points, sides = points_of(grid, positions, lengths, periodic=periodic)
+        points, sides, places = points_of(grid, positions, lengths, periodic=periodic)
         graph = near_points(points, sides, neighbours=neighbours, radius=radius, periodic=periodic)
         self.register_buffer("neighbours", graph.neighbours, persistent=False)
         self.register_buffer("weights", graph.weights[..., None, None], persistent=False)
         self.register_buffer("offsets", graph.offsets[:, :, None], persistent=False)
 
-        places = (points / sides).T.reshape(-1, *grid)
-        self.inputs = GridInputs(problem, places, periodic=periodic, coordinates=coordinates)
+        self.inputs = GridInputs(problem, places.T.reshape(-1, *grid), periodic=periodic, coordinates=coordinates)
         num_fields, num_conditions = self.inputs.num_field_channels, self.inputs.num_conditions
         self.encoder = nn.Sequential(
             nn.Linear(self.inputs.num_channels + num_conditions, hidden),

@@ -46,8 +46,15 @@ def test_points_that_are_no_grid_have_their_places() -> None:
     network = DeepONet(
         Problem(parameters=("a",), targets={"u": FieldShape(1, (9,))}), positions=places, lengths=[1, 2], periodic=False
     )
-    expected = torch.tensor(places) / torch.tensor([1.0, 2.0])
-    torch.testing.assert_close(network.places, expected)
+    given = torch.tensor(places)
+    torch.testing.assert_close(network.places, (given - given.min(0).values) / torch.tensor([1.0, 2.0]))
+
+
+def test_points_of_one_height_far_from_the_origin_have_values() -> None:
+    problem = Problem(parameters=("a",), targets={"u": FieldShape(1, (4,))})
+    network = DeepONet(problem, positions=[[500.0 + k, 2.0] for k in range(4)], periodic=False)
+    torch.testing.assert_close(network.places, torch.stack([torch.arange(4) / 3, torch.zeros(4)], dim=1))
+    assert network(parameters=torch.randn(3, 1))["u"].isfinite().all()
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ def on(grid: tuple[int, ...], steps: int = 1) -> Problem:
 
 def edges(grid: tuple[int, ...], **options: object) -> list[set[int]]:
     periodic = bool(options.pop("periodic", True))
-    points, sides = points_of(grid, options.pop("positions", None), options.pop("lengths", None), periodic=periodic)
+    points, sides, _ = points_of(grid, options.pop("positions", None), options.pop("lengths", None), periodic=periodic)
     found = {"neighbours": None, "radius": None} | options
     graph = near_points(points, sides, periodic=periodic, **found)
     torch.testing.assert_close(graph.weights.sum(1), torch.ones(len(points)))
@@ -69,7 +69,7 @@ def test_six_neighbours_of_a_hundred_points_are_three_on_each_side() -> None:
 
 
 def test_differences_of_positions_go_around_too() -> None:
-    points, sides = points_of((8,), None, [4.0], periodic=True)
+    points, sides, _ = points_of((8,), None, [4.0], periodic=True)
     graph = near_points(points, sides, neighbours=2, radius=None, periodic=True)
     torch.testing.assert_close(graph.offsets.abs(), torch.ones(8, 2, 1))
     torch.testing.assert_close(graph.offsets[0, :, 0], torch.tensor([-1.0, 1.0]))  # from point 1, from point 7
@@ -83,6 +83,26 @@ def test_on_a_periodic_domain_it_commutes_with_translations(grid: tuple[int, ...
     moved = network(fields={"u": values.roll(shift, axes)}, parameters=a)["u"]
     there = network(fields={"u": values}, parameters=a)["u"].roll(shift, axes)
     torch.testing.assert_close(moved, there, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("lengths", [None, [3.0, 3.0]])
+def test_places_of_a_domain_that_is_not_periodic_count_from_its_lowest_positions(lengths: list[float] | None) -> None:
+    positions = [[500.0, 2.0], [501.5, 2.0], [503.0, 2.0]]
+    points, _, places = points_of((3,), positions, lengths, periodic=False)
+    assert points.tolist() == positions
+    assert places.tolist() == [[0, 0], [0.5, 0], [1, 0]]
+
+
+def test_places_of_a_periodic_domain_are_shares_of_its_period() -> None:
+    places = points_of((2,), [[1.0, 2.0], [2.0, 2.0]], [4.0, 8.0], periodic=True)[2]
+    assert places.tolist() == [[0.25, 0.25], [0.5, 0.25]]
+
+
+def test_points_of_one_height_far_from_the_origin_are_seen_from_0_to_1() -> None:
+    positions = [[500.0 + k, 2.0] for k in range(4)]
+    network = MessagePassing(on((4,)), hidden=8, layers=1, neighbours=2, positions=positions, periodic=False)
+    torch.testing.assert_close(network.inputs.coordinates, torch.stack([torch.arange(4) / 3, torch.zeros(4)]))
+    assert network(fields={"u": torch.randn(2, 1, 4)}, parameters=torch.randn(2, 1))["u"].isfinite().all()
 
 
 def test_a_point_sees_as_far_as_there_are_layers() -> None:
