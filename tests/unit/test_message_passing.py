@@ -106,8 +106,9 @@ def test_points_of_one_height_far_from_the_origin_are_seen_from_0_to_1() -> None
 
 
 def test_a_point_sees_as_far_as_there_are_layers() -> None:
-    network = MessagePassing(on((16,)), hidden=16, layers=3, neighbours=2)
-    values, a = torch.randn(1, 1, 16), torch.zeros(1, 1)
+    # In double precision: the change that reaches the farthest point may be lost in single precision.
+    network = MessagePassing(on((16,)), hidden=16, layers=3, neighbours=2).double()
+    values, a = torch.randn(1, 1, 16, dtype=torch.float64), torch.zeros(1, 1, dtype=torch.float64)
     other = values.clone()
     other[..., 8] += 1
     changed = network(fields={"u": other}, parameters=a)["u"] != network(fields={"u": values}, parameters=a)["u"]
