@@ -38,7 +38,7 @@ class FNO(nn.Module):
 
     Raises:
         ValueError: fields on several grids, or on one without axes or with more than three; more modes than the grid
-            has; a size below 1; nothing to condition on.
+            has; a size below 1; nothing to condition on; neither input fields nor coordinates.
     """
 
     def __init__(

@@ -123,6 +123,9 @@ class GridInputs(nn.Module):
         periodic: whether it is; then coordinates are given as cosines and sines.
         coordinates: whether they are channels; None: where a network could not tell places apart or the place
             matters, so without input fields and on grids that are not periodic.
+
+    Raises:
+        ValueError: neither input fields nor coordinates.
     """
 
     def __init__(self, problem: Problem, points: Tensor, *, periodic: bool, coordinates: bool | None = None) -> None:
@@ -136,6 +139,11 @@ class GridInputs(nn.Module):
         self.register_buffer("coordinates", places.float(), persistent=False)
         self.num_field_channels = sum(shape.components for shape in problem.fields.values())
         self.num_channels = self.num_field_channels + len(places)
+        if not self.num_channels:
+            raise ValueError(
+                "coordinates is false and the problem has no input fields, so the network could not tell one place "
+                "from another: leave `coordinates` out, or let the task give fields"
+            )
         self.num_conditions = len(problem.parameters) + problem.time
 
     def forward(

@@ -46,7 +46,8 @@ class MessagePassing(nn.Module):
 
     Raises:
         ValueError: fields on several grids; targets of different numbers of steps; more steps than hidden features;
-            positions, lengths, neighbours or a radius that do not fit; a size below 1.
+            positions, lengths, neighbours or a radius that do not fit; a size below 1; neither input fields
+            nor coordinates.
         OSError: the file of positions cannot be read.
     """
 

@@ -41,7 +41,8 @@ class UNet(nn.Module):
 
     Raises:
         ValueError: fields on several grids, or on one without axes or with more than three; a grid that cannot be
-            halved so often; channels that cannot be grouped; a size below 1; nothing to condition on.
+            halved so often; channels that cannot be grouped; a size below 1; nothing to condition on; neither input
+            fields nor coordinates.
     """
 
     def __init__(

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from melissa_like.models import FieldShape, Problem
+from melissa_like.models import FNO, FieldShape, MessagePassing, Problem, UNet
 from tests.unit.families import FAMILIES, GRIDS, fit, forced, inputs_of, target_of
 
 GRID_FAMILIES = [name for name in FAMILIES if name not in ("MLP", "DeepONet")]
@@ -108,3 +108,17 @@ def test_fields_of_several_grids_are_refused(family: str) -> None:
     problem = Problem(fields={"u": FieldShape(1, (16,))}, targets={"v": FieldShape(1, (8,))})
     with pytest.raises(ValueError, match=rf"{family} needs all fields on one grid .*'u' on \(16,\), .*'v' on \(8,\)"):
         built(family, problem)
+
+
+@pytest.mark.parametrize("network", [FNO, UNet, MessagePassing])
+@pytest.mark.parametrize("periodic", [True, False])
+def test_neither_fields_nor_coordinates_are_refused(network: type[nn.Module], periodic: bool) -> None:
+    problem = Problem(parameters=("a",), time=True, targets={"u": FieldShape(1, (32,))})
+    with pytest.raises(ValueError, match="coordinates is false and the problem has no input fields"):
+        network(problem, periodic=periodic, coordinates=False)
+
+
+@pytest.mark.parametrize("network", [FNO, UNet, MessagePassing])
+def test_fields_without_coordinates_are_enough(network: type[nn.Module]) -> None:
+    problem = forced((32,))
+    assert network(problem, periodic=False, coordinates=False)(**inputs_of(problem, 2))["u"].shape == (2, 2, 32)
