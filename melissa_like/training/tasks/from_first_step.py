@@ -18,7 +18,7 @@ from melissa_like.training.tasks.fields import (
 )
 from melissa_like.training.tasks.parameters import GivenParameters
 from melissa_like.training.tasks.starts import one_start
-from melissa_like.training.tasks.steps import steps_of, wanted
+from melissa_like.training.tasks.steps import each_step, steps_of, wanted, without_steps
 from melissa_like.training.tasks.task import Compared
 
 __all__ = ["FromFirstStep"]
@@ -38,6 +38,9 @@ class FromFirstStep:
         targets: the fields to be learned.
         parameters: those that the network is given.
         window: keys in place of a length of 2 and the distance of windows that share their last and first step.
+
+    Raises:
+        ValueError: a window of one time step, another key than those of a window, or a number below 1.
     """
 
     history = 1
@@ -99,20 +102,17 @@ class FromFirstStep:
 
     def targets(self, scale: Normalization, batch: Batch) -> Mapping[str, Tensor]:
         """See `Task`: the fields to be learned at all later steps."""
-        later = range(1, self._length(batch))
-        each = [
-            normalized_fields(scale, {name: batch.fields[name][:, lead] for name in self._targets}, self._targets)
-            for lead in later
-        ]
-        return {name: torch.stack([normalized[name] for normalized in each], dim=1) for name in self._targets}
+        return {
+            name: each_step(scale.normalize, name, steps_of(batch.fields[name], spec)[:, 1:])
+            for name, spec in self._targets.items()
+        }
 
     def restore(self, scale: Normalization, batch: Batch, values: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """See `Task`."""
-        each = [
-            restored_fields(scale, {name: values[name][:, step] for name in self._targets}, self._targets)
-            for step in range(values[next(iter(self._targets))].shape[1])
-        ]
-        return {name: torch.stack([restored[name] for restored in each], dim=1) for name in self._targets}
+        return {
+            name: without_steps(each_step(scale.restore, name, values[name]), spec)
+            for name, spec in self._targets.items()
+        }
 
     def truth(self, batch: Batch) -> Mapping[str, Tensor]:
         """See `Task`."""
