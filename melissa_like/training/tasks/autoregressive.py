@@ -13,7 +13,7 @@ from melissa_like.records import FieldSpec, Layout, Window
 from melissa_like.training.curriculum import Curriculum, Gradual, TeacherForcing, Unrolling
 from melissa_like.training.normalization import Normalization
 from melissa_like.training.outputs import check_shapes
-from melissa_like.training.tasks.fields import fields_named
+from melissa_like.training.tasks.fields import inputs_and_targets
 from melissa_like.training.tasks.parameters import GivenParameters
 from melissa_like.training.tasks.starts import one_start
 from melissa_like.training.tasks.steps import (
@@ -82,12 +82,7 @@ class Autoregressive:
         window: Mapping[str, int | None] | None = None,
     ) -> None:
         self._layout = layout
-        self._inputs = fields_named(layout, inputs, "inputs") if inputs else {}
-        others = [field.name for field in layout.fields if field.name not in self._inputs]
-        self._targets = fields_named(layout, others if targets is None else targets, "targets")
-        both = [name for name in self._targets if name in self._inputs]
-        if both:
-            raise ValueError(f"{', '.join(both)} are inputs and targets: name each field once")
+        self._inputs, self._targets = inputs_and_targets(layout, inputs, targets)
         # What the network is given, in the order of the layout.
         self._known: dict[str, FieldSpec] = {
             spec.name: spec for spec in layout.fields if spec.name in self._targets or spec.name in self._inputs

@@ -13,6 +13,7 @@ from melissa_like.training.normalization import Normalization
 
 __all__ = [
     "fields_named",
+    "inputs_and_targets",
     "normalized_fields",
     "one_sample",
     "restored_fields",
@@ -43,6 +44,28 @@ def fields_named(layout: Layout, names: Sequence[str] | None, what: str) -> dict
             "learned"
         )
     return {name: spec for name, spec in fields.items() if name in names}
+
+
+def inputs_and_targets(
+    layout: Layout, inputs: Sequence[str], targets: Sequence[str] | None, *, needs_inputs: bool = False
+) -> tuple[dict[str, FieldSpec], dict[str, FieldSpec]]:
+    """The fields that are inputs only, and those to be learned, each in the order of the layout.
+
+    Args:
+        layout: of the study.
+        inputs: names of the former.
+        targets: names of the latter; None: all others.
+        needs_inputs: whether there must be an input.
+
+    Raises:
+        ValueError: a name that is no field, a field that is both, none to be learned, or no input where one is needed.
+    """
+    given = fields_named(layout, inputs, "inputs") if inputs or needs_inputs else {}
+    others = [field.name for field in layout.fields if field.name not in given]
+    learned = fields_named(layout, others if targets is None else targets, "targets")
+    if both := [name for name in learned if name in given]:
+        raise ValueError(f"{', '.join(both)} are inputs and targets: name each field once")
+    return given, learned
 
 
 def shape_of(spec: FieldSpec) -> FieldShape:

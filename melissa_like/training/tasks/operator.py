@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from melissa_like.records import Layout
-from melissa_like.training.tasks.fields import fields_named
+from melissa_like.training.tasks.fields import fields_named, inputs_and_targets
 from melissa_like.training.tasks.from_first_step import FromFirstStep
 from melissa_like.training.tasks.parameters import GivenParameters
 from melissa_like.training.tasks.same_step import SameStep
@@ -36,14 +36,10 @@ def Operator(  # noqa: N802  # a recipe of two classes, and named like them wher
         ValueError: a name that is no field or parameter, a field that is both an input and something else, none that is
             given, none left to be learned, or a window where there is no first step.
     """
-    others = [field.name for field in layout.fields if field.name not in inputs]
-    given = fields_named(layout, inputs, "inputs") if inputs or not initial else {}
+    given, learned = inputs_and_targets(layout, inputs, targets, needs_inputs=not initial)
     first = fields_named(layout, initial, "initial fields") if initial else {}
-    learned = fields_named(layout, others if targets is None else targets, "targets")
-    for what, fields in (("targets", learned), ("initial fields", first)):
-        both = [name for name in fields if name in given]
-        if both:
-            raise ValueError(f"{', '.join(both)} are inputs and {what}: name each field once")
+    if both := [name for name in first if name in given]:
+        raise ValueError(f"{', '.join(both)} are inputs and initial fields: name each field once")
     if first:
         return FromFirstStep(layout, first, given, learned, GivenParameters(layout, parameters), window)
     if any(value is not None for value in (window or {}).values()):
