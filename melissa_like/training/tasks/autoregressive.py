@@ -122,11 +122,11 @@ class Autoregressive:
         return {name: values.reshape(batch.size, -1, *values.shape[2:]) for name, values in made.items()}
 
     def targets(self, scale: Normalization, batch: Batch) -> Mapping[str, Tensor]:
-        """See `Task`."""
+        """See `Task`: the steps behind the history, or their increments."""
         return self._targets_of(scale, batch, TeacherForcing()(self._num_calls(batch), 1.0))
 
     def restore(self, scale: Normalization, batch: Batch, values: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """See `Task`."""
+        """See `Task`: increments are added to the solver's step before each."""
         restored = {}
         for name, spec in self._targets.items():
             before = self._before(batch, name, slice(0, values[name].shape[1])).float()

@@ -46,7 +46,7 @@ class Direct:
         return {name: with_components(batch.fields[name], spec) for name, spec in self._fields.items()}
 
     def compare(self, network: nn.Module, scale: Normalization, batch: Batch, progress: float) -> Compared:
-        """See `Task`."""
+        """See `Task`: one call, with the fields of its time step."""
         return self.advance(network, scale, batch), self.targets(scale, batch)
 
     def targets(self, scale: Normalization, batch: Batch) -> Mapping[str, Tensor]:
@@ -61,13 +61,13 @@ class Direct:
         return predictions
 
     def restore(self, scale: Normalization, batch: Batch, values: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """See `Task`."""
+        """See `Task`: the fields to be learned, [B, *shape]."""
         return {
             name: without_components(scale.restore(name, values[name]), spec) for name, spec in self._fields.items()
         }
 
     def truth(self, batch: Batch) -> Mapping[str, Tensor]:
-        """See `Task`."""
+        """See `Task`: the fields to be learned, [B, *shape]."""
         return {name: batch.fields[name].float() for name in self._fields}
 
     def request(self, parameters: Mapping[str, float], *, step: int, time: float | None = None) -> Batch:

@@ -108,14 +108,14 @@ class FromFirstStep:
         }
 
     def restore(self, scale: Normalization, batch: Batch, values: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """See `Task`."""
+        """See `Task`: all later steps."""
         return {
             name: without_steps(each_step(scale.restore, name, values[name]), spec)
             for name, spec in self._targets.items()
         }
 
     def truth(self, batch: Batch) -> Mapping[str, Tensor]:
-        """See `Task`."""
+        """See `Task`: the fields to be learned, at all later steps."""
         return {name: batch.fields[name][:, 1:].float() for name in self._targets}
 
     def begin(

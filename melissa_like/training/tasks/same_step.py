@@ -59,7 +59,7 @@ class SameStep:
         return {name: with_components(batch.fields[name], spec) for name, spec in self._fields.items()}
 
     def compare(self, network: nn.Module, scale: Normalization, batch: Batch, progress: float) -> Compared:
-        """See `Task`."""
+        """See `Task`: one call, with the fields to be learned."""
         return self.advance(network, scale, batch), self.targets(scale, batch)
 
     def targets(self, scale: Normalization, batch: Batch) -> Mapping[str, Tensor]:
@@ -76,11 +76,11 @@ class SameStep:
         return predictions
 
     def restore(self, scale: Normalization, batch: Batch, values: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """See `Task`."""
+        """See `Task`: the fields to be learned, [B, *shape]."""
         return restored_fields(scale, values, self._targets)
 
     def truth(self, batch: Batch) -> Mapping[str, Tensor]:
-        """See `Task`."""
+        """See `Task`: the fields to be learned, [B, *shape]."""
         return {name: batch.fields[name].float() for name in self._targets}
 
     def request(

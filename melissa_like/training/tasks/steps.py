@@ -67,15 +67,15 @@ class Values:
         return name
 
     def measure(self, steps: Tensor) -> Tensor:
-        """See `State`."""
+        """See `State`: every step."""
         return steps.flatten(0, 1)
 
     def normalize(self, scale: Normalization, name: str, steps: Tensor, before: Tensor) -> Tensor:
-        """See `State`."""
+        """See `State`: the steps before are not looked at."""
         return each_step(scale.normalize, name, steps)
 
     def restore(self, scale: Normalization, name: str, values: Tensor, before: Tensor) -> Tensor:
-        """See `State`."""
+        """See `State`: the steps before are not looked at."""
         return each_step(scale.restore, name, values)
 
     def after(self, scale: Normalization, name: str, last: Tensor, made: Tensor) -> Tensor:
@@ -91,23 +91,23 @@ class Increments:
     """
 
     def quantity(self, name: str) -> str:
-        """See `State`."""
+        """See `State`: the increment of the field."""
         return f"increment of {name}"
 
     def measure(self, steps: Tensor) -> Tensor:
-        """See `State`."""
+        """See `State`: between each step and the next, so one fewer than steps."""
         return (steps[:, 1:] - steps[:, :-1]).flatten(0, 1)
 
     def normalize(self, scale: Normalization, name: str, steps: Tensor, before: Tensor) -> Tensor:
-        """See `State`."""
+        """See `State`: the difference to the step before."""
         return each_step(scale.normalize, self.quantity(name), steps - before)
 
     def restore(self, scale: Normalization, name: str, values: Tensor, before: Tensor) -> Tensor:
-        """See `State`."""
+        """See `State`: the step before plus the difference."""
         return before + each_step(scale.restore, self.quantity(name), values)
 
     def after(self, scale: Normalization, name: str, last: Tensor, made: Tensor) -> Tensor:
-        """See `State`."""
+        """See `State`: the last one plus k times the k-th prediction."""
         change = each_step(scale.restore, self.quantity(name), made)
         ahead = torch.arange(1, made.shape[1] + 1, device=made.device, dtype=change.dtype)
         return last + ahead.view(-1, *(1,) * (made.ndim - 2)) * change
