@@ -96,7 +96,7 @@ class Snapshots:
         return Launches(
             first=self._first,
             num_resumes=0 if before is None else before.num_resumes + 1,
-            seconds=0.0 if before is None else before.seconds,
+            earlier_s=0.0 if before is None else before.seconds,
             began_at_s=journal.first_at_s,
             last_at_s=journal.last_at_s,
         )

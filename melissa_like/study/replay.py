@@ -88,13 +88,13 @@ def _replay(run_dir: Path, taken: Taken | None, meanwhile: Callable[[], None]) -
         state, launches = _begin(begun, run_dir)
     else:
         state, launches = taken.state, taken.launches
-    num_resumes, seconds = launches.num_resumes, launches.seconds
+    num_resumes, earlier_s = launches.num_resumes, launches.earlier_s
     began_at, last_at, num_events = launches.began_at_s, launches.last_at_s, 0
     while block := tuple(islice(entries, _BREATHE_EVERY)):
         for entry in block:
             event, at_s = entry.event, entry.at_s
             if isinstance(event, Resumed):
-                seconds += last_at - began_at
+                earlier_s += last_at - began_at
                 num_resumes += 1
                 began_at = at_s
             state.handle(event, at_s)
@@ -105,7 +105,7 @@ def _replay(run_dir: Path, taken: Taken | None, meanwhile: Callable[[], None]) -
         state=state,
         first=launches.first,
         num_resumes=num_resumes,
-        seconds=seconds + last_at - began_at,
+        seconds=earlier_s + last_at - began_at,
         num_events=num_events,
     )
 
@@ -120,4 +120,4 @@ def _begin(begun: Entry, run_dir: Path) -> tuple[StudyState, Launches]:
         )
     state = StudyState(event.settings)
     state.handle(event, at_s)
-    return state, Launches(first=event.settings, num_resumes=0, seconds=0.0, began_at_s=at_s, last_at_s=at_s)
+    return state, Launches(first=event.settings, num_resumes=0, earlier_s=0.0, began_at_s=at_s, last_at_s=at_s)

@@ -31,7 +31,7 @@ __all__ = ["SNAPSHOT_FILE", "Launches", "SnapshotContent", "SnapshotUnusableErro
 SNAPSHOT_FILE = "journal.snapshot"
 
 #: Another number for another meaning of any of the types, too: a state is good for the rules that made it.
-_MAGIC = b"melissa-like snapshot 1\n"
+_MAGIC = b"melissa-like snapshot 2\n"
 _PIECE_BYTES = 2**20
 _PIECE_VALUES = _PIECE_BYTES // 8
 _LENGTH_BYTES, _CHECKSUM_BYTES = 8, 4
@@ -48,14 +48,14 @@ class Launches(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         first: the settings of the first one.
         num_resumes: how often another one went on.
-        seconds: that those before the present one ran.
+        earlier_s: running time of all earlier launchers together.
         began_at_s: when the present one did.
         last_at_s: of its last entry.
     """
 
     first: StudySettings
     num_resumes: int
-    seconds: float
+    earlier_s: float
     began_at_s: float
     last_at_s: float
 

@@ -144,7 +144,7 @@ DAMAGE: list[tuple[Callable[[bytes], bytes], str]] = [
     (lambda content: content + b"\0", "is damaged, or was cut off"),
     (lambda content: content[:30], "is damaged, or was cut off"),
     (lambda content: b"", "of another release"),
-    (lambda content: content.replace(b"snapshot 1\n", b"snapshot 9\n", 1), "of another release"),
+    (lambda content: content.replace(b"snapshot 2\n", b"snapshot 9\n", 1), "of another release"),
 ]
 
 
