@@ -34,7 +34,7 @@ class DeepONet(nn.Module):
         positions: of the points, [N, d]: numbers, or the path of an .npy file; null: a regular grid.
         lengths: of the domain along each axis; null: 1 each, or what the positions cover if they are not periodic.
         periodic: whether the domain is; then the trunk sees cosines and sines.
-        activation: called once.
+        activation: makes an activation; called for each place that needs one.
 
     Raises:
         ValueError: targets on several grids, or on one without axes or with more than three; neither fields nor

@@ -16,10 +16,11 @@ __all__ = ["FNO"]
 class FNO(nn.Module):
     """A Fourier neural operator on a regular grid of 1, 2 or 3 axes.
 
-    v ← σ(W v + F⁻¹(R · F v)) in each layer, between a lifting P and a projection Q of single points: equations 2 to 5
-    of Li et al., "Fourier Neural Operator for Parametric Partial Differential Equations" (ICLR 2021, arXiv
-    2010.08895). R is kept for the lowest modes only, so the weights fit any grid that has these: those that were
-    trained on one can be loaded into a network for another. On a periodic grid it commutes with translations.
+    v ← σ(W v + F⁻¹(R · F v)) in each layer but the last, which has no σ, between a lifting P and a projection Q of
+    single points: equations 2 to 5 of Li et al., "Fourier Neural Operator for Parametric Partial Differential
+    Equations" (ICLR 2021, arXiv 2010.08895). R is kept for the lowest modes only, so the weights fit any grid that has
+    these: those that were trained on one can be loaded into a network for another. On a periodic grid it commutes with
+    translations.
 
     Good values: 16 to 64 channels, 4 layers, 12 to 16 modes (fewer than half of the points). For a field at the next
     step that is like the one before, let the task learn the increment.
@@ -34,7 +35,7 @@ class FNO(nn.Module):
             coordinates are given as channels.
         coordinates: whether they are; None: where they are needed, so on other grids and without input fields.
         conditioning: how parameters and time come in: `ConstantChannels`, `ScaleAndShift`, `CAPE`, or yours.
-        activation: called once.
+        activation: makes an activation; called for each place that needs one.
 
     Raises:
         ValueError: fields on several grids, or on one without axes or with more than three; more modes than the grid

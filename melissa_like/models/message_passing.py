@@ -42,7 +42,7 @@ class MessagePassing(nn.Module):
         lengths: of the domain along each axis; null: 1 each, or what the positions cover if they are not periodic.
         periodic: whether the domain is; on a regular grid the first point then comes after the last.
         coordinates: whether positions are given to the encoder; null: without input fields, or if not periodic.
-        activation: called once.
+        activation: makes an activation; called for each place that needs one.
 
     Raises:
         ValueError: fields on several grids; targets of different numbers of steps; more steps than hidden features;

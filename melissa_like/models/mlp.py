@@ -24,7 +24,7 @@ class MLP(nn.Module):
     Args:
         problem: what it is given and what it returns.
         hidden: width of each hidden layer; empty makes one affine map.
-        activation: called once per hidden layer, e.g. `torch.nn.GELU`.
+        activation: makes an activation; called for each place that needs one, e.g. `torch.nn.GELU`.
 
     Raises:
         ValueError: a width below 1.

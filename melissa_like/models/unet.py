@@ -32,12 +32,13 @@ class UNet(nn.Module):
         channels: of the finest level.
         multipliers: of the channels, per level; as many levels as numbers, one less halvings.
         blocks: per level, on each way.
-        groups: of channels that are normalized together; null: no normalization. It divides the channels.
+        groups: of channels that are normalized together; null: no normalization in the blocks and
+            before the last layer (attention has its own). It divides the channels.
         attention: whether all points of the coarsest level see each other.
         periodic: whether the grid is; if not, zeros lie around it, and coordinates are given as channels.
         coordinates: whether they are; None: where they are needed, so on other grids and without input fields.
         conditioning: how parameters and time come in: `ConstantChannels`, `ScaleAndShift`, `CAPE`, or yours.
-        activation: called once per block.
+        activation: makes an activation; called for each place that needs one.
 
     Raises:
         ValueError: fields on several grids, or on one without axes or with more than three; a grid that cannot be
