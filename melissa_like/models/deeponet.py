@@ -1,6 +1,5 @@
 """The deep operator network."""
 
-import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 
@@ -9,6 +8,7 @@ from torch import Tensor, nn
 
 from melissa_like.models.graphs import Positions, points_of
 from melissa_like.models.grids import GridOutputs, common_grid, periodic_coordinates
+from melissa_like.models.mlp import perceptron
 from melissa_like.models.problem import Problem
 
 __all__ = ["DeepONet"]
@@ -69,10 +69,10 @@ class DeepONet(nn.Module):
         self.register_buffer("places", places.float(), persistent=False)
         self.outputs = GridOutputs(problem.targets)
         coordinates = cast(Tensor, self.places).shape[1]
-        self.branch = _perceptron([num_given, *branch, functions * self.outputs.num_channels], activation)
+        self.branch = perceptron([num_given, *branch, functions * self.outputs.num_channels], activation)
         # The functions are activated once more, as in the paper.
         self.trunk = nn.Sequential(
-            _perceptron([coordinates + problem.time, *trunk, functions], activation), activation()
+            perceptron([coordinates + problem.time, *trunk, functions], activation), activation()
         )
         self.bias = nn.Parameter(torch.zeros(self.outputs.num_channels, 1))
         self._shape = (self.outputs.num_channels, functions)
@@ -96,10 +96,3 @@ class DeepONet(nn.Module):
             places = torch.cat([points, time[:, None, None].expand(-1, points.shape[1], 1)], dim=2)
         values = coefficients @ self.trunk(places).transpose(-1, -2) + self.bias
         return self.outputs(torch.unflatten(values, 2, self._grid))
-
-
-def _perceptron(widths: Sequence[int], activation: Callable[[], nn.Module]) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for before, after in itertools.pairwise(widths):
-        layers += [nn.Linear(before, after), activation()]
-    return nn.Sequential(*layers[:-1])

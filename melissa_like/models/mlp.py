@@ -1,4 +1,4 @@
-"""The fully connected network of the SC'23 study."""
+"""The fully connected network of the SC'23 study, and the perceptron that it is."""
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
@@ -8,7 +8,20 @@ from torch import nn
 
 from melissa_like.models.problem import Problem
 
-__all__ = ["MLP"]
+__all__ = ["MLP", "perceptron"]
+
+
+def perceptron(widths: Sequence[int], activation: Callable[[], nn.Module]) -> nn.Sequential:
+    """Affine maps with an activation between them, none after the last.
+
+    Args:
+        widths: of what it is given, of each hidden layer, and of what it returns.
+        activation: makes an activation; called for each place that needs one.
+    """
+    layers: list[nn.Module] = [nn.Linear(widths[0], widths[1])]
+    for before, after in itertools.pairwise(widths[1:]):
+        layers += [activation(), nn.Linear(before, after)]
+    return nn.Sequential(*layers)
 
 
 class MLP(nn.Module):
@@ -40,10 +53,7 @@ class MLP(nn.Module):
         widths = [problem.num_inputs, *hidden, problem.num_outputs]
         if min(widths) < 1:
             raise ValueError(f"the layers of the MLP have the widths {widths}: give 1 or more for each")
-        layers: list[nn.Module] = []
-        for before, after in itertools.pairwise(widths):
-            layers += [nn.Linear(before, after), activation()]
-        self.layers = nn.Sequential(*layers[:-1])
+        self.layers = perceptron(widths, activation)
         self._shapes = {name: (shape.components, *shape.grid) for name, shape in problem.targets.items()}
         self._sizes = [shape.size for shape in problem.targets.values()]
 
