@@ -192,6 +192,30 @@ def test_the_increments_between_steps_are_what_is_normalized() -> None:
     assert {name: values.shape[1] for name, values in measured.items()} == dict(task.quantities)
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "int32", "int64", "float16", "float32", "float64"])
+def test_increments_are_right_whatever_the_fields_are_stored_in(dtype: str) -> None:
+    layout = Layout(fields=(FieldSpec(name="u", shape=(4,), dtype=dtype),), parameters=("a",))
+    large = {"uint8": 255, "float16": 60_000}.get(dtype, 2**31 - 1)
+    low = 0 if dtype == "uint8" else -large
+    values = [[10, 10, low, large], [5, 20, large, low], [7, 7, 7, 7]]
+    batch = Batch(
+        simulations=torch.zeros(1, dtype=torch.int64),
+        steps=torch.zeros(1, dtype=torch.int64),
+        times=torch.arange(3).double()[None],
+        parameters=torch.zeros(1, 1),
+        fields={"u": torch.tensor([values], dtype=getattr(torch, dtype))},
+    )
+    task = Autoregressive(layout, horizon=2)
+    exact = batch.fields["u"][0].double()
+    measured = task.measure(batch)
+    torch.testing.assert_close(measured["increment of u"].squeeze(1).double(), exact[1:] - exact[:-1])
+    scale = Normalization(task.quantities, layout)
+    scale.set_inputs([(0.0, 1.0)], num_steps=20)
+    scale.freeze({name: moments_of(measures) for name, measures in measured.items()})
+    restored = task.restore(scale, batch, task.targets(scale, batch))["u"]
+    torch.testing.assert_close(restored, task.truth(batch)["u"], rtol=0, atol=1e-6 * large)
+
+
 def test_history_and_bundle_are_stacked_the_earliest_first() -> None:
     task = Autoregressive(LAYOUT, history=3, bundle=2, horizon=1, inputs=["force"], residual=False, time=True)
     assert dict(task.problem.fields) == {

@@ -25,6 +25,7 @@ from melissa_like.training.tasks.steps import (
     steps_of,
     unstacked,
     wanted,
+    widened,
     without_steps,
 )
 from melissa_like.training.tasks.task import Compared
@@ -213,9 +214,9 @@ class Autoregressive:
         steps = slice(self.history + counted.start, self.history + counted.stop)
         return {
             name: self._state.normalize(
-                scale, name, steps_of(batch.fields[name], spec)[:, steps], self._before(batch, name, counted)
+                scale, name, self._steps(batch, name, steps), self._before(batch, name, counted)
             )
-            for name, spec in self._targets.items()
+            for name in self._targets
         }
 
     def _counted(self, unrolling: Unrolling) -> slice:
@@ -226,7 +227,11 @@ class Autoregressive:
     def _before(self, batch: Batch, name: str, steps: slice) -> Tensor:
         """The solver's step before each of some steps behind the history."""
         before = slice(self.history - 1 + steps.start, self.history - 1 + steps.stop)
-        return steps_of(batch.fields[name], self._targets[name])[:, before]
+        return self._steps(batch, name, before)
+
+    def _steps(self, batch: Batch, name: str, steps: slice) -> Tensor:
+        """Some steps of a field to be learned, as the solver sent them, `widened`."""
+        return widened(steps_of(batch.fields[name], self._targets[name])[:, steps])
 
     def _given_at(self, batch: Batch, at: int) -> dict[str, Tensor]:
         """A history of the solver's, that begins at a step of the window: of the fields to be learned."""

@@ -12,12 +12,31 @@ from torch import Tensor
 from melissa_like.records import FieldSpec, Window
 from melissa_like.training.normalization import Normalization
 
-__all__ = ["Increments", "State", "Values", "each_step", "stacked", "steps_of", "unstacked", "wanted", "without_steps"]
+__all__ = [
+    "Increments",
+    "State",
+    "Values",
+    "each_step",
+    "stacked",
+    "steps_of",
+    "unstacked",
+    "wanted",
+    "widened",
+    "without_steps",
+]
+
+#: What float32 cannot hold.
+_WIDE = (torch.float64, torch.int64, torch.int32)
 
 
 def steps_of(values: Tensor, spec: FieldSpec) -> Tensor:
     """From [B, L, *shape] to [B, L, C, *grid]."""
     return values.unsqueeze(2) if spec.components == 1 else values
+
+
+def widened(values: Tensor) -> Tensor:
+    """To be subtracted: in float32, or in float64 what that cannot hold. Integers would wrap around."""
+    return values.double() if values.dtype in _WIDE else values.float()
 
 
 def without_steps(values: Tensor, spec: FieldSpec) -> Tensor:
@@ -47,10 +66,10 @@ class State(Protocol):
         """What is normalized, of a field."""
 
     def measure(self, steps: Tensor) -> Tensor:
-        """This quantity of time steps [B, L, C, *grid]: [n, C, *grid], in their dtype."""
+        """This quantity of time steps [B, L, C, *grid] of any dtype: [n, C, *grid]."""
 
     def normalize(self, scale: Normalization, name: str, steps: Tensor, before: Tensor) -> Tensor:
-        """Time steps, each with the solver's step before it, normalized."""
+        """Time steps, each with the solver's step before it, both `widened`, normalized."""
 
     def restore(self, scale: Normalization, name: str, values: Tensor, before: Tensor) -> Tensor:
         """What was normalized, in original units."""
@@ -96,6 +115,7 @@ class Increments:
 
     def measure(self, steps: Tensor) -> Tensor:
         """See `State`: between each step and the next, so one fewer than steps."""
+        steps = widened(steps)
         return (steps[:, 1:] - steps[:, :-1]).flatten(0, 1)
 
     def normalize(self, scale: Normalization, name: str, steps: Tensor, before: Tensor) -> Tensor:
