@@ -28,8 +28,8 @@ class FromFirstStep:
     """(Fields at the first step of a window, parameters, time since then) to fields at a later step of it.
 
     The network is called once for a step, however far it is. A training step learns one later step of each sample,
-    drawn at random; a validation looks at all of them. The time is that since the first step, so a system that depends
-    on the time itself needs an input that tells it.
+    drawn at random; a validation looks at all of them. The time is that since the first step, scaled from -1 there to
+    1 at the last step of a window, so a system that depends on the time itself needs an input that tells it.
 
     Args:
         layout: of the study.
@@ -157,7 +157,7 @@ class FromFirstStep:
         first = {name: batch.fields[name][:, 0] for name in self._initial}
         given: dict[str, Any] = {
             "fields": normalized_fields(scale, first, self._initial) | normalized_fields(scale, later, self._inputs),
-            "time": scale.normalize_steps(leads * self.stride),
+            "time": 2 * leads / self.longest - 1,
             **self._parameters.normalized(scale, batch),
         }
         predictions: Mapping[str, Tensor] = network(**given)
