@@ -187,11 +187,16 @@ class WindowForming:
             self._spare.append(fields)
 
     def _lose(self, key: SampleKey, error: UnfitSampleError) -> None:
-        """A window must not be learned from; unless it alone is given up, what is left of the step is as well."""
-        self._give_back(key.simulation, key.step)
+        """A window must not be learned from; unless it alone is given up, what is left of the step is as well.
+
+        A window whose simulation fails keeps its memory: another attempt of a deterministic solver sends only what the
+        window lacked, and `forget` gives it back otherwise.
+        """
         self._why_lost = error
         self._lost.append(key.step)
-        if not error.drops:
+        if error.drops:
+            self._give_back(key.simulation, key.step)
+        else:
             self._to_form.clear()
             self._formed = None
             raise self._unfit(error) from error

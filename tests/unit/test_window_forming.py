@@ -349,6 +349,34 @@ def test_windows_that_fail_their_simulation_are_formed_again(judged: tuple[Rank,
     assert rank.windows().keys() == {SampleKey(0, first) for first in range(4)}
 
 
+@pytest.mark.parametrize("buffer", BUFFERS)
+@pytest.mark.parametrize("window", [Window(length=2, hop=2), Window(length=2, stride=2, hop=4), Window(length=2)])
+def test_a_window_that_failed_its_simulation_keeps_the_steps_that_do_not_come_again(
+    window: Window, buffer: str
+) -> None:
+    rank = Rank(window, 4, BUFFERS[buffer], mixes=True)
+    judge = Judge(rank.buffer)
+    rank.forming._then = judge
+    judge.unfit = {0: False}
+    rank.open(0, 1)
+    for step in range(window.span - 1):
+        rank.send(0, 1, step)
+    sample = rank.complete(0, 1, window.span - 1)
+    assert isinstance(sample, Sample)
+    with pytest.raises(UnfitWindowError):
+        rank.forming.take(sample, 0.0)
+    rank.assembler.retract(sample)
+    rank.open(7, 1)
+    rank.send(7, 1, 0)  # takes a slot, if one is free
+    judge.unfit = {}
+    rank.open(0, 2)
+    for step in range(4):
+        rank.send(0, 2, step)
+    assert {key for key in rank.windows() if key.simulation == 0} == {
+        SampleKey(0, first) for first in range(0, 4 - window.span + 1, window.hop)
+    }
+
+
 def test_consumers_of_a_user_are_given_windows() -> None:
     window = Window(length=2)
     buffer = BUFFERS["queue"](window)
