@@ -38,7 +38,7 @@ def add(validation: ValidationSet, simulation: int, step: int, *, scale: float =
     sizes = zip(LAYOUT.fields, (1.0, 100.0), strict=True)
     copies = [(generator.normal(size=field.shape) * size * scale).astype(field.dtype) for field, size in sizes]
     key = SampleKey(simulation, step)
-    sample = assembled(validation, key, copies, time=0.5 * step, parameters=[0.1 * simulation])
+    sample = assembled(validation, key, copies, time=step / 3, parameters=[0.1 * simulation])
     assert validation.take(sample, 0.0) == (key,)
     return copies
 
@@ -175,6 +175,7 @@ def test_what_was_held_out_is_there_again_after_a_restart() -> None:
     one = second.one_simulation()
     assert one is not None
     assert (one.simulation, one.steps) == (3, (0, 1, 3, 4))
+    assert one.times == (0.0, 1 / 3, 1.0, 4 / 3)
     for position, step in enumerate(one.steps):
         for field, values in zip(LAYOUT.fields, expected[3, step], strict=True):
             np.testing.assert_array_equal(one.fields[field.name][position], values)

@@ -36,7 +36,9 @@ class KeptHeldOut:
             piece = memory.first(len(chunk))
             for number, steps in enumerate(chunk):
                 piece.simulations[number], piece.steps[number] = steps[0].key.simulation, steps[0].key.step
-                piece.times[number] = torch.tensor([step.time for step in steps]).view(piece.times[number].shape)
+                piece.times[number] = torch.tensor([step.time for step in steps], dtype=torch.float64).view(
+                    piece.times[number].shape
+                )
                 piece.parameters[number] = torch.from_numpy(steps[0].parameters)
                 for index, target in enumerate(piece.fields.values()):
                     rows = target[number].numpy().reshape(len(steps), *self._layout.fields[index].shape)
