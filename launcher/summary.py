@@ -75,7 +75,8 @@ def print_report(report: Mapping[str, Any], run_dir: Path) -> None:
         lines.append(("training", _training(report["training"])))
     if report["validation"]:
         validation = report["validation"]
-        lines.append(("validation loss", f"{validation['loss']:.4g} (original units)"))
+        loss = validation["loss"]
+        lines.append(("validation loss", "not finite" if loss is None else f"{loss:.4g} (original units)"))
         lines += _errors(validation)
     if report["ingest"]["bytes_per_second"]:
         lines.append(("ingest", f"{report['ingest']['bytes_per_second'] / 2**20:.1f} MiB/s"))

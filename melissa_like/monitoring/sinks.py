@@ -1,6 +1,7 @@
 """Where measured values go: one small object per destination, one method."""
 
 import json
+import math
 import os
 import sys
 import time
@@ -121,7 +122,7 @@ class LenientSink:
 
 
 class JsonLinesSink:
-    """One JSON object per line: time of day in seconds, then the values.
+    """One JSON object per line: time of day in seconds, then the values; null is what is not finite, as in JSON.
 
     Attributes:
         position: bytes written to the file; one reference, read by whoever takes a checkpoint.
@@ -140,7 +141,8 @@ class JsonLinesSink:
         """Append a line, at once: what cannot be written is told when it happens."""
         if self._stream is None:
             self._stream = self._open()
-        line = json.dumps({"time": time.time(), **values}).encode() + b"\n"
+        told = {name: value if math.isfinite(value) else None for name, value in values.items()}
+        line = json.dumps({"time": time.time(), **told}).encode() + b"\n"
         self._stream.write(line)
         self._stream.flush()
         self.position += len(line)

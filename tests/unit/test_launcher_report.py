@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from melissa_like.launcher.report import make_report
@@ -114,3 +115,15 @@ def test_quantiles_roll_outs_and_correlation_times_are_told(tmp_path: Path, caps
         "at the last\n"
     ) in told
     assert "correlation time: 1.75 of 2 steps (mean; median 2, least 1; 2 of 3 roll-outs stay above 0.8" in told
+
+
+def test_errors_that_were_not_finite_are_told_of_a_report_that_was_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    last = ValidationFigures(batches=9, loss=float("inf"), relative_l2=float("nan"), num_samples=6)
+    seen = Observations(summaries={0: Summary(training=figures(4, 2.0), validation=last)}, history=(last,))
+    written = msgspec.json.encode(make_report(StudyState(SETTINGS), seen, 1.0) | {"name": "lost", "resumed": 0})
+    print_report(msgspec.json.decode(written), tmp_path)
+    told = "".join(capsys.readouterr())
+    assert "validation loss: not finite\n" in told
+    assert "validation error: not finite (" in told

@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -134,6 +135,19 @@ def test_json_lines_and_tensorboard_events_can_be_read_back(tmp_path: Path) -> N
     np.testing.assert_allclose(
         [event.value for event in events.Scalars("training_loss")], [row["training_loss"] for row in ROWS], rtol=1e-6
     )
+
+
+def test_what_is_not_finite_is_null_in_the_lines(tmp_path: Path) -> None:
+    sink = JsonLinesSink(tmp_path / "metrics.jsonl")
+    sink.write(0.0, {"low": -math.inf, "none": math.nan, "one": 1.0})
+    sink.close()
+    text = (tmp_path / "metrics.jsonl").read_text()
+    assert json.loads(text, parse_constant=pytest.fail) | {"time": 0} == {
+        "time": 0,
+        "low": None,
+        "none": None,
+        "one": 1,
+    }
 
 
 def test_figures_are_drawn_of_one_two_and_three_dimensions_and_of_nothing(tmp_path: Path) -> None:
