@@ -38,11 +38,11 @@ def test_server_ranks_that_slurm_tells_of_their_end_go_on_in_another_job(
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_jobs_that_come_to_their_limits_cost_no_simulation(cluster: Cluster, tmp_path: Path) -> None:
-    """A minute each, which Slurm enforces up to a minute late; a simulation takes two seconds."""
-    study = [*marked("slow", pause_s=0.4, simulations=60), *_QUICK, *BATCH, "launcher.max_attempts=1"]
+    """A minute and two, which Slurm enforces up to a minute late; two jobs share simulations of 2.4 seconds."""
+    study = [*marked("slow", pause_s=0.4, simulations=120), *_QUICK, *BATCH, "launcher.max_attempts=1"]
     study += ["+launcher.executor.solver.time=60", "+launcher.executor.server.time=120"]
     with on_cluster(cluster, tmp_path / "study", *study) as launcher:
         ran = launcher.wait(300.0)
-    report = assert_balanced(ran, expected=360)
+    report = assert_balanced(ran, expected=720)
     assert report["server_losses"]
     assert report["simulations"]["failed"] == 0
