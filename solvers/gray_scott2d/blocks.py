@@ -57,6 +57,10 @@ class Block:
         y, x = (first + np.arange(number) for first, number in zip(self.offset, self.shape, strict=True))
         return y[:, None] / self.grid_size, x[None, :] / self.grid_size
 
+    def everywhere(self, holds: bool) -> bool:
+        """Whether something holds on every rank; each of them calls it, and waits for the others."""
+        return holds if self._comm.size == 1 else all(self._comm.allgather(holds))
+
     def exchange(self, padded: FloatArray) -> None:
         """Fill the halo of `padded`, without its corners, with the neighbours' edges.
 

@@ -35,6 +35,9 @@ class ReactionDiffusion:
         spacing: h, the distance of grid points.
         time_step: Δt.
 
+    Attributes:
+        time: of the concentrations now.
+
     Raises:
         ValueError: initial concentrations of another shape.
     """
@@ -52,6 +55,8 @@ class ReactionDiffusion:
     ) -> None:
         if initial.shape != (2, *block.shape):
             raise ValueError(f"the initial field has shape {initial.shape}: this rank needs (2, *{block.shape})")
+        self.time = 0.0
+        self._time_step = time_step
         self._block = block
         self._padded = np.zeros((2, block.shape[0] + 2, block.shape[1] + 2))
         self._now = self._padded[:, 1:-1, 1:-1]
@@ -73,9 +78,20 @@ class ReactionDiffusion:
         return copy
 
     def advance(self, num_steps: int) -> None:
-        """Move on by some time steps Δt; every rank calls it, and waits for its neighbours in each."""
+        """Move on by some time steps Δt; every rank calls it, and waits for its neighbours in each.
+
+        Raises:
+            FloatingPointError: on every rank: a concentration is not finite.
+        """
         for _ in range(num_steps):
             self._step()
+        self.time += num_steps * self._time_step
+        # All ranks raise if one has to: a rank that went on alone would wait for its neighbours.
+        if not self._block.everywhere(bool(np.isfinite(self._now).all())):
+            raise FloatingPointError(
+                f"the concentrations are not finite at time {self.time:g}: check feed, kill and the diffusivities, or "
+                "give more substeps"
+            )
 
     def _step(self) -> None:
         """Heun: y' = y + Δt f(y), then y'' = (y + y' + Δt f(y')) / 2."""

@@ -51,6 +51,7 @@ def solve(
     Raises:
         ValueError: a parameter that is missing, unknown or not finite, or an option that cannot work, such as
             substeps too long to be stable.
+        FloatingPointError: on every rank: a concentration is not finite.
     """
     options = {"u_diffusivity": u_diffusivity, "v_diffusivity": v_diffusivity}
     numbers = read_parameters("gray_scott2d", parameters, PARAMETERS, options)

@@ -28,12 +28,17 @@ class Vorticity:
         slabs: this rank's part of points and modes; every rank makes its own of these together.
         viscosity: ν, 0 or more.
         drag: μ, 0 or more.
+
+    Attributes:
+        modes: of the vorticity now.
+        time: of them.
     """
 
     def __init__(
         self, initial: ComplexArray, forcing: ComplexArray, slabs: Slabs, *, viscosity: float, drag: float = 0.0
     ) -> None:
         self.modes = initial
+        self.time = 0.0
         self._forcing = forcing
         self._slabs = slabs
         kx, ky = (2 * np.pi * numbers for numbers in (slabs.x_wavenumbers, slabs.y_wavenumbers))
@@ -67,13 +72,13 @@ class Vorticity:
             The number of substeps taken, the same on every rank.
 
         Raises:
-            FloatingPointError: on every rank: the vorticity is not finite, or the substeps are too long to be stable.
+            FloatingPointError: on every rank: the vorticity is not finite, before or after it, or the substeps are too
+                long to be stable.
         """
+        self._require_finite()
         speed = self.speed()
         # Of the fastest mode, per unit of speed: what may be at most _STABLE in a substep.
         reach = time_step * 2 * np.pi * self._slabs.largest_wavenumber
-        if not math.isfinite(speed):
-            raise FloatingPointError("the vorticity is not finite: lower the forcing, or raise the viscosity")
         chosen = max(1, math.ceil(reach * (speed + time_step * self._acceleration) / _CHOSEN))
         if num_substeps is not None and reach * speed > _STABLE * num_substeps:
             raise FloatingPointError(
@@ -85,7 +90,17 @@ class Vorticity:
         method = self._method(time_step / num_substeps)
         for _ in range(num_substeps):
             self.modes = method.advance(self.modes, 0.0, self._rate)
+        self.time += time_step
+        self._require_finite()
         return num_substeps
+
+    def _require_finite(self) -> None:
+        """Every rank calls it, and raises if one has to: a rank that went on alone would wait for the others."""
+        if self._slabs.largest(0.0 if np.isfinite(self.modes).all() else math.inf) > 0:
+            raise FloatingPointError(
+                f"the vorticity is not finite at time {self.time:g}: give more substeps or null, lower the forcing, or "
+                "raise the viscosity"
+            )
 
     def _speed(self, modes: ComplexArray) -> float:
         u, v = self._slabs.to_points(self._velocity * modes)

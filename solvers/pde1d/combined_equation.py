@@ -74,13 +74,10 @@ class CombinedEquation:
         """Move on, in equal steps that no wave outruns.
 
         Raises:
-            FloatingPointError: the field is not finite.
+            FloatingPointError: the field is not finite, before or after it.
         """
+        self._require_finite()
         speed = 2 * self._alpha * float(np.abs(self.averages).max())
-        if not math.isfinite(speed):
-            raise FloatingPointError(
-                f"the field is not finite at time {self.time:g}: check the parameters, or refine the grid"
-            )
         num_steps = max(1, math.ceil(speed * duration / (_COURANT_NUMBER * self._cell_size)))
         h = duration / num_steps
         if h not in self._steps:
@@ -89,6 +86,13 @@ class CombinedEquation:
         for step in range(num_steps):
             self._modes = self._steps[h].advance(self._modes, start + step * h, self._nonlinear)
         self.time = start + duration
+        self._require_finite()
+
+    def _require_finite(self) -> None:
+        if not np.isfinite(self._modes).all():
+            raise FloatingPointError(
+                f"the field is not finite at time {self.time:g}: check the parameters, or refine the grid"
+            )
 
     def _nonlinear(self, modes: ComplexArray, time: float) -> ComplexArray:
         """All but the linear part, as modes."""

@@ -58,3 +58,10 @@ def test_an_unstable_flow_ends_the_whole_job() -> None:
     done = mpiexec(2, PROGRAM.replace("**{", "num_substeps=1, **{"))
     assert done.returncode != 0
     assert done.stderr.count("num_substeps is 1 in a time step of 0.5") == 2, "every rank says it"
+
+
+def test_a_flow_that_leaves_all_bounds_in_its_last_step_ends_the_whole_job() -> None:
+    wild = "num_substeps=1, initial_amplitude=0.0, forcing_amplitude=1e150, **{"
+    done = mpiexec(2, PROGRAM.replace("**{", wild).replace("'num_steps': 6", "'num_steps': 2"))
+    assert done.returncode != 0
+    assert done.stderr.count("the vorticity is not finite at time 0.5") == 2, "every rank says it"

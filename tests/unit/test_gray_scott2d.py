@@ -185,3 +185,10 @@ def test_diffusivities_may_be_drawn() -> None:
 def test_mistakes_are_named(parameters: dict[str, float], options: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         fields(parameters, **options)
+
+
+@pytest.mark.parametrize("v", [1e200, np.nan])
+@np.errstate(all="ignore")
+def test_concentrations_that_are_not_finite_are_an_error(v: float) -> None:
+    with pytest.raises(FloatingPointError, match="the concentrations are not finite at time 50: check feed, kill"):
+        reaction(uniform(1.0, v))

@@ -209,8 +209,18 @@ def test_substeps_that_are_too_long_are_refused_with_a_number_that_works() -> No
 
 
 def test_a_field_that_is_not_finite_is_an_error() -> None:
-    with pytest.raises(FloatingPointError, match="the vorticity is not finite"):
+    with pytest.raises(FloatingPointError, match="the vorticity is not finite at time 0: give more substeps"):
         flow_from(np.full((16, 16), np.nan)).advance(0.1)
+
+
+@pytest.mark.parametrize("forcing", ["kolmogorov", "diagonal"])
+@np.errstate(all="ignore")
+def test_a_flow_that_leaves_all_bounds_in_its_last_step_is_an_error(forcing: str) -> None:
+    options = {"initial_amplitude": 0.0, "forcing_amplitude": 1e200, "num_substeps": 1, "forcing": forcing}
+    items = solve(PARAMETERS, ALONE, grid_size=16, num_steps=2, time_step=0.25, **options)  # type: ignore[arg-type]
+    next(items)
+    with pytest.raises(FloatingPointError, match=r"the vorticity is not finite at time 0\.25: give more substeps"):
+        next(items)
 
 
 @pytest.mark.parametrize(

@@ -112,3 +112,12 @@ def test_a_field_that_is_not_finite_is_an_error() -> None:
     equation = CombinedEquation(np.full(8, np.nan), length=1.0, alpha=1.0, beta=0.0, gamma=0.0)
     with pytest.raises(FloatingPointError, match="the field is not finite at time 0: check the parameters"):
         equation.advance(0.1)
+
+
+@pytest.mark.parametrize("coefficients", [{}, {"alpha": 3.0, "beta": 0.1, "gamma": 0.5}])
+@np.errstate(all="ignore")
+def test_a_field_that_leaves_all_bounds_in_its_last_step_is_an_error(coefficients: dict[str, float]) -> None:
+    items = solve({"seed": 1.0, "amplitude": 1e160, **coefficients}, ALONE, num_steps=2, end_time=1e-160)
+    next(items)
+    with pytest.raises(FloatingPointError, match="the field is not finite at time 1e-160: check the parameters"):
+        next(items)
