@@ -11,10 +11,10 @@ from melissa_like.solvers.etdrk4 import ComplexArray
 from melissa_like.solvers.navier_stokes2d.slabs import Slabs
 from melissa_like.solvers.seeds import generator
 
-__all__ = ["FORCINGS", "Forcing", "gaussian_field", "initial_vorticity"]
+__all__ = ["FORCINGS", "LARGEST_RANDOM_WAVENUMBER", "Forcing", "gaussian_field", "initial_vorticity"]
 
 #: Wavenumbers along each axis that random functions have; a coarse grid shows those that it resolves.
-_LARGEST = 16
+LARGEST_RANDOM_WAVENUMBER = 16
 
 #: Called with (slabs, amplitude, wavenumber, seed).
 Forcing: TypeAlias = Callable[[Slabs, float, int, float], ComplexArray]
@@ -48,20 +48,21 @@ def gaussian_field(
         amplitude: root mean square over all fields.
         spectrum: variance of a mode by the length of its wave vector, up to a factor.
     """
-    along_x, along_y = np.arange(_LARGEST + 1.0)[:, None], np.arange(-_LARGEST, _LARGEST + 1.0)[None, :]
+    most = LARGEST_RANDOM_WAVENUMBER
+    along_x, along_y = np.arange(most + 1.0)[:, None], np.arange(-most, most + 1.0)[None, :]
     variance = np.array(spectrum(np.hypot(along_x, along_y)))
-    variance[0, _LARGEST] = 0.0
+    variance[0, most] = 0.0
     # A mode with a wavenumber above 0 along x stands for its conjugate too.
     variance *= amplitude**2 / (2 * variance.sum() - variance[0].sum())
     real, imaginary = generator(seed, function).standard_normal((2, *variance.shape))
     drawn = np.sqrt(variance / 2) * (real + 1j * imaginary)
-    drawn[0, :_LARGEST] = np.conj(drawn[0, :_LARGEST:-1])
+    drawn[0, :most] = np.conj(drawn[0, :most:-1])
     modes = _no_modes(slabs)
     for place, column in enumerate(slabs.x_wavenumbers[:, 0].astype(int)):
-        if column <= _LARGEST:
-            resolved = min(_LARGEST, slabs.largest_wavenumber)
-            modes[place, : resolved + 1] = drawn[column, _LARGEST : _LARGEST + resolved + 1]
-            modes[place, -resolved:] = drawn[column, _LARGEST - resolved : _LARGEST]
+        if column <= most:
+            resolved = min(most, slabs.largest_wavenumber)
+            modes[place, : resolved + 1] = drawn[column, most : most + resolved + 1]
+            modes[place, -resolved:] = drawn[column, most - resolved : most]
     return modes
 
 

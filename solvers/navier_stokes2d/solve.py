@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Mapping
 
 from melissa_like.solvers.communicator import Communicator, FloatArray
-from melissa_like.solvers.navier_stokes2d.functions import FORCINGS, initial_vorticity
+from melissa_like.solvers.navier_stokes2d.functions import FORCINGS, LARGEST_RANDOM_WAVENUMBER, initial_vorticity
 from melissa_like.solvers.navier_stokes2d.slabs import Slabs
 from melissa_like.solvers.navier_stokes2d.vorticity import Vorticity
 from melissa_like.solvers.parameters import read_parameters
@@ -48,7 +48,7 @@ def solve(
         drag: μ, unless it is a parameter.
         forcing: "kolmogorov", "diagonal" or "random".
         forcing_amplitude: a, unless it is a parameter.
-        forcing_wavenumber: m, waves of the forcing along a side.
+        forcing_wavenumber: m, waves of the forcing along a side; up to 16 if it is random.
         send_forcing: whether each step has the field `forcing` too: a surrogate needs it where it is random.
         initial_amplitude: root mean square of the initial vorticity, over many seeds, unless it is a parameter.
         initial_inverse_length: τ; structures of the initial vorticity are about 2π / τ long.
@@ -76,6 +76,11 @@ def solve(
         raise ValueError(
             f"forcing_wavenumber is {forcing_wavenumber}: write a whole number from 1 to {slabs.largest_wavenumber}, "
             f"the largest that {grid_size * refinement} computed points along a side resolve"
+        )
+    if forcing == "random" and forcing_wavenumber > LARGEST_RANDOM_WAVENUMBER:
+        raise ValueError(
+            f"forcing_wavenumber is {forcing_wavenumber}: a random forcing has at most {LARGEST_RANDOM_WAVENUMBER} "
+            "waves along a side; write that or less, or take another forcing"
         )
     seed, amplitude = numbers["seed"], numbers["forcing_amplitude"]
     force = FORCINGS[forcing](slabs, amplitude, forcing_wavenumber, seed)

@@ -237,6 +237,8 @@ def test_a_flow_that_leaves_all_bounds_in_its_last_step_is_an_error(forcing: str
         (PARAMETERS, {"grid_size": 3}, "has 3 points along a side"),
         (PARAMETERS, {"forcing": "wind"}, "forcing is 'wind': write kolmogorov, diagonal, random"),
         (PARAMETERS, {"forcing_wavenumber": 16}, "forcing_wavenumber is 16: write a whole number from 1 to 15"),
+        (PARAMETERS, {"grid_size": 96, "forcing": "random", "forcing_wavenumber": 17}, "has at most 16 waves"),
+        (PARAMETERS, {"grid_size": 144, "forcing": "random", "forcing_wavenumber": 44}, "forcing_wavenumber is 44: a"),
     ],
 )
 def test_mistakes_are_named(parameters: dict[str, float], options: dict[str, object], message: str) -> None:
