@@ -5,7 +5,8 @@ Equation: ∂u/∂t + ∂/∂x (α u² − β ∂u/∂x + γ ∂²u/∂x²) = δ
 initial condition u(0, x) = δ(0, x) are a sum of sines, δ = Σ A sin(ω t + 2π ℓ x / L + φ).
 
 Discretisation: cell averages. ∂(u²)/∂x is a finite-volume flux (WENO of fifth order, Godunov's flux): without diffusion
-shocks form, where a spectral method would oscillate, and this one gives them the right speed and two or three cells.
+shocks form, where a spectral method would oscillate, and this one gives them the right speed and spreads them over two
+or three cells.
 Diffusion and dispersion are multiplications in Fourier space, exact for averages too, and are integrated exactly
 (ETDRK4), so they do not bound the time step; the speed of the waves does. The integral of u stays what it is. Fifth
 order in space and fourth in time where u is smooth, first order in the mean at a shock. float64.

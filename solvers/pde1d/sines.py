@@ -38,7 +38,7 @@ class SumOfSines:
     def modes(self, num_cells: int, time: float) -> ComplexArray:
         """The real Fourier transform (`numpy.fft.rfft`) of the averages over equal cells, the first beginning at 0."""
         of_waves = self.amplitudes * np.exp(1j * (self.frequencies * time + self.phases))
-        # The centre of the first cell lies half a cell behind 0; an average over a cell is a sine flattened by sinc.
+        # The centre of the first cell lies half a cell after 0; an average over a cell is a sine flattened by sinc.
         of_waves *= np.exp(1j * np.pi * self.wavenumbers / num_cells) * np.sinc(self.wavenumbers / num_cells)
         modes = np.zeros(num_cells // 2 + 1, dtype=np.complex128)
         np.add.at(modes, self.wavenumbers, num_cells / 2j * of_waves)
