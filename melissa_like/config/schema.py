@@ -82,7 +82,7 @@ class SolverConfig:
         num_steps: time steps per simulation; null for an adaptive solver, which says it at goodbye.
         end_time: number of the last time step that a simulation sends (the greatest `step`, about), from which the time
             is scaled for the network; null: num_steps - 1, or what the first simulation that ends has sent, for which
-            the training waits.
+            the training waits, unless the network is not given the time.
         fields: what it sends, by name: the keys of each are listed under `solver.fields.NAME`.
         parameters: a distribution per parameter, by import path.
         environment: variables added to the job's environment.

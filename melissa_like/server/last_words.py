@@ -142,7 +142,9 @@ class LastWords:
 
     def _misfit(self, trained: nn.Module, end: TrainingEnd) -> list[str]:
         """Whether steps came that the time of the surrogate was not scaled for."""
-        scaled_from = trained.normalization.time_range if isinstance(trained, Surrogate) else None
+        if not isinstance(trained, Surrogate) or not trained.task.problem.time:
+            return []
+        scaled_from = trained.normalization.time_range
         if scaled_from is None:
             return []
         is_complete = end == "drained" and self._sees_all

@@ -414,7 +414,7 @@ class _Rank:
         needs_statistics = bool(surrogate.normalization.unset) and not start.batches
         num_measured = _NUM_MEASURED if self._window is None else math.ceil(_NUM_MEASURED / self._window.length)
         task, progress = surrogate.task, self._progress
-        state = progress.local_state
+        state = partial(progress.local_state, needs_time=task.problem.time)
         measurement = Measurement(quantities=task.quantities, measure=task.measure, num_samples=num_measured)
         loader = Loader(
             self._buffer,

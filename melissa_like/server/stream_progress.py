@@ -165,14 +165,18 @@ class StreamProgress:
         """Whether the launcher leaves time for more than what must be saved and told."""
         return time.monotonic() < self._save_until - _LAST_WORDS_S
 
-    def local_state(self) -> LocalState:
-        """This rank's part of the agreement."""
+    def local_state(self, *, needs_time: bool = True) -> LocalState:
+        """This rank's part of the agreement.
+
+        Args:
+            needs_time: the network is given the time, so that the training waits for what it is scaled from.
+        """
         time_range = self._time_range()
         return LocalState(
             delivered=self._delivered(),
             validation_ready=self._held_out_over,
             stop_requested=self.stop_reason is not None,
-            time_known=time_range is not None,
+            time_known=time_range is not None or not needs_time,
             time_range=time_range,
         )
 

@@ -70,9 +70,9 @@ def export_surrogate(surrogate: "Surrogate", path: str | os.PathLike[str]) -> No
     target = Path(path)
     if target.suffix != _SUFFIX:
         raise ValueError(f"the file is {target.name!r}: give it the suffix {_SUFFIX}, which torch.export.load expects")
-    if surrogate.normalization.unset or surrogate.normalization.time_range is None:
+    task, scale = surrogate.task, surrogate.normalization
+    if scale.unset or (task.problem.time and scale.time_range is None):
         raise ValueError("the surrogate is not normalized yet, so it predicts nothing: export it after its training")
-    task = surrogate.task
     if task.window is not None and not isinstance(task, RollsOut):
         raise TypeError(f"{type(task).__name__} learns from windows and has no one_call: nothing says what to export")
     mine = copy.deepcopy(surrogate).cpu().requires_grad_(False)  # so that what it predicts is plain numbers

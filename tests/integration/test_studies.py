@@ -126,6 +126,17 @@ def test_a_buffer_that_is_full_before_the_steps_are_known_is_told(tmp_path: Path
     assert "Traceback" not in ran.err
 
 
+def test_a_network_that_is_not_given_the_time_needs_no_end_of_a_simulation(tmp_path: Path) -> None:
+    """The buffer is full long before the first one ends."""
+    study = [*marked("numbered", num_steps=50, simulations=2), "solver.num_steps=null", "launcher=inline"]
+    task = "training.task._target_=melissa_like.training.Autoregressive"
+    ran = melissa_like(tmp_path / "study", *study, task, timeout_s=60)
+    assert ran.code == 0, ran.err
+    _, delivered, trained_on, lost = counts(ran)
+    assert (delivered, lost) == (trained_on, 0)
+    assert delivered > 16
+
+
 @pytest.mark.mpi
 @pytest.mark.parametrize("client_ranks", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_a_solver_with_its_own_main(tmp_path: Path, client_ranks: int) -> None:

@@ -18,7 +18,7 @@ LAYOUT = Layout(fields=(FieldSpec(name="u", shape=(4,)),), parameters=("a",))
 def progress(buffer: SampleBuffer, rank: int = 0, **changes: int | None) -> StreamProgress:
     """Of a study of two simulations of three samples."""
     settings = {"num_simulations": 2, "samples_per_simulation": 3, "views_per_sample": None, **changes}
-    time = TimeRange(end_time=None, num_steps=3, highest_step=lambda: 2)
+    time = TimeRange(end_time=None, num_steps=settings["samples_per_simulation"], highest_step=lambda: 2)
     return StreamProgress(buffer, rank=rank, num_server_ranks=1, time_range=time.known, **settings)  # type: ignore[arg-type]
 
 
@@ -115,6 +115,16 @@ def test_simulations_that_were_never_listed_count_as_come(samples: int | None) -
     stream.list_closed(1)
     assert stream.local_state().delivered == stream.expected - (1 if samples is None else samples)
     assert progress(empty(), rank=1, num_simulations=4).local_state().delivered == 0
+
+
+@pytest.mark.parametrize("samples", [3, None])
+@pytest.mark.parametrize("needs_time", [True, False])
+def test_only_a_network_that_is_given_the_time_waits_for_what_it_is_scaled_from(
+    samples: int | None, needs_time: bool
+) -> None:
+    state = progress(empty(), samples_per_simulation=samples).local_state(needs_time=needs_time)
+    assert state.time_known == (samples is not None or not needs_time)
+    assert state.time_range == (None if samples is None else (0.0, 2.0))
 
 
 def test_validation_waits_for_the_held_out_simulations() -> None:

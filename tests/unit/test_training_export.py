@@ -26,11 +26,10 @@ LAYOUT = Layout(
 )
 
 
-def surrogate(task: object, model: object = MLP) -> Surrogate:
+def surrogate(task: object, model: object = MLP, num_steps: int | None = 10) -> Surrogate:
     torch.manual_seed(0)
-    built = build_surrogate(
-        layout=LAYOUT, model=model, task=task, parameter_bounds={"a": (0.0, 2.0), "b": (5.0, 6.0)}, num_steps=10
-    )
+    bounds = {"a": (0.0, 2.0), "b": (5.0, 6.0)}
+    built = build_surrogate(layout=LAYOUT, model=model, task=task, parameter_bounds=bounds, num_steps=num_steps)
     one = Moments(count=1, mean=2.0, std=3.0)
     built.normalization.freeze({name: (one,) * components for name, components in built.task.quantities.items()})
     return built
@@ -85,6 +84,12 @@ def test_an_operator_is_exported_for_any_later_step(tmp_path: Path) -> None:
     np.testing.assert_allclose(made["u"][2, 0].numpy(), expected["u"][2], rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
+def test_a_network_that_is_not_given_the_time_needs_nothing_that_the_time_is_scaled_from(tmp_path: Path) -> None:
+    surrogate(Autoregressive, num_steps=None).export(tmp_path / "surrogate.pt2")
+    assert (tmp_path / "surrogate.pt2").exists()
+
+
 class Branching(MLP):
     """Looks at values to decide what to compute."""
 
@@ -126,5 +131,7 @@ def test_what_there_is_nothing_to_export_of_is_told(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="Walled learns from windows and has no one_call"):
         surrogate(Walled).export(tmp_path / "surrogate.pt2")
     untrained: Mapping[str, object] = {"layout": LAYOUT, "model": MLP, "num_steps": 3}
+    with pytest.raises(ValueError, match="not normalized yet"):
+        surrogate(partial(Autoregressive, time=True), num_steps=None).export(tmp_path / "x.pt2")
     with pytest.raises(ValueError, match="not normalized yet"):
         build_surrogate(**untrained, parameter_bounds={"a": (0.0, 2.0), "b": (5.0, 6.0)}).export(tmp_path / "x.pt2")
