@@ -251,9 +251,10 @@ class Occupancy:
 
     # -- copying ------------------------------------------------------------------------------------------------------
 
-    def first_filled(self, n: int) -> SlotArray:
-        """Up to n filled slots."""
-        return np.flatnonzero(self._is_filled)[:n]
+    def some_filled(self, n: int) -> SlotArray:
+        """Up to n filled slots, evenly spread: those next to one another often hold one simulation."""
+        filled = np.flatnonzero(self._is_filled)
+        return filled if len(filled) <= n else filled[np.arange(n) * len(filled) // n]
 
     def hold(self, slots: SlotArray) -> int:
         """Nothing is written into these slots until the hold is released; its number."""

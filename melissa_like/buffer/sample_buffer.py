@@ -272,9 +272,9 @@ class SampleBuffer:
             self._changed.notify_all()
 
     def peek(self, n: int) -> BatchMemory:
-        """Copies on the host of up to n samples; no draw is counted."""
+        """Copies on the host of up to n samples, from all over the buffer; no draw is counted."""
         with self._lock:
-            slots = self._occupancy.first_filled(n)
+            slots = self._occupancy.some_filled(n)
             hold = self._occupancy.hold(slots)
         try:
             storage = self._storage

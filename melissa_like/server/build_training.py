@@ -1,6 +1,7 @@
 """From the configuration to what a server rank trains with: what is plugged in, and the stream for the loop."""
 
 import functools
+import math
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
@@ -39,10 +40,17 @@ __all__ = [
     "make_recipe",
     "make_stream",
     "make_surrogate",
+    "num_measured_of",
     "parameter_bounds",
     "suspects_of",
     "window_of",
 ]
+
+#: Time steps of each rank, about, from which the statistics for the normalization are taken.
+_NUM_MEASURED = 256
+#: Windows of each rank at least, unless they are larger than this together: those of one simulation tell little of the
+#: others.
+_NUM_WINDOWS, _MOST_BYTES = 32, 2**30
 
 
 def make_surrogate(config: Config, device: torch.device) -> Surrogate:
@@ -73,6 +81,19 @@ def parameter_bounds(config: Config) -> dict[str, tuple[float, float]]:
         ConfigurationError: one has no distribution.
     """
     return {name: made.bounds for name, made in make_distributions(config.solver.parameters).items()}
+
+
+def num_measured_of(step_nbytes: int, window: Window | None) -> int:
+    """From how many samples of each rank the statistics for the normalization are taken.
+
+    Args:
+        step_nbytes: of one time step.
+        window: what a sample is; None: one time step.
+    """
+    if window is None:
+        return _NUM_MEASURED
+    affordable = _MOST_BYTES // (window.length * step_nbytes)
+    return max(math.ceil(_NUM_MEASURED / window.length), min(_NUM_WINDOWS, affordable))
 
 
 def suspects_of(config: Config) -> Suspects:

@@ -1,6 +1,5 @@
 """The composition root of a server rank: opens the stream, runs the training loop, closes in reverse."""
 
-import math
 import os
 import sys
 import traceback
@@ -31,7 +30,7 @@ from melissa_like.monitoring import Relay
 from melissa_like.protocol.control import EndIsNear, Metrics, Restored, ServerWelcome
 from melissa_like.records import Purpose, ServerRank, num_samples
 from melissa_like.server.build import guarded, make_buffer, make_consumer, make_sinks, make_terms, pick_device
-from melissa_like.server.build_training import make_loop, make_stream, make_surrogate, window_of
+from melissa_like.server.build_training import make_loop, make_stream, make_surrogate, num_measured_of, window_of
 from melissa_like.server.checkpoints import Checkpoints
 from melissa_like.server.cut import take_cut
 from melissa_like.server.end_notice import EndNotice
@@ -77,8 +76,6 @@ _ALARM = 0.8
 #: Deadline of a collective, at least and as a multiple of launcher.training_timeout_s: the rank that keeps the others
 #: waiting is found first.
 _COLLECTIVE_S, _COLLECTIVE_FACTOR = 300.0, 3.0
-#: Time steps of each rank, about, from which the statistics for the normalization are taken.
-_NUM_MEASURED = 256
 
 
 def run_server_rank(
@@ -412,7 +409,7 @@ class _Rank:
         start: StartingPoint,
     ) -> Loader:
         needs_statistics = bool(surrogate.normalization.unset) and not start.batches
-        num_measured = _NUM_MEASURED if self._window is None else math.ceil(_NUM_MEASURED / self._window.length)
+        num_measured = num_measured_of(self._place.layout.sample_nbytes, self._window)
         task, progress = surrogate.task, self._progress
         state = partial(progress.local_state, needs_time=task.problem.time)
         measurement = Measurement(quantities=task.quantities, measure=task.measure, num_samples=num_measured)

@@ -495,6 +495,16 @@ def test_peek_copies_and_counts_no_draw() -> None:
     assert drawn(buffer, 2) == [7, 8]
 
 
+@pytest.mark.parametrize(("n", "expected"), [(3, [0, 3, 6]), (4, [0, 2, 4, 6]), (9, list(range(9))), (1, [0])])
+def test_peek_takes_from_all_over_the_buffer(n: int, expected: list[int]) -> None:
+    """The first slots hold the first simulations only."""
+    buffer = fifo(LAYOUT, 12)
+    for number in range(10):
+        put(buffer, number)
+    buffer.settle(buffer.draw(1))
+    assert buffer.peek(n).simulations.tolist() == [number + 1 for number in expected]
+
+
 def test_closing_wakes_everybody_and_draws_raise_with_the_cause() -> None:
     buffer = fifo(LAYOUT, 1)
     put(buffer, 0)
