@@ -137,7 +137,7 @@ def test_one_simulation_is_the_one_with_most_steps_in_order() -> None:
     truth = {step: add(validation, 6, step) for step in (3, 1, 2)}
     simulation = validation.one_simulation()
     assert simulation is not None
-    assert (simulation.simulation, simulation.steps, simulation.times) == (6, (1, 2, 3), (0.5, 1.0, 1.5))
+    assert (simulation.simulation, simulation.steps, simulation.times) == (6, (1, 2, 3), (1 / 3, 2 / 3, 1.0))
     assert simulation.parameters == pytest.approx({"a": 0.6})
     assert simulation.fields["u"].shape == (3, 2, 3)
     np.testing.assert_array_equal(simulation.fields["p"][2], truth[3][1])
