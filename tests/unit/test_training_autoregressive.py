@@ -1,6 +1,7 @@
 """The autoregressive task: what a linear network must reproduce exactly, and which calls have a gradient."""
 
 import json
+import math
 from functools import partial
 from pathlib import Path
 
@@ -11,12 +12,13 @@ from torch import Tensor, nn
 
 from melissa_like.loading import Batch, moments_of
 from melissa_like.models import MLP, FieldShape, Problem
-from melissa_like.records import FieldSpec, Layout, Window
+from melissa_like.records import FieldSpec, Layout, Window, num_steps_in_no_window
 from melissa_like.training import (
     Autoregressive,
     FieldLosses,
     Normalization,
     Objective,
+    Operator,
     Surrogate,
     Task,
     build_surrogate,
@@ -325,6 +327,32 @@ def test_what_cannot_be_unrolled_is_told() -> None:
         Unrolling(calls=2, silent=2, run=1)
     with pytest.raises(ValueError, match="0 ≤ begin ≤ end ≤ 1"):
         Gradual(begin=0.5, end=0.2)
+
+
+@pytest.mark.parametrize("history", [1, 2])
+@pytest.mark.parametrize("stride", [1, 2, 3, 4])
+def test_every_step_is_in_a_window_whatever_the_stride(stride: int, history: int) -> None:
+    num_steps = 100
+    for horizon in range(1, 6):
+        for window in (
+            Autoregressive(LAYOUT, history=history, horizon=horizon, stride=stride).window,
+            Autoregressive(LAYOUT, history=history, horizon=horizon, window={"stride": stride}).window,
+            Operator(LAYOUT, initial=["level"], window={"length": 1 + horizon, "stride": stride}).window,
+        ):
+            assert window is not None
+            firsts = range(0, num_steps - window.span + 1, window.hop)
+            held = {step for first in firsts for step in window.steps_from(first)}
+            # At both ends a step would need a window that begins before the first one, or ends behind the last one.
+            assert set(range(window.span, num_steps - window.span)) <= held
+            larger = range(window.hop + 1, horizon + 1)
+            assert all(math.gcd(hop, stride) > 1 for hop in larger)
+
+
+def test_a_step_is_in_a_window_from_the_first_on_without_a_stride() -> None:
+    for horizon in range(1, 6):
+        window = Autoregressive(LAYOUT, horizon=horizon).window
+        assert window == Window(length=1 + horizon, hop=horizon)
+        assert num_steps_in_no_window(5 * horizon + 1, window) == 0
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,8 @@ class Autoregressive:
         targets: names of the fields to be learned; None: all others.
         curriculum: how calls are unrolled in training; None: `Gradual`, which for a horizon of 1 is teacher forcing.
         window: `length`, `stride` or `hop`, in place of what follows from the above: history + horizon · bundle steps,
-            the windows as far apart as the steps that each predicts.
+            the windows as many solver steps apart as each predicts steps, or a few less so that hop and stride have no
+            common divisor and each step is in a window, but for some at both ends of a simulation.
 
     Raises:
         ValueError: a name that is no field or parameter, a field that is both, none to be learned, a number below 1, or
@@ -298,4 +299,4 @@ def _window(
             f"a window of {length} time steps has room for {calls} calls, but the horizon is {horizon}: give one of "
             "the two"
         )
-    return wanted(window, length=length, stride=stride, hop=calls * bundle)
+    return wanted(window, length=length, stride=stride, predicted=calls * bundle)

@@ -37,7 +37,8 @@ class FromFirstStep:
         inputs: those that are given at the step that is predicted.
         targets: the fields to be learned.
         parameters: those that the network is given.
-        window: keys in place of a length of 2 and the distance of windows that share their last and first step.
+        window: keys in place of a length of 2, a stride of 1, and windows as many solver steps apart as each has later
+            steps, or a few less so that hop and stride have no common divisor.
 
     Raises:
         ValueError: a window of one time step, another key than those of a window, or a number below 1.
@@ -62,7 +63,7 @@ class FromFirstStep:
         length = (window or {}).get("length") or 2
         if length == 1:
             raise ValueError("a window of 1 time step has no later step: give a length of 2 or more")
-        self.window = wanted(window, length=length, stride=1, hop=length - 1)
+        self.window = wanted(window, length=length, stride=1, predicted=length - 1)
         self.stride = self.window.stride
         self.longest = self.window.length - 1
         self._fields = {**initial, **inputs, **targets}

@@ -3,6 +3,7 @@
 A network predicts the state at a later step, or what is added to the last one that it knows. Both are a `State`.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
@@ -133,14 +134,15 @@ class Increments:
         return last + ahead.view(-1, *(1,) * (made.ndim - 2)) * change
 
 
-def wanted(window: Mapping[str, int | None] | None, *, length: int, stride: int, hop: int | None = None) -> Window:
+def wanted(window: Mapping[str, int | None] | None, *, length: int, stride: int, predicted: int) -> Window:
     """A window, with the keys that are given in place of a task's own.
 
     Args:
         window: of the keys `length`, `stride` and `hop`, those that are wanted otherwise.
         length: of the task.
         stride: of the task.
-        hop: of the task; None: 1.
+        predicted: steps that the task predicts from one window. The hop is this number, or the largest below it that
+            has no common divisor with the stride: otherwise some steps would be in no window.
 
     Raises:
         ValueError: another key, or a number below 1.
@@ -148,4 +150,6 @@ def wanted(window: Mapping[str, int | None] | None, *, length: int, stride: int,
     given = {key: value for key, value in (window or {}).items() if value is not None}
     if not set(given) <= {"length", "stride", "hop"}:
         raise ValueError(f"the window has the keys {', '.join(given)}: give some of length, stride and hop")
-    return Window(**{"length": length, "stride": stride, "hop": hop or 1, **given})
+    keys = {"length": length, "stride": stride, **given}
+    hops = (hop for hop in range(predicted, 0, -1) if math.gcd(hop, keys["stride"]) == 1)
+    return Window(**{"hop": next(hops, 1), **keys})
