@@ -1,9 +1,9 @@
-"""The numbers that a sampler drew for a simulation, checked."""
+"""The numbers that a simulation depends on, drawn by a sampler or given as options, checked."""
 
 import math
 from collections.abc import Mapping, Sequence
 
-__all__ = ["read_parameters"]
+__all__ = ["read_parameters", "require_at_least_one", "require_not_negative", "require_positive"]
 
 
 def read_parameters(
@@ -31,3 +31,36 @@ def read_parameters(
         if not math.isfinite(value):
             raise ValueError(f"{solver} received {name} = {value}: it must be a finite number")
     return numbers
+
+
+def require_positive(**numbers: float) -> None:
+    """Refuse what is not a finite number above 0; the keywords are the names that the message gives.
+
+    Raises:
+        ValueError: there is one.
+    """
+    for name, value in numbers.items():
+        if not 0 < value < math.inf:
+            raise ValueError(f"{name} is {value}: it must be a positive number")
+
+
+def require_not_negative(**numbers: float) -> None:
+    """Refuse what is not a finite number from 0 on, as `require_positive` does.
+
+    Raises:
+        ValueError: there is one.
+    """
+    for name, value in numbers.items():
+        if not 0 <= value < math.inf:
+            raise ValueError(f"{name} is {value}: it must be 0 or more")
+
+
+def require_at_least_one(**counts: int) -> None:
+    """Refuse counts below 1, as `require_positive` does.
+
+    Raises:
+        ValueError: there is one.
+    """
+    for name, value in counts.items():
+        if value < 1:
+            raise ValueError(f"{name} is {value}: write 1 or more")

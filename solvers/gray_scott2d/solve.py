@@ -8,7 +8,12 @@ from melissa_like.solvers.communicator import Communicator
 from melissa_like.solvers.gray_scott2d.blocks import Block
 from melissa_like.solvers.gray_scott2d.reaction_diffusion import ReactionDiffusion, largest_time_step
 from melissa_like.solvers.gray_scott2d.spots import initial_concentration
-from melissa_like.solvers.parameters import read_parameters
+from melissa_like.solvers.parameters import (
+    read_parameters,
+    require_at_least_one,
+    require_not_negative,
+    require_positive,
+)
 
 __all__ = ["PARAMETERS", "solve"]
 
@@ -55,12 +60,9 @@ def solve(
     """
     options = {"u_diffusivity": u_diffusivity, "v_diffusivity": v_diffusivity}
     numbers = read_parameters("gray_scott2d", parameters, PARAMETERS, options)
-    for name, value in (("feed", numbers["feed"]), ("kill", numbers["kill"]), *((o, numbers[o]) for o in options)):
-        if value < 0:
-            raise ValueError(f"{name} is {value}: it must be 0 or more")
-    for name, value in (("side", side), ("time_step", time_step), ("spot_width", spot_width)):
-        if not 0 < value < math.inf:
-            raise ValueError(f"{name} is {value}: it must be a positive number")
+    require_not_negative(**{name: numbers[name] for name in ("feed", "kill", *options)})
+    require_positive(side=side, time_step=time_step, spot_width=spot_width)
+    require_at_least_one(num_steps=num_steps)
     block = Block(comm, grid_size)
     y, x = block.coordinates()
     num_substeps = _stable(num_substeps, numbers, time_step, side / grid_size)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from melissa_like.solvers.communicator import Communicator, FloatArray, require_one_rank
-from melissa_like.solvers.parameters import read_parameters
+from melissa_like.solvers.parameters import read_parameters, require_at_least_one, require_positive
 
 __all__ = ["PARAMETERS", "solve"]
 
@@ -43,10 +43,8 @@ def solve(
     require_one_rank("lorenz", comm)
     numbers = read_parameters("lorenz", parameters, PARAMETERS, {})
     sigma, rho, beta, x, y, z = (numbers[name] for name in PARAMETERS)
-    if not (math.isfinite(time_step) and time_step > 0):
-        raise ValueError(f"time_step is {time_step}: it must be positive, such as 0.02")
-    if num_substeps < 1:
-        raise ValueError(f"num_substeps is {num_substeps}: write 1 or more, such as 4")
+    require_positive(time_step=time_step)
+    require_at_least_one(num_steps=num_steps, num_substeps=num_substeps)
     state = (x, y, z)
     for step in range(num_steps):
         if step:

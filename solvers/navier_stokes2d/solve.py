@@ -7,7 +7,12 @@ from melissa_like.solvers.communicator import Communicator, FloatArray
 from melissa_like.solvers.navier_stokes2d.functions import FORCINGS, LARGEST_RANDOM_WAVENUMBER, initial_vorticity
 from melissa_like.solvers.navier_stokes2d.slabs import Slabs
 from melissa_like.solvers.navier_stokes2d.vorticity import Vorticity
-from melissa_like.solvers.parameters import read_parameters
+from melissa_like.solvers.parameters import (
+    read_parameters,
+    require_at_least_one,
+    require_not_negative,
+    require_positive,
+)
 
 __all__ = ["PARAMETERS", "solve"]
 
@@ -70,7 +75,10 @@ def solve(
             "initial_amplitude": initial_amplitude,
         },
     )
-    _check(time_step, spin_up, num_substeps, refinement, forcing)
+    require_positive(time_step=time_step)
+    require_not_negative(spin_up=spin_up)
+    require_at_least_one(num_steps=num_steps, refinement=refinement)
+    _check(num_substeps, forcing)
     slabs = Slabs(comm, grid_size * refinement, refinement)
     if not 1 <= forcing_wavenumber <= slabs.largest_wavenumber:
         raise ValueError(
@@ -107,20 +115,12 @@ def solve(
 
 def _numbers(parameters: Mapping[str, float], options: Mapping[str, float]) -> dict[str, float]:
     numbers = read_parameters("navier_stokes2d", parameters, PARAMETERS, options)
-    for name in ("viscosity", "drag"):
-        if numbers[name] < 0:
-            raise ValueError(f"{name} is {numbers[name]}: it must be 0 or more")
+    require_not_negative(viscosity=numbers["viscosity"], drag=numbers["drag"])
     return numbers
 
 
-def _check(time_step: float, spin_up: float, num_substeps: int | None, refinement: int, forcing: str) -> None:
-    if not 0 < time_step < math.inf:
-        raise ValueError(f"time_step is {time_step}: it must be a positive number")
-    if not 0 <= spin_up < math.inf:
-        raise ValueError(f"spin_up is {spin_up}: it must be 0 or more")
+def _check(num_substeps: int | None, forcing: str) -> None:
     if num_substeps is not None and num_substeps < 1:
         raise ValueError(f"num_substeps is {num_substeps}: write 1 or more, or null, which adapts it to the speed")
-    if refinement < 1:
-        raise ValueError(f"refinement is {refinement}: write 1 or more")
     if forcing not in FORCINGS:
         raise ValueError(f"forcing is {forcing!r}: write {', '.join(FORCINGS)}")

@@ -1,6 +1,6 @@
 """When the time steps of a simulation are."""
 
-import math
+from melissa_like.solvers.parameters import require_at_least_one, require_positive
 
 __all__ = ["time_between_steps"]
 
@@ -11,8 +11,6 @@ def time_between_steps(num_steps: int, end_time: float) -> float:
     Raises:
         ValueError: no step, or an end that is not after the beginning.
     """
-    if num_steps < 1:
-        raise ValueError(f"num_steps is {num_steps}: write 1 or more, such as 250")
-    if not (math.isfinite(end_time) and end_time > 0):
-        raise ValueError(f"end_time is {end_time}: it must be positive")
+    require_at_least_one(num_steps=num_steps)
+    require_positive(end_time=end_time)
     return end_time / max(num_steps - 1, 1)

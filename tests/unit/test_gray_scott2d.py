@@ -177,6 +177,7 @@ def test_diffusivities_may_be_drawn() -> None:
         (PARAMETERS | {"feed": -0.1}, {}, "feed is -0.1: it must be 0 or more"),
         (PARAMETERS, {"side": 0.0}, "side is 0.0"),
         (PARAMETERS, {"time_step": -1.0}, "time_step is -1.0"),
+        (PARAMETERS, {"num_steps": 0}, "num_steps is 0: write 1 or more"),
         (PARAMETERS, {"grid_size": 0}, "grid_size is 0"),
         (PARAMETERS, {"num_substeps": 10}, "num_substeps is 10 in a time step of 25; .* give 22 or more, or null"),
         (PARAMETERS, {"num_substeps": 0}, "num_substeps is 0"),

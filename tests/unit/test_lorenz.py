@@ -86,7 +86,8 @@ def test_a_simulation_that_is_run_again_has_the_same_bits() -> None:
     [
         ({"gamma": 1.0}, {}, "received the parameters .*gamma.*give sigma, rho"),
         ({"rho": np.inf}, {}, "must be a finite number"),
-        ({}, {"time_step": 0.0}, "time_step is 0.0: it must be positive"),
+        ({}, {"time_step": 0.0}, "time_step is 0.0: it must be a positive number"),
+        ({}, {"num_steps": 0}, "num_steps is 0: write 1 or more"),
         ({}, {"num_substeps": 0}, "num_substeps is 0: write 1 or more"),
     ],
 )

@@ -231,6 +231,7 @@ def test_a_flow_that_leaves_all_bounds_in_its_last_step_is_an_error(forcing: str
         (PARAMETERS | {"seed": np.nan}, {}, "received seed = nan"),
         (PARAMETERS, {"viscosity": -1.0}, "viscosity is -1.0: it must be 0 or more"),
         (PARAMETERS, {"time_step": 0.0}, "time_step is 0.0"),
+        (PARAMETERS, {"num_steps": 0}, "num_steps is 0: write 1 or more"),
         (PARAMETERS, {"spin_up": -1.0}, "spin_up is -1.0"),
         (PARAMETERS, {"num_substeps": 0}, "num_substeps is 0"),
         (PARAMETERS, {"refinement": 0}, "refinement is 0"),

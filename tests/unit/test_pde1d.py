@@ -91,7 +91,7 @@ def test_without_forcing_diffusion_wins() -> None:
         ({"seed": 1.0, "alpha": -1.0}, {}, "alpha is -1.0: it must be 0 or more"),
         ({"seed": 1.0}, {"gamma": np.inf}, "gamma = inf: it must be a finite number"),
         ({"seed": 1.0}, {"num_steps": 0}, "num_steps is 0: write 1 or more"),
-        ({"seed": 1.0}, {"end_time": -1.0}, "end_time is -1.0: it must be positive"),
+        ({"seed": 1.0}, {"end_time": -1.0}, "end_time is -1.0: it must be a positive number"),
         ({"seed": 1.0}, {"length": 0.0}, "length is 0.0: it must be positive"),
         ({"seed": 1.0}, {"num_waves": 0}, "a sum of 0 waves"),
         ({"seed": 1.0}, {"refinement": 0}, "refinement 0: write 1 or more"),
