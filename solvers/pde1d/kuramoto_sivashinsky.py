@@ -8,7 +8,7 @@ the fourth derivative is integrated exactly. Solutions are smooth, so the error 
 waves are resolved. float64.
 
 Boundary convention: periodic. Value j of the field `u`, of shape [num_points], is u at x = j L / num_points. Step k is
-at time k end_time / (num_steps − 1); step 0 is the initial condition, or what became of it after `warm_up`.
+at time spin_up + k end_time / (num_steps − 1); step 0 is the initial condition, or what became of it after `spin_up`.
 
 Parameters: `seed`, from which the initial condition is drawn, a sum of sines Σ A sin(2π ℓ x / L + φ); and of
 `viscosity` (ν) and `amplitude` those that differ between simulations. Good values: the defaults. The chaos is fully
@@ -25,7 +25,7 @@ import numpy as np
 
 from melissa_like.solvers.communicator import Communicator, FloatArray, require_one_rank
 from melissa_like.solvers.etdrk4 import ETDRK4, ComplexArray
-from melissa_like.solvers.parameters import read_parameters
+from melissa_like.solvers.parameters import read_parameters, require_not_negative
 from melissa_like.solvers.pde1d.sines import draw_sines
 from melissa_like.solvers.pde1d.times import time_between_steps
 from melissa_like.solvers.seeds import generator
@@ -40,7 +40,7 @@ def kuramoto_sivashinsky(
     num_points: int = 128,
     num_steps: int = 201,
     end_time: float = 100.0,
-    warm_up: float = 0.0,
+    spin_up: float = 0.0,
     length: float = 64.0,
     viscosity: float = 1.0,
     amplitude: float = 0.5,
@@ -55,8 +55,8 @@ def kuramoto_sivashinsky(
         comm: anything with a `size`, which must be 1.
         num_points: points of the grid; two for each unit of length or more.
         num_steps: time steps to yield.
-        end_time: time of the last one; the first one has time 0.
-        warm_up: time that is simulated before the first one.
+        end_time: time from the first one to the last one.
+        spin_up: time before the first one, in which the sines become chaos; 0: the first is their sum.
         length: L, of the ring.
         viscosity: ν, above 0.
         amplitude: A lies in [−amplitude, amplitude].
@@ -64,7 +64,8 @@ def kuramoto_sivashinsky(
         largest_wavenumber: the largest ℓ.
 
     Yields:
-        `(step, {"u": array of shape [num_points]}, time)` for step = 0 .. num_steps − 1. Each array is new.
+        `(step, {"u": array of shape [num_points]}, time)` for step = 0 .. num_steps − 1, time from
+        spin_up to spin_up + end_time. Each array is new.
 
     Raises:
         ValueError: a parameter that is missing, unknown or not finite, an option that cannot work, or several ranks.
@@ -75,8 +76,7 @@ def kuramoto_sivashinsky(
         "kuramoto_sivashinsky", parameters, ["seed"], {"viscosity": viscosity, "amplitude": amplitude}
     )
     time_step = time_between_steps(num_steps, end_time)
-    if not (math.isfinite(warm_up) and warm_up >= 0):
-        raise ValueError(f"warm_up is {warm_up}: write the time to simulate before the first step, or 0")
+    require_not_negative(spin_up=spin_up)
     sines = draw_sines(
         generator(values["seed"], "initial"),
         num_waves=num_waves,
@@ -87,11 +87,11 @@ def kuramoto_sivashinsky(
     )
     initial = sines.values(np.arange(num_points) * length / max(num_points, 1), 0.0)
     equation = KuramotoSivashinsky(initial, length=length, viscosity=values["viscosity"])
-    equation.advance(warm_up)
+    equation.advance(spin_up)
     for step in range(num_steps):
         if step:
             equation.advance(time_step)
-        yield step, {"u": equation.field}, step * time_step
+        yield step, {"u": equation.field}, spin_up + step * time_step
 
 
 class KuramotoSivashinsky:

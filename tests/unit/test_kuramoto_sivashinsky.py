@@ -44,7 +44,7 @@ def test_it_converges_in_time_and_space() -> None:
 
 
 def test_the_mean_stays_and_the_chaos_has_its_strength() -> None:
-    everything = fields({"seed": 0.3}, warm_up=50.0, num_points=96)
+    everything = fields({"seed": 0.3}, spin_up=50.0, num_points=96)
     np.testing.assert_allclose(everything.mean(axis=1), 0.0, atol=1e-12)
     assert 1.1 < everything.std() < 1.5
     correlation = np.corrcoef(everything[0], everything[-1])[0, 1]
@@ -69,9 +69,10 @@ def test_what_is_yielded() -> None:
     assert not any(np.shares_memory(arrays[0], array) for array in arrays[1:])
 
 
-def test_a_warm_up_is_time_before_the_first_step() -> None:
-    later = fields({"seed": 1.0}, **SHORT | {"num_steps": 1, "warm_up": 2.0})
-    np.testing.assert_allclose(later[0], fields({"seed": 1.0}, **SHORT)[-1], atol=1e-9)
+def test_a_spin_up_is_time_before_the_first_step() -> None:
+    later = list(kuramoto_sivashinsky({"seed": 1.0}, ALONE, **SHORT | {"num_steps": 3, "spin_up": 2.0}))  # type: ignore[arg-type]
+    assert [time for _, _, time in later] == [2.0, 3.0, 4.0]
+    np.testing.assert_allclose(later[0][1]["u"], fields({"seed": 1.0}, **SHORT)[-1], atol=1e-9)
 
 
 def test_a_simulation_that_is_run_again_has_the_same_bits() -> None:
@@ -85,7 +86,7 @@ def test_a_simulation_that_is_run_again_has_the_same_bits() -> None:
     [
         ({"viscosity": 1.0}, {}, "received the parameters viscosity: give seed; viscosity, amplitude may"),
         ({"seed": 1.0, "viscosity": 0.0}, {}, "viscosity is 0.0: it must be above 0"),
-        ({"seed": 1.0}, {"warm_up": -1.0}, "warm_up is -1.0: write the time"),
+        ({"seed": 1.0}, {"spin_up": -1.0}, "spin_up is -1.0: it must be 0 or more"),
         ({"seed": 1.0}, {"num_points": 20, "length": 64.0}, "20 points on a length of 64 do not resolve .* write 32"),
         ({"seed": 1.0}, {"num_points": 0}, "0 points on a length"),
     ],
