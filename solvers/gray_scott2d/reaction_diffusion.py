@@ -1,20 +1,20 @@
-"""The Gray-Scott equations from one time step to the next: five-point Laplacian and Heun's method."""
+"""The Gray-Scott equations from one substep to the next: five-point Laplacian and Heun's method."""
 
 import numpy as np
 
 from melissa_like.solvers.communicator import FloatArray
 from melissa_like.solvers.gray_scott2d.blocks import Block
 
-__all__ = ["ReactionDiffusion", "largest_time_step"]
+__all__ = ["ReactionDiffusion", "largest_substep"]
 
 #: The fastest decay by reaction, besides feed and kill: v² where no concentration is above 1.
 _FASTEST_REACTION = 1.0
 
 
-def largest_time_step(feed: float, kill: float, diffusivity: float, spacing: float) -> float:
-    """The largest stable Δt while no concentration is above 1.
+def largest_substep(feed: float, kill: float, diffusivity: float, spacing: float) -> float:
+    """The largest stable h_t while no concentration is above 1.
 
-    Heun's method is stable where the fastest decay has a rate of at most 2 / Δt. The five-point Laplacian decays by up
+    Heun's method is stable where the fastest decay has a rate of at most 2 / h_t. The five-point Laplacian decays by up
     to 8 D / h², reaction and outflow by up to 1 + F + k.
     """
     return 2.0 / (8.0 * diffusivity / spacing**2 + _FASTEST_REACTION + feed + kill)
@@ -33,7 +33,7 @@ class ReactionDiffusion:
         kill: k.
         diffusivities: of u and of v.
         spacing: h, the distance of grid points.
-        time_step: Δt.
+        substep: h_t, of Heun's method.
 
     Attributes:
         time: of the concentrations now.
@@ -51,12 +51,12 @@ class ReactionDiffusion:
         kill: float,
         diffusivities: tuple[float, float],
         spacing: float,
-        time_step: float,
+        substep: float,
     ) -> None:
         if initial.shape != (2, *block.shape):
             raise ValueError(f"the initial field has shape {initial.shape}: this rank needs (2, *{block.shape})")
         self.time = 0.0
-        self._time_step = time_step
+        self._substep = substep
         self._block = block
         self._padded = np.zeros((2, block.shape[0] + 2, block.shape[1] + 2))
         self._now = self._padded[:, 1:-1, 1:-1]
@@ -64,11 +64,11 @@ class ReactionDiffusion:
         self._before = np.empty(initial.shape)
         self._rate = np.empty(initial.shape)
         self._scratch = np.empty(initial.shape)
-        # Rates are computed times Δt. Diffusion, feed and kill together have one coefficient for the point itself.
-        self._neighbours = np.reshape(diffusivities, (2, 1, 1)) * (time_step / spacing**2)
-        self._itself = 4.0 * self._neighbours + time_step * np.reshape([feed, feed + kill], (2, 1, 1))
-        self._inflow = time_step * feed
-        self._reaction = time_step
+        # Rates are computed times h_t. Diffusion, feed and kill together have one coefficient for the point itself.
+        self._neighbours = np.reshape(diffusivities, (2, 1, 1)) * (substep / spacing**2)
+        self._itself = 4.0 * self._neighbours + substep * np.reshape([feed, feed + kill], (2, 1, 1))
+        self._inflow = substep * feed
+        self._reaction = substep
 
     @property
     def concentration(self) -> FloatArray:
@@ -77,15 +77,15 @@ class ReactionDiffusion:
         copy.flags.writeable = False
         return copy
 
-    def advance(self, num_steps: int) -> None:
-        """Move on by some time steps Δt; every rank calls it, and waits for its neighbours in each.
+    def advance(self, num_substeps: int) -> None:
+        """Move on by some substeps h_t; every rank calls it, and waits for its neighbours in each.
 
         Raises:
             FloatingPointError: on every rank: a concentration is not finite.
         """
-        for _ in range(num_steps):
-            self._step()
-        self.time += num_steps * self._time_step
+        for _ in range(num_substeps):
+            self._take_substep()
+        self.time += num_substeps * self._substep
         # All ranks raise if one has to: a rank that went on alone would wait for its neighbours.
         if not self._block.everywhere(bool(np.isfinite(self._now).all())):
             raise FloatingPointError(
@@ -93,8 +93,8 @@ class ReactionDiffusion:
                 "give more substeps"
             )
 
-    def _step(self) -> None:
-        """Heun: y' = y + Δt f(y), then y'' = (y + y' + Δt f(y')) / 2."""
+    def _take_substep(self) -> None:
+        """Heun: y' = y + h_t f(y), then y'' = (y + y' + h_t f(y')) / 2."""
         now, before, rate = self._now, self._before, self._rate
         before[:] = now
         self._compute_rate()
@@ -105,7 +105,7 @@ class ReactionDiffusion:
         now *= 0.5
 
     def _compute_rate(self) -> None:
-        """Put Δt f(y) into `rate`."""
+        """Put h_t f(y) into `rate`."""
         padded, now, rate, scratch = self._padded, self._now, self._rate, self._scratch
         self._block.exchange(padded)
         np.add(padded[:, :-2, 1:-1], padded[:, 2:, 1:-1], out=rate)

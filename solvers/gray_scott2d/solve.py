@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from melissa_like.client import Part
 from melissa_like.solvers.communicator import Communicator
 from melissa_like.solvers.gray_scott2d.blocks import Block
-from melissa_like.solvers.gray_scott2d.reaction_diffusion import ReactionDiffusion, largest_time_step
+from melissa_like.solvers.gray_scott2d.reaction_diffusion import ReactionDiffusion, largest_substep
 from melissa_like.solvers.gray_scott2d.spots import initial_concentration
 from melissa_like.solvers.parameters import (
     read_parameters,
@@ -73,7 +73,7 @@ def solve(
         kill=numbers["kill"],
         diffusivities=(numbers["u_diffusivity"], numbers["v_diffusivity"]),
         spacing=side / grid_size,
-        time_step=time_step / num_substeps,
+        substep=time_step / num_substeps,
     )
     for step in range(num_steps):
         if step:
@@ -84,11 +84,12 @@ def solve(
 def _stable(num_substeps: int | None, numbers: Mapping[str, float], time_step: float, spacing: float) -> int:
     """The number that was asked for, or the least that is stable."""
     diffusivity = max(numbers["u_diffusivity"], numbers["v_diffusivity"])
-    least = math.ceil(time_step / largest_time_step(numbers["feed"], numbers["kill"], diffusivity, spacing))
+    longest = largest_substep(numbers["feed"], numbers["kill"], diffusivity, spacing)
+    least = math.ceil(time_step / longest)
     if num_substeps is not None and num_substeps < least:
         raise ValueError(
             f"num_substeps is {num_substeps} in a time step of {time_step:g}; with points {spacing:.3g} apart and a "
-            f"diffusivity of {diffusivity:g} a substep is stable up to {time_step / least:.3g}: give {least} or more, "
+            f"diffusivity of {diffusivity:g} a substep is stable up to {longest:.3g}: give {least} or more, "
             "or null, or shorten the time step"
         )
     return num_substeps or least

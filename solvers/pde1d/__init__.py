@@ -6,10 +6,9 @@ initial condition u(0, x) = δ(0, x) are a sum of sines, δ = Σ A sin(ω t + 2�
 
 Discretisation: cell averages. ∂(u²)/∂x is a finite-volume flux (WENO of fifth order, Godunov's flux): without diffusion
 shocks form, where a spectral method would oscillate, and this one gives them the right speed and spreads them over two
-or three cells.
-Diffusion and dispersion are multiplications in Fourier space, exact for averages too, and are integrated exactly
-(ETDRK4), so they do not bound the time step; the speed of the waves does. The integral of u stays what it is. Fifth
-order in space and fourth in time where u is smooth, first order in the mean at a shock. float64.
+or three cells. Diffusion and dispersion are multiplications in Fourier space, exact for averages too, and are
+integrated exactly (ETDRK4), so they do not bound the time step; the speed of the waves does. The integral of u stays
+what it is. Fifth order in space and fourth in time where u is smooth, first order in the mean at a shock. float64.
 
 Boundary convention: periodic. Value j of the field `u`, of shape [num_points], is the average over the cell from
 j L / num_points to (j + 1) L / num_points; it lies at the centre. The computation has `refinement` cells in each of

@@ -59,7 +59,7 @@ def test_the_same_bits_on_any_number_of_ranks(num_ranks: int, blocks: str, tmp_p
 
 
 def test_a_point_that_is_not_finite_is_an_error_on_every_rank() -> None:
-    # In one time step it does not reach the other rank's block.
+    # In one substep it does not reach the other rank's block.
     program = """
 import numpy as np
 from mpi4py import MPI
@@ -70,7 +70,7 @@ block = Block(MPI.COMM_WORLD, 32)
 initial = np.zeros((2, *block.shape))
 if MPI.COMM_WORLD.rank == 0:
     initial[1, 8, 8] = np.nan
-coefficients = {"feed": 0.04, "kill": 0.06, "diffusivities": (2e-5, 1e-5), "spacing": 1 / 64, "time_step": 1.0}
+coefficients = {"feed": 0.04, "kill": 0.06, "diffusivities": (2e-5, 1e-5), "spacing": 1 / 64, "substep": 1.0}
 ReactionDiffusion(initial, block, **coefficients).advance(1)
 """
     command = [str(MPIEXEC), "-n", "2", sys.executable, "-m", "mpi4py", "-c", program]

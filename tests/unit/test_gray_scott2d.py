@@ -8,7 +8,7 @@ import pytest
 from melissa_like.solvers.communicator import FloatArray
 from melissa_like.solvers.gray_scott2d import solve
 from melissa_like.solvers.gray_scott2d.blocks import Block
-from melissa_like.solvers.gray_scott2d.reaction_diffusion import ReactionDiffusion, largest_time_step
+from melissa_like.solvers.gray_scott2d.reaction_diffusion import ReactionDiffusion, largest_substep
 from melissa_like.solvers.gray_scott2d.spots import initial_concentration
 
 # Whatever else a solver asked of the communicator would be an AttributeError: one rank needs no MPI.
@@ -26,7 +26,7 @@ def reaction(initial: FloatArray, *, spacing: float = 1 / 64, time_step: float =
         kill=values["kill"],
         diffusivities=(values["u_diffusivity"], values["v_diffusivity"]),
         spacing=spacing,
-        time_step=time_step,
+        substep=time_step,
     )
     solver.advance(round(50 / time_step))
     return solver.concentration
@@ -127,7 +127,7 @@ def test_the_pattern_of_a_spot_has_the_symmetries_of_the_square() -> None:
 def test_the_longest_time_step_is_stable_and_a_longer_one_is_not() -> None:
     random = np.random.default_rng(0).uniform(0, 1, (16, 16))
     initial = np.stack([random, np.zeros_like(random)])
-    fastest = largest_time_step(0.0, 0.0, 1e-3, 1 / 64)
+    fastest = largest_substep(0.0, 0.0, 1e-3, 1 / 64)
     for factor, bounded in ((1.0, True), (1.3, False)):
         count = round(50 / (factor * fastest)) + 1
         found = reaction(initial, feed=0, kill=0, u_diffusivity=1e-3, time_step=50 / count)
@@ -180,6 +180,7 @@ def test_diffusivities_may_be_drawn() -> None:
         (PARAMETERS, {"num_steps": 0}, "num_steps is 0: write 1 or more"),
         (PARAMETERS, {"grid_size": 0}, "grid_size is 0"),
         (PARAMETERS, {"num_substeps": 10}, "num_substeps is 10 in a time step of 25; .* give 22 or more, or null"),
+        (PARAMETERS, {"num_substeps": 1, "grid_size": 12, "side": 1e6}, r"a substep is stable up to 1\.83: give 14"),
         (PARAMETERS, {"num_substeps": 0}, "num_substeps is 0"),
     ],
 )
