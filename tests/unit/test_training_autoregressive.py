@@ -218,6 +218,41 @@ def test_increments_are_right_whatever_the_fields_are_stored_in(dtype: str) -> N
     torch.testing.assert_close(restored, task.truth(batch)["u"], rtol=0, atol=1e-6 * large)
 
 
+@pytest.mark.parametrize("horizon", [1, 3])
+@pytest.mark.parametrize("dtype", ["float64", "int64"])
+def test_small_increments_of_wide_fields_are_not_rounded(dtype: str, horizon: int) -> None:
+    layout = Layout(fields=(FieldSpec(name="u", shape=(64,), dtype=dtype),), parameters=("a",))
+    generator = torch.Generator().manual_seed(0)
+    # Increments near the spacing of float32 numbers of the size of the field.
+    start, size = (1e3, 1e-4) if dtype == "float64" else (1e9, 50.0)
+    changes = size * torch.randn(4, horizon, 64, generator=generator, dtype=torch.float64)
+    first = torch.full((4, 1, 64), start, dtype=torch.float64)
+    steps = torch.cat([first, first + changes.cumsum(dim=1)], dim=1).to(getattr(torch, dtype))
+    batch = Batch(
+        simulations=torch.arange(4),
+        steps=torch.zeros(4, dtype=torch.int64),
+        times=torch.arange(1 + horizon).double().expand(4, -1),
+        parameters=torch.zeros(4, 1),
+        fields={"u": steps},
+    )
+    task = Autoregressive(layout, horizon=horizon, curriculum=RollOut())
+    scale = Normalization(task.quantities, layout)
+    scale.set_inputs([(0.0, 1.0)], num_steps=20)
+    scale.freeze({name: moments_of(values) for name, values in task.measure(batch).items()})
+    perfect = task.targets(scale, batch)["u"]
+    answers = iter(perfect.unbind(dim=1))
+    made, targets = task.compare(lambda **_: {"u": next(answers)}, scale, batch, 1.0)
+    torch.testing.assert_close(made["u"], targets["u"], rtol=0, atol=1e-5)
+    answers = iter([perfect.flatten(0, 1)])
+    torch.testing.assert_close(
+        task.advance(lambda **_: {"u": next(answers)}, scale, batch)["u"], perfect, rtol=0, atol=1e-5
+    )
+    answers = iter(perfect.unbind(dim=1))
+    rolled = [*task.roll_out(lambda **_: {"u": next(answers)}, scale, batch, horizon)]
+    torch.testing.assert_close(torch.cat([piece["u"] for piece in rolled], dim=1), task.truth(batch)["u"])
+    assert task.restore(scale, batch, {"u": perfect})["u"].dtype == torch.float32
+
+
 def test_history_and_bundle_are_stacked_the_earliest_first() -> None:
     task = Autoregressive(LAYOUT, history=3, bundle=2, horizon=1, inputs=["force"], residual=False, time=True)
     assert dict(task.problem.fields) == {

@@ -131,8 +131,8 @@ class Autoregressive:
         """See `Task`: increments are added to the solver's step before each."""
         restored = {}
         for name, spec in self._targets.items():
-            before = self._before(batch, name, slice(0, values[name].shape[1])).float()
-            restored[name] = without_steps(self._state.restore(scale, name, values[name], before), spec)
+            before = self._before(batch, name, slice(0, values[name].shape[1]))
+            restored[name] = without_steps(self._state.restore(scale, name, values[name], before), spec).float()
         return restored
 
     def truth(self, batch: Batch) -> Mapping[str, Tensor]:
@@ -161,7 +161,7 @@ class Autoregressive:
         for first in range(0, num_steps, self.bundle):
             predicted = self._call(network, scale, batch, known, first)
             yield {
-                name: without_steps(predicted[name][:, : num_steps - first], spec)
+                name: without_steps(predicted[name][:, : num_steps - first], spec).float()
                 for name, spec in self._targets.items()
             }
             known = self._behind(known, predicted)
@@ -204,7 +204,7 @@ class Autoregressive:
                 scale,
                 name,
                 torch.cat([each[name] for each in predicted], dim=1),
-                self._before(batch, name, counted).float(),
+                self._before(batch, name, counted),
             )
             for name in self._targets
         }
@@ -237,7 +237,7 @@ class Autoregressive:
     def _given_at(self, batch: Batch, at: int) -> dict[str, Tensor]:
         """A history of the solver's, that begins at a step of the window: of the fields to be learned."""
         steps = slice(at, at + self.history)
-        return {name: steps_of(batch.fields[name], spec)[:, steps].float() for name, spec in self._targets.items()}
+        return {name: self._steps(batch, name, steps) for name in self._targets}
 
     def _behind(self, known: Mapping[str, Tensor], made: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The last steps of those that are known and those that were made."""
