@@ -5,6 +5,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from msgspec.structs import asdict
 
@@ -30,6 +32,7 @@ class Index:
         received: bytes.
         duplicates: parts of samples that were complete already.
         refused: parts that were not taken, by reason.
+        held_out_attempts: those that the time steps of its held-out samples are of, [samples, steps of one].
         window: what a sample is; None: one time step.
     """
 
@@ -39,6 +42,7 @@ class Index:
     received: int
     duplicates: int
     refused: Mapping[str, int]
+    held_out_attempts: npt.NDArray[np.int64]
     window: Window | None = None
 
     def as_dict(self) -> dict[str, Any]:
@@ -53,6 +57,7 @@ class Index:
             "received": self.received,
             "duplicates": self.duplicates,
             "refused": dict(self.refused),
+            "held_out_attempts": torch.from_numpy(self.held_out_attempts),
             "window": None if self.window is None else asdict(self.window),
         }
 
@@ -70,6 +75,7 @@ class Index:
             received=saved["received"],
             duplicates=saved["duplicates"],
             refused=saved["refused"],
+            held_out_attempts=saved["held_out_attempts"].numpy(),
             window=None if saved["window"] is None else Window(**saved["window"]),
         )
 
@@ -140,6 +146,7 @@ def take_cut(
                 lacking[simulation].append(step)
             state = state.without_samples()
             kept.let_go()
+        kept_held_out = held_out.kept()
         index = Index(
             buffer=state,
             delivered=assembler.cut(lacking),
@@ -147,10 +154,11 @@ def take_cut(
             received=receiver.num_bytes,
             duplicates=assembler.duplicates_dropped,
             refused=dict(receiver.refused),
+            held_out_attempts=kept_held_out.attempts,
             window=window,
         )
         states = {name: on_host(consumer.state_dict()) for name, consumer in consumers.items()}
     except BaseException:
         kept.let_go()
         raise
-    return Cut(index=index, samples=kept, held_out=held_out.kept(), consumers=states)
+    return Cut(index=index, samples=kept, held_out=kept_held_out, consumers=states)

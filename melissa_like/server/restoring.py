@@ -187,9 +187,13 @@ def restore_rank(
     else:
         state, rows = _dealt(states, rank, num_ranks, capacity, views_per_sample)
     buffer.restore(state, _chosen_rows(found.shards, rows, layout, window))
-    for shard in found.shards[rank : rank + 1] if is_same else found.shards:
+    for shard, index in [(found.shards[rank], indexes[rank])] if is_same else zip(found.shards, indexes, strict=True):
+        attempts = index.held_out_attempts
         for piece in shard.held_out(_memory_of(shard.longest_held_out, layout, window)):
-            held_out.restore(piece, owned=lambda key: owner_of(key.simulation, key.step, num_ranks, routing) == rank)
+            some, attempts = np.split(attempts, [len(piece.labels)])
+            held_out.restore(
+                piece, some, owned=lambda key: owner_of(key.simulation, key.step, num_ranks, routing) == rank
+            )
     counted = indexes[rank : rank + 1] if is_same else indexes if rank == 0 else []
     saved = found.shards[rank if rank < len(found.shards) else 0].state()
     if not is_same:

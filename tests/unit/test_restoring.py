@@ -274,6 +274,12 @@ def test_ranks_go_on_with_all_that_was_saved(tmp_path: Path, before: int, after:
         assert [one.send(0, range(NUM_STEPS), attempt=2) for one in others] == [set()] * after
 
 
+def held_out_steps(made: Sequence[Rank]) -> list[tuple[int, ...]]:
+    """Of the held-out simulation, on the ranks that have it."""
+    found = [one.held_out.one_simulation() for one in made]
+    return [simulation.steps for simulation in found if simulation is not None]
+
+
 @pytest.mark.parametrize(("before", "after"), [(1, 1), (1, 2), (2, 1), (2, 3)])
 @pytest.mark.parametrize("window", [Window(length=2), Window(length=2, hop=2), Window(length=2, stride=2)])
 @pytest.mark.parametrize("saves_buffer", [True, False])
@@ -291,6 +297,7 @@ def test_ranks_go_on_with_the_windows_that_were_saved(
             one.hear_over(HELD_OUT)
         complete(made, folder, 5)
         held = Counter(key for one in made for key in one.held())
+        steps_of_held_out = held_out_steps(made)
     assert {key for key in held if key[0] == 0} == {(0, first) for first in firsts}
     with ranks(after, window=window, saves_buffer=saves_buffer) as others:
         there: dict[int, Ranges] = {}
@@ -300,6 +307,7 @@ def test_ranks_go_on_with_the_windows_that_were_saved(
                 there[steps.simulation] = Ranges(steps.steps)
         assert Counter(key for one in others for key in one.held()) == (held if saves_buffer else Counter())
         assert sum(one.held_out.num_samples for one in others) == len(firsts)
+        assert held_out_steps(others) == steps_of_held_out
         for simulation in (0, 1):
             delivered = there.get(simulation, Ranges())
             missing = firsts - {*delivered}

@@ -244,6 +244,25 @@ def test_windows_apart_are_joined_over_attempts_only_where_attempts_are_alike(mi
     assert len(one.steps) == num_steps
 
 
+@pytest.mark.parametrize("window", [Window(length=3, hop=3), Window(length=2, stride=2, hop=4)])
+@pytest.mark.parametrize("attempts", [(1, 1), (1, 2), (2, 2)])
+def test_windows_apart_are_joined_after_a_restart_as_before(window: Window, attempts: tuple[int, int]) -> None:
+    held_out, restored = [ValidationSet(LAYOUT, window=window) for _ in range(2)]
+    first, second = attempts
+    tally, _ = fill(held_out, window, 5, range(window.hop), attempt=first)
+    if second > first:
+        tally = again(tally, window)
+    fill(held_out, window, 5, range(window.hop, LENGTH), attempt=second, tally=tally)
+    kept = held_out.kept()
+    for number, piece in enumerate(kept.pieces(1)):
+        restored.restore(piece, kept.attempts[number:])
+    before, after = held_out.one_simulation(), restored.one_simulation()
+    assert before is not None
+    assert after is not None
+    assert after.steps == before.steps
+    assert (len(after.steps) > window.length) == (first == second)
+
+
 def test_the_correlation_time_is_that_of_the_first_step_below() -> None:
     rows = []
     for simulation, correlations in ((0, [1.0, 0.9, 0.7, 0.9]), (1, [0.9, 0.9]), (2, [math.nan, 0.1])):
@@ -297,7 +316,7 @@ def test_windows_of_a_checkpoint_share_their_steps_again(most_nbytes: int) -> No
         fill(first, window, simulation)
     kept = first.kept()
     for piece in kept.pieces(most_nbytes):
-        second.restore(piece, owned=lambda key: key.simulation == 3)
+        second.restore(piece, kept.attempts, owned=lambda key: key.simulation == 3)
     assert second.num_samples == 6
     mine, theirs = first.one_simulation(), second.one_simulation()
     assert mine is not None

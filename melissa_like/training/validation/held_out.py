@@ -122,11 +122,17 @@ class ValidationSet:
         length = None if self._window is None else self._window.length
         return KeptHeldOut(self._layout, self._extract().samples, window_length=length)
 
-    def restore(self, rows: BatchMemory, owned: Callable[[SampleKey], bool] = lambda key: True) -> None:
+    def restore(
+        self,
+        rows: BatchMemory,
+        attempts: npt.NDArray[np.int64],
+        owned: Callable[[SampleKey], bool] = lambda key: True,
+    ) -> None:
         """Take samples of a checkpoint.
 
         Args:
             rows: some of them, in host memory; copied.
+            attempts: those that their time steps are of, [rows, steps of one].
             owned: whether a sample belongs to this rank.
         """
         for number, (simulation, first) in enumerate(rows.labels[:, :2].tolist()):
@@ -144,7 +150,7 @@ class ValidationSet:
             for position, step in enumerate(numbers):
                 sample = Sample(
                     key=SampleKey(simulation, step),
-                    attempt=0,
+                    attempt=int(attempts[number, position]),
                     purpose=Purpose.VALIDATION,
                     time=times[position],
                     parameters=parameters,

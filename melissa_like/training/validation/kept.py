@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from melissa_like.buffer import BatchMemory
@@ -20,6 +21,11 @@ class KeptHeldOut:
         self._layout = layout
         self._samples = samples
         self._window_length = window_length
+
+    @property
+    def attempts(self) -> npt.NDArray[np.int64]:
+        """Which attempt each time step is of, [samples, steps of one], in the order of the pieces."""
+        return np.array([[step.attempt for step in steps] for steps in self._samples], dtype=np.int64)
 
     def pieces(self, most_nbytes: int) -> Iterator[BatchMemory]:
         """Copies, each piece in the same memory.

@@ -40,7 +40,6 @@ def _go_on(steps: list[Sample], window: HeldOutSample, stride: int, *, mixes: bo
     if next_step not in known:
         return
     shared = known.get(steps[-1].key.step)
-    attempt = steps[-1].attempt  # 0: of a checkpoint, which does not tell
-    same = shared is steps[-1] if shared is not None else known[next_step].attempt == attempt > 0
+    same = shared is steps[-1] if shared is not None else known[next_step].attempt == steps[-1].attempt
     if same or mixes:
         steps += [step for step in window if step.key.step >= next_step]
