@@ -246,6 +246,7 @@ class Assembler:
         others = [other for other in known.tally.not_needed(lost) if other not in known.completed]
         for other in others:
             known.completed.add(other)
+            known.not_needed.add(other)
             known.partials.pop(other, None)
         known.tally.spend(others)
         return lost
@@ -320,16 +321,21 @@ class Assembler:
     def _begun(self, header: Header, parameters: FloatArray, samples: CompletedSteps) -> OpenSimulation:
         """The first attempt that this rank hears of, as its first OPEN describes it."""
         if self._window is None:
-            return self._opened(header, parameters, samples, None)
+            return self._opened(header, parameters, samples, set(), None)
         tally = WindowTally(self._window, num_steps=self._num_steps, mixes=self._mixes, formed=samples)
-        return self._opened(header, parameters, tally.settled_steps(), tally)
+        return self._opened(header, parameters, tally.settled_steps(), set(), tally)
 
     def _begun_again(self, header: Header, parameters: FloatArray, known: OpenSimulation) -> OpenSimulation:
         completed = known.completed if known.tally is None else known.tally.begin_attempt(known.completed)
-        return self._opened(header, parameters, completed, known.tally)
+        return self._opened(header, parameters, completed, known.not_needed, known.tally)
 
     def _opened(
-        self, header: Header, parameters: FloatArray, completed: CompletedSteps, tally: WindowTally | None
+        self,
+        header: Header,
+        parameters: FloatArray,
+        completed: CompletedSteps,
+        not_needed: set[int],
+        tally: WindowTally | None,
     ) -> OpenSimulation:
         return OpenSimulation(
             number=header.simulation,
@@ -339,6 +345,7 @@ class Assembler:
             num_client_ranks=header.num_client_ranks,
             parameters=parameters,
             completed=completed,
+            not_needed=not_needed,
             tally=tally,
         )
 
@@ -370,8 +377,8 @@ class Assembler:
         return refusal_of(header, Reason.OVER, "the launcher said that it is over: nothing more of it is needed")
 
     def _refuse_late(self, header: Header, simulation: OpenSimulation) -> Refusal | None:
-        refusal = simulation.refuse_duplicate(header)
-        self.duplicates_dropped += refusal is not None
+        refusal = simulation.refuse_completed(header)
+        self.duplicates_dropped += refusal is not None and refusal.reason is Reason.DUPLICATE_SAMPLE
         return refusal or simulation.refuse_old(header)
 
 

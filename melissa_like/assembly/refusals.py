@@ -17,6 +17,7 @@ class Reason(StrEnum):
     OVER = "of a simulation that is over"
     NO_SIMULATION = "of a simulation that the study does not have"
     DUPLICATE_SAMPLE = "of a sample that is already complete"
+    NOT_NEEDED = "of a time step that no window needs any more"
     NO_ATTEMPT = "of attempt 0, which there is not"
     NO_STEP = "of a time step that is out of range"
     TOO_MANY_STEPS = "of more time steps at once than a simulation has"
@@ -61,7 +62,7 @@ class Refusal:
     @property
     def counts_as_received(self) -> bool:
         """Whether the part was sent rightly to this rank and simply was not needed any more."""
-        return self.reason is Reason.DUPLICATE_SAMPLE
+        return self.reason in (Reason.DUPLICATE_SAMPLE, Reason.NOT_NEEDED)
 
 
 _HARMLESS = frozenset(
@@ -72,6 +73,7 @@ _HARMLESS = frozenset(
         Reason.OLD_ATTEMPT,
         Reason.OVER,
         Reason.DUPLICATE_SAMPLE,
+        Reason.NOT_NEEDED,
     }
 )
 

@@ -21,6 +21,7 @@ class OpenSimulation:
         consumer: of its purpose.
         completed: the steps that are complete and need not come again: of all attempts; where samples are windows, of
             this one, and of others those that no window needs any more.
+        not_needed: of these steps those that never came whole: all their windows were given up.
         partials: what has arrived of the others, by step.
         accepted: headers of its parts, as the assembler remembers them.
         tally: of its windows; None: a sample is one time step.
@@ -33,6 +34,7 @@ class OpenSimulation:
     num_client_ranks: int
     parameters: FloatArray
     completed: CompletedSteps
+    not_needed: set[int]
     partials: dict[int, PartialSample] = field(default_factory=dict)
     accepted: list[bytes] = field(default_factory=list)
     tally: WindowTally | None = None
@@ -70,8 +72,11 @@ class OpenSimulation:
             return None
         return refusal_of(header, Reason.OLD_ATTEMPT, f"attempt {self.attempt} has taken its place")
 
-    def refuse_duplicate(self, header: Header) -> Refusal | None:
-        """What comes of a step that is complete."""
+    def refuse_completed(self, header: Header) -> Refusal | None:
+        """What comes of a step that is complete, or is not needed."""
         if header.step not in self.completed:
             return None
+        if header.step in self.not_needed:
+            detail = f"all windows that hold step {header.step} were given up, or are there already"
+            return refusal_of(header, Reason.NOT_NEEDED, detail)
         return refusal_of(header, Reason.DUPLICATE_SAMPLE, f"step {header.step} is complete already")

@@ -317,7 +317,7 @@ class Receiver:
         return placed.target
 
     def _heed(self, refusal: Refusal | None) -> bool:
-        """Count a refusal; a fault is told. True if the part still counts as received: the sample was there already."""
+        """Count a refusal; a fault is told. True if the part still counts as received: it is not needed any more."""
         if refusal is None:
             return True
         self._refuse(refusal.reason.value, refusal.message)

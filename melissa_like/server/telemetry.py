@@ -27,6 +27,8 @@ __all__ = ["Telemetry", "summary_of"]
 #: Batches whose simulations are known when a loss is not finite: those of one report, which our loop makes of 20.
 _RECENT_BATCHES = 32
 _MOST_NAMED = 20
+#: Refusals that are no fault and no loss: what came was right, and not needed any more.
+_SENT_RIGHTLY = frozenset({Reason.DUPLICATE_SAMPLE.value, Reason.NOT_NEEDED.value})
 
 
 class Telemetry:
@@ -135,7 +137,7 @@ def summary_of(
     return Summary(
         trained_on=population.puts - population.unseen,
         duplicates_dropped=reception.assembler.duplicates_dropped,
-        refused={r: count for r, count in receiver.refusals().items() if r != Reason.DUPLICATE_SAMPLE.value},
+        refused={r: count for r, count in receiver.refusals().items() if r not in _SENT_RIGHTLY},
         training=None if training is None or not training.batches else _figures_of(training, counters),
         validation=seen.validations[-1] if seen.validations else None,
         ingest_bytes=receiver.num_bytes,

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from melissa_like.assembly import (
     Assembler,
     Placement,
+    Reason,
     Refusal,
     UnfitWindowError,
     WindowForming,
@@ -405,6 +406,23 @@ def test_a_step_that_is_dropped_takes_all_windows_with_it_that_hold_it() -> None
     for step in range(3, 8):
         rank.send(0, 1, step)
     assert rank.windows().keys() == {SampleKey(0, first) for first in (3, 4, 5)}
+
+
+@pytest.mark.parametrize(("dropped", "not_needed"), [(2, [3, 4]), (1, [2, 3, 4]), (4, [])])
+def test_what_a_dropped_step_makes_needless_is_no_duplicate(dropped: int, not_needed: list[int]) -> None:
+    """Windows of steps 0 to 5 and 5 to 10."""
+    rank = Rank(Window(length=6, hop=5), 11, BUFFERS["queue"], mixes=False)
+    rank.open(0, 1)
+    for step in range(dropped):
+        rank.send(0, 1, step)
+    assert given_up(rank, [dropped]) == [0]
+    refused = {step: rank.send(0, 1, step) for step in range(dropped + 1, 11)}
+    assert {step: one.reason for step, one in refused.items() if one} == dict.fromkeys(not_needed, Reason.NOT_NEEDED)
+    assert not any(one.is_fault or not one.counts_as_received for one in refused.values() if one)
+    assert rank.assembler.duplicates_dropped == 0
+    again = [rank.send(0, 1, step) for step in (dropped, 7)]
+    assert [one.reason for one in again if one] == [Reason.DUPLICATE_SAMPLE] * 2
+    assert rank.assembler.duplicates_dropped == 2
 
 
 def test_the_slot_of_a_window_that_is_given_up_is_free_again() -> None:
