@@ -1,6 +1,7 @@
 """The commands beside a plain run: sweep, dry run, status, check, and what an interruption leaves."""
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -117,7 +118,7 @@ def test_an_interrupted_sweep_keeps_its_table(tmp_path: Path) -> None:
 def test_a_mistake_in_one_study_of_a_sweep_is_told_before_any_runs(tmp_path: Path) -> None:
     ran = melissa_like(tmp_path / "sweep", "-m", *marked(), "launcher=inline", "model=mlp,mpl")
     assert ran.code == 2
-    assert "model=mpl: there is no model/mpl.yaml (the choices of model are mlp" in ran.err
+    assert re.search(r"model=mpl: there is no model/mpl.yaml \(the choices of model are .*\bmlp\b", ran.err)
     assert [path.name for path in (tmp_path / "sweep").iterdir()] == ["multirun.yaml"]  # Hydra's own
 
 
