@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] = ()) -> None:
 def table(case: BufferCase, asked: Namespace) -> None:
     """One case: run what is missing, then print and draw what there is."""
     folder = asked.results / case.name
-    kept = Folder(folder)
+    kept = Folder(folder, Result)
     runs = [run for seed in range(asked.seeds) for run in case.runs(seed)]
     if not asked.show:
         run_missing(kept, chosen(runs, asked.only), online=run_online, offline=run_offline)

@@ -8,7 +8,6 @@ number of training steps. Each finished run is a file below runs/benchmarks/cape
 where it stopped.
 """
 
-import json
 import sys
 import time
 from argparse import ArgumentParser
@@ -17,19 +16,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import msgspec
 import numpy as np
 import torch
 
 from melissa_like.config import Config, layout_of
 from melissa_like.launcher.run import prepare
 from melissa_like.launcher.rundir import solver_call_of
-from melissa_like.loading import Batch, Turn, moments_of
+from melissa_like.loading import Batch, Turn
 from melissa_like.records import Purpose
 from melissa_like.server.build_training import make_loop, make_stream, make_surrogate, window_of
 from melissa_like.training import Surrogate, ValidationSet, run_loop
 from tests.benchmarks.claim.errors import errors_of, validation_set
-from tests.benchmarks.claim.results import Errors, fingerprint
+from tests.benchmarks.claim.offline import turns_of
+from tests.benchmarks.claim.results import Errors, Folder
 from tests.benchmarks.claim.simulations import Samples, Shuffled, write_simulation
 from tests.benchmarks.claim.verdict import spread
 from tests.benchmarks.measure import Row, print_rows
@@ -113,6 +112,12 @@ class Run:
         return (*(setting.format(**sizes) if "{num" in setting else setting for setting in SETTINGS), *middle, *chosen)
 
     @property
+    def configuration(self) -> dict[str, object]:
+        """All that decides what it gives."""
+        sizes = {"training": self.scale.num_training, "held_out": self.scale.num_held_out}
+        return {"settings": list(self.settings), **sizes}
+
+    @property
     def name(self) -> str:
         """Of its file."""
         return f"{self.network}-{self.conditioning.replace(' ', '-')}-seed-{self.seed}"
@@ -140,7 +145,8 @@ class Result:
 def main(arguments: Sequence[str] = ()) -> None:
     """Run what is missing, and show the table."""
     asked = _parser().parse_args(arguments)
-    networks, scale, folder = asked.network or NETWORKS, SCALES[asked.scale], asked.results / asked.scale
+    networks, scale = asked.network or NETWORKS, SCALES[asked.scale]
+    kept = Folder(asked.results / asked.scale, Result)
     runs = [
         Run(scale=scale, network=network, conditioning=conditioning, seed=seed)
         for seed in range(asked.seeds)
@@ -149,18 +155,18 @@ def main(arguments: Sequence[str] = ()) -> None:
     ]
     if not asked.show:
         for run in runs:
-            if _find(folder, run) is None:
+            if kept.find(run.name, run.configuration) is None:
                 sys.stdout.write(f"{run.name}\n")
                 sys.stdout.flush()
-                _keep(folder, run, _measured(run))
+                kept.keep(run.name, run.configuration, _measured(run))
     for network in networks:
-        _show(folder, network, [run for run in runs if run.network == network])
+        _show(kept, network, [run for run in runs if run.network == network])
 
 
-def _show(folder: Path, network: str, runs: Sequence[Run]) -> None:
+def _show(kept: Folder[Result], network: str, runs: Sequence[Run]) -> None:
     found: dict[str, list[Result]] = {}
     for run in runs:
-        result = _find(folder, run)
+        result = kept.find(run.name, run.configuration)
         if result is not None:
             found.setdefault(run.conditioning, []).append(result)
     scale = runs[0].scale
@@ -252,20 +258,13 @@ def _samples(folder: Path, config: Config, simulations: range, *, windowed: bool
 
 
 def _turns(config: Config, surrogate: Surrogate, everything: Batch) -> Iterator[Turn]:
-    measured = surrogate.task.measure(everything)
-    statistics = {name: moments_of(values) for name, values in measured.items()}
-    size = config.training.batch_size
     num_batches = config.training.max_batches
     assert num_batches is not None
-    orders = Shuffled(everything.size, batch_size=size, num_batches=num_batches, seed=config.study.seed)
-    for done, indices in enumerate(orders, start=1):
-        yield Turn(
-            batch=_some(everything, torch.tensor(indices)),
-            num_samples_global=size,
-            progress=done / num_batches,
-            validate=False,
-            statistics=statistics if done == 1 else None,
-        )
+    orders = Shuffled(
+        everything.size, batch_size=config.training.batch_size, num_batches=num_batches, seed=config.study.seed
+    )
+    batches = (_some(everything, torch.tensor(indices)) for indices in orders)
+    return turns_of(batches, surrogate, everything, num_batches=num_batches)
 
 
 def _some(batch: Batch, indices: torch.Tensor) -> Batch:
@@ -276,29 +275,6 @@ def _some(batch: Batch, indices: torch.Tensor) -> Batch:
         parameters=batch.parameters[indices],
         fields={name: values[indices] for name, values in batch.fields.items()},
     )
-
-
-def _fingerprint(run: Run) -> str:
-    sizes = {"training": run.scale.num_training, "held_out": run.scale.num_held_out}
-    return fingerprint({"settings": list(run.settings), **sizes})
-
-
-def _find(folder: Path, run: Run) -> Result | None:
-    """The result of a run; None: there is none, or it was configured otherwise."""
-    path = folder / f"{run.name}.json"
-    if not path.exists():
-        return None
-    kept = json.loads(path.read_text(encoding="utf-8"))
-    return msgspec.convert(kept["result"], Result) if kept["fingerprint"] == _fingerprint(run) else None
-
-
-def _keep(folder: Path, run: Run, result: Result) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    aside = folder / f".{run.name}"
-    aside.write_text(
-        json.dumps({"fingerprint": _fingerprint(run), "result": asdict(result)}, indent=1), encoding="utf-8"
-    )
-    aside.rename(folder / f"{run.name}.json")
 
 
 def _parser() -> ArgumentParser:

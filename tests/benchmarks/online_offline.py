@@ -15,7 +15,7 @@ from tests.benchmarks.claim.cases import Case
 from tests.benchmarks.claim.offline import run_offline
 from tests.benchmarks.claim.online import run_online
 from tests.benchmarks.claim.pictures import draw_case
-from tests.benchmarks.claim.results import Folder
+from tests.benchmarks.claim.results import Folder, Result
 from tests.benchmarks.claim.runs import chosen, finished, run_missing
 from tests.benchmarks.claim.verdict import cost_rows_of, rows_of, verdict_of
 from tests.benchmarks.measure import print_rows
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] = ()) -> None:
 def table(case: Case, asked: Namespace) -> None:
     """One case: run what is missing, then print and draw what there is."""
     folder = asked.results / f"{case.name}-{case.scale}"
-    kept = Folder(folder)
+    kept = Folder(folder, Result)
     # Seed by seed: an interrupted table has whole rounds.
     runs = [case.run(arm, seed) for seed in range(asked.seeds) for arm in case.arms]
     if not asked.show:

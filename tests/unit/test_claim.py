@@ -104,13 +104,13 @@ def test_a_configuration_says_what_a_group_decides_too() -> None:
 def test_a_finished_run_is_found_again(tmp_path: Path) -> None:
     result = result_of("online")
     result = replace(result, held_out=replace(result.held_out, rollout=(0.1, 0.2)))
-    Folder(tmp_path / "new").keep("online-seed-0", CONFIGURATION, result)
-    assert Folder(tmp_path / "new").find("online-seed-0", CONFIGURATION) == result
+    Folder(tmp_path / "new", Result).keep("online-seed-0", CONFIGURATION, result)
+    assert Folder(tmp_path / "new", Result).find("online-seed-0", CONFIGURATION) == result
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["online-seed-0.json"]
 
 
 def test_a_run_that_was_configured_otherwise_does_not_count(tmp_path: Path) -> None:
-    folder = Folder(tmp_path)
+    folder = Folder(tmp_path, Result)
     folder.keep("online-seed-0", CONFIGURATION, result_of("online"))
     assert folder.find("online-seed-0", {"settings": ["a=2"]}) is None
     assert folder.find("online-seed-1", CONFIGURATION) is None
@@ -290,7 +290,7 @@ def test_a_case_of_a_minute_from_end_to_end(tmp_path: Path, name: str) -> None:
     )
     assert done.returncode == 0, done.stderr
     case = case_named(name, "minute")
-    results = finished(Folder(tmp_path / f"{name}-minute"), [case.run(arm, 0) for arm in case.arms])
+    results = finished(Folder(tmp_path / f"{name}-minute", Result), [case.run(arm, 0) for arm in case.arms])
     assert list(results) == [arm.name for arm in case.arms]
     for (result,) in results.values():
         assert result.num_batches == case.num_batches

@@ -5,7 +5,7 @@ Everything is the study's own: task, network, loss, optimizer, schedule, loop. O
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -27,7 +27,7 @@ from tests.benchmarks.claim.runs import Run
 from tests.benchmarks.claim.simulations import Samples, Shuffled, write_all
 from tests.benchmarks.streams import composed
 
-__all__ = ["Truth", "run_offline"]
+__all__ = ["Truth", "run_offline", "turns_of"]
 
 #: As the loader of a server rank takes for the statistics of a normalization.
 _STATISTICS_SAMPLES = 256
@@ -117,9 +117,11 @@ def _train(
     def on_validation(report: ValidationReport) -> None:
         curve.add(time.monotonic() - begun, report.loss)
 
+    some = next(iter(Shuffled(len(samples), batch_size=min(_STATISTICS_SAMPLES, len(samples)), num_batches=1, seed=0)))
+    interval, measured = config.training.validation_interval, samples.__getitems__(some)
     stream = make_stream(
         config,
-        _turns(loader, surrogate, samples, num_batches, config.training.validation_interval),
+        turns_of(loader, surrogate, measured, num_batches=num_batches, interval=interval),
         surrogate=surrogate,
         held_out=held_out,
         on_validation=on_validation,
@@ -133,18 +135,25 @@ def _as_is(batch: Batch) -> Batch:
     return batch
 
 
-def _turns(
-    batches: "DataLoader[Batch]", surrogate: Surrogate, samples: Samples, num_batches: int, interval: int
+def turns_of(
+    batches: Iterable[Batch], surrogate: Surrogate, measured: Batch, *, num_batches: int, interval: int = 0
 ) -> Iterator[Turn]:
-    """What the loop steps through; the first turn brings the statistics of a normalization, as in a study."""
-    some = next(iter(Shuffled(len(samples), batch_size=min(_STATISTICS_SAMPLES, len(samples)), num_batches=1, seed=0)))
-    measured = surrogate.task.measure(samples.__getitems__(some))
-    statistics = {name: moments_of(values) for name, values in measured.items()}
+    """What a training loop steps through, as in a study.
+
+    Args:
+        batches: so many, one for each training step.
+        surrogate: to be trained.
+        measured: samples from which the statistics of the normalization are taken; the first turn brings them.
+        num_batches: training steps.
+        interval: of these between two validations; 0: none.
+    """
+    quantities = surrogate.task.measure(measured)
+    statistics = {name: moments_of(values) for name, values in quantities.items()}
     for done, batch in enumerate(batches, start=1):
         yield Turn(
             batch=batch.to(surrogate.device),
             num_samples_global=batch.size,
             progress=done / num_batches,
-            validate=done % interval == 0,
+            validate=interval > 0 and done % interval == 0,
             statistics=statistics if done == 1 else None,
         )

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
@@ -15,6 +15,7 @@ __all__ = ["Curve", "Errors", "Folder", "Result", "fingerprint"]
 
 #: Counted up when what a run measures has changed: older results are then stale.
 _VERSION = 1
+Kept = TypeVar("Kept")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,17 +108,19 @@ def fingerprint(configuration: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-class Folder:
+class Folder(Generic[Kept]):
     """The results of one table; a run that is there with the configuration that it would have now is finished.
 
     Args:
         path: made when the first result is written.
+        kind: of a result, a dataclass.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, kind: type[Kept]) -> None:
         self._path = path
+        self._kind = kind
 
-    def find(self, name: str, configuration: Mapping[str, Any]) -> Result | None:
+    def find(self, name: str, configuration: Mapping[str, Any]) -> Kept | None:
         """The result of a run; None: there is none, or it was configured otherwise."""
         try:
             kept = json.loads((self._path / f"{name}.json").read_text(encoding="utf-8"))
@@ -125,9 +128,9 @@ class Folder:
             return None
         if kept["fingerprint"] != fingerprint(configuration):
             return None
-        return msgspec.convert(kept["result"], Result)
+        return msgspec.convert(kept["result"], self._kind)
 
-    def keep(self, name: str, configuration: Mapping[str, Any], result: Result) -> None:
+    def keep(self, name: str, configuration: Mapping[str, Any], result: Kept) -> None:
         """Write a result, whole or not at all; an older one of this name is replaced."""
         self._path.mkdir(parents=True, exist_ok=True)
         kept = {"fingerprint": fingerprint(configuration), "configuration": configuration, "result": asdict(result)}

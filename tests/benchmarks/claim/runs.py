@@ -88,7 +88,7 @@ def chosen(runs: Sequence[Run], arms: Sequence[str] | None) -> list[Run]:
 Trainer = Callable[[Run], Result]
 
 
-def run_missing(kept: Folder, runs: Iterable[Run], *, online: Trainer, offline: Trainer) -> None:
+def run_missing(kept: Folder[Result], runs: Iterable[Run], *, online: Trainer, offline: Trainer) -> None:
     """Run what has not finished yet, one after another; each result is kept at once."""
     for run in runs:
         configuration = configuration_of(run)
@@ -98,7 +98,7 @@ def run_missing(kept: Folder, runs: Iterable[Run], *, online: Trainer, offline: 
             kept.keep(run.name, configuration, (online if run.is_online else offline)(run))
 
 
-def finished(kept: Folder, runs: Iterable[Run]) -> dict[str, list[Result]]:
+def finished(kept: Folder[Result], runs: Iterable[Run]) -> dict[str, list[Result]]:
     """Results that are there and not stale, by arm; an arm without any is left out."""
     found: dict[str, list[Result]] = {}
     for run in runs:
