@@ -187,6 +187,18 @@ def test_a_snapshot_of_a_journal_that_went_on_otherwise_is_passed_over(study: Pa
     assert "does not begin as" in warnings[0]
 
 
+def test_a_journal_is_known_by_its_first_bytes_as_well_as_by_its_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("melissa_like.study.snapshots._MARK_BYTES", 64)
+    launched(tmp_path, ev.StudyStarted(settings=MANY), *events())
+    path = tmp_path / JOURNAL_FILE
+    path.write_bytes(path.read_bytes().replace(b'"at_s":100.0', b'"at_s":100.5', 1))
+    warnings: list[str] = []
+    resumed(tmp_path, warnings)
+    assert "does not begin as" in warnings[0]
+
+
 def test_a_snapshot_of_another_study_is_passed_over(study: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     other = tmp_path_factory.mktemp("other")
     launched(other, ev.StudyStarted(settings=MANY), *events(), at_s=500.0)
