@@ -30,10 +30,13 @@ class Run(Protocol):
     Attributes:
         folder: where it runs; what it writes is looked for here.
         parameters: of the simulation, by name.
+        shapes: as declared under `solver.fields`, by field name, components first; None for a size that differs
+            between simulations.
     """
 
     folder: Path
     parameters: Mapping[str, float]
+    shapes: Mapping[str, tuple[int | None, ...]]
 
     def wait(self) -> bool:
         """Sleep a little, until something may be new.

@@ -18,13 +18,19 @@ class ScriptedRun:
         acts: what the program does between two looks of the reader. What an act returns is printed; what it raises,
             `wait` raises, as it does when the program fails.
         parameters: of the simulation.
+        shapes: of the declared fields.
     """
 
     def __init__(
-        self, folder: Path, *acts: Callable[[], str | None], parameters: Mapping[str, float] | None = None
+        self,
+        folder: Path,
+        *acts: Callable[[], str | None],
+        parameters: Mapping[str, float] | None = None,
+        shapes: Mapping[str, tuple[int | None, ...]] | None = None,
     ) -> None:
         self.folder = folder
         self.parameters: Mapping[str, float] = dict(parameters or {})
+        self.shapes: Mapping[str, tuple[int | None, ...]] = dict(shapes or {})
         self._acts = deque(acts)
         self._printed = ""
 
