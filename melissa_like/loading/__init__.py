@@ -26,6 +26,7 @@ from melissa_like.loading.agreement import (
     Verdict,
     plan,
 )
+from melissa_like.loading.axes import BatchAxes
 from melissa_like.loading.batch import Batch, Measurement, Moments, Turn, moments_of
 from melissa_like.loading.collective import Collective, SoloCollective, ThreadCollective
 from melissa_like.loading.loader import Loader, LoaderCounters
@@ -34,6 +35,7 @@ from melissa_like.loading.preparation import LocalState
 __all__ = [
     "AgreementTerms",
     "Batch",
+    "BatchAxes",
     "Collective",
     "Loader",
     "LoaderCounters",

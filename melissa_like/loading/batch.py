@@ -2,11 +2,17 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
+from melissa_like.loading.axes import BatchAxes
+
 __all__ = ["Batch", "Measurement", "Moments", "Turn", "moments_of"]
+
+
+#: Of a batch whose first axes are all of samples.
+_OF_SAMPLES = BatchAxes()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,12 +22,21 @@ class Batch:
     A sample is a time step, or L of them if the task has a `window`: step j of one has the number `steps` + j · stride.
     A window of one step has the axis L too.
 
+    Where the sizes of a mesh differ between simulations, the points of all samples follow one another, as graph
+    libraries have it: sample b has the rows `offsets[extent][b]` to before `offsets[extent][b + 1]`. A field of such an
+    extent has its components in the last axis, also if it is one. On grids there are no offsets.
+
     Attributes:
         simulations: int64 [B], which simulation each sample comes from.
         steps: int64 [B], its time step; of a window the first one.
         times: float64 [B], its physical time; of windows [B, L], that of each of their steps.
         parameters: float64 [B, P], the parameters of its simulation.
-        fields: by name, [B, *shape] in the storage dtype; of windows [B, L, *shape].
+        fields: by name, [B, *shape] in the storage dtype; of windows [B, L, *shape]. With an extent [ΣN, C], or
+            [ΣN, L, C].
+        offsets: by extent, int64 [B + 1].
+        static: what does not change with time, by name: [ΣN, C] with an extent, [B, *shape] if each simulation has its
+            own, [*shape] if all have the same. Numbers of points count through the batch.
+        axes: which of these it is.
     """
 
     simulations: torch.Tensor
@@ -29,6 +44,9 @@ class Batch:
     times: torch.Tensor
     parameters: torch.Tensor
     fields: Mapping[str, torch.Tensor]
+    offsets: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    static: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    axes: BatchAxes = _OF_SAMPLES
 
     @property
     def size(self) -> int:
@@ -45,18 +63,35 @@ class Batch:
             times=self.times.to(device),
             parameters=self.parameters.to(device),
             fields={name: values.to(device) for name, values in self.fields.items()},
+            offsets={extent: values.to(device) for extent, values in self.offsets.items()},
+            static={name: values.to(device) for name, values in self.static.items()},
+            axes=self.axes,
         )
 
     def part(self, first: int, behind: int) -> "Batch":
-        """Some of the samples, in the same memory."""
+        """Some of the samples, in the same memory; but numbers of points are counted anew, in memory of their own."""
         some = slice(first, behind)
+        rows = {extent: slice(*ends[[first, behind]].tolist()) for extent, ends in self.offsets.items()}
         return Batch(
             simulations=self.simulations[some],
             steps=self.steps[some],
             times=self.times[some],
             parameters=self.parameters[some],
-            fields={name: values[some] for name, values in self.fields.items()},
+            fields={
+                name: values[rows.get(self.axes.points.get(name, ""), some)] for name, values in self.fields.items()
+            },
+            offsets={extent: ends[first : behind + 1] - ends[first] for extent, ends in self.offsets.items()},
+            static={name: self._static_part(name, some, rows) for name in self.static},
+            axes=self.axes,
         )
+
+    def _static_part(self, name: str, some: slice, rows: Mapping[str, slice]) -> torch.Tensor:
+        values = self.static[name]
+        if name in self.axes.shared:
+            return values
+        values = values[rows.get(self.axes.points.get(name, ""), some)]
+        numbered = self.axes.indexes.get(name)
+        return values if numbered is None else values - self.offsets[numbered][some.start]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
