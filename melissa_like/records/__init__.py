@@ -5,8 +5,9 @@ solver loads anyway. Never imported here: anything else of melissa_like.
 """
 
 from melissa_like.records.addresses import Address, ClientRank, Operator, ServerRank, parse_address
+from melissa_like.records.fields import MAX_DIMENSIONS, STORAGE_DTYPES, FieldSpec, StudyWideField
 from melissa_like.records.ids import Purpose, Routing, SampleKey, StudyIdentity, owner_of
-from melissa_like.records.layout import MAX_DIMENSIONS, STORAGE_DTYPES, Box, FieldSpec, FloatArray, Layout
+from melissa_like.records.layout import Box, FloatArray, Layout
 from melissa_like.records.ranges import Ranges
 from melissa_like.records.samples import (
     FormedWindows,
@@ -17,6 +18,7 @@ from melissa_like.records.samples import (
     num_steps_in_no_window,
     steps_not_needed,
 )
+from melissa_like.records.static import StaticFields, static_fields
 
 __all__ = [
     "MAX_DIMENSIONS",
@@ -35,12 +37,15 @@ __all__ = [
     "Sample",
     "SampleKey",
     "ServerRank",
+    "StaticFields",
     "StudyIdentity",
+    "StudyWideField",
     "Window",
     "missing_steps",
     "num_samples",
     "num_steps_in_no_window",
     "owner_of",
     "parse_address",
+    "static_fields",
     "steps_not_needed",
 ]

@@ -2,30 +2,18 @@
 
 import hashlib
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["MAX_DIMENSIONS", "STORAGE_DTYPES", "Box", "FieldSpec", "FloatArray", "Layout"]
+from melissa_like.records.fields import FieldSpec, StudyWideField
+
+__all__ = ["Box", "FloatArray", "Layout"]
 
 FloatArray: TypeAlias = npt.NDArray[np.float64]
-
-#: Storage dtypes of the wire format, by their code there.
-STORAGE_DTYPES: tuple[np.dtype[np.generic], ...] = tuple(
-    np.dtype(name) for name in ("float32", "float64", "float16", "int32", "int64", "uint8")
-)
-MAX_DIMENSIONS = 8
-
-
-def _holds(dtype: np.dtype[Any], value: float) -> bool:
-    """Whether a dtype can store a number, which is finite, but for rounding a float."""
-    if dtype.kind == "f":
-        return abs(value) <= float(np.finfo(dtype).max)
-    held = np.iinfo(dtype)
-    return held.min <= value <= held.max and value == int(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,103 +48,79 @@ class Box:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FieldSpec:
-    """One field of a solver: global shape of a time step and the dtype it is sent and stored in.
-
-    Attributes:
-        shape: (*grid) of a field of one component, (components, *grid) of a field of several.
-        components: numbers per point of the grid: 1 for a temperature, 2 for a velocity in the plane.
-        bounds: (low, high) of the values where they are known in advance; the outputs are then normalized with them.
-        fill_value: what a client sends for the masked entries of a masked array; None: it refuses them.
-
-    Raises:
-        ValueError: a shape or a dtype that cannot be stored.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: str = "float32"
-    components: int = 1
-    bounds: tuple[float, float] | None = None
-    fill_value: float | None = None
-
-    def __post_init__(self) -> None:
-        if not 1 <= len(self.shape) <= MAX_DIMENSIONS or any(n < 1 for n in self.shape):
-            raise ValueError(
-                f"field {self.name!r} has shape {self.shape}: give 1 to {MAX_DIMENSIONS} positive numbers of points"
-            )
-        if self.components < 1:
-            raise ValueError(f"field {self.name!r} has {self.components} components: give 1 or more")
-        if self.components > 1 and (len(self.shape) < 2 or self.shape[0] != self.components):
-            raise ValueError(
-                f"field {self.name!r} has {self.components} components but the shape {self.shape}: write the "
-                f"components first, then the grid, as in [{self.components}, 64, 64]"
-            )
-        known = [str(dtype) for dtype in STORAGE_DTYPES]
-        if self.dtype not in known:
-            raise ValueError(f"field {self.name!r} has dtype {self.dtype!r}: write one of {', '.join(known)}")
-        if self.bounds is not None and not self.bounds[0] < self.bounds[1]:
-            raise ValueError(f"field {self.name!r} has bounds {self.bounds}: the first must be below the second")
-        if self.fill_value is not None and not _holds(self.numpy_dtype, self.fill_value):
-            raise ValueError(
-                f"field {self.name!r} has the fill_value {self.fill_value}: write a finite number that {self.dtype} "
-                "can hold, or null"
-            )
-
-    @property
-    def grid(self) -> tuple[int, ...]:
-        """Points of the grid along each of its axes."""
-        return self.shape[self.row_axis :]
-
-    @property
-    def row_axis(self) -> int:
-        """The first axis of the grid: the one along which ranks that send rows follow one another."""
-        return 0 if self.components == 1 else 1
-
-    @property
-    def numpy_dtype(self) -> np.dtype[np.generic]:
-        """The storage dtype as numpy's."""
-        return np.dtype(self.dtype)
-
-    @property
-    def stored_fill(self) -> np.generic | None:
-        """The fill value in the storage dtype."""
-        return None if self.fill_value is None else self.numpy_dtype.type(self.fill_value)
-
-    @property
-    def size(self) -> int:
-        """Number of elements of one time step."""
-        return math.prod(self.shape)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of one time step as stored."""
-        return self.size * self.numpy_dtype.itemsize
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
     """What every simulation of a study sends: its fields, in order, and the names of its parameters.
 
+    Where a simulation says its own sizes (`extents`), this is what they have in common; `sized` is that of one.
+
+    Attributes:
+        fields: of a time step.
+        static: what a simulation sends once, before its first time step: coordinates, connectivity, a material.
+        study_wide: what is the same in all simulations, and is not sent.
+
     Raises:
-        ValueError: no field, or a name used twice.
+        ValueError: no field, a name used twice, or numbers of points that no field has.
     """
 
     fields: tuple[FieldSpec, ...]
     parameters: tuple[str, ...]
+    static: tuple[FieldSpec, ...] = ()
+    study_wide: tuple[StudyWideField, ...] = ()
 
     def __post_init__(self) -> None:
-        names = [field.name for field in self.fields]
-        if not names:
+        if not self.fields:
             raise ValueError("the layout has no field: declare at least one under solver.fields")
+        everything = [*self.fields, *self.static, *(wide.spec for wide in self.study_wide)]
+        names = [spec.name for spec in everything]
         if len(set(names)) != len(names):
             raise ValueError(f"a field is declared twice: {names}")
+        extents = self.extents
+        for spec in everything:
+            if isinstance(spec.indexes, str) and spec.indexes not in extents:
+                raise ValueError(
+                    f"field {spec.name!r} indexes {spec.indexes!r}, which is no extent of a field: write one of "
+                    f"{', '.join(extents) or 'those (there is none yet)'}, or a number of points"
+                )
 
     @property
     def layout_id(self) -> int:
-        """32 bits that differ between different layouts; both ends compare them."""
-        text = repr([(f.name, f.shape, f.dtype, f.components) for f in self.fields]) + repr(self.parameters)
+        """32 bits that differ between different layouts, and not between the simulations of one; both ends compare."""
+        declared = [
+            [(f.name, f.shown_shape, f.dtype, f.components, f.indexes) for f in some]
+            for some in (self.fields, self.static)
+        ]
+        text = repr((declared, self.parameters))
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "little")
+
+    @property
+    def extents(self) -> tuple[str, ...]:
+        """Names of the sizes that each simulation says when it begins, in the order in which the fields name them."""
+        return tuple(dict.fromkeys(f.extent for f in (*self.fields, *self.static) if f.extent is not None))
+
+    def sized(self, extents: Mapping[str, int]) -> "Layout":
+        """The layout of one simulation: every shape in numbers.
+
+        Args:
+            extents: the size of each, by name; 1 or more.
+
+        Raises:
+            ValueError: sizes of other extents than there are, or one below 1.
+        """
+        if {*extents} != {*self.extents} or any(size < 1 for size in extents.values()):
+            raise ValueError(
+                f"a simulation has the extents {dict(extents)}: give a size of 1 or more for each of "
+                f"{', '.join(self.extents) or 'none'}"
+            )
+        return replace(
+            self,
+            fields=tuple(spec.sized(extents) for spec in self.fields),
+            static=tuple(spec.sized(extents) for spec in self.static),
+        )
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The size of each extent, by name, in their order; 0 where nobody has told it."""
+        return {f.extent: f.shape[-1] for f in (*self.fields, *self.static) if f.extent is not None}
 
     @property
     def sample_size(self) -> int:
@@ -165,8 +129,13 @@ class Layout:
 
     @property
     def sample_nbytes(self) -> int:
-        """Bytes of one sample as stored."""
+        """Bytes of one sample as stored, without what is sent once."""
         return sum(field.nbytes for field in self.fields)
+
+    @property
+    def static_nbytes(self) -> int:
+        """Bytes of what a simulation sends once."""
+        return sum(field.nbytes for field in self.static)
 
     def field_id(self, name: str) -> int:
         """Position of a field.

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from melissa_like.records.ids import Purpose, SampleKey
 from melissa_like.records.layout import FloatArray
 from melissa_like.records.ranges import Ranges
+from melissa_like.records.static import StaticFields
 
 __all__ = [
     "FormedWindows",
@@ -173,9 +174,11 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         time: physical time of its (first) step, NaN if the solver gives none.
         parameters: of its simulation, float64 [P].
         fields: an array per field in the order of the layout, [*shape], or [L, *shape] of a window; the memory that the
-            consumer had reserved for it.
+            consumer had reserved for it. Where simulations have their own sizes, in those of this one.
         windows: of a single time step, what it completes; None: the study learns from time steps, or this is a window.
         times: of a window, the physical times of all its steps, float64 [L].
+        static: the sizes of its simulation and what it has sent once, one object for all samples of an attempt; None:
+            the study has neither.
     """
 
     key: SampleKey
@@ -186,3 +189,4 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     fields: tuple[npt.NDArray[Any], ...]
     windows: FormedWindows | None = None
     times: FloatArray | None = None
+    static: StaticFields | None = None

@@ -1,5 +1,6 @@
 """Ranges against Python's sets, addresses there and back, windows and the steps that they need."""
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,11 +11,13 @@ from melissa_like.records import (
     Layout,
     Ranges,
     ServerRank,
+    StudyWideField,
     Window,
     missing_steps,
     num_samples,
     num_steps_in_no_window,
     parse_address,
+    static_fields,
     steps_not_needed,
 )
 
@@ -116,3 +119,75 @@ def test_a_vector_field_has_its_components_first() -> None:
 def test_components_that_do_not_fit_the_shape(shape: tuple[int, ...], components: int) -> None:
     with pytest.raises(ValueError, match="components"):
         FieldSpec(name="velocity", shape=shape, components=components)
+
+
+MESH = Layout(
+    fields=(
+        FieldSpec(name="u", shape=(2, 0), components=2, extent="num_points"),
+        FieldSpec(name="drag", shape=(1,)),
+    ),
+    parameters=("a",),
+    static=(
+        FieldSpec(name="x", shape=(2, 0), components=2, extent="num_points"),
+        FieldSpec(name="edges", shape=(2, 0), dtype="int64", components=2, extent="num_edges", indexes="num_points"),
+    ),
+)
+
+
+def test_each_simulation_has_a_layout_of_its_own_size() -> None:
+    assert MESH.extents == ("num_points", "num_edges")
+    assert MESH.fields[0].shown_shape == "(2, num_points)"
+    sized = MESH.sized({"num_edges": 7, "num_points": 5})
+    assert [spec.shape for spec in (*sized.fields, *sized.static)] == [(2, 5), (1,), (2, 5), (2, 7)]
+    assert (sized.sample_size, sized.sample_nbytes, sized.static_nbytes) == (11, 44, 40 + 112)
+    assert list(sized.sizes.items()) == [("num_points", 5), ("num_edges", 7)]
+    assert sized.layout_id == MESH.layout_id
+    assert sized.sized({"num_points": 9, "num_edges": 1}) == MESH.sized({"num_points": 9, "num_edges": 1})
+
+
+@pytest.mark.parametrize("extents", [{}, {"num_points": 3}, {"num_points": 3, "num_edges": 0}, {"a": 1, "b": 2}])
+def test_a_layout_is_sized_by_all_of_its_extents(extents: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="give a size of 1 or more for each of num_points, num_edges"):
+        MESH.sized(extents)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"shape": (2, 4, 0), "components": 2, "extent": "n"}, r"shape \(2, 4, n\): an extent is the only axis"),
+        ({"shape": (2, 0), "extent": "n"}, r"shape \(2, n\): an extent is the only axis"),
+        ({"shape": (3,), "indexes": "n"}, "numbers of points are whole numbers"),
+        ({"shape": (0,)}, "positive numbers of points"),
+    ],
+)
+def test_a_field_that_cannot_be_on_a_mesh_is_refused(changes: dict[str, object], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        FieldSpec(name="u", **changes)  # type: ignore[arg-type]
+
+
+def test_numbers_of_points_are_those_of_an_extent_that_there_is() -> None:
+    edges = FieldSpec(name="edges", shape=(2, 0), dtype="int32", components=2, extent="num_edges", indexes="points")
+    with pytest.raises(ValueError, match="'points', which is no extent of a field: write one of num_edges, or a"):
+        Layout(fields=(FieldSpec(name="u", shape=(4,)),), parameters=(), static=(edges,))
+
+
+def test_equal_static_fields_are_known_by_their_digest() -> None:
+    def made(num_points: int, first: float) -> bytes:
+        layout = MESH.sized({"num_points": num_points, "num_edges": 2})
+        x = np.full((2, num_points), first, np.float32)
+        fields = static_fields(layout, {"x": x, "edges": np.zeros((2, 2), np.int64)})
+        assert (fields.nbytes, list(fields.arrays), x.flags.writeable) == (layout.static_nbytes, ["x", "edges"], False)
+        return fields.digest
+
+    assert made(3, 0.5) == made(3, 0.5)
+    assert len({made(3, 0.5), made(3, 0.25), made(4, 0.5)}) == 3
+    with pytest.raises(ValueError, match="'edges' is missing"):
+        static_fields(MESH.sized({"num_points": 3, "num_edges": 2}), {"x": np.zeros((2, 3), np.float32)})
+
+
+def test_study_wide_fields_are_equal_if_their_values_are() -> None:
+    spec = FieldSpec(name="k", shape=(3,))
+    one, same, other = (StudyWideField(spec=spec, values=np.full(3, x, np.float32)) for x in (1, 1, 2))
+    assert one == same != other
+    with pytest.raises(ValueError, match=r"expected \(3,\) and float32"):
+        StudyWideField(spec=spec, values=np.zeros(3))
