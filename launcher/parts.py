@@ -9,6 +9,7 @@ from melissa_like.errors import ConfigurationError
 from melissa_like.launcher.executors import Executor
 from melissa_like.plugins import accepted_settings, factory_of, make
 from melissa_like.protocol.control import Welcome, WireField
+from melissa_like.records import FieldSpec
 from melissa_like.sampling import (
     DesignSampler,
     Sampler,
@@ -102,22 +103,20 @@ def settings_of(config: Config, *, wants_losses: bool = False, launcher_incarnat
         launcher_incarnation: 1 for the first launcher of the study.
     """
     layout, transport, launcher = layout_of(config.solver), config.transport, config.launcher
-    fields = [
-        WireField(name=f.name, shape=f.shape, dtype=f.dtype, components=f.components, fill_value=f.fill_value)
-        for f in layout.fields
-    ]
     welcome = Welcome(
         server_endpoints=(),
         server_incarnation=0,
         launcher_incarnation=launcher_incarnation,
         routing=int(routing_of(transport)),
         layout_id=layout.layout_id,
-        fields=tuple(fields),
+        fields=tuple(map(_wire_field, layout.fields)),
         parameters=layout.parameters,
         num_steps=config.solver.num_steps,
         budget_bytes=transport.budget_bytes,
         heartbeat_s=transport.heartbeat_s,
         orphan_timeout_s=config.launcher.orphan_timeout_s,
+        extents=layout.extents,
+        static=tuple(map(_wire_field, layout.static)),
     )
     return StudySettings(
         welcome=welcome,
@@ -135,4 +134,16 @@ def settings_of(config: Config, *, wants_losses: bool = False, launcher_incarnat
         delivery_timeout_s=launcher.delivery_timeout_s,
         start_timeout_s=launcher.start_timeout_s,
         save_timeout_s=launcher.save_timeout_s,
+    )
+
+
+def _wire_field(spec: FieldSpec) -> WireField:
+    return WireField(
+        name=spec.name,
+        shape=spec.shape,
+        dtype=spec.dtype,
+        components=spec.components,
+        fill_value=spec.fill_value,
+        extent=spec.extent,
+        indexes=spec.indexes,
     )

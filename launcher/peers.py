@@ -9,10 +9,11 @@ user, which comes through the door of the server ranks: it says one thing, and i
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 
 from melissa_like.errors import ProtocolError
-from melissa_like.protocol.control import Acknowledge, Blocked, ControlMessage, Hello, Scale
-from melissa_like.protocol.link import Link
+from melissa_like.protocol.control import Acknowledge, Blocked, ControlMessage, Hello, OtherVersionError, Scale
+from melissa_like.protocol.link import Link, refusal_of_version
 from melissa_like.records import Address, ClientRank, Operator, ServerRank, StudyIdentity, parse_address
 from melissa_like.transport import ControlServer, Door, Peer
 
@@ -72,6 +73,10 @@ class Peers:
             if link is None:
                 return address, self._hear_a_new_one(peer, address, encoded)
             message = link.receive(encoded)
+        except OtherVersionError as error:
+            self._refuse(str(error))
+            self._answer_other_version(peer, error)
+            return address, None
         except ProtocolError as error:
             self._refuse(str(error))
             return address, None
@@ -151,6 +156,11 @@ class Peers:
             return message
         self._refuse("a message of a process that the study does not expect, or not any more")
         return None
+
+    def _answer_other_version(self, peer: Peer, error: OtherVersionError) -> None:
+        """A job says it again until it is answered; what is not of this study is not."""
+        with suppress(ProtocolError):
+            self._socket.send(peer, refusal_of_version(error, self._identity))
 
     def _send(self, address: Address, encoded: bytes) -> bool:
         return self._socket.send(_peer_of(address), encoded)

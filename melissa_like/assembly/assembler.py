@@ -13,7 +13,7 @@ from melissa_like.assembly.progress import CompletedSteps
 from melissa_like.assembly.refusals import Reason, Refusal, refusal_of
 from melissa_like.assembly.simulations import OpenSimulation
 from melissa_like.assembly.tally import WindowTally
-from melissa_like.protocol.wire import FIXED_NBYTES, Header, encode, split_moment
+from melissa_like.protocol.wire import FIXED_NBYTES, Header, Kind, encode, split_moment
 from melissa_like.records import FloatArray, Layout, Purpose, Ranges, Routing, Sample, SampleKey, StudyIdentity, Window
 
 __all__ = ["Assembler"]
@@ -149,6 +149,8 @@ class Assembler:
         refusal = self._inspection.refuse_stranger(header)
         if refusal is not None:
             return refusal
+        if header.kind is not Kind.PART:
+            return refusal_of(header, Reason.UNDECLARED_FIELD, "it belongs to a mesh, and the study declares none")
         if not header.box.size:
             return self._place_empty(header)
         refusal = self._refuse_over(header)

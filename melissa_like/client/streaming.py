@@ -13,7 +13,7 @@ from melissa_like.client.conversion import LostValueError, fill_from
 from melissa_like.client.parts import LocalPart, PartChecker, PartShape
 from melissa_like.client.team import Team
 from melissa_like.errors import SolverError
-from melissa_like.protocol.control import Assignment, Welcome
+from melissa_like.protocol.control import Assignment, Welcome, WireField
 from melissa_like.protocol.wire import OPEN_FIELD, Header, Kind, encode, join_moment, split_moment
 from melissa_like.records import STORAGE_DTYPES, Box, FieldSpec, Layout, Purpose, Routing, StudyIdentity, owner_of
 from melissa_like.transport import PartSender
@@ -55,11 +55,21 @@ class Pace:
 def layout_from(welcome: Welcome) -> Layout:
     """The layout that the launcher announced."""
     return Layout(
-        fields=tuple(
-            FieldSpec(name=f.name, shape=f.shape, dtype=f.dtype, components=f.components, fill_value=f.fill_value)
-            for f in welcome.fields
-        ),
+        fields=tuple(map(_spec_of, welcome.fields)),
         parameters=welcome.parameters,
+        static=tuple(map(_spec_of, welcome.static)),
+    )
+
+
+def _spec_of(field: WireField) -> FieldSpec:
+    return FieldSpec(
+        name=field.name,
+        shape=field.shape,
+        dtype=field.dtype,
+        components=field.components,
+        fill_value=field.fill_value,
+        extent=field.extent,
+        indexes=field.indexes,
     )
 
 

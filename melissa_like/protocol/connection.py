@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from melissa_like.errors import ConfigurationError
+from melissa_like.protocol.control import CONTROL_VERSION
 from melissa_like.protocol.keys import Credentials, Keys, Member, is_key, read_key_pair, write_private
 from melissa_like.records import StudyIdentity
 
@@ -66,6 +67,7 @@ def write_connection(run_dir: Path, connection: Connection) -> None:
     """
     keys = connection.keys
     values = {
+        "version": str(CONTROL_VERSION),
         "endpoint": connection.endpoint,
         "server_endpoint": connection.server_endpoint,
         "study": connection.study.hex(),
@@ -83,10 +85,17 @@ def read_connection(run_dir: Path, member: Member = "job") -> Connection:
     """Read the file of a study, and the keys of one of its members; lines that are not known are skipped.
 
     Raises:
-        ConfigurationError: no study runs there, or a file lacks a key or has a value that is none.
+        ConfigurationError: no study runs there, its launcher speaks another version, or a file lacks a key or has a
+            value that is none.
     """
     path = run_dir / CONNECTION_FILE
     lines = _Lines(path)
+    version = lines.value("version", _NUMBER, "a number")
+    if int(version) != CONTROL_VERSION:
+        raise ConfigurationError(
+            f"{path} is of a launcher that speaks version {version} of the protocol, this process speaks "
+            f"{CONTROL_VERSION}: install the same release of melissa-like for the launcher and the solver"
+        )
     keys = None
     encryption = lines.value("encryption", _ENCRYPTION, "none, control or all")
     if encryption != "none":

@@ -15,19 +15,49 @@ from melissa_like.protocol.control import (
     Acknowledge,
     ControlMessage,
     Envelope,
+    OtherVersionError,
+    Refused,
     decode_envelope,
     encode_envelope,
 )
+from melissa_like.protocol.control.envelope import UnreadEnvelope
 from melissa_like.records import StudyIdentity
 
-__all__ = ["REPEAT_AFTER_S", "Link", "check_identity"]
+__all__ = ["REPEAT_AFTER_S", "Link", "check_identity", "refusal_of_version"]
 
 REPEAT_AFTER_S = 1.0
 _LONGEST_PAUSE_S = 16.0
 _MOST_REPEATED = 64
 
 
-def check_identity(envelope: Envelope, identity: StudyIdentity) -> None:
+def refusal_of_version(error: OtherVersionError, identity: StudyIdentity) -> bytes:
+    """The answer to a solver job that speaks another version, in the envelope of that version.
+
+    Of an envelope the version, the identity and the numbers stay the same for ever, and so does `Refused`.
+
+    Raises:
+        ProtocolError: the job is of another study.
+    """
+    asked = error.envelope
+    check_identity(asked, identity)
+    reason = (
+        f"this job speaks version {asked.version} of the protocol and its launcher version {CONTROL_VERSION}: install "
+        "the same release of melissa-like for both, or compile the solver with the client of that release"
+    )
+    return encode_envelope(
+        Envelope(
+            version=asked.version,
+            study=identity.study,
+            secret=identity.secret,
+            launcher_incarnation=identity.launcher_incarnation,
+            number=1,
+            acknowledged=asked.number,
+            message=Refused(reason=reason),
+        )
+    )
+
+
+def check_identity(envelope: Envelope | UnreadEnvelope, identity: StudyIdentity) -> None:
     """Refuse an envelope of another study.
 
     Raises:

@@ -1,7 +1,7 @@
 """The data messages, byte by byte: a header and a payload, two ZeroMQ frames.
 
 The header is little-endian and packed; `README.md` in this folder is its specification, `golden/` holds examples. The
-payload of a PART is the box's values in C order, that of an OPEN the parameters as float64.
+payload of a PART is the box's values in C order, that of an OPEN the parameters and the extents as float64.
 """
 
 import struct
@@ -13,6 +13,7 @@ from melissa_like.records import MAX_DIMENSIONS, STORAGE_DTYPES, Box, Purpose
 
 __all__ = [
     "FIXED_NBYTES",
+    "INDEX_DTYPE_CODE",
     "MAGIC",
     "OPEN_FIELD",
     "WIRE_VERSION",
@@ -25,7 +26,7 @@ __all__ = [
 ]
 
 MAGIC = b"MLPT"
-WIRE_VERSION = 1
+WIRE_VERSION = 2
 #: The field id of an OPEN, which is about no field.
 OPEN_FIELD = 0xFFFF
 
@@ -35,14 +36,30 @@ _MOMENT = struct.Struct("<Qd")
 _MOMENT_AT = 72
 _MOMENT_END = _MOMENT_AT + _MOMENT.size
 _BOXES = tuple(struct.Struct(f"<{2 * n}Q") for n in range(MAX_DIMENSIONS + 1))
+#: The code of int64, in which an index list travels.
+INDEX_DTYPE_CODE = [str(dtype) for dtype in STORAGE_DTYPES].index("int64")
 _ITEM_NBYTES = tuple(dtype.itemsize for dtype in STORAGE_DTYPES)
 
 
 class Kind(IntEnum):
     """What a data message is."""
 
-    OPEN = 0  #: the parameters of a simulation, before its first part on this connection
+    OPEN = 0  #: the parameters and the extents of a simulation, before its first part on this connection
     PART = 1  #: one rank's box of one field at one time step
+    STATIC = 2  #: one rank's box of a field that is sent once
+    SCATTER = 3  #: one rank's points of one field at one time step; an INDEX told before which points
+    INDEX = 4  #: an index list: global numbers of points
+    STATIC_SCATTER = 5  #: one rank's points of a field that is sent once
+
+    @property
+    def is_static(self) -> bool:
+        """Whether it is about a field that is sent once."""
+        return self in (Kind.STATIC, Kind.STATIC_SCATTER)
+
+    @property
+    def is_scattered(self) -> bool:
+        """Whether its points are those of an index list."""
+        return self in (Kind.SCATTER, Kind.STATIC_SCATTER)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,9 +67,11 @@ class Header:
     """The header of a data message; the payload's size follows from the box and the dtype.
 
     Attributes:
+        field_id: position of the field in the layout, among those of a time step or those that are sent once; of an
+            INDEX the number of the list.
         dtype_code: position in `melissa_like.records.STORAGE_DTYPES`.
         time: physical time of the step, NaN if the solver gives none.
-        box: place of the payload in the global array.
+        box: place of the payload in the global array; where it is scattered, the last offset is the number of the list.
     """
 
     kind: Kind
@@ -141,7 +160,7 @@ def decode(encoded: bytes) -> Header:
     if not 1 <= num_dimensions <= MAX_DIMENSIONS or len(encoded) != FIXED_NBYTES + 16 * num_dimensions:
         raise ProtocolError(f"a header of {len(encoded)} bytes for {num_dimensions} dimensions, 1 to {MAX_DIMENSIONS}")
     numbers = _BOXES[num_dimensions].unpack_from(encoded, FIXED_NBYTES)
-    if kind > Kind.PART or purpose > Purpose.VALIDATION or dtype_code >= len(STORAGE_DTYPES):
+    if kind > Kind.STATIC_SCATTER or purpose > Purpose.VALIDATION or dtype_code >= len(STORAGE_DTYPES):
         raise ProtocolError(f"a header of kind {kind}, purpose {purpose} and dtype code {dtype_code}: one is unknown")
     header = Header(
         kind=Kind(kind),
@@ -161,6 +180,11 @@ def decode(encoded: bytes) -> Header:
         time=time,
         box=Box(numbers[:num_dimensions], numbers[num_dimensions:]),
     )
+    if kind == Kind.INDEX and (num_dimensions > 1 or numbers[0] or dtype_code != INDEX_DTYPE_CODE):
+        raise ProtocolError(
+            f"an index list with the offset {header.box.offset} and dtype code {dtype_code}: expected one dimension, "
+            f"offset 0 and {INDEX_DTYPE_CODE}"
+        )
     if nbytes != header.payload_nbytes:
         raise ProtocolError(
             f"a header that announces {nbytes} bytes for a box of shape {header.box.shape}: expected "

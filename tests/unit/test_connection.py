@@ -18,6 +18,7 @@ CONNECTION = Connection(
     launcher_incarnation=3,
 )
 LINES = (
+    "version 2\n"
     "endpoint tcp://127.0.0.1:4711\n"
     "server_endpoint tcp://127.0.0.1:4712\n"
     "study 000102030405060708090a0b0c0d0e0f\n"
@@ -66,6 +67,13 @@ def test_unknown_keys_blank_lines_and_any_order_are_read(tmp_path: Path) -> None
     lines = "\n".join(reversed(LINES.splitlines()))
     (tmp_path / "connection.txt").write_text(f"curve_key abc def\n\n{lines}\nlonely\n")
     assert read_connection(tmp_path) == CONNECTION
+
+
+@pytest.mark.parametrize("version", [1, 3])
+def test_a_launcher_of_another_version_is_named(tmp_path: Path, version: int) -> None:
+    (tmp_path / "connection.txt").write_text(LINES.replace("version 2", f"version {version}"))
+    with pytest.raises(ConfigurationError, match=f"speaks version {version} of the protocol, this process speaks 2"):
+        read_connection(tmp_path)
 
 
 @pytest.mark.parametrize("key", [line.split()[0] for line in LINES.splitlines()])

@@ -2,10 +2,12 @@
 
 from contextlib import closing
 
+import msgspec
 import pytest
 
 from melissa_like.launcher.peers import Peers
 from melissa_like.protocol.control import (
+    CONTROL_VERSION,
     Acknowledge,
     Blocked,
     Envelope,
@@ -32,7 +34,7 @@ def test_the_reasons_of_refusals_do_not_grow_without_bound() -> None:
     with closing(transport):
         stranger = transport.control_client(socket.endpoint, b"stranger/0")
         peers = Peers(socket, IDENTITY)
-        for version in range(2, 102):
+        for version in range(3, 103):
             stranger.send(
                 encode_envelope(
                     Envelope(
@@ -95,6 +97,35 @@ def answer_to(client: ControlClient, link: Link) -> object:
 
 
 HELLO = Hello(num_ranks=1, host="here", pid=1)
+
+
+@pytest.mark.parametrize("name", [b"job-0001/0", b"stranger/0"])
+@pytest.mark.parametrize("version", [1, CONTROL_VERSION + 1])
+def test_a_job_of_another_version_is_refused_in_words_that_it_can_read(name: bytes, version: int) -> None:
+    """Whatever its messages look like."""
+    party = Party()
+    client, _ = party.connect(name)
+    said = {
+        "version": version,
+        "study": IDENTITY.study,
+        "secret": IDENTITY.secret,
+        "launcher_incarnation": 1,
+        "number": 1,
+        "acknowledged": 0,
+        "message": {"type": "Hallo"},
+    }
+    for _ in range(2):
+        client.send(msgspec.msgpack.encode(said))
+        assert party.hears()[1] is None
+        received = client.receive(DEADLINE_S)
+        assert received is not None
+        answer = msgspec.msgpack.decode(received)
+        reason = answer["message"].pop("reason")
+        assert answer == {**said, "acknowledged": 1, "message": {"type": "Refused"}}
+        assert reason.startswith(f"this job speaks version {version} of the protocol and its launcher version 2: ")
+    client.send(msgspec.msgpack.encode({**said, "secret": b"y" * 16}))
+    assert party.hears()[1] is None
+    assert client.receive(0.0) is None
 
 
 def test_every_process_with_the_name_of_a_refused_stranger_is_answered() -> None:

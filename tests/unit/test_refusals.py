@@ -11,7 +11,15 @@ import pytest
 from melissa_like.assembly import Reason
 from melissa_like.launcher.peers import Peers
 from melissa_like.launcher.study_keys import StudyKeys, make_study_keys
-from melissa_like.protocol.control import Acknowledge, Envelope, Hello, Metrics, Scale, encode_envelope
+from melissa_like.protocol.control import (
+    CONTROL_VERSION,
+    Acknowledge,
+    Envelope,
+    Hello,
+    Metrics,
+    Scale,
+    encode_envelope,
+)
 from melissa_like.protocol.keys import Member
 from melissa_like.protocol.wire import Header, encode
 from melissa_like.records import ClientRank, Operator, ServerRank, StudyIdentity
@@ -51,7 +59,7 @@ def rig(keys: StudyKeys) -> Iterator[Rig]:
         (replace(PART, launcher_incarnation=2), Reason.OTHER_INCARNATION.value),
         (replace(PART, server_incarnation=0), Reason.OTHER_INCARNATION.value),
         (replace(OPEN, secret=OTHER), Reason.OTHER_STUDY.value),
-        (encode(PART)[:4] + b"\x02\x00" + encode(PART)[6:], "malformed header"),
+        (encode(PART)[:4] + b"\x01\x00" + encode(PART)[6:], "malformed header"),
         (encode(PART)[:6] + b"\x07" + encode(PART)[7:], "malformed header"),
         (encode(PART)[:-1], "malformed header"),
         (b"\x01", "malformed header"),
@@ -126,7 +134,7 @@ def client_of(stack: ExitStack, keys: StudyKeys, member: Member, endpoint: str, 
 
 HELLO = Hello(num_ranks=1, host="here", pid=1)
 ENVELOPE: dict[str, Any] = {
-    "version": 1,
+    "version": CONTROL_VERSION,
     "study": IDENTITY.study,
     "secret": IDENTITY.secret,
     "launcher_incarnation": 1,
@@ -146,7 +154,7 @@ def said(**changes: Any) -> bytes:
         (said(study=OTHER), "of another study (or with a wrong secret)"),
         (said(secret=OTHER), "of another study (or with a wrong secret)"),
         (said(launcher_incarnation=2), "of launcher incarnation 2, this is 1"),
-        (said(version=2), "of version 2, this side speaks 1"),
+        (said(version=3), "of version 3, this side speaks 2"),
         (said().replace(b"Hello", b"Hallo"), "not a control message: Invalid value 'Hallo'"),
         (
             said().replace(b"num_ranks", b"num_tanks"),

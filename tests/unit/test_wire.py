@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from melissa_like import protocol
 from melissa_like.errors import ProtocolError
 from melissa_like.protocol import control
-from melissa_like.protocol.control import decode_envelope, encode_envelope
+from melissa_like.protocol.control import OtherVersionError, decode_envelope, encode_envelope
+from melissa_like.protocol.link import refusal_of_version
 from melissa_like.protocol.wire import FIXED_NBYTES, Header, Kind, decode, encode
-from melissa_like.records import MAX_DIMENSIONS, STORAGE_DTYPES, Box, Purpose
+from melissa_like.records import MAX_DIMENSIONS, STORAGE_DTYPES, Box, Purpose, StudyIdentity
 from melissa_like.transport.bundles import Bundle, OpenedBundle
 
 GOLDEN = Path(protocol.__file__).parent / "golden"
@@ -82,6 +83,15 @@ def test_golden_control_messages(name: str) -> None:
         assert json.loads(msgspec.json.encode(getattr(envelope.message, key))) == value
 
 
+def test_version_1_is_answered_in_version_1() -> None:
+    asked, answer = ((GOLDEN / f"version_1_{name}.bin").read_bytes() for name in ("hello", "refused"))
+    with pytest.raises(OtherVersionError, match="of version 1, this side speaks 2") as refused:
+        decode_envelope(asked)
+    identity = StudyIdentity(study=bytes(range(16)), secret=bytes(range(240, 256)))
+    assert refusal_of_version(refused.value, identity) == answer
+    assert msgspec.msgpack.decode(answer)["version"] == msgspec.msgpack.decode(asked)["version"] == 1
+
+
 def test_the_golden_bundle() -> None:
     said = json.loads((GOLDEN / "bundle.json").read_text())["parts"]
     index, body = ((GOLDEN / f"bundle_{frame}.bin").read_bytes() for frame in ("index", "body"))
@@ -117,7 +127,7 @@ def test_the_golden_bundle() -> None:
 )
 def test_every_text_can_be_sent(message: control.ControlMessage) -> None:
     envelope = control.Envelope(
-        version=1,
+        version=control.CONTROL_VERSION,
         study=b"\xff" * 16,
         secret=bytes(16),
         launcher_incarnation=1,
@@ -139,7 +149,7 @@ def test_there_are_golden_vectors() -> None:
 headers = st.integers(1, MAX_DIMENSIONS).flatmap(
     lambda n: st.builds(
         Header,
-        kind=st.sampled_from(Kind),
+        kind=st.sampled_from([kind for kind in Kind if kind is not Kind.INDEX]),
         purpose=st.sampled_from(Purpose),
         study=st.binary(min_size=16, max_size=16),
         secret=st.binary(min_size=16, max_size=16),
@@ -189,7 +199,7 @@ def test_a_damaged_header_is_refused_or_decoded(header: Header, data: st.DataObj
         (lambda b: b + b"x", "bytes for 2 dimensions"),
         (lambda b: b[:50], "the fixed part alone"),
         (lambda b: b"XXXX" + b[4:], "install the same release"),
-        (lambda b: b[:4] + struct.pack("<H", 9) + b[6:], "install the same release"),
+        (lambda b: b[:4] + struct.pack("<H", 1) + b[6:], "version 1, expected b'MLPT' and 2: install the same release"),
         (lambda b: b[:6] + b"\x09" + b[7:], "kind 9"),
         (lambda b: b[: FIXED_NBYTES - 8] + struct.pack("<Q", 5) + b[FIXED_NBYTES:], "announces 5 bytes"),
     ],
@@ -197,4 +207,19 @@ def test_a_damaged_header_is_refused_or_decoded(header: Header, data: st.DataObj
 def test_each_mistake_is_named(damage: Any, words: str) -> None:
     encoded = (GOLDEN / "data_part_2d.bin").read_bytes()
     with pytest.raises(ProtocolError, match=words):
+        decode(damage(encoded))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda b: b[:70] + b"\x03" + b[71:88] + struct.pack("<Q", 4 * 406) + b[96:],
+        lambda b: b[:96] + struct.pack("<Q", 1) + b[104:],
+        lambda b: b[:71] + b"\x02" + b[72:96] + struct.pack("<4Q", 0, 0, 406, 1),
+    ],
+    ids=["dtype", "offset", "dimensions"],
+)
+def test_an_index_list_is_one_row_of_int64(damage: Any) -> None:
+    encoded = (GOLDEN / "data_index.bin").read_bytes()
+    with pytest.raises(ProtocolError, match="an index list with"):
         decode(damage(encoded))

@@ -13,6 +13,7 @@ from melissa_like.protocol.control.envelope import (
     CONTROL_VERSION,
     ControlMessage,
     Envelope,
+    OtherVersionError,
     decode_envelope,
     encode_envelope,
 )
@@ -79,6 +80,7 @@ __all__ = [
     "ListClosed",
     "Losses",
     "Metrics",
+    "OtherVersionError",
     "Pressure",
     "Progress",
     "ReceptionOver",

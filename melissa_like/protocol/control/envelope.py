@@ -48,12 +48,13 @@ __all__ = [
     "CONTROL_VERSION",
     "ControlMessage",
     "Envelope",
+    "OtherVersionError",
     "decode_envelope",
     "encode_envelope",
 ]
 
 
-CONTROL_VERSION = 1
+CONTROL_VERSION = 2
 
 ControlMessage: TypeAlias = (
     Hello
@@ -115,8 +116,34 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
         return f"Envelope(number={self.number}, acknowledged={self.acknowledged}, message={self.message!r})"
 
 
+class OtherVersionError(ProtocolError):
+    """An envelope of another version of the protocol.
+
+    Attributes:
+        envelope: what could be read of it.
+    """
+
+    def __init__(self, envelope: "UnreadEnvelope") -> None:
+        self.envelope = envelope
+        super().__init__(
+            f"control message of version {envelope.version}, this side speaks {CONTROL_VERSION}: install the same "
+            "release of melissa-like for the launcher and the solver"
+        )
+
+
+class UnreadEnvelope(msgspec.Struct, frozen=True, kw_only=True):
+    """What envelopes of all versions have in common."""
+
+    version: int
+    study: bytes
+    secret: bytes
+    launcher_incarnation: int
+    number: int
+
+
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODER = msgspec.msgpack.Decoder(Envelope)
+_UNREAD_DECODER = msgspec.msgpack.Decoder(UnreadEnvelope)
 
 
 def encode_envelope(envelope: Envelope) -> bytes:
@@ -139,15 +166,24 @@ def decode_envelope(encoded: bytes) -> Envelope:
     """The inverse of `encode_envelope`.
 
     Raises:
-        ProtocolError: not an envelope, an unknown message, or another version of the protocol.
+        OtherVersionError: another version of the protocol.
+        ProtocolError: not an envelope, or an unknown message.
     """
     try:
         envelope = _DECODER.decode(encoded)
     except UNDECODABLE as error:
+        _refuse_other_version(encoded)
         raise ProtocolError(f"not a control message: {error}") from None
     if envelope.version != CONTROL_VERSION:
-        raise ProtocolError(
-            f"control message of version {envelope.version}, this side speaks {CONTROL_VERSION}: install the same "
-            "release of melissa-like for the launcher and the solver"
-        )
+        _refuse_other_version(encoded)
     return envelope
+
+
+def _refuse_other_version(encoded: bytes) -> None:
+    """Of another version the message itself may be anything."""
+    try:
+        unread = _UNREAD_DECODER.decode(encoded)
+    except UNDECODABLE:
+        return
+    if unread.version != CONTROL_VERSION:
+        raise OtherVersionError(unread)

@@ -77,12 +77,15 @@ class Blocked(Message, frozen=True, kw_only=True):
 
 
 class WireField(msgspec.Struct, frozen=True, kw_only=True):
-    """A field of the layout.
+    """A field of the layout, of those of a time step or of those that are sent once.
 
     Attributes:
-        shape: (*grid) of a field of one component, (components, *grid) of a field of several.
+        shape: (*grid) of a field of one component, (components, *grid) of a field of several; the last number is 0
+            where each simulation says it.
         components: numbers per point of the grid.
         fill_value: to be sent for masked entries; None: they are an error.
+        extent: name of the size that each simulation says for the last axis; None: it is fixed.
+        indexes: the values are numbers of points, of this extent or of so many; None: they are none.
     """
 
     name: str
@@ -90,13 +93,18 @@ class WireField(msgspec.Struct, frozen=True, kw_only=True):
     dtype: str
     components: int = 1
     fill_value: float | None = None
+    extent: str | None = None
+    indexes: str | int | None = None
 
 
 class Welcome(Message, frozen=True, kw_only=True):
     """The answer to `Hello`, and to `Blocked` while the study lives: where the fields go.
 
     Attributes:
+        fields: of a time step.
         orphan_timeout_s: a job whose launcher lets a question wait for so long ends by itself.
+        extents: names of the sizes that each simulation says when it begins.
+        static: what a simulation sends once.
     """
 
     server_endpoints: tuple[str, ...]
@@ -110,6 +118,8 @@ class Welcome(Message, frozen=True, kw_only=True):
     budget_bytes: int
     heartbeat_s: float
     orphan_timeout_s: float
+    extents: tuple[str, ...] = ()
+    static: tuple[WireField, ...] = ()
 
 
 class Refused(Message, frozen=True, kw_only=True):
