@@ -13,6 +13,10 @@ def main() -> None:
     # Put in front by -m or by PYTHONPATH: a file of the user's must not hide what is imported from now on.
     here = os.getcwd()
     sys.path[:] = [*(entry for entry in sys.path if entry != here), *([here] if here in sys.path else [])]
+    if sys.argv[1:2] == ["native"]:  # works where only the client is installed
+        from melissa_like.client.native import native
+
+        sys.exit(native(sys.argv[2:]))
     try:
         from melissa_like.launcher.cli import main as command
     except ModuleNotFoundError as error:

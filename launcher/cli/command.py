@@ -27,6 +27,7 @@ _USAGE = """usage: melissa-like COMMAND ...
   site [FILE]                                           write a first file of site settings, from what Slurm says
   check [OVERRIDES] [--config-dir DIR]                  run one simulation of the configured solver and check it
   doctor [OVERRIDES] [--config-dir DIR]                 look whether a study could run here, by small jobs
+  native --source --cflags --libs ...                   what a compiler needs for a solver in C, C++ or Fortran
 
 Overrides are Hydra's: melissa-like run study.num_simulations=20 buffer=fifo training.batch_size=32
 `melissa-like run --help` explains every key, `melissa-like run --help GROUP` those of one group, `melissa-like run
@@ -62,7 +63,8 @@ def _main(arguments: Sequence[str]) -> None:
         sys.stdout.write(_USAGE)
         sys.exit(0 if arguments else 2)
     if command not in _COMMANDS:
-        near = did_you_mean(command, _COMMANDS) or f": write one of {', '.join(_COMMANDS)}"
+        known = [*_COMMANDS, "native"]  # which does not come here: it needs none of this
+        near = did_you_mean(command, known) or f": write one of {', '.join(known)}"
         sys.stderr.write(f"melissa-like: unknown command {command!r}{near}\n{_USAGE}")
         sys.exit(2)
     refuse_unknown_options(arguments[1:])

@@ -73,6 +73,7 @@ assert receiver.receive(lambda header: memoryview(place), 10.0).header == b"head
 assert place == b"abc"
 """
 COMMAND = "from melissa_like.launcher.__main__ import main; sys.argv = ['melissa-like', 'run']; main()"
+NATIVE = "from melissa_like.launcher.__main__ import main; sys.argv = ['melissa-like', 'native', '--libs']; main()"
 SERVER_RANK = "from melissa_like.server.__main__ import main; sys.argv = ['server', '.', 'server-0']; sys.exit(main())"
 
 
@@ -81,6 +82,7 @@ SERVER_RANK = "from melissa_like.server.__main__ import main; sys.argv = ['serve
     [
         (CLIENT, 0, ""),
         (BY_HAND, 2, "MELISSA_LIKE_RUN_DIR is not set: start the solver by `melissa-like run`"),
+        (NATIVE, 0, ""),
         (COMMAND, 2, "melissa-like: the command melissa-like needs the package omegaconf"),
         (SERVER_RANK, 2, "a server rank needs the package omegaconf"),
     ],

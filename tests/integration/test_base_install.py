@@ -96,16 +96,38 @@ def test_parts_of_every_size_arrive_from_a_client_alone(python: Path, shares_mem
         receiver.close()
 
 
-@pytest.mark.slow
-def test_the_command_of_a_client_alone_says_what_to_install(python: Path) -> None:
+def command(python: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    ran = subprocess.run(
-        [python.with_name("melissa-like"), "run"],
+    return subprocess.run(
+        [python.with_name("melissa-like"), *arguments],
         capture_output=True,
         text=True,
         env=environment,
         check=False,
         timeout=60,
     )
+
+
+@pytest.mark.slow
+def test_what_a_solver_in_c_or_fortran_compiles_is_in_the_wheel(python: Path) -> None:
+    ran = command(python, "native", "--source", "--fortran-source", "--cmake-dir", "--examples")
+    assert ran.returncode == 0, ran.stderr
+    source, module, cmake, examples = map(Path, ran.stdout.split())
+    assert source.is_relative_to(python.parents[1])
+    for installed, own in (
+        (source.parent, ROOT / "melissa_like" / "client" / "native"),
+        (cmake, ROOT / "melissa_like" / "client" / "native" / "cmake"),
+        (examples, ROOT / "solvers" / "heat2d" / "native"),
+    ):
+        assert {file.name for file in own.iterdir() if file.name != "__pycache__"} <= {
+            *map(os.path.basename, installed.iterdir())
+        }
+    assert source.is_file()
+    assert module.is_file()
+
+
+@pytest.mark.slow
+def test_the_command_of_a_client_alone_says_what_to_install(python: Path) -> None:
+    ran = command(python, "run")
     assert ran.returncode == 2
     assert re.fullmatch(r"melissa-like: .* pip install 'melissa-like\[all\]'\n", ran.stderr)
