@@ -1,8 +1,8 @@
 """The configuration of a study: its schema, what follows from it, and what it must not say.
 
-`schema` has a dataclass per YAML group, `composed` makes them from what Hydra composed, `derived` works out layouts and
-shares, `check` refuses what cannot work before anything is started. Read by the launcher and by the server ranks, never
-by a client; imports nothing heavy.
+`schema` has a dataclass per YAML group, `composed` makes them from what Hydra composed, `layouts` makes the layout of
+the solver's fields, `derived` works out shares, `check` refuses what cannot work before anything is started. Read by
+the launcher and by the server ranks, never by a client; imports nothing heavy.
 """
 
 from melissa_like.config.changes import changed_keys, refuse_changes
@@ -12,7 +12,6 @@ from melissa_like.config.derived import (
     capacity,
     capacity_per_rank,
     default_capacity,
-    layout_of,
     log_limit_bytes,
     routing_of,
     sample_nbytes,
@@ -20,6 +19,7 @@ from melissa_like.config.derived import (
     walltime_s,
     watermark_per_rank,
 )
+from melissa_like.config.layouts import layout_of
 from melissa_like.config.memory import available_memory, shown
 from melissa_like.config.schema import Config, LauncherConfig, SolverConfig, TransportConfig
 

@@ -38,6 +38,7 @@ _WHY_NOT = (
     ("study.num_validation_simulations", "validation before and after must be on the same simulations"),
     ("study", "it says which simulations the study consists of"),
     ("solver.fields", "what was received has these fields"),
+    ("solver.static", "what was received has these fields, and what was learned depends on them"),
     ("solver.parameters", "what was drawn is of these distributions, and the network is scaled by them"),
     ("solver", "the simulations that have run, and those to come, must be of one solver"),
     ("sampling", "the parameters that were drawn were drawn with it"),

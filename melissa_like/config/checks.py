@@ -7,12 +7,12 @@ from typing import Any
 from melissa_like.config.derived import (
     capacity,
     capacity_per_rank,
-    layout_of,
     routing_of,
     sample_nbytes,
     saves_buffer,
     walltime_s,
 )
+from melissa_like.config.layouts import layout_of
 from melissa_like.config.limits import limits_of
 from melissa_like.config.memory import shown
 from melissa_like.config.schema import BufferConfig, Config

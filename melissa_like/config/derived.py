@@ -1,21 +1,19 @@
-"""What follows from the configuration: layout, routing, the share of one server rank."""
+"""What follows from the configuration: routing, the share of one server rank, sizes in bytes."""
 
 import math
 import re
 from typing import Any
 
-import numpy as np
-
+from melissa_like.config.layouts import layout_of
 from melissa_like.config.memory import available_memory, shown
-from melissa_like.config.schema import BufferConfig, Config, LauncherConfig, SolverConfig, TransportConfig
+from melissa_like.config.schema import BufferConfig, Config, LauncherConfig, TransportConfig
 from melissa_like.errors import ConfigurationError
-from melissa_like.records import STORAGE_DTYPES, FieldSpec, Layout, Routing, Window
+from melissa_like.records import Layout, Routing, Window
 
 __all__ = [
     "capacity",
     "capacity_per_rank",
     "default_capacity",
-    "layout_of",
     "log_limit_bytes",
     "routing_of",
     "sample_nbytes",
@@ -26,80 +24,8 @@ __all__ = [
 
 #: Of a buffer whose capacity is not given: samples at most, and the share of the memory as one over this.
 _MOST_SAMPLES, _MEMORY_SHARE = 4000, 4
-#: Numbers that float32 must be able to tell apart between the bounds of a field.
-_LEAST_NUMBERS = 100
 _LEAST_LOG_BYTES = 64 * 1024
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
-
-
-def layout_of(solver: SolverConfig) -> Layout:
-    """The layout that the solver's declarations stand for.
-
-    Raises:
-        ConfigurationError: a field that cannot be stored.
-    """
-    try:
-        return Layout(
-            fields=tuple(
-                FieldSpec(
-                    name=name,
-                    shape=_shape(name, spec.shape),
-                    dtype=spec.dtype,
-                    components=spec.components,
-                    bounds=_bounds(name, spec.dtype, spec.bounds),
-                    fill_value=spec.fill_value,
-                )
-                for name, spec in solver.fields.items()
-            ),
-            parameters=tuple(solver.parameters),
-        )
-    except ValueError as error:
-        raise ConfigurationError(f"solver.fields: {error}") from None
-
-
-def _shape(name: str, given: list[int | None]) -> tuple[int, ...]:
-    sizes = [size for size in given if size is not None]
-    if len(sizes) < len(given):
-        raise ValueError(
-            f"field {name!r} has the shape {['null' if size is None else size for size in given]}: a size that differs "
-            "between simulations is not supported yet; write the number of points"
-        )
-    return tuple(sizes)
-
-
-def _bounds(name: str, dtype: str, given: list[float] | None) -> tuple[float, float] | None:
-    if given is None:
-        return None
-    if len(given) != 2 or not (math.isfinite(given[0]) and math.isfinite(given[1]) and given[0] < given[1]):
-        raise ValueError(
-            f"field {name!r} has the bounds {given}: write [lowest, highest], both finite and the lowest below the "
-            "highest, or null"
-        )
-    low, high = given
-    lowest, highest = _range_of(dtype)
-    if low < lowest or high > highest:
-        raise ValueError(
-            f"field {name!r} has the bounds {given}, but its dtype is {dtype} and a network computes in float32, so "
-            f"that its values lie between {lowest:.4g} and {highest:.4g}: write bounds within these, or send the field "
-            "in other units"
-        )
-    if high - low < _LEAST_NUMBERS * float(np.spacing(np.float32(max(abs(low), abs(high))))):
-        raise ValueError(
-            f"field {name!r} has the bounds {given}, between which float32, in which a network computes, knows too few "
-            "numbers: send the difference from the lowest value"
-        )
-    return low, high
-
-
-def _range_of(dtype: str) -> tuple[float, float]:
-    """The values of a storage dtype that a network can be given, as float32."""
-    most = float(np.finfo(np.float32).max)
-    if dtype not in {str(known) for known in STORAGE_DTYPES}:  # refused with the field
-        return -most, most
-    if np.dtype(dtype).kind in "iu":
-        return float(np.iinfo(dtype).min), float(np.iinfo(dtype).max)
-    most = min(most, float(np.finfo(dtype).max))
-    return -most, most
 
 
 def routing_of(transport: TransportConfig, window: Window | None = None) -> Routing:

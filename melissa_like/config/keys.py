@@ -11,13 +11,14 @@ from typing import Any, get_args, get_origin, get_type_hints
 from omegaconf import OmegaConf
 
 from melissa_like.config.limits import limits_of
-from melissa_like.config.schema import Config, FieldConfig
+from melissa_like.config.schema import Config, FieldConfig, StaticConfig
 
 __all__ = ["CONFIGS", "Group", "Key", "choices_of", "groups", "schema_keys"]
 
 #: The folder of the bundled groups.
 CONFIGS = Path(__file__).parents[1] / "configs"
-_FIELD = "solver.fields.NAME"
+#: What is declared by name, and the keys of one.
+_DECLARED: Mapping[str, type] = {"solver.fields": FieldConfig, "solver.static": StaticConfig}
 _WORDS: Mapping[Any, str] = {
     bool: "true or false",
     int: "a whole number",
@@ -87,7 +88,8 @@ def groups() -> tuple[Group, ...]:
 
 def schema_keys() -> tuple[str, ...]:
     """The full names of all keys that the schema declares, without those of a field."""
-    return tuple(key.name for group in groups() for key in group.keys if not key.name.startswith(_FIELD))
+    of_a_field = tuple(f"{name}.NAME" for name in _DECLARED)
+    return tuple(key.name for group in groups() for key in group.keys if not key.name.startswith(of_a_field))
 
 
 def choices_of(group: str, folders: Sequence[Path] = ()) -> tuple[str, ...]:
@@ -110,8 +112,8 @@ def _group(name: str, schema: type, given: Mapping[str, Any], choice: str) -> Gr
             keys += _group(f"{name}.{declared.name}", hint, given.get(declared.name, {}), "").keys
         else:
             keys.append(_key(name, declared, hint, meanings.get(declared.name, ""), given))
-        if name == "solver" and declared.name == "fields":
-            keys += _group(_FIELD, FieldConfig, {}, "").keys
+        if (full_name := f"{name}.{declared.name}") in _DECLARED:
+            keys += _group(f"{full_name}.NAME", _DECLARED[full_name], {}, "").keys
     return Group(name=name, summary=cleandoc(schema.__doc__ or "").splitlines()[0], default=choice, keys=tuple(keys))
 
 

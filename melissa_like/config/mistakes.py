@@ -146,4 +146,5 @@ def _quoted(text: str) -> str:
 def _in_schema(name: str) -> str:
     """A field's key under the name that the reference has for it."""
     parts = name.split(".")
-    return ".".join([*parts[:2], "NAME", *parts[3:]]) if parts[:2] == ["solver", "fields"] else name
+    is_of_a_field = parts[:2] in (["solver", "fields"], ["solver", "static"])
+    return ".".join([*parts[:2], "NAME", *parts[3:]]) if is_of_a_field else name

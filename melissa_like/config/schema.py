@@ -19,6 +19,7 @@ __all__ = [
     "MonitoringConfig",
     "SamplingConfig",
     "SolverConfig",
+    "StaticConfig",
     "StudyConfig",
     "TrainingConfig",
     "TransportConfig",
@@ -53,8 +54,9 @@ class FieldConfig:
     """One field that the solver sends.
 
     Attributes:
-        shape: of a whole time step: the grid, or the components and then the grid; null for a size that differs
-            between simulations.
+        shape: of a whole time step: the grid, or the components and then the grid. Where simulations differ in the
+            number of points, a name of your choice stands for it, `[num_points]` or `[2, num_points]`: each simulation
+            says its size when it begins, and fields with the same name are on the same points.
         dtype: in which it is sent and stored.
         components: numbers per point of the grid.
         bounds: (lowest, highest) value where they are known in advance; else the first samples decide how it is
@@ -62,11 +64,32 @@ class FieldConfig:
         fill_value: what is sent and trained on where the solver's array is masked; null refuses masked entries.
     """
 
-    shape: list[int | None] = field(default_factory=list)
+    shape: list[Any] = field(default_factory=list)
     dtype: str = key("float32", choices=[str(dtype) for dtype in STORAGE_DTYPES])
     components: int = key(1, least=1)
     bounds: list[float] | None = None
     fill_value: float | None = None
+
+
+@dataclass(kw_only=True)
+class StaticConfig:
+    """One field that does not change with time: coordinates, connectivity, a mask, a material.
+
+    Attributes:
+        shape: as of a field that changes; where there is a `value`, it need not be given.
+        dtype: in which it is sent and stored.
+        components: numbers per point.
+        indexes: the values are numbers of points, from 0: of the points of this extent, as in `num_points`, or of so
+            many. So it is connectivity: edges, or the corners of cells.
+        value: the path of an .npy file, or lists in lists: the same in all simulations, so that none sends it. null:
+            each simulation sends it when it begins.
+    """
+
+    shape: list[Any] = field(default_factory=list)
+    dtype: str = key("float32", choices=[str(dtype) for dtype in STORAGE_DTYPES])
+    components: int = key(1, least=1)
+    indexes: Any = None
+    value: Any = None
 
 
 @dataclass(kw_only=True)
@@ -84,6 +107,8 @@ class SolverConfig:
             is scaled for the network; null: num_steps - 1, or what the first simulation that ends has sent, for which
             the training waits, unless the network is not given the time.
         fields: what it sends, by name: the keys of each are listed under `solver.fields.NAME`.
+        static: what does not change with time, by name: the keys of each are listed under `solver.static.NAME`. A
+            simulation sends it once, or nobody does where there is a `value`.
         parameters: a distribution per parameter, by import path.
         environment: variables added to the job's environment.
         not_finite: what becomes of a time step with a value that is NaN or infinite: `fail_simulation` (its simulation
@@ -102,6 +127,7 @@ class SolverConfig:
     end_time: float | None = key(None, unit="number of a time step", above=0, most=_LARGEST)
     # Not dict[str, FieldConfig]: Hydra's command line cannot add an entry to that.
     fields: dict[str, Any] = field(default_factory=dict)
+    static: dict[str, Any] = field(default_factory=dict)
     parameters: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
     not_finite: str = key("fail_simulation", choices=("fail_simulation", "drop", "accept"))

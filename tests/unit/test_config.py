@@ -26,7 +26,7 @@ from melissa_like.config import (
     saves_buffer,
     watermark_per_rank,
 )
-from melissa_like.config.schema import BufferConfig
+from melissa_like.config.schema import BufferConfig, StaticConfig
 from melissa_like.errors import ConfigurationError
 from melissa_like.launcher.run import prepare
 from melissa_like.records import FieldSpec, Layout, Routing, Window
@@ -46,6 +46,12 @@ def composed(*overrides: str) -> DictConfig:
 
 def config(*overrides: str) -> Config:
     return as_config(composed(*overrides))
+
+
+def test_fields_and_static_fields_are_read_into_their_schema() -> None:
+    made = config("+solver.static.x.shape=[2,num_points]", "+solver.static.x.components=2").solver
+    assert made.static == {"x": StaticConfig(shape=[2, "num_points"], components=2)}
+    assert made.fields["temperature"].shape == [32, 32]
 
 
 @pytest.mark.parametrize("override", GROUPS)
