@@ -1,10 +1,10 @@
-"""`Consumer`: whatever takes complete samples, behind four methods; one consumer may wrap another."""
+"""`Consumer`: whatever takes complete samples, behind five methods; one consumer may wrap another."""
 
 from typing import Any, Protocol
 
 import numpy.typing as npt
 
-from melissa_like.records import Sample, SampleKey
+from melissa_like.records import Layout, Sample, SampleKey
 
 __all__ = ["Consumer"]
 
@@ -16,15 +16,18 @@ class Consumer(Protocol):
     `reserve` is asked when the first part of a sample arrives, `take` when the last one has. A sample that stays
     incomplete is not taken: a newer attempt goes on in the same memory, or `forget` comes.
 
-    The receiving thread calls `reserve`, `take` and `forget`, one at a time; `close` may come from any thread. What
-    they raise ends the server rank with that exception, but for the one that `take` has to refuse a sample.
+    The receiving thread calls `begin`, `reserve`, `take` and `forget`, one at a time; `close` may come from any thread.
+    What they raise ends the server rank with that exception, but for the one that `take` has to refuse a sample.
 
     Where a study learns from windows (`buffer.window`), the first consumer is given time steps all the same, each with
     `Sample.windows`: what it completes. Keys are those of windows then. What comes after the one that forms them, as
     your own in `training.consumers` do, is given windows: `reserve` is asked for the first step of one, and for arrays
     with one more axis in front.
 
-    A consumer that wraps another passes all four calls on, and looks at a sample before it does: afterwards the arrays
+    Where each simulation has its own sizes, or sends static fields, `begin` says them first. In other studies it is not
+    called: a consumer of your own for these need not have it.
+
+    A consumer that wraps another passes all calls on, and looks at a sample before it does: afterwards the arrays
     belong to whoever took them. It must know a sample that it has looked at, because `take` may be called again:
 
         def take(self, sample, timeout_s):
@@ -38,6 +41,19 @@ class Consumer(Protocol):
     that waited for room then, was not delivered: it comes again after the restart.
     """
 
+    def begin(self, simulation: int, attempt: int, layout: Layout) -> None:
+        """The newest attempt of a simulation has said its sizes; never blocks.
+
+        Comes before the first `reserve` of an attempt. What is reserved for an older one is not used any more if its
+        sizes were others.
+
+        Args:
+            simulation: its number.
+            attempt: the newest.
+            layout: of this simulation: every shape in numbers.
+        """
+        ...
+
     def reserve(self, simulation: int, attempt: int, step: int) -> tuple[npt.NDArray[Any], ...]:
         """Memory to assemble a sample in; never blocks.
 
@@ -45,7 +61,8 @@ class Consumer(Protocol):
         incomplete of the older.
 
         Returns:
-            One writable, C-contiguous array per field, in the order of the layout, in its global shape and dtype.
+            One writable, C-contiguous array per field, in the order of the layout, in its global shape and dtype. Where
+            simulations have their own sizes, in those that `begin` has said.
         """
         ...
 

@@ -44,6 +44,10 @@ class FiniteCheck:
         self._others = tuple(index for index in floats if index not in self._fast)
         self._seen: Sample | None = None
 
+    def begin(self, simulation: int, attempt: int, layout: Layout) -> None:
+        """Tell the next one the sizes of a simulation."""
+        self._then.begin(simulation, attempt, layout)
+
     def reserve(self, simulation: int, attempt: int, step: int) -> tuple[npt.NDArray[Any], ...]:
         """The memory of the next one."""
         return self._then.reserve(simulation, attempt, step)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from melissa_like.assembly.consumers import Consumer
 from melissa_like.errors import UnfitSampleError
-from melissa_like.records import FormedWindows, Layout, Sample, SampleKey, Window
+from melissa_like.records import FieldSpec, FormedWindows, Layout, Sample, SampleKey, Window
 
 __all__ = ["UnfitWindowError", "WindowForming"]
 
@@ -62,7 +62,8 @@ class WindowForming:
         give_back: Callable[[int, int], None],
     ) -> None:
         self._then = then
-        self._layout = layout
+        self._fields = layout.fields
+        self._sized: dict[int, tuple[FieldSpec, ...]] = {}  # of simulations that have their own sizes
         self._window = window
         self._num_steps = num_steps
         self._give_back = give_back
@@ -81,6 +82,13 @@ class WindowForming:
     def handed_over(self) -> Sequence[SampleKey]:
         """Of a time step that waits for room: the windows that are delivered all the same."""
         return self._delivered
+
+    def begin(self, simulation: int, attempt: int, layout: Layout) -> None:
+        """The sizes of a simulation from now on; its windows have the same."""
+        if self._sized.get(simulation, layout.fields) != layout.fields:  # steps of an older attempt are of no use now
+            self._steps.pop(simulation, None)
+        self._sized[simulation] = layout.fields
+        self._then.begin(simulation, attempt, layout)
 
     def reserve(self, simulation: int, attempt: int, step: int) -> Fields:
         """The place of a time step in the one window that can hold it, or memory of its own."""
@@ -130,6 +138,7 @@ class WindowForming:
         for fields in self._steps.pop(simulation, {}).values():
             self._keep(fields)
         self._times.pop(simulation, None)
+        self._sized.pop(simulation, None)
         self._then.forget(simulation)
 
     def close(self) -> None:
@@ -141,7 +150,8 @@ class WindowForming:
         steps = self._steps[simulation]
         if step not in steps:
             new = self._spare.pop() if self._spare else None
-            steps[step] = new or tuple(np.empty(spec.shape, spec.numpy_dtype) for spec in self._layout.fields)
+            specs = self._sized.get(simulation, self._fields)
+            steps[step] = new or tuple(np.empty(spec.shape, spec.numpy_dtype) for spec in specs)
         return steps[step]
 
     def _begin(self, sample: Sample, windows: FormedWindows) -> None:
@@ -172,6 +182,7 @@ class WindowForming:
             times=np.array([times[step] for step in steps]),
             parameters=sample.parameters,
             fields=fields,
+            static=sample.static,
         )
 
     def _release(self, sample: Sample) -> None:
@@ -183,7 +194,7 @@ class WindowForming:
             times.pop(step, None)
 
     def _keep(self, fields: Fields | None) -> None:
-        if fields is not None and len(self._spare) < _MOST_KEPT:
+        if fields is not None and not self._sized and len(self._spare) < _MOST_KEPT:
             self._spare.append(fields)
 
     def _lose(self, key: SampleKey, error: UnfitSampleError) -> None:

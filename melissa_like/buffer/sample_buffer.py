@@ -18,7 +18,7 @@ from melissa_like.buffer.slots import SlotArray
 from melissa_like.buffer.state import BufferState
 from melissa_like.buffer.storage import SampleFields, Storage
 from melissa_like.errors import MelissaLikeError
-from melissa_like.records import FloatArray, Sample, SampleKey
+from melissa_like.records import FloatArray, Layout, Sample, SampleKey
 
 __all__ = ["BufferClosedError", "SampleBuffer"]
 
@@ -90,6 +90,9 @@ class SampleBuffer:
         self._error: BaseException | None = None
 
     # -- putting ------------------------------------------------------------------------------------------------------
+
+    def begin(self, simulation: int, attempt: int, layout: Layout) -> None:
+        """The sizes of a simulation: all have those of the buffer's own layout."""
 
     def reserve(self, simulation: int, attempt: int, step: int) -> SampleFields:
         """Memory to assemble a sample in; never blocks. With all spare slots reserved it is memory of its own.

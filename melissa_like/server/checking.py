@@ -70,13 +70,20 @@ class CheckingConsumer:
     _times: list[float] = field(default_factory=list)
     _arrived_at: list[float] = field(default_factory=list)
     _parameters: tuple[float, ...] = ()
+    _sized: Layout | None = None
     _reserved: dict[tuple[int, int], tuple[npt.NDArray[Any], ...]] = field(default_factory=dict)
+
+    def begin(self, simulation: int, attempt: int, layout: Layout) -> None:
+        """The sizes of the one simulation; another attempt may have others."""
+        self._reserved.clear()
+        self._sized = layout
 
     def reserve(self, simulation: int, attempt: int, step: int) -> tuple[npt.NDArray[Any], ...]:
         """Fresh arrays, the same for the same sample."""
         key = (simulation, step)
         if key not in self._reserved:
-            self._reserved[key] = tuple(np.empty(f.shape, dtype=f.numpy_dtype) for f in self.layout.fields)
+            layout = self._sized or self.layout
+            self._reserved[key] = tuple(np.empty(f.shape, dtype=f.numpy_dtype) for f in layout.fields)
         return self._reserved[key]
 
     def take(self, sample: Sample, timeout_s: float) -> tuple[SampleKey, ...]:

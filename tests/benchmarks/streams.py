@@ -80,6 +80,9 @@ class Discard:
         self._fields = tuple(np.empty(f.shape, f.numpy_dtype) for f in layout.fields)
         self.num_samples = 0
 
+    def begin(self, simulation: int, attempt: int, layout: Layout) -> None:
+        """All have the same sizes."""
+
     def reserve(self, simulation: int, attempt: int, step: int) -> tuple[np.ndarray, ...]:
         """The same memory for everybody."""
         return self._fields

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 
 from melissa_like.assembly import Consumer
-from melissa_like.records import Sample, SampleKey
+from melissa_like.records import Layout, Sample, SampleKey
 
 
 class Means:
@@ -33,6 +33,10 @@ class Means:
         self._seen: Sample | None = None
         self.count = 0
         self.means: list[npt.NDArray[np.float64]] = []
+
+    def begin(self, simulation: int, attempt: int, layout: Layout) -> None:
+        """The sizes of a simulation."""
+        self._then.begin(simulation, attempt, layout)
 
     def reserve(self, simulation: int, attempt: int, step: int) -> tuple[npt.NDArray[Any], ...]:
         """The memory of the next one."""

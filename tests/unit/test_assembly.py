@@ -29,6 +29,9 @@ class Memory:
         self.fields: dict[tuple[int, int], tuple[np.ndarray, ...]] = {}
         self.num_forgotten = 0
 
+    def begin(self, simulation: int, attempt: int, layout: Layout) -> None:
+        """All have the same sizes."""
+
     def reserve(self, simulation: int, attempt: int, step: int) -> tuple[np.ndarray, ...]:
         new = tuple(np.empty(field.shape, field.dtype) for field in LAYOUT.fields)
         return self.fields.setdefault((simulation, step), new)
@@ -440,6 +443,9 @@ class Discard:
 
     def __init__(self) -> None:
         self._fields = tuple(np.empty(field.shape, field.dtype) for field in LAYOUT.fields)
+
+    def begin(self, simulation: int, attempt: int, layout: Layout) -> None:
+        """All have the same sizes."""
 
     def reserve(self, simulation: int, attempt: int, step: int) -> tuple[np.ndarray, ...]:
         return self._fields

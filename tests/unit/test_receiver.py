@@ -215,6 +215,9 @@ class Delivering:
         self.rig: Rig | None = None
         self.waits: list[bool] = []
 
+    def begin(self, simulation: int, attempt: int, layout: Layout) -> None:
+        """All have the same sizes."""
+
     def reserve(self, simulation: int, attempt: int, step: int) -> tuple[np.ndarray, ...]:
         return (np.empty(4, np.float32),)
 

@@ -277,6 +277,9 @@ class Judge:
         self.unfit: dict[int, bool] = {}  # whether they are dropped, by first step
         self.room = 10**6
 
+    def begin(self, simulation: int, attempt: int, layout: Layout) -> None:
+        self.then.begin(simulation, attempt, layout)
+
     def reserve(self, simulation: int, attempt: int, step: int) -> tuple[np.ndarray, ...]:
         return self.then.reserve(simulation, attempt, step)
 

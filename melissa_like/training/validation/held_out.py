@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from melissa_like.buffer import BatchMemory
 from melissa_like.loading import Collective
-from melissa_like.records import Layout, Purpose, Sample, SampleKey, Window
+from melissa_like.records import FieldSpec, Layout, Purpose, Sample, SampleKey, Window
 from melissa_like.training.losses import FieldLosses
 from melissa_like.training.modes import evaluating
 from melissa_like.training.reports import ValidationReport
@@ -67,6 +67,7 @@ class ValidationSet:
         self._samples: dict[SampleKey, HeldOutSample] = {}
         self._steps: dict[SampleKey, Sample] = {}  # of windows: the newest of each time step that may be needed
         self._reserved: dict[SampleKey, tuple[npt.NDArray[Any], ...]] = {}
+        self._sized: dict[int, tuple[FieldSpec, ...]] = {}  # of simulations that have their own sizes
 
     @property
     def num_samples(self) -> int:
@@ -74,11 +75,18 @@ class ValidationSet:
         with self._lock:
             return len(self._samples)
 
+    def begin(self, simulation: int, attempt: int, layout: Layout) -> None:
+        """The sizes of a simulation from now on."""
+        if self._sized.get(simulation, layout.fields) != layout.fields:
+            _drop(self._reserved, simulation)
+        self._sized[simulation] = layout.fields
+
     def reserve(self, simulation: int, attempt: int, step: int) -> tuple[npt.NDArray[Any], ...]:
         """Memory to assemble a time step in, the same for a newer attempt; never blocks."""
         key = SampleKey(simulation, step)
         if key not in self._reserved:
-            self._reserved[key] = tuple(np.empty(f.shape, f.numpy_dtype) for f in self._layout.fields)
+            specs = self._sized.get(simulation, self._layout.fields)
+            self._reserved[key] = tuple(np.empty(f.shape, f.numpy_dtype) for f in specs)
         return self._reserved[key]
 
     def take(self, sample: Sample, timeout_s: float) -> tuple[SampleKey, ...]:
@@ -110,8 +118,8 @@ class ValidationSet:
     def forget(self, simulation: int) -> None:
         """Nothing more comes of a simulation: what is incomplete goes, what was taken stays."""
         for kept in (self._reserved, self._steps):
-            for key in [key for key in kept if key.simulation == simulation]:
-                del kept[key]
+            _drop(kept, simulation)
+        self._sized.pop(simulation, None)
 
     def give_back(self, simulation: int, step: int) -> None:
         """A time step will not be taken: the memory that is reserved for it goes."""
@@ -247,3 +255,9 @@ class ValidationSet:
         for (sample,) in samples:
             steps.setdefault(sample.key.simulation, []).append(sample)
         return max(steps.values(), key=len, default=())
+
+
+def _drop(kept: dict[SampleKey, Any], simulation: int) -> None:
+    """What is kept of one simulation goes."""
+    for key in [key for key in kept if key.simulation == simulation]:
+        del kept[key]
