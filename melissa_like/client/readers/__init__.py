@@ -8,6 +8,7 @@ the follower's thread. A library that only one reader needs is loaded when that 
 README.md in this folder lists the readers with their options, and shows how to write one.
 """
 
+from melissa_like.client.readers.hdf5 import Hdf5Files
 from melissa_like.client.readers.npy import NpyFiles
 
-__all__ = ["NpyFiles"]
+__all__ = ["Hdf5Files", "NpyFiles"]
