@@ -102,18 +102,20 @@ def check_commands(solver: SolverConfig, num_server_ranks: int, traits: Traits) 
     """
     if not traits.in_process:
         if not traits.starts_ranks:
-            launch = launch_command(solver.launch, solver.num_ranks, _solver_program(solver))
-            if traits.same_programs:
-                _require_program(launch[0], "solver.launch" if solver.launch.strip() else "solver.command")
+            launch = _launched(solver, _solver_program(solver))
+            if traits.same_programs and solver.launch.strip():
+                _require_program(launch[0], "solver.launch")
+        if solver.python is not None and traits.same_programs:
+            _require_program(solver.python, "solver.python")
         if solver.command:
             if traits.same_programs:
                 _require_program(solver.command[0], "solver.command")
             require_unshadowed(solver.command)
-    elif num_server_ranks != 1 or solver.num_ranks != 1 or not solver.solve:
+    elif num_server_ranks != 1 or solver.num_ranks != 1 or not solver.solve or solver.python is not None:
         raise ConfigurationError(
             "launcher=inline runs everything in one process: it needs launcher.num_server_ranks=1 (received "
-            f"{num_server_ranks}), solver.num_ranks=1 (received {solver.num_ranks}) and a generator plug-in under "
-            "solver.solve"
+            f"{num_server_ranks}), solver.num_ranks=1 (received {solver.num_ranks}), a generator plug-in under "
+            f"solver.solve, and solver.python=null (received {solver.python})"
         )
 
 
@@ -155,14 +157,14 @@ class ProcessCommands:
         """The plug-in's runner or the solver's own program, under its MPI start command where there is one."""
         solver = self.solver
         program = _solver_program(solver, starts_ranks=self.starts_ranks)
-        command = program if self.starts_ranks else launch_command(solver.launch, solver.num_ranks, program)
+        command = program if self.starts_ranks else _launched(solver, program)
         return JobSpec(
             name=job,
             command=command,
             program=program,
             environment={
                 **_ONE_THREAD,
-                "PATH": search_path(),
+                "PATH": search_path(solver.python),
                 **(_own_modules() if solver.command else _without_hiding()),
                 **solver.environment,
                 RUN_DIR_VARIABLE: str(self.run_dir),
@@ -242,9 +244,14 @@ def _solver_program(solver: SolverConfig, *, starts_ranks: bool = False) -> tupl
     """What each rank of a job runs: the plug-in's runner, or the solver's own program."""
     if solver.command:
         return tuple(solver.command)
+    python = (solver.python or sys.executable, "-P")
     if solver.launch.strip() or starts_ranks:
-        return (*_PYTHON, "-m", "mpi4py", "-m", "melissa_like.client", "--mpi")
-    return (*_PYTHON, "-m", "melissa_like.client")
+        return (*python, "-m", "mpi4py", "-m", "melissa_like.client", "--mpi")
+    return (*python, "-m", "melissa_like.client")
+
+
+def _launched(solver: SolverConfig, program: tuple[str, ...]) -> tuple[str, ...]:
+    return launch_command(solver.launch, solver.num_ranks, program, python=solver.python)
 
 
 def _of_server(num_threads: int) -> dict[str, str]:

@@ -64,10 +64,11 @@ def probes(config: Config, folder: Path, *, starts_ranks: bool, num_ranks: int) 
     python = (sys.executable, "-P")
     mpi = bool(config.solver.solve) and (bool(config.solver.launch.strip()) or starts_ranks)
     run = ("-m", "mpi4py", "-m") if mpi else ("-m",)
+    asked = (_PROBE, str(folder), "solver", *(("--mpi",) if mpi else ()))
     solver = replace(
         config.solver,
         solve={},
-        command=[*python, *run, _PROBE, str(folder), "solver", *(["--mpi"] if mpi else [])],
+        command=[config.solver.python or sys.executable, "-P", *run, *asked],
         num_ranks=num_ranks,
     )
     commands = ProcessCommands(run_dir=folder, solver=solver, num_threads=1, starts_ranks=starts_ranks)

@@ -15,7 +15,9 @@ __all__ = ["DEFAULT_LAUNCH", "launch_command", "search_path"]
 DEFAULT_LAUNCH = "mpiexec -n {num_ranks}"
 
 
-def launch_command(template: str, num_ranks: int, command: Sequence[str]) -> tuple[str, ...]:
+def launch_command(
+    template: str, num_ranks: int, command: Sequence[str], *, python: str | None = None
+) -> tuple[str, ...]:
     """The whole command of a job.
 
     Args:
@@ -24,6 +26,7 @@ def launch_command(template: str, num_ranks: int, command: Sequence[str]) -> tup
             program without a slash is looked for on `search_path`. Empty: a job of one rank is its command itself.
         num_ranks: client ranks of the job, at least 1.
         command: the solver and its arguments.
+        python: of the solver, if it is not the launcher's.
 
     Raises:
         ConfigurationError: the template has an unknown placeholder or broken quoting, or is empty for several ranks.
@@ -35,7 +38,7 @@ def launch_command(template: str, num_ranks: int, command: Sequence[str]) -> tup
         )
     prefix = [_fill(word, template, {"num_ranks": num_ranks}) for word in _words(template)]
     if prefix:
-        return (_locate(prefix[0]), *prefix[1:], *command)
+        return (_locate(prefix[0], python), *prefix[1:], *command)
     if num_ranks > 1:
         raise ConfigurationError(
             f"solver.launch is empty but solver.num_ranks is {num_ranks}, so only one rank would start: write "
@@ -70,16 +73,21 @@ def _fill(word: str, template: str, values: dict[str, int]) -> str:
     return word.format(**values)
 
 
-def search_path() -> str:
+def search_path(python: str | None = None) -> str:
     """PATH as jobs get it: where the running Python lies comes first, unless PATH names it already.
 
     So the MPI and the Python of a virtual environment are found in it, activated or not.
+
+    Args:
+        python: path of the solver's Python, if it has another: where that one lies comes first.
     """
     path = os.environ.get("PATH", os.defpath)
+    if python is not None and "/" in python:
+        return os.pathsep.join((os.path.dirname(os.path.abspath(python)), path))
     # Not resolved: in a virtual environment python is a link, and mpiexec lies beside the link.
     beside = str(Path(sys.executable).parent)
     return path if beside in path.split(os.pathsep) else os.pathsep.join((beside, path))
 
 
-def _locate(program: str) -> str:
-    return program if "/" in program else shutil.which(program, path=search_path()) or program
+def _locate(program: str, python: str | None) -> str:
+    return program if "/" in program else shutil.which(program, path=search_path(python)) or program

@@ -66,6 +66,11 @@ def _check_combinations(config: Config) -> None:
         )
     if config.solver.solve and "_target_" not in config.solver.solve:
         raise ConfigurationError("solver.solve has no _target_: write the import path of the generator function")
+    if config.solver.python is not None and not config.solver.solve:
+        raise ConfigurationError(
+            f"solver.python is {config.solver.python!r} but there is no solver.solve that it would run: begin "
+            "solver.command with it instead"
+        )
 
 
 def _check_recipe(buffer: BufferConfig) -> None:

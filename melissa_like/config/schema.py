@@ -99,6 +99,9 @@ class SolverConfig:
     Attributes:
         name: of the solver, as tables show it.
         solve: `_target_` is the import path of `solve(parameters, comm, **options)`; the other keys are the options.
+        python: path of the Python that runs `solve`, where the solver has an environment of its own; melissa-like must
+            be installed there (the client is enough), and mpi4py if `launch` is not empty. `launch` finds its command
+            beside it first. Null: the launcher's.
         command: argument list of a program that calls `melissa_like.client.connect`.
         launch: how a job of several ranks is started; `{num_ranks}` is filled in. Empty: the command itself.
         num_ranks: client ranks per job.
@@ -120,6 +123,7 @@ class SolverConfig:
 
     name: str = "???"
     solve: dict[str, Any] = field(default_factory=dict)
+    python: str | None = None
     command: list[str] = field(default_factory=list)
     launch: str = "mpiexec -n {num_ranks}"
     num_ranks: int = key(2, unit="ranks", least=1)

@@ -32,6 +32,19 @@ with connect() as session:
     session.close(6)
 """
 
+GENERATOR = """
+import sys
+
+import numpy as np
+
+
+def solve(parameters, comm):
+    assert comm.size == 1
+    assert "torch" not in sys.modules
+    for step in range(6):
+        yield step, {"mark": np.full((8, 4), parameters["number"])}, step / 6
+"""
+
 SENDER = """
 import sys
 from melissa_like.transport.zmq_transport import ZmqTransport
@@ -75,6 +88,15 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_solver_with_a_client_alone_streams_into_a_study(python: Path, tmp_path: Path) -> None:
     (tmp_path / "main.py").write_text(MAIN)
     own = [f"solver.command=[{python},-P,{tmp_path}/main.py]", "solver.launch=''", "~solver.solve._target_"]
+    ran = melissa_like(tmp_path / "study", *marked(), *own, "+solver.environment.PYTHONPATH=''")
+    assert ran.code == 0, ran.err
+    assert ran.report["samples"]["delivered"] == 8 * 6
+
+
+@pytest.mark.slow
+def test_a_generator_runs_in_an_environment_of_its_own(python: Path, tmp_path: Path) -> None:
+    (tmp_path / "alone.py").write_text(GENERATOR)
+    own = ["solver.solve._target_=alone.solve", f"solver.python={python}", "solver.launch=''"]
     ran = melissa_like(tmp_path / "study", *marked(), *own, "+solver.environment.PYTHONPATH=''")
     assert ran.code == 0, ran.err
     assert ran.report["samples"]["delivered"] == 8 * 6

@@ -109,6 +109,7 @@ def test_the_laptop_case_runs_with_every_buffer(buffer: str) -> None:
         (["buffer.device=cuda", "training.device=cpu"], "write buffer.device=cpu, or training.device=cuda"),
         (["launcher.max_jobs=0"], "launcher.max_jobs is 0"),
         (["solver.command=[./program]"], "exactly one of solver.solve"),
+        (["solver=empty", "solver.name=p", "solver.command=[p]", "solver.python=p"], "begin solver.command with it"),
         (["solver.fields.temperature.dtype=complex64"], "write one of float32"),
         (["solver.fields.temperature.shape=[0,3]"], "positive numbers"),
         (["training.schedule_on=batches"], "training.max_batches is null"),

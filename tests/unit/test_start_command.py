@@ -1,11 +1,14 @@
 """The start command of a solver job, and the end of a log that is quoted."""
 
+import os
 import sys
 
 import pytest
 
+from melissa_like.config import SolverConfig
 from melissa_like.errors import ConfigurationError
-from melissa_like.launcher.executors import launch_command, log_tail
+from melissa_like.launcher.commands import ProcessCommands, check_commands
+from melissa_like.launcher.executors import Traits, launch_command, log_tail
 
 
 def test_mpiexec_beside_the_running_python_comes_first(tmp_path, monkeypatch):
@@ -21,6 +24,29 @@ def test_mpiexec_beside_the_running_python_comes_first(tmp_path, monkeypatch):
     assert launch_command("mpiexec -n {num_ranks}", 4, ["solver", "--fast"]) == (str(elsewhere / "mpiexec"), *expected)
     (elsewhere / "mpiexec").unlink()
     assert launch_command("mpiexec -n {num_ranks}", 4, ["solver", "--fast"]) == ("mpiexec", *expected)
+
+
+def test_mpiexec_beside_the_python_of_the_solver_comes_before_all(tmp_path, monkeypatch):
+    for folder in (tmp_path / "solver" / "bin", tmp_path / "elsewhere"):
+        folder.mkdir(parents=True)
+        (folder / "mpiexec").touch(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / "elsewhere"))
+    monkeypatch.chdir(tmp_path)
+    solver = SolverConfig(name="own", solve={"_target_": "mine.solve"}, python="solver/bin/python")
+    spec = ProcessCommands(run_dir=tmp_path, solver=solver, num_threads=1).solver_spec("job")
+    mine = str(tmp_path / "solver" / "bin")
+    assert spec.command == (f"{mine}/mpiexec", "-n", "2", *spec.program)
+    assert spec.program == ("solver/bin/python", "-P", "-m", "mpi4py", "-m", "melissa_like.client", "--mpi")
+    assert spec.environment["PATH"].split(os.pathsep) == [mine, str(tmp_path / "elsewhere")]
+
+
+def test_a_python_of_the_solver_that_is_not_there_is_refused_before_the_start(tmp_path):
+    python = str(tmp_path / "bin" / "python")
+    solver = SolverConfig(name="own", solve={"_target_": "mine.solve"}, python=python, launch="", num_ranks=1)
+    with pytest.raises(ConfigurationError, match=r"solver\.python starts .*/bin/python'"):
+        check_commands(solver, 1, Traits())
+    with pytest.raises(ConfigurationError, match=r"solver\.python=null \(received .*/bin/python\)"):
+        check_commands(solver, 1, Traits(in_process=True))
 
 
 def test_a_site_writes_its_own_start_command():
