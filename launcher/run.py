@@ -110,7 +110,7 @@ def prepare(
     if executor.traits.on_this_host and config.buffer.device == "cpu":
         check_memory(config, capacity(config.buffer, layout_of(config.solver)), available_memory())
     call = solver_call_of(config)
-    if call is not None:
+    if call is not None and config.solver.python is None:
         call.resolve()
     try_sampling(config)
     return config, make_samplers(config, num_planned)

@@ -1,6 +1,7 @@
 """Drives a generator plug-in: starts it for each simulation of a job and streams what it yields."""
 
 import inspect
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,15 @@ class SolverCall(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             ConfigurationError: no such module, one that fails, no such function in it, or other arguments.
         """
-        found = locate(self.target, "solver.solve._target_")
+        try:
+            found = locate(self.target, "solver.solve._target_")
+        except ConfigurationError as error:
+            if not isinstance(error.__cause__, ModuleNotFoundError):
+                raise
+            raise ConfigurationError(
+                f"{error}. What it needs may be installed in an environment of its own, whose Python is then named by "
+                f"solver.python; this one is {sys.executable}"
+            ) from error
         if not callable(found):
             raise ConfigurationError(f"solver.solve._target_ is {self.target!r}, which is not a function")
         self._check_arguments(found)
