@@ -8,14 +8,14 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 _BLOCK = re.compile(r"(?P<above>[^\n]*)\n+(?:<!--[^\n]*-->\n+)?```(?P<language>\w*)\n(?P<text>.*?)```", re.DOTALL)
 _FILE = re.compile(r"`([\w./]+)`:$")
 _NUMBER = re.compile(r"-?\d+(\.\d+)?(e[+-]?\d+)?")
-_LONGEST_S = 100
+_LONGEST_S = 100.0
 
 
 @dataclass(frozen=True)
@@ -39,15 +39,22 @@ def sections(page: str) -> dict[str, list[Block]]:
     return {title: blocks for title, blocks in found.items() if blocks}
 
 
-def play(page: str, title: str, folder: Path) -> None:
-    """Do what one section says; the files of those before it are there, their commands were not run."""
+def play(
+    page: str, title: str, folder: Path, *, longest_s: float = _LONGEST_S, variables: Mapping[str, str] | None = None
+) -> None:
+    """Do what one section says; the files of those before it are there, their commands were not run.
+
+    Args:
+        longest_s: that a line may take.
+        variables: of the environment, that the page wants to be set.
+    """
     said = ""
     for name, blocks in sections(page).items():
         for block in blocks:
             if block.file:
                 _write(folder, block)
             elif name == title and block.language == "bash":
-                said = _run(block, folder)
+                said = _run(block, folder, longest_s, variables or {})
             elif name == title and block.language == "":
                 _compare(block.text, said)
         if name == title:
@@ -61,18 +68,18 @@ def _write(folder: Path, block: Block) -> None:
     path.write_text(block.text)
 
 
-def _run(block: Block, folder: Path) -> str:
+def _run(block: Block, folder: Path, longest_s: float, variables: Mapping[str, str]) -> str:
     """The output of the last line of a block that says anything."""
     said = ""
     for line in block.text.splitlines():
         done = subprocess.run(
             ["bash", "-c", line],
             cwd=folder,
-            env=environment(folder),
+            env={**environment(folder), **variables},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=_LONGEST_S,
+            timeout=longest_s,
             check=False,
         )
         assert (done.returncode != 0) == line.endswith("# fails"), f"{line}: {done.returncode}\n{done.stdout}"
