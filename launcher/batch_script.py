@@ -7,7 +7,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from melissa_like.config import CONFIG_FILE, Config
+from melissa_like.config import CONFIG_FILE, Config, num_processes
 from melissa_like.errors import ConfigurationError
 from melissa_like.launcher.executors import STEP_SETTINGS, SiteSettings, site_settings
 
@@ -70,7 +70,7 @@ def parts_of(config: Config) -> tuple[Part, ...]:
         site_settings(executor.get(role), f"launcher.executor.{role}", accepts=STEP_SETTINGS, name="a step of Slurm")
         for role in ("server", "solver")
     )
-    num_servers, num_jobs, num_ranks = launcher.num_server_ranks, launcher.max_jobs, config.solver.num_ranks
+    num_servers, num_jobs, num_ranks = launcher.num_server_ranks, launcher.max_jobs, num_processes(config.solver)
     servers = Part(
         what=f"{num_servers} server rank{'s' * (num_servers > 1)}",
         site=server,

@@ -16,11 +16,12 @@ from typing import Any, Protocol
 from melissa_like.client import Client
 from melissa_like.client.environment import JOB_VARIABLE, RUN_DIR_VARIABLE
 from melissa_like.client.runner import read_solver_call, run_plugin
-from melissa_like.config import Config, SolverConfig
+from melissa_like.config import Config, SolverConfig, num_processes
 from melissa_like.errors import ConfigurationError, StudyStoppedError
 from melissa_like.launcher.executors import JobSpec, Role, Traits, launch_command, search_path
+from melissa_like.launcher.following import program_of
 from melissa_like.launcher.rundir import log_path
-from melissa_like.launcher.shadowing import may_hide, require_unshadowed
+from melissa_like.launcher.shadowing import may_hide, own_modules, require_unshadowed
 from melissa_like.protocol import read_connection
 from melissa_like.protocol.seen import LAUNCHER_VARIABLE
 from melissa_like.records import ServerRank
@@ -100,7 +101,9 @@ def check_commands(solver: SolverConfig, num_server_ranks: int, traits: Traits) 
     Raises:
         ConfigurationError: a program does not exist, or one process cannot hold the study.
     """
-    if not traits.in_process:
+    if solver.reader and not traits.in_process:
+        _check_followed(solver, traits)
+    elif not traits.in_process:
         if not traits.starts_ranks:
             launch = _launched(solver, _solver_program(solver))
             if traits.same_programs and solver.launch.strip():
@@ -157,7 +160,8 @@ class ProcessCommands:
         """The plug-in's runner or the solver's own program, under its MPI start command where there is one."""
         solver = self.solver
         program = _solver_program(solver, starts_ranks=self.starts_ranks)
-        command = program if self.starts_ranks else _launched(solver, program)
+        alone = bool(solver.reader) or self.starts_ranks
+        command = program if alone else _launched(solver, program)
         return JobSpec(
             name=job,
             command=command,
@@ -165,7 +169,7 @@ class ProcessCommands:
             environment={
                 **_ONE_THREAD,
                 "PATH": search_path(solver.python),
-                **(_own_modules() if solver.command else _without_hiding()),
+                **(own_modules() if solver.command and not solver.reader else _without_hiding()),
                 **solver.environment,
                 RUN_DIR_VARIABLE: str(self.run_dir),
                 JOB_VARIABLE: job,
@@ -174,7 +178,8 @@ class ProcessCommands:
             log=log_path(self.run_dir, job),
             working_directory=Path.cwd(),
             num_ranks=solver.num_ranks,
-            num_processes=solver.num_ranks,
+            num_processes=num_processes(solver),
+            starts_others=bool(solver.reader),
         )
 
 
@@ -241,32 +246,35 @@ def _cancelable(solve: Callable[..., Iterable[Any]], canceled: threading.Event) 
 
 
 def _solver_program(solver: SolverConfig, *, starts_ranks: bool = False) -> tuple[str, ...]:
-    """What each rank of a job runs: the plug-in's runner, or the solver's own program."""
+    """What each rank of a job runs: the plug-in's runner, the solver's own program, or what follows a program."""
+    python = (solver.python or sys.executable, "-P")
+    if solver.reader:
+        return (*python, "-m", "melissa_like.client.following")
     if solver.command:
         return tuple(solver.command)
-    python = (solver.python or sys.executable, "-P")
     if solver.launch.strip() or starts_ranks:
         return (*python, "-m", "mpi4py", "-m", "melissa_like.client", "--mpi")
     return (*python, "-m", "melissa_like.client")
 
 
 def _launched(solver: SolverConfig, program: tuple[str, ...]) -> tuple[str, ...]:
-    return launch_command(solver.launch, solver.num_ranks, program, python=solver.python)
+    return launch_command(solver.launch, num_processes(solver), program, python=solver.python)
+
+
+def _check_followed(solver: SolverConfig, traits: Traits) -> None:
+    """What a follower starts must be there as well."""
+    program = program_of(solver)
+    if not traits.same_programs:
+        return
+    if solver.launch.strip():
+        _require_program(_launched(solver, (program,))[0], "solver.launch")
+    _require_program(program, "solver.command")
+    if solver.python is not None:
+        _require_program(solver.python, "solver.python")
 
 
 def _of_server(num_threads: int) -> dict[str, str]:
     return {"PATH": search_path(), **_without_hiding(), "OMP_NUM_THREADS": str(num_threads)}
-
-
-def _own_modules() -> dict[str, str]:
-    """A program of the user's finds modules in the folder where the launcher was started, as if it lay there.
-
-    Not where one of them might hide what the program imports: PYTHONPATH comes before Python's own library.
-    """
-    folder = Path.cwd()
-    if may_hide(folder):
-        return {}
-    return {"PYTHONPATH": os.pathsep.join(part for part in (str(folder), os.environ.get("PYTHONPATH")) if part)}
 
 
 def _without_hiding() -> dict[str, str]:
@@ -280,6 +288,6 @@ def _without_hiding() -> dict[str, str]:
 def _require_program(program: str, key: str) -> None:
     if shutil.which(program, path=search_path()) is None:
         raise ConfigurationError(
-            f"{key} starts {program!r}, which is neither on PATH nor an executable file: install it, or write the full "
-            "path"
+            f"{key} starts {program!r}, which is neither on PATH nor an executable file: install it, write the full "
+            f"path{', or make it executable (chmod +x)' if os.path.isfile(program) else ''}"
         )

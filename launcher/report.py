@@ -54,6 +54,7 @@ def make_report(state: StudyState, seen: Observations, elapsed_s: float) -> dict
         "training": _training(ranks),
         "validation": _validation(ranks, seen),
         "checkpoints": _checkpoints(ranks),
+        "followed": _followed(seen),
         "ingest": {
             "bytes": num_bytes,
             "seconds": seconds,
@@ -147,6 +148,12 @@ def _checkpoints(ranks: Sequence[Summary]) -> dict[str, Any] | None:
         "seconds_paused": max(figures.seconds_paused for figures in taken),
         "seconds_writing": max(figures.seconds_writing for figures in taken),
     }
+
+
+def _followed(seen: Observations) -> dict[str, Any] | None:
+    """Of programs that are followed: the most that the folder of one held, how long all were stopped; null: none."""
+    told = seen.followed
+    return None if told is None else {"peak_bytes": told.peak_bytes, "stopped_seconds": told.stopped_s}
 
 
 def _validation(ranks: Sequence[Summary], seen: Observations) -> dict[str, Any] | None:

@@ -15,6 +15,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from melissa_like.client.following.call import reader_of
 from melissa_like.config import (
     Config,
     as_config,
@@ -30,6 +31,7 @@ from melissa_like.errors import ConfigurationError, LeaseError, StudyFailedError
 from melissa_like.launcher.commands import check_commands, commands_for
 from melissa_like.launcher.drawing import Drawing
 from melissa_like.launcher.executors import Executor, Traits
+from melissa_like.launcher.following import follow_call_of, tidy, write_follow_call
 from melissa_like.launcher.lease import Lease, take_lease
 from melissa_like.launcher.parts import make_executor, make_samplers, settings_of, try_sampling
 from melissa_like.launcher.peers import Peers
@@ -109,9 +111,13 @@ def prepare(
             require_curve()
     if executor.traits.on_this_host and config.buffer.device == "cpu":
         check_memory(config, capacity(config.buffer, layout_of(config.solver)), available_memory())
-    call = solver_call_of(config)
+    call, followed = solver_call_of(config), follow_call_of(config)
     if call is not None and config.solver.python is None:
         call.resolve()
+    if followed is not None:
+        followed.read_templates()
+    if followed is not None and config.solver.python is None:
+        reader_of(followed.reader)
     try_sampling(config)
     return config, make_samplers(config, num_planned)
 
@@ -208,6 +214,7 @@ class Launch:
         self._lease = self._past.lease if self._past is not None else stack.enter_context(take_lease(run_dir))
         if self._replayed is None:
             self.state = StudyState(self._settings(self._lease.number))
+        write_follow_call(config, run_dir)
         keys.write(run_dir)
         connection = Connection(
             endpoint=socket.endpoint,
@@ -263,6 +270,7 @@ class Launch:
         with _signals(self._shell.interrupt, self._shell.stop_in_time):
             self._shell.run(self._first_event())
             self._executor.close(self._config.launcher.grace_s + _CLOSE_S)
+        tidy(self._config.solver, self._run_dir)
         self._look()
 
     def _settings(self, incarnation: int) -> StudySettings:

@@ -14,7 +14,7 @@ from pathlib import Path
 from melissa_like.errors import ConfigurationError
 from melissa_like.launcher.executors import search_path
 
-__all__ = ["may_hide", "require_unshadowed"]
+__all__ = ["may_hide", "own_modules", "require_unshadowed"]
 
 _INSTALLED = frozenset(("mpi4py", "msgspec", "numpy", "zmq"))
 _LOADED_BY_A_CLIENT = "import sys, melissa_like.client; print(*{name.partition('.')[0] for name in sys.modules})"
@@ -24,6 +24,17 @@ _ANSWER_S = 30.0
 def may_hide(folder: Path) -> bool:
     """Whether a file there has the name of a module that Python or a package of a client brings."""
     return bool(_suspects(folder))
+
+
+def own_modules() -> dict[str, str]:
+    """A program of the user's finds modules in the folder where the launcher was started, as if it lay there.
+
+    Not where one of them might hide what the program imports: PYTHONPATH comes before Python's own library.
+    """
+    folder = Path.cwd()
+    if may_hide(folder):
+        return {}
+    return {"PYTHONPATH": os.pathsep.join(part for part in (str(folder), os.environ.get("PYTHONPATH")) if part)}
 
 
 def require_unshadowed(command: Sequence[str]) -> None:

@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from melissa_like.errors import MelissaLikeError
 from melissa_like.launcher.commands import Commands
 from melissa_like.launcher.drawing import Drawing
@@ -52,6 +54,7 @@ class Observations:
         history: all validations, oldest first.
         findings: of a server rank that only checks a solver.
         refused: control messages that were not for this study, by reason.
+        followed: what programs that are followed took of their disks; None: none has told.
         pending: why jobs and server ranks wait for their scheduler, by name, as far as it has told.
     """
 
@@ -60,12 +63,25 @@ class Observations:
     history: tuple[ValidationFigures, ...] = ()
     findings: Findings | None = None
     refused: Mapping[str, int] = field(default_factory=dict)
+    followed: say.Followed | None = None
     pending: dict[str, str] = field(default_factory=dict)
 
     def finish(self, rank: int, told: say.ServerFinished) -> None:
         """A server rank has told how its training ended."""
         self.summaries[rank] = told.summary
         self.history = told.history or self.history
+
+    def follow(self, told: say.Followed) -> None:
+        """A program has ended: the most of all that have, and how long they were stopped together."""
+        before = self.followed
+        if before is not None:
+            told = replace(
+                told,
+                peak_bytes=max(before.peak_bytes, told.peak_bytes),
+                num_files=max(before.num_files, told.num_files),
+                stopped_s=before.stopped_s + told.stopped_s,
+            )
+        self.followed = told
 
     def begin_again(self) -> None:
         """New server ranks are started: what the lost ones have trained does not count."""
@@ -323,7 +339,9 @@ class Shell:
                     return
                 case say.ServerFinished():
                     self.observations.finish(address.rank, message)
-        if not isinstance(message, say.Acknowledge):
+        if isinstance(message, say.Followed):
+            self.observations.follow(message)
+        elif not isinstance(message, say.Acknowledge):
             self._happen(ev.Said(address=address, message=message))
 
     def _notice(self, update: JobUpdate, now: float) -> None:

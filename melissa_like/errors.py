@@ -19,6 +19,7 @@ __all__ = [
     "DeadlineExceededError",
     "LeaseError",
     "MelissaLikeError",
+    "ProgramFailedError",
     "ProtocolError",
     "ReceptionFailedError",
     "SchedulerError",
@@ -81,6 +82,10 @@ class StudyStoppedError(MelissaLikeError):
 
 class SolverError(MelissaLikeError):
     """A solver broke its contract: an undeclared field, a wrong dtype, a box outside the global array."""
+
+
+class ProgramFailedError(MelissaLikeError):
+    """A program that is followed has failed, or left something that cannot be read; another attempt may succeed."""
 
 
 class UnfitSampleError(MelissaLikeError):

@@ -70,6 +70,8 @@ def probes(config: Config, folder: Path, *, starts_ranks: bool, num_ranks: int) 
         solve={},
         command=[config.solver.python or sys.executable, "-P", *run, *asked],
         num_ranks=num_ranks,
+        num_processes=None,
+        reader={},
     )
     commands = ProcessCommands(run_dir=folder, solver=solver, num_threads=1, starts_ranks=starts_ranks)
     servers = []

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from melissa_like.config import Config, LauncherConfig
+from melissa_like.config import Config, LauncherConfig, num_processes
 from melissa_like.errors import SchedulerError
 from melissa_like.launcher.doctor.findings import Finding, bad, good, skipped
 from melissa_like.launcher.doctor.judging_site import judge_allocation, judge_site, partition_of
@@ -65,10 +65,10 @@ def look_at_site(config: Config) -> Site:
         told = f"{scheduler.name} does not tell them: what it refuses is told of the jobs below"
         return Site(findings=[*findings, skipped("partitions and limits", told)], launcher=launcher)
     sites = {role: _settings(executor, role, scheduler) for role in _ROLES}
-    needed = {"server": launcher.num_server_ranks, "solver": config.solver.num_ranks}
+    needed = {"server": launcher.num_server_ranks, "solver": num_processes(config.solver)}
     fit = [judge_site(role, sites[role], partitions, needed[role]) for role in _ROLES]
     where = partition_of(sites["solver"], partitions)
-    spans = where is not None and where.num_nodes > 1 and config.solver.num_ranks > 1
+    spans = where is not None and where.num_nodes > 1 and num_processes(config.solver) > 1
     return Site(findings=[*findings, *fit], launcher=_spread(launcher) if spans else launcher, spans_nodes=spans)
 
 
@@ -77,8 +77,8 @@ def _inside_allocation(config: Config) -> Site:
     if allocation is None:
         return Site(findings=[skipped("the allocation", "this process is in none")], launcher=config.launcher)
     group = config.launcher.executor.get("solver_group", 0)
-    spans = allocation.components[group].num_nodes > 1 and config.solver.num_ranks > 1
-    fits = judge_allocation(allocation, config.launcher.num_server_ranks + config.solver.num_ranks)
+    spans = allocation.components[group].num_nodes > 1 and num_processes(config.solver) > 1
+    fits = judge_allocation(allocation, config.launcher.num_server_ranks + num_processes(config.solver))
     findings, answers = _commands(Slurm())
     return Site(
         findings=[*findings, fits],

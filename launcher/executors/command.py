@@ -21,10 +21,10 @@ def launch_command(
     """The whole command of a job.
 
     Args:
-        template: the MPI start command, in shell quoting; `{num_ranks}` is filled in. Good values:
-            "mpiexec -n {num_ranks}", "srun -n {num_ranks}", "/usr/bin/mpirun -n {num_ranks} --oversubscribe". A
+        template: the MPI start command, in shell quoting; `{num_ranks}`, or `{num_processes}`, is filled in. Good
+            values: "mpiexec -n {num_ranks}", "srun -n {num_ranks}", "/usr/bin/mpirun -n {num_ranks} --oversubscribe". A
             program without a slash is looked for on `search_path`. Empty: a job of one rank is its command itself.
-        num_ranks: client ranks of the job, at least 1.
+        num_ranks: processes to start, at least 1.
         command: the solver and its arguments.
         python: of the solver, if it is not the launcher's.
 
@@ -36,7 +36,7 @@ def launch_command(
         raise ValueError(
             f"num_ranks is {num_ranks} and the command {list(command)}: give at least one rank and a command"
         )
-    prefix = [_fill(word, template, {"num_ranks": num_ranks}) for word in _words(template)]
+    prefix = [_fill(word, template, {"num_ranks": num_ranks, "num_processes": num_ranks}) for word in _words(template)]
     if prefix:
         return (_locate(prefix[0], python), *prefix[1:], *command)
     if num_ranks > 1:

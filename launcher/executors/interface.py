@@ -39,8 +39,8 @@ class Traits:
     Attributes:
         in_process: jobs are threads of this process, which run `JobSpec.call`, and not `JobSpec.command`.
         on_this_host: all jobs run on the host of this process, so that they reach it by its loopback address.
-        starts_ranks: the executor itself starts `JobSpec.num_processes` of `JobSpec.program`, and not
-            `JobSpec.command`: there is no MPI start command.
+        starts_ranks: the executor itself starts `JobSpec.num_processes` of `JobSpec.program`, or one that
+            `starts_others`, and not `JobSpec.command`: there is no MPI start command.
         same_programs: jobs find the programs that this process finds, and at the same paths.
         refusal: why it can start nothing from where this process runs, and what to do instead; empty: it can.
     """
@@ -70,6 +70,7 @@ class JobSpec:
         working_directory: an existing directory in which the command starts.
         num_ranks: client ranks of the job; 0 for one that is no solver job.
         num_processes: what the scheduler reserves places for; `command` starts as many.
+        starts_others: `program` is one process, which starts the others itself, while it runs.
     """
 
     name: str
@@ -83,6 +84,7 @@ class JobSpec:
     environment: Mapping[str, str] = field(default_factory=dict)
     num_ranks: int = 1
     num_processes: int = 1
+    starts_others: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

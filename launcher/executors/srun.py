@@ -45,7 +45,8 @@ class Srun:
         num_cpus = spec.num_processes * (self.site.cpus_per_task or 1)
         nodes = self.site.nodes or self.component.nodes_for(num_cpus)
         where = ("--nodes=1", f"--nodelist={node}") if node else (f"--nodes={nodes}",)
-        return (*self._begin(spec.num_processes, name), *where, *self._devices(), *self._program(spec))
+        num_tasks = 1 if spec.starts_others else spec.num_processes
+        return (*self._begin(num_tasks, name, num_cpus // num_tasks), *where, *self._devices(), *self._program(spec))
 
     def command_together(self, num_ranks: int, program: Sequence[str], *, name: str) -> tuple[str, ...]:
         """The command of a step with a task for each job of a gang: there is room for all at once.
@@ -60,9 +61,9 @@ class Srun:
         nodes = self.site.nodes or min(num_ranks, self.component.num_nodes)
         spread = self.site.gpus is None and num_ranks <= nodes
         where = (f"--nodes={num_ranks}", "--ntasks-per-node=1") if spread else (f"--nodes=1-{nodes}",)
-        return (*self._begin(num_ranks, name), *where, *self._devices(), *program)
+        return (*self._begin(num_ranks, name, self.site.cpus_per_task or 1), *where, *self._devices(), *program)
 
-    def _begin(self, num_tasks: int, name: str) -> tuple[str, ...]:
+    def _begin(self, num_tasks: int, name: str, cpus_per_task: int) -> tuple[str, ...]:
         return (
             self.program,
             *_ALWAYS,
@@ -70,7 +71,7 @@ class Srun:
             *((f"--mpi={self.mpi}",) if self.mpi else ()),
             f"--job-name={name}",
             f"--ntasks={num_tasks}",
-            f"--cpus-per-task={self.site.cpus_per_task or 1}",
+            f"--cpus-per-task={cpus_per_task}",
         )
 
     def _devices(self) -> tuple[str, ...]:

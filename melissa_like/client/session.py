@@ -18,7 +18,7 @@ from melissa_like.client.parts import LocalPart
 from melissa_like.client.streaming import PartStream
 from melissa_like.client.team import Team
 from melissa_like.errors import SolverError
-from melissa_like.protocol.control import Assignment, Failure, Goodbye, Recomputes
+from melissa_like.protocol.control import Assignment, Failure, Followed, Goodbye, Recomputes
 from melissa_like.records import Purpose, Ranges
 
 __all__ = ["Session"]
@@ -79,6 +79,33 @@ class Session:
     def simulation(self) -> int:
         """Number of the simulation within the study."""
         return self._assignment.simulation
+
+    @property
+    def attempt(self) -> int:
+        """Which execution of the simulation this is, from 1."""
+        return self._assignment.attempt
+
+    def listen(self) -> None:
+        """Hear what the launcher has said; for a job of one rank that waits long between two steps, again and again.
+
+        Raises:
+            StudyStoppedError: the study has ended, or the launcher is gone.
+        """
+        problem = self._heed()
+        if problem is not None:
+            raise problem
+
+    def tell_usage(self, *, peak_bytes: int, num_files: int, stopped_s: float) -> None:
+        """Tell what a program that is followed took of its disk, for the report; see `protocol.control.Followed`."""
+        self._line.post(
+            Followed(
+                simulation=self._assignment.simulation,
+                attempt=self._assignment.attempt,
+                peak_bytes=peak_bytes,
+                num_files=num_files,
+                stopped_s=stopped_s,
+            )
+        )
 
     def send(self, step: int, fields: Mapping[str, Any], time: float | None = None) -> None:
         """Send this rank's part of a time step; on return the arrays may be reused.

@@ -7,6 +7,8 @@ from typing import Any
 from melissa_like.config.derived import (
     capacity,
     capacity_per_rank,
+    max_pending_bytes,
+    num_processes,
     routing_of,
     sample_nbytes,
     saves_buffer,
@@ -15,7 +17,7 @@ from melissa_like.config.derived import (
 from melissa_like.config.layouts import layout_of
 from melissa_like.config.limits import limits_of
 from melissa_like.config.memory import shown
-from melissa_like.config.schema import BufferConfig, Config
+from melissa_like.config.schema import BufferConfig, Config, SolverConfig
 from melissa_like.errors import ConfigurationError
 from melissa_like.plugins import accepted_settings, factory_of
 from melissa_like.records import Window, num_samples
@@ -59,18 +61,52 @@ def _check_combinations(config: Config) -> None:
             "training.schedule_on is 'batches' but training.max_batches is null, so the end of the schedule is "
             "unknown: set training.max_batches or write schedule_on: samples"
         )
-    if bool(config.solver.solve) == bool(config.solver.command):
+
+
+def _check_solver(solver: SolverConfig) -> None:
+    """What starts it, and what turns its results into time steps."""
+    if bool(solver.solve) == bool(solver.command):
         raise ConfigurationError(
-            f"solver {config.solver.name!r} needs exactly one of solver.solve (a generator plug-in) and solver.command "
-            "(a program with its own main)"
+            f"solver {solver.name!r} needs exactly one of solver.solve (a generator plug-in) and solver.command (a "
+            "program: one that connects, or any other with a solver.reader for what it writes)"
         )
-    if config.solver.solve and "_target_" not in config.solver.solve:
+    if solver.solve and "_target_" not in solver.solve:
         raise ConfigurationError("solver.solve has no _target_: write the import path of the generator function")
-    if config.solver.python is not None and not config.solver.solve:
+    if solver.solve and num_processes(solver) != solver.num_ranks:
         raise ConfigurationError(
-            f"solver.python is {config.solver.python!r} but there is no solver.solve that it would run: begin "
-            "solver.command with it instead"
+            f"solver.num_processes is {solver.num_processes} but solver.num_ranks is {solver.num_ranks}: each process "
+            "of a generator plug-in is a client rank, so leave solver.num_processes out"
         )
+    if solver.python is not None and not (solver.solve or solver.reader):
+        raise ConfigurationError(
+            f"solver.python is {solver.python!r} but there is no solver.solve or solver.reader that it would run: "
+            "begin solver.command with it instead"
+        )
+    if solver.reader:
+        _check_followed(solver)
+        return
+    declared = {field.name: field.default for field in fields(SolverConfig)}
+    for name in ("files", "work_dir", "remove_sent_files"):
+        value = getattr(solver, name)
+        if value not in ({}, declared[name]):
+            raise ConfigurationError(
+                f"solver.{name} is {value!r} but there is no solver.reader: only a program that is followed has a "
+                "folder of its own. Name what reads its results (solver.reader; see melissa_like.client.readers)"
+            )
+
+
+def _check_followed(solver: SolverConfig) -> None:
+    if solver.solve:
+        raise ConfigurationError(
+            "solver.solve and solver.reader are both set: a generator yields its time steps itself. Leave "
+            "solver.reader out, or name a program under solver.command instead of solver.solve"
+        )
+    if solver.num_ranks != 1:
+        raise ConfigurationError(
+            f"solver.num_ranks is {solver.num_ranks} but with solver.reader one client rank follows the program: write "
+            f"solver.num_ranks=1, and solver.num_processes={solver.num_ranks} if the program has as many"
+        )
+    max_pending_bytes(solver)
 
 
 def _check_recipe(buffer: BufferConfig) -> None:
@@ -174,6 +210,7 @@ def check(config: Config) -> None:
     """
     _check_limits(config)
     _check_combinations(config)
+    _check_solver(config.solver)
     if not config.solver.parameters:
         raise ConfigurationError("solver.parameters is empty: declare a distribution for each parameter of the solver")
     layout_of(config.solver)

@@ -6,7 +6,7 @@ from typing import Any
 
 from melissa_like.config.layouts import layout_of
 from melissa_like.config.memory import available_memory, shown
-from melissa_like.config.schema import BufferConfig, Config, LauncherConfig, TransportConfig
+from melissa_like.config.schema import BufferConfig, Config, LauncherConfig, SolverConfig, TransportConfig
 from melissa_like.errors import ConfigurationError
 from melissa_like.records import Layout, Routing, Window
 
@@ -15,6 +15,8 @@ __all__ = [
     "capacity_per_rank",
     "default_capacity",
     "log_limit_bytes",
+    "max_pending_bytes",
+    "num_processes",
     "routing_of",
     "sample_nbytes",
     "saves_buffer",
@@ -138,6 +140,26 @@ def log_limit_bytes(launcher: LauncherConfig) -> int:
         raise ConfigurationError(
             f"launcher.log_limit is {given!r}: write a number of bytes, as a number or as text ('10 MiB'), not below "
             f"{_LEAST_LOG_BYTES}"
+        )
+    return nbytes
+
+
+def num_processes(solver: SolverConfig) -> int:
+    """Of one job: what `solver.launch` starts, and what is reserved."""
+    return solver.num_ranks if solver.num_processes is None else solver.num_processes
+
+
+def max_pending_bytes(solver: SolverConfig) -> int:
+    """Of what a program that is followed may have on the disk that is not sent.
+
+    Raises:
+        ConfigurationError: no number of bytes.
+    """
+    given = solver.max_pending_bytes
+    nbytes = given if isinstance(given, int) and not isinstance(given, bool) else _bytes_in(given)
+    if nbytes is None or nbytes < 1:
+        raise ConfigurationError(
+            f"solver.max_pending_bytes is {given!r}: write a number of bytes, as a number or as text ('4 GiB')"
         )
     return nbytes
 

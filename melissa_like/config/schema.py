@@ -94,17 +94,35 @@ class StaticConfig:
 
 @dataclass(kw_only=True)
 class SolverConfig:
-    """The solver: either `solve`, a generator plug-in, or `command`, a program with its own main.
+    """The solver: `solve`, a generator plug-in; or `command`, a program that connects; or, with `reader`, any program.
 
     Attributes:
         name: of the solver, as tables show it.
         solve: `_target_` is the import path of `solve(parameters, comm, **options)`; the other keys are the options.
-        python: path of the Python that runs `solve`, where the solver has an environment of its own; melissa-like must
-            be installed there (the client is enough), and mpi4py if `launch` is not empty. `launch` finds its command
-            beside it first. Null: the launcher's.
-        command: argument list of a program that calls `melissa_like.client.connect`.
-        launch: how a job of several ranks is started; `{num_ranks}` is filled in. Empty: the command itself.
-        num_ranks: client ranks per job.
+        python: path of the Python that runs `solve` or `reader`, where the solver has an environment of its own;
+            melissa-like must be installed there (the client is enough), and mpi4py for `solve` if `launch` is not
+            empty. `launch` finds its command beside it first. Null: the launcher's.
+        command: argument list of a program that calls `melissa_like.client.connect`; with `reader`, of any program,
+            which is run in a folder of its own for each simulation: its parameters are written into the arguments where
+            they stand as `{name}`, or `{name:.3f}` with a format of Python.
+        launch: how a job of several ranks is started; `{num_ranks}` is filled in (`num_processes`, where it is set).
+            Empty: the command itself.
+        num_ranks: client ranks per job; 1 with `reader`.
+        num_processes: places that a job reserves, and processes that `launch` starts, where these are not the client
+            ranks: the program of `reader`; null: num_ranks.
+        reader: by import path, what turns the files of a program that knows nothing of a study into time steps, while
+            it runs; see `melissa_like.client.readers`.
+        files: input files of that program, by their name in its folder: a template, relative to where the study is
+            started, in which parameters stand as in `command`; or a folder of templates. Besides parameters there are
+            `{simulation}`, `{attempt}`, `{seed}`, `{num_processes}`, `{folder}` (that of the simulation) and
+            `{started_in}` (that of the study). Unknown placeholders, and parameters that stand nowhere, are refused.
+        placeholder: how one looks, for files that are full of `{name}`: `@name@`, `<<name>>`.
+        work_dir: where the folders of the simulations are made, on the job's host (`$TMPDIR`); null: in the run
+            directory.
+        keep_files: which of these folders stay when their simulation is over: `never`, `failed` or `always`.
+        remove_sent_files: the files of a time step are removed as soon as it is sent.
+        max_pending_bytes: of a simulation's folder, what may wait to be sent, in bytes or as text (`"4 GiB"`): beyond,
+            the program is stopped (SIGSTOP) until it is sent; where it cannot be stopped, its attempt fails.
         num_steps: time steps per simulation; null for an adaptive solver, which says it at goodbye.
         end_time: number of the last time step that a simulation sends (the greatest `step`, about), from which the time
             is scaled for the network; null: num_steps - 1, or what the first simulation that ends has sent, for which
@@ -127,6 +145,14 @@ class SolverConfig:
     command: list[str] = field(default_factory=list)
     launch: str = "mpiexec -n {num_ranks}"
     num_ranks: int = key(2, unit="ranks", least=1)
+    num_processes: int | None = key(None, unit="processes", least=1)
+    reader: dict[str, Any] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
+    placeholder: str = "{name}"
+    work_dir: str | None = None
+    keep_files: str = key("failed", choices=("never", "failed", "always"))
+    remove_sent_files: bool = False
+    max_pending_bytes: Any = "4 GiB"
     num_steps: int | None = key(None, unit="time steps", least=1, most=10**12)
     end_time: float | None = key(None, unit="number of a time step", above=0, most=_LARGEST)
     # Not dict[str, FieldConfig]: Hydra's command line cannot add an entry to that.

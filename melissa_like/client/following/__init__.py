@@ -14,8 +14,17 @@ function does::
                 step += 1
 
 A file that is not complete is never yielded: by what it is recognised (renamed into place, the next one begun, the end
-of the program) is said by each reader. `ScriptedRun` is the twin without a program, for tests of readers. Everything
-runs on the calling thread.
+of the program) is said by each reader. `ScriptedRun` is the twin without a program, for tests of readers.
+
+| file | what |
+|---|---|
+| `call.py` | what the launcher tells a follower, and what follows from it |
+| `templates.py`, `inputs.py` | placeholders in texts; input files from templates |
+| `program.py`, `tree.py` | a process with all that it starts: started, listened to, stopped, ended |
+| `pending.py`, `watch.py` | what waits on the disk to be sent; the thread that stops the program while it is too much |
+| `simulation.py`, `follower.py` | one simulation; one job |
+
+The reader and the session run on the main thread, the watch on its own. It is for POSIX systems with `/proc`.
 """
 
 from melissa_like.client.following.found import Found, Reader, Run

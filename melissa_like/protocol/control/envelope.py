@@ -10,6 +10,7 @@ from melissa_like.protocol.control.jobs import (
     Blocked,
     Failure,
     Finish,
+    Followed,
     Goodbye,
     Hello,
     Recomputes,
@@ -63,6 +64,7 @@ ControlMessage: TypeAlias = (
     | Goodbye
     | Failure
     | Blocked
+    | Followed
     | Welcome
     | Refused
     | Assignment

@@ -9,6 +9,7 @@ __all__ = [
     "Blocked",
     "Failure",
     "Finish",
+    "Followed",
     "Goodbye",
     "Hello",
     "Recomputes",
@@ -65,6 +66,22 @@ class Failure(Message, frozen=True, kw_only=True):
     attempt: int
     message: str
     breaks_contract: bool = False
+
+
+class Followed(Message, frozen=True, kw_only=True):
+    """A program that is followed has ended, for the report.
+
+    Attributes:
+        peak_bytes: the most that its folder held at once.
+        num_files: that it left there.
+        stopped_s: how long it was stopped, because too much waited to be sent.
+    """
+
+    simulation: int
+    attempt: int
+    peak_bytes: int
+    num_files: int
+    stopped_s: float
 
 
 class Blocked(Message, frozen=True, kw_only=True):
