@@ -13,6 +13,8 @@ from tests.integration.studies import ROOT
 NATIVE = ROOT / "melissa_like" / "client" / "native"
 EXAMPLES = ROOT / "solvers" / "heat2d" / "native"
 C = ("-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-O2")
+#: In the place of the optimization: what reads or writes where nothing is, or is undefined in C, ends the program.
+SANITIZED = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 FORTRAN = ("-std=f2018", "-Wall", "-Wextra", "-Werror", "-O2")
 #: Of the MPI that pip has installed; it knows no Fortran, so that comes from Debian's, which is of the same family.
 MPICC = Path(sys.executable).with_name("mpicc")

@@ -2,14 +2,14 @@
  *
  *     ./marked [MODE]
  *
- * MODE is `persistent` (the default: one simulation after another), `once`, or a mistake to make at time step 3. */
+ * MODE is `persistent` (the default: one simulation after another), `once`, `flood` (40 steps of a field of any shape),
+ * or a mistake to make at time step 3. */
 #include "melissa_like.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define ROWS 8
 #define COLUMNS 4
@@ -43,8 +43,10 @@ static int err(ml_client *client, int rank, double cells[][COLUMNS], int64_t *of
         cells[1][2] = -1e300;
     if (is("gap"))
         shape[0] = rank == 0 ? shape[0] : 0;
-    if (is("twice"))
+    if (is("twice")) {
         offset[0] = 0;
+        shape[0] = ROWS;
+    }
     if (is("nothing"))
         return ML_OK;
     if (is("fails"))
@@ -60,7 +62,7 @@ static int send_step(ml_client *client, int64_t step, int rank, int size, double
 {
     int64_t first = rank * ROWS / size, behind = (rank + 1) * ROWS / size, row, column;
     int64_t offset[2] = {0, 0}, shape[2] = {0, COLUMNS};
-    double cells[ROWS][COLUMNS];
+    double cells[ROWS][COLUMNS] = {{0}};
     int code;
     offset[0] = first;
     shape[0] = behind - first;
@@ -76,6 +78,27 @@ static int send_step(ml_client *client, int64_t step, int rank, int size, double
     return code < 0 ? code : ml_step_end(client);
 }
 
+/* Steps as fast as they are taken, of one rank: every value is the number of its step. */
+static int flood(ml_client *client)
+{
+    int64_t shape[ML_MAX_DIMENSIONS], step, i, cells = 1;
+    double *values;
+    int n = ml_field_shape(client, "mark", shape), code = n < 0 ? n : ML_OK;
+    for (i = 0; i < n; i++)
+        cells *= shape[i];
+    values = malloc((size_t)cells * sizeof *values);
+    for (step = 0; step < 40 && code == ML_OK; step++) {
+        for (i = 0; i < cells; i++)
+            values[i] = (double)step;
+        if ((code = ml_step_begin(client, step, 0.25 * (double)step)) == ML_OK)
+            code = ml_send(client, "mark", ML_FLOAT64, values, n, NULL, shape, NULL);
+        if (code == ML_OK)
+            code = ml_step_end(client);
+    }
+    free(values);
+    return code;
+}
+
 static int run(ml_client *client, int rank, int size)
 {
     double number;
@@ -84,11 +107,11 @@ static int run(ml_client *client, int rank, int size)
     while ((code = ml_next_simulation(client)) == ML_OK) {
         if ((code = ml_parameter(client, "number", &number)) < 0)
             return code;
-        for (step = 0; step < STEPS && code == ML_OK; step++) {
+        if (is("flood"))
+            code = flood(client);
+        for (step = 0; step < STEPS && code == ML_OK && !is("flood"); step++) {
             if (is("ends_early") && rank == 1 && step == 5)
                 break;
-            if (is("sleeps"))
-                sleep(1);
             code = send_step(client, step, rank, size, number);
         }
         if (code < 0 || is("once"))

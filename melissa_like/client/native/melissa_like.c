@@ -1170,7 +1170,7 @@ struct connection {
     char own_public[KEY_LENGTH + 1], own_secret[KEY_LENGTH + 1];
 };
 
-/* The value of a line `KEY VALUE`; 0 if there is no such line, or it is too long. */
+/* The value of a line `KEY VALUE`: 1, or 0 if there is no such line, or -1 if there is no value, or a longer one. */
 static int find_line(const char *text, const char *key, char *value, size_t size)
 {
     size_t key_length = strlen(key);
@@ -1185,7 +1185,7 @@ static int find_line(const char *text, const char *key, char *value, size_t size
         while (length > 0 && strchr(" \t\r", text[length - 1]) != NULL)
             length--;
         if (length == 0 || length >= size)
-            return 0;
+            return -1;
         memcpy(value, text, length);
         value[length] = '\0';
         return 1;
@@ -1225,8 +1225,9 @@ static int take_line(const char *path, const char *text, const char *key, enum f
     static const char *const expected[] = {"a number", "a ZeroMQ address", "of 32 hexadecimal digits",
                                            "a key of 40 characters", "none, control or all"};
     char keys[1024];
-    if (find_line(text, key, value, size)) {
-        if (has_form(value, form))
+    int found = find_line(text, key, value, size);
+    if (found != 0) {
+        if (found > 0 && has_form(value, form))
             return ML_OK;
         /* The value is not quoted: it may be a part of the secret. */
         return raise_error(ML_ERROR_CONFIGURATION, "%s: the value of %s is not %s: the file was changed or damaged",
@@ -1279,8 +1280,8 @@ static int parse_connection(const char *path, const char *text, const char *key_
     if ((code = take_line(path, text, "launcher_key", A_KEY, connection->launcher_key, KEY_LENGTH + 1)) < 0 ||
         (code = take_line(path, text, "server_key", A_KEY, connection->server_key, KEY_LENGTH + 1)) < 0)
         return code;
-    if (!find_line(key_text, "public", connection->own_public, KEY_LENGTH + 1) ||
-        !find_line(key_text, "secret", connection->own_secret, KEY_LENGTH + 1) ||
+    if (find_line(key_text, "public", connection->own_public, KEY_LENGTH + 1) <= 0 ||
+        find_line(key_text, "secret", connection->own_secret, KEY_LENGTH + 1) <= 0 ||
         !has_form(connection->own_public, A_KEY) || !has_form(connection->own_secret, A_KEY))
         return raise_error(ML_ERROR_CONFIGURATION,
                            "job.key beside %s does not hold the lines `public KEY` and `secret KEY`: it was damaged",
@@ -1329,7 +1330,7 @@ static int is_recent(const char *text)
     char number[16];
     if (started_by == NULL || !has_form(started_by, A_NUMBER))
         return 1;
-    return find_line(text, "launcher_incarnation", number, sizeof number) && atol(number) >= atol(started_by);
+    return find_line(text, "launcher_incarnation", number, sizeof number) > 0 && atol(number) >= atol(started_by);
 }
 
 /* Read them; a file system that hosts share may show them some seconds late: ten for files that are not there, a minute
@@ -2335,6 +2336,7 @@ static int place_part(struct outlets *outlets, struct outlet *outlet, size_t hea
         outlet->body = body;
         outlet->body_capacity = capacity;
     }
+    memset(outlet->body + outlet->body_bytes, 0, outlet->free_at - outlet->body_bytes); /* nothing of before */
     *place = outlet->body + outlet->free_at;
     return 1;
 }
