@@ -43,7 +43,7 @@ class Srun:
             node: on which it must be; empty: wherever there is room, on as few nodes as can hold it.
         """
         num_cpus = spec.num_processes * (self.site.cpus_per_task or 1)
-        nodes = self.site.nodes or self.component.nodes_for(num_cpus)
+        nodes = 1 if spec.starts_others else self.site.nodes or self.component.nodes_for(num_cpus)
         where = ("--nodes=1", f"--nodelist={node}") if node else (f"--nodes={nodes}",)
         num_tasks = 1 if spec.starts_others else spec.num_processes
         return (*self._begin(num_tasks, name, num_cpus // num_tasks), *where, *self._devices(), *self._program(spec))

@@ -61,6 +61,12 @@ def test_a_solver_job_is_a_step_of_its_ranks() -> None:
     assert command[-2:] == ("solver", "--fast")
 
 
+def test_a_process_that_starts_the_others_gets_the_room_of_all() -> None:
+    srun = Srun(site=SiteSettings(cpus_per_task=2, nodes=2), component=TWO_NODES)
+    command = srun.command(spec(num_processes=2, starts_others=True), name="s")
+    assert {"--ntasks=1", "--cpus-per-task=4", "--nodes=1"} < set(command)
+
+
 def test_the_options_of_the_site_come_last_and_its_lines_of_shell_before_the_program() -> None:
     site = SiteSettings(options=("--nodes=1", "--cpu-bind=cores"), setup=("module load mpi",), container=("box", "run"))
     command = Srun(site=site, component=TWO_NODES).command(spec(), name="s")
