@@ -15,10 +15,11 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
-from melissa_like.config import Config, layout_of
+from melissa_like.config import Config, layout_of, num_processes, shown
 from melissa_like.launcher.exit_codes import INTERRUPTED
 from melissa_like.launcher.run import Launch, prepare
 from melissa_like.launcher.trial import try_training
+from melissa_like.protocol.control import Followed
 from melissa_like.protocol.reports import FieldFindings, Findings
 
 __all__ = ["check_solver"]
@@ -49,11 +50,14 @@ def check_solver(composed: DictConfig) -> int:
         with Launch(config=config, samplers=samplers, composed=composed, run_dir=folder, checks=True) as launch:
             launch.run()
             outcome, reason, findings = launch.state.outcome, launch.state.reason, launch.findings
+            followed = launch.followed
         if outcome == "stopped":
             sys.stderr.write(f"melissa-like check: {reason}\n")
             return INTERRUPTED
         if findings is not None:
             _print_findings(config, findings, started_at)
+        if followed is not None:
+            sys.stdout.write(f"{_folder(followed)}\n")
         keeps = outcome != "completed" or findings is None
         if outcome != "completed" or findings is None:
             sys.stderr.write(f"melissa-like check: failed: {reason}\nall that was printed is kept in {folder}/logs\n")
@@ -85,7 +89,9 @@ def _judge_values(config: Config, findings: Findings) -> int:
 
 def _print_findings(config: Config, findings: Findings, started_at: float) -> None:
     console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else 120)
-    table = Table(title=f"solver {config.solver.name}: one simulation on {config.solver.num_ranks} ranks")
+    num, what = (num_processes(config.solver), "process") if config.solver.reader else (config.solver.num_ranks, "rank")
+    plural = "" if num == 1 else "es" if config.solver.reader else "s"
+    table = Table(title=f"solver {config.solver.name}: one simulation on {num} {what}{plural}")
     for title in ("field", "shape", "dtype", "lowest", "highest", "not finite"):
         table.add_column(title)
     for spec, found in zip(layout_of(config.solver).fields, findings.fields, strict=True):
@@ -103,6 +109,15 @@ def _print_findings(config: Config, findings: Findings, started_at: float) -> No
     first = "–" if findings.arrived_at is None else f"{findings.arrived_at - started_at:.2f} s"
     pace = "–" if findings.seconds_per_step is None else f"{1e3 * findings.seconds_per_step:.2f} ms"
     console.print(f"first step after {first}, then {pace} per step", highlight=False)
+
+
+def _folder(followed: Followed) -> str:
+    """What a program that is followed has left."""
+    files = f"{followed.num_files} file{'' if followed.num_files == 1 else 's'}"
+    told = f"the program left {files} in its folder, which held {shown(followed.peak_bytes)} at the most"
+    if followed.stopped_s > 0:
+        told += f"; it was stopped for {followed.stopped_s:.2f} s in all (solver.max_pending_bytes)"
+    return told
 
 
 def _not_finite(found: FieldFindings, *, arrived: bool) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from melissa_like.config import Config
 from melissa_like.launcher.commands import commands_for
 from melissa_like.launcher.executors import JobSpec, WritesScripts
+from melissa_like.launcher.following import follow_call_of
 from melissa_like.launcher.parts import make_executor
 from melissa_like.records import ServerRank
 from melissa_like.transport.in_memory import MemoryTransport
@@ -26,11 +27,26 @@ def plan_study(config: Config, run_dir: Path) -> list[str]:
     num_jobs = min(config.launcher.max_jobs, num_simulations)
     jobs = [commands.solver_spec(f"job-{number + 1:04d}") for number in range(num_jobs)]
     lines = [f"{spec.name}: {shlex.join(spec.command) or 'a thread of the launcher'}" for spec in (*servers, *jobs)]
+    lines += _followed(config)
     if isinstance(executor, WritesScripts):
         for specs in (servers, jobs):
             lines += [f"\n{_names(specs)}: the scheduler gets", *(text.rstrip() for text in executor.script(specs))]
         lines.append("")
     return lines
+
+
+def _followed(config: Config) -> list[str]:
+    """What a follower starts for each simulation, and the files that it finds; nothing if there is none."""
+    call = follow_call_of(config)
+    if call is None:
+        return []
+    _, inputs = call.read_templates()
+    told = [f"each simulation, in a folder of its own: {shlex.join((*call.launch, *call.command))}"]
+    for file in inputs:
+        names = dict.fromkeys(place.text for place in file.template.placeholders) if file.template else {}
+        filled = f" with {', '.join(names)}" if names else ""
+        told.append(f"{file.name} in it: {file.source}{filled}")
+    return told
 
 
 def _names(specs: Sequence[JobSpec]) -> str:

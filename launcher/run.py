@@ -55,6 +55,7 @@ from melissa_like.monitoring import StudySnapshot, view_for
 from melissa_like.plugins import look_in
 from melissa_like.protocol import Connection, write_connection
 from melissa_like.protocol.connection import CONNECTION_FILE
+from melissa_like.protocol.control import Followed
 from melissa_like.protocol.reports import Findings
 from melissa_like.sampling import StudySamplers, write_snapshot
 from melissa_like.study import Journal, Replayed, StudySettings, StudyState
@@ -319,6 +320,11 @@ class Launch:
     def findings(self) -> Findings | None:
         """What a server rank that only checks a solver has found."""
         return self._shell.observations.findings
+
+    @property
+    def followed(self) -> Followed | None:
+        """What programs that are followed took of their disks, if one has ended."""
+        return self._shell.observations.followed
 
     def report(self) -> dict[str, Any]:
         """What is known of the study now."""
