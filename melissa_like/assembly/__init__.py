@@ -16,6 +16,7 @@ from melissa_like.assembly.assembler import Assembler
 from melissa_like.assembly.consumers import Consumer
 from melissa_like.assembly.delivered import DeliveredSamples, OverSimulations, over_and_steps, owned
 from melissa_like.assembly.finite import FiniteCheck
+from melissa_like.assembly.once import OncePlacement
 from melissa_like.assembly.partial import Placement, as_bytes
 from melissa_like.assembly.refusals import Reason, Refusal
 from melissa_like.assembly.tally import WindowTally
@@ -26,6 +27,7 @@ __all__ = [
     "Consumer",
     "DeliveredSamples",
     "FiniteCheck",
+    "OncePlacement",
     "OverSimulations",
     "Placement",
     "Reason",

@@ -1,17 +1,14 @@
-"""What a header alone tells: whether it belongs to this study and rank, and whether its box fits the declaration."""
+"""What a header alone tells: whether it belongs to this study and rank."""
 
-from melissa_like.assembly.partial import BoxPlace, place_of
 from melissa_like.assembly.refusals import Reason, Refusal, refusal_of
 from melissa_like.protocol.wire import Header
-from melissa_like.records import STORAGE_DTYPES, Box, Layout, Routing, StudyIdentity, owner_of
+from melissa_like.records import Layout, Routing, StudyIdentity, owner_of
 
 __all__ = ["Inspection"]
 
 #: Labels of a sample are signed; a step of -1 that a client sends as unsigned is far beyond.
 _LAST_STEP = 2**63 - 1
 _LAST_SIMULATION = 2**32 - 1
-#: Places of a decomposition that are known to be sound; more than that are forgotten together.
-_REMEMBERED_PLACES = 10_000
 
 
 class Inspection:
@@ -34,36 +31,17 @@ class Inspection:
         routing: Routing,
         num_simulations: int | None = None,
     ) -> None:
-        self._layout = layout
         self._layout_id = layout.layout_id
-        self._dtype_codes = [STORAGE_DTYPES.index(field.numpy_dtype) for field in layout.fields]
         self._identity = identity
         self._server_rank = server_rank
         self._num_server_ranks = num_server_ranks
         self._routing = routing
         self._num_simulations = _LAST_SIMULATION + 1 if num_simulations is None else num_simulations
-        self._places: dict[tuple[int, int, Box], BoxPlace] = {}
-        self._num_places = 0
 
     def owns(self, simulation: int, step: int) -> bool:
         """Whether a sample can be, and belongs to this server rank."""
         owner = owner_of(simulation, step, self._num_server_ranks, self._routing)
         return owner == self._server_rank and step <= _LAST_STEP
-
-    def place(self, header: Header) -> BoxPlace | Refusal:
-        """Where the box of a part lies; a sound one is examined once."""
-        key = (header.field_id, header.dtype_code, header.box)
-        known = self._places.get(key)
-        if known is not None:
-            return known
-        refusal = self._refuse_misfit(header)
-        if refusal is not None:
-            return refusal
-        if len(self._places) >= _REMEMBERED_PLACES:
-            self._places.clear()
-        self._num_places += 1
-        place = self._places[key] = place_of(self._num_places, header.field_id, header.box, self._layout)
-        return place
 
     def refuse_stranger(self, header: Header) -> Refusal | None:
         """What does not come from this study, or cannot be meant for it."""
@@ -111,49 +89,5 @@ class Inspection:
                 Reason.WRONG_OWNER,
                 f"step {header.step} came to server rank {self._server_rank} but belongs to {owner}: route as "
                 "protocol/README.md says",
-            )
-        return None
-
-    def refuse_conflict(self, header: Header, conflict: Box) -> Refusal:
-        """What shares an element with a box that has arrived."""
-        name = self._layout.fields[header.field_id].name
-        if conflict == header.box:
-            return refusal_of(
-                header,
-                Reason.SAME_BOX_TWICE,
-                f"the box of field {name!r} with offset {conflict.offset} and shape {conflict.shape} of step "
-                f"{header.step} was sent twice: send each box once per step",
-            )
-        return refusal_of(
-            header,
-            Reason.OVERLAP,
-            f"in step {header.step} the box of field {name!r} with offset {header.box.offset} and shape "
-            f"{header.box.shape} overlaps the one with offset {conflict.offset} and shape {conflict.shape}: send each "
-            "element once per step",
-        )
-
-    def _refuse_misfit(self, header: Header) -> Refusal | None:
-        """What contradicts the declaration of the fields."""
-        if header.field_id >= len(self._layout.fields):
-            return refusal_of(
-                header,
-                Reason.UNDECLARED_FIELD,
-                f"field number {header.field_id} was sent but {len(self._layout.fields)} are declared: declare it "
-                "under solver.fields",
-            )
-        spec = self._layout.fields[header.field_id]
-        if header.dtype_code != self._dtype_codes[header.field_id]:
-            return refusal_of(
-                header,
-                Reason.WRONG_DTYPE,
-                f"field {spec.name!r} was sent as {STORAGE_DTYPES[header.dtype_code]} but is declared as {spec.dtype}: "
-                f"send {spec.dtype}, or declare what you send under solver.fields.{spec.name}.dtype",
-            )
-        if not header.box.fits(spec.shape):
-            return refusal_of(
-                header,
-                Reason.OUTSIDE,
-                f"a box of field {spec.name!r} with offset {header.box.offset} and shape {header.box.shape} was sent "
-                f"but the global shape is {spec.shape}: send boxes inside it, or declare another shape",
             )
         return None

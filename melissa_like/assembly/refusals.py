@@ -27,17 +27,23 @@ class Reason(StrEnum):
     NOT_WANTED = "of a purpose that nobody takes samples for"
     CONTRADICTION = "contradicting what its simulation was opened with"
     WRONG_PARAMETERS = "wrong number of parameters"
+    WRONG_EXTENTS = "extents that cannot be"
+    TOO_LARGE = "of a simulation that is too large"
     UNDECLARED_FIELD = "undeclared field"
     WRONG_LAYOUT = "other layout"
     WRONG_DTYPE = "wrong dtype"
     OUTSIDE = "box outside the global shape"
     SAME_BOX_TWICE = "same box twice"
     OVERLAP = "overlapping boxes"
+    NO_LIST = "by an index list that did not come"
+    WRONG_LIST = "by an index list that does not fit"
+    NO_SUCH_POINT = "numbers of points that there are not"
+    OTHER_VALUES = "sent again with other values"
 
     @property
     def is_loss(self) -> bool:
         """Whether a message was lost on the way, as a reconnect may do, so that another attempt can do better."""
-        return self in (Reason.NOT_OPENED, Reason.UNREADABLE)
+        return self in (Reason.NOT_OPENED, Reason.NO_LIST, Reason.UNREADABLE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -57,6 +57,11 @@ class Kind(IntEnum):
         return self in (Kind.STATIC, Kind.STATIC_SCATTER)
 
     @property
+    def is_sent_once(self) -> bool:
+        """Whether it is sent once per simulation and server rank, besides the OPEN."""
+        return self in (Kind.STATIC, Kind.INDEX, Kind.STATIC_SCATTER)
+
+    @property
     def is_scattered(self) -> bool:
         """Whether its points are those of an index list."""
         return self in (Kind.SCATTER, Kind.STATIC_SCATTER)

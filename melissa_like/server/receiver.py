@@ -16,7 +16,16 @@ from typing import Any, TypeVar
 import msgspec
 import numpy as np
 
-from melissa_like.assembly import Assembler, Consumer, Placement, Reason, Refusal, UnfitWindowError, as_bytes
+from melissa_like.assembly import (
+    Assembler,
+    Consumer,
+    OncePlacement,
+    Placement,
+    Reason,
+    Refusal,
+    UnfitWindowError,
+    as_bytes,
+)
 from melissa_like.errors import DeadlineExceededError, ProtocolError, UnfitSampleError
 from melissa_like.protocol.control import UnfitSample
 from melissa_like.protocol.wire import Header, Kind, decode
@@ -110,7 +119,8 @@ class Receiver:
         self._thread = threading.Thread(target=self._run, name="receiver", daemon=True)
         self._header: Header | None = None
         self._placement: Placement | None = None
-        self._parameters = np.empty(0, dtype=np.float64)
+        self._once: OncePlacement | None = None
+        self._opening = np.empty(0, dtype=np.float64)
         self._lost: tuple[int, int] | None = None  # simulation and attempt told last
         self._over: deque[int] = deque()
         self._errands: deque[_Errand] = deque()
@@ -219,8 +229,10 @@ class Receiver:
         self._count(received.nbytes)
         if placement is not None:
             self._add(placement)
+        elif self._once is not None:
+            self._add_once(self._once)
         elif header is not None and header.kind is Kind.OPEN:
-            self._heed(self._assembler.open(header, self._parameters.copy()))
+            self._heed(self._assembler.open(header, self._opening.copy()))
         elif header is not None:
             self._tell(Arrival(header.simulation, header.attempt))
 
@@ -231,7 +243,7 @@ class Receiver:
         if placement is not None:
             self._assembler.drop(placement)
             self._tell_lost(placement.simulation, placement.attempt, fault)
-        elif header is not None and header.kind is Kind.OPEN:
+        elif header is not None and (header.kind is Kind.OPEN or self._once is not None):
             self._tell_lost(header.simulation, header.attempt, fault)
 
     def _tell_lost(self, simulation: int, attempt: int, fault: str) -> None:
@@ -242,7 +254,7 @@ class Receiver:
             self._tell(Rejection(simulation, attempt, reason, f"it came {reason}: {fault}"))
 
     def _expect_nothing(self) -> None:
-        self._header = self._placement = None
+        self._header = self._placement = self._once = None
 
     def _add(self, placement: Placement) -> None:
         """A payload is in its place: hand the sample over if it was the last one, and tell."""
@@ -251,23 +263,50 @@ class Receiver:
             self.highest_step = placement.step
         if sample is None:
             self._tell(Arrival(placement.simulation, placement.attempt))
+        else:
+            self._pass_on(sample)
+
+    def _add_once(self, placement: OncePlacement) -> None:
+        """What is sent once has come; time steps that waited for it are handed over before it counts as received.
+
+        Else the simulation might be settled before they are.
+        """
+        header = placement.header
+        if not self._heed(self._assembler.add_once(placement)):
             return
+        is_sound = True
+        while (sample := self._assembler.next_waiting(header.simulation)) is not None:
+            is_sound = self._pass_on(sample, counts=False) and is_sound
+        if is_sound:
+            self._tell(Arrival(header.simulation, header.attempt))
+
+    def _pass_on(self, sample: Sample, *, counts: bool = True) -> bool:
+        """Hand a sample over, and tell; whether its attempt may go on.
+
+        Args:
+            sample: complete.
+            counts: with it a part has come that counts as received.
+        """
         try:
             keys = self._hand_over(sample)
         except UnfitSampleError as error:
-            self._leave_out(sample, error)
-            return
+            return self._leave_out(sample, error, counts=counts)
         if keys is not None:
             steps = tuple([key.step for key in keys])
             held = self._held_by(sample) if self._tells_held else ()
-            self._tell(Arrival(placement.simulation, placement.attempt, steps, held=held))
+            self._tell(Arrival(sample.key.simulation, sample.attempt, steps, held=held, counts=counts))
+        return True
 
     def _held_by(self, sample: Sample) -> tuple[int, ...]:
         step, windows = sample.key.step, sample.windows
         return () if windows is None or step in windows.spent else (step,)
 
-    def _leave_out(self, sample: Sample, error: UnfitSampleError) -> None:
-        """A sample that is complete and must not be learned from; the first ones go into the rank's log."""
+    def _leave_out(self, sample: Sample, error: UnfitSampleError, *, counts: bool) -> bool:
+        """A sample that is complete and must not be learned from; the first ones go into the rank's log.
+
+        Returns:
+            Whether it alone is given up, and its attempt may go on.
+        """
         simulation, attempt = sample.key.simulation, sample.attempt
         self._num_unfit += 1
         if self._num_unfit <= _MOST_QUOTED:
@@ -278,8 +317,8 @@ class Receiver:
             dropped = self._assembler.give_up(sample) if lost is None else lost
             self._undelivered.update([*_samples_with(sample), *(SampleKey(simulation, first) for first in dropped)])
             self._undelivered.difference_update(delivered)
-            self._tell(Arrival(simulation, attempt, there, dropped))
-            return
+            self._tell(Arrival(simulation, attempt, there, dropped, counts=counts))
+            return True
         # Its last part does not count as received: the attempt must fail with the message and not be settled before.
         self._assembler.retract(sample, there)
         if there:
@@ -288,6 +327,7 @@ class Receiver:
         if self._unfit.get(simulation) != attempt:  # of an attempt that has failed there may be thousands more
             self._unfit[simulation] = attempt
             self._tell(UnfitSample(simulation=simulation, attempt=attempt, message=str(error)))
+        return False
 
     def _place(self, encoded: bytes) -> Target | None:
         """Where the payload of this header goes; None discards it."""
@@ -306,15 +346,22 @@ class Receiver:
                 self._heed(refusal)
                 return None
             self._header = header
-            self._parameters = np.empty(header.box.size, dtype=np.float64)
-            return as_bytes(self._parameters)
-        placed = self._assembler.place(header)
+            self._opening = np.empty(header.box.size, dtype=np.float64)
+            return as_bytes(self._opening)
+        placed = self._place_once(header) if header.kind.is_sent_once else self._assembler.place(header)
         if isinstance(placed, Refusal):
             if self._heed(placed):
                 self._header = header
             return None
-        self._placement = placed
+        if isinstance(placed, Placement):
+            self._placement = placed
         return placed.target
+
+    def _place_once(self, header: Header) -> OncePlacement | Refusal:
+        placed = self._assembler.place_once(header)
+        if not isinstance(placed, Refusal):
+            self._header, self._once = header, placed
+        return placed
 
     def _heed(self, refusal: Refusal | None) -> bool:
         """Count a refusal; a fault is told. True if the part still counts as received: it is not needed any more."""

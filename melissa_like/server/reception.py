@@ -24,6 +24,8 @@ from melissa_like.transport import Transport
 
 __all__ = ["Place", "Reception", "place_of", "queue_length", "tell_failure"]
 
+#: Of a payload where each simulation says its own sizes.
+_LARGEST_PART_BYTES = 256 * 2**20
 _CLOSE_S = 10.0
 #: Messages of one client rank that wait on this side, if there are not very many client ranks; and what those of all
 #: of them together may take. A message has a megabyte at most, unless a part is larger.
@@ -80,6 +82,11 @@ def place_of(config: Config, run_dir: Path, address: ServerRank) -> Place:
         num_ranks=config.solver.num_ranks,
         deterministic=config.solver.deterministic,
     )
+
+
+def _largest_nbytes(layout: Layout) -> int:
+    """Of a payload, as far as sizes are known."""
+    return max(8 * len(layout.parameters), *(field.nbytes for field in (*layout.fields, *layout.static)))
 
 
 def queue_length(max_jobs: int, num_ranks: int, field_nbytes: int) -> int:
@@ -159,9 +166,10 @@ class Reception:
         self._stack = ExitStack()
         self._failed = False
         layout = place.layout
-        max_nbytes = max(8 * len(layout.parameters), *(field.nbytes for field in layout.fields))
+        field_nbytes = _largest_nbytes(layout)
+        max_nbytes = _LARGEST_PART_BYTES if layout.extents else field_nbytes
         self._parts = transport.part_receiver(
-            queue_length=queue_length(place.max_jobs, place.num_ranks, max_nbytes), max_nbytes=max_nbytes
+            queue_length=queue_length(place.max_jobs, place.num_ranks, field_nbytes), max_nbytes=max_nbytes
         )
         self.assembler = Assembler(
             layout=layout,
