@@ -32,8 +32,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from melissa_like.buffer.batch_memory import BatchMemory
+    from melissa_like.buffer.copying import SavedRows
+    from melissa_like.buffer.draws import Draw, Offer, Population
     from melissa_like.buffer.kept import KeptSamples
-    from melissa_like.buffer.occupancy import Draw, Offer, Population
+    from melissa_like.buffer.ragged_memory import RaggedMemory
+    from melissa_like.buffer.ragged_storage import RaggedStorage
     from melissa_like.buffer.recipes import fifo, firo, reservoir
     from melissa_like.buffer.sample_buffer import BufferClosedError, SampleBuffer
     from melissa_like.buffer.state import BufferState
@@ -49,7 +52,10 @@ __all__ = [
     "KeptSamples",
     "Offer",
     "Population",
+    "RaggedMemory",
+    "RaggedStorage",
     "SampleBuffer",
+    "SavedRows",
     "Storage",
     "fifo",
     "firo",
@@ -58,8 +64,11 @@ __all__ = [
 
 _MODULES = {
     "batch_memory": ("BatchMemory",),
+    "copying": ("SavedRows",),
+    "draws": ("Draw", "Offer", "Population"),
     "kept": ("KeptSamples",),
-    "occupancy": ("Draw", "Offer", "Population"),
+    "ragged_memory": ("RaggedMemory",),
+    "ragged_storage": ("RaggedStorage",),
     "recipes": ("fifo", "firo", "reservoir"),
     "sample_buffer": ("BufferClosedError", "SampleBuffer"),
     "state": ("BufferState",),

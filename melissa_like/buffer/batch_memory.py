@@ -2,18 +2,16 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from melissa_like.buffer.labels import NUM_KEYS, num_labels
 from melissa_like.records import Layout
 
 __all__ = ["BatchMemory", "allocate", "rows_within"]
-
-#: Columns of the labels before the times.
-_NUM_KEYS = 2
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -37,6 +35,14 @@ class BatchMemory:
         """The memory of its first samples."""
         return self.like(lambda values: values[:num_rows])
 
+    def for_piece(self, num_rows: int, nbytes: int) -> "BatchMemory":
+        """Memory that some saved samples can be read into."""
+        return self.first(num_rows)
+
+    def choose(self, chosen: npt.NDArray[np.int64]) -> "BatchMemory":
+        """Copies of the samples at some positions."""
+        return self.like(partial(torch.index_select, dim=0, index=torch.from_numpy(chosen)))
+
     def like(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "BatchMemory":
         """The same with each of its tensors changed, all in the same way."""
         return BatchMemory(
@@ -59,13 +65,13 @@ class BatchMemory:
     def times(self) -> torch.Tensor:
         """View, float64 [B]; of windows [B, L]."""
         if self.window_length is None:
-            return self.labels[:, _NUM_KEYS].view(torch.float64)
-        return self.labels[:, _NUM_KEYS : _NUM_KEYS + self.window_length].view(torch.float64)
+            return self.labels[:, NUM_KEYS].view(torch.float64)
+        return self.labels[:, NUM_KEYS : NUM_KEYS + self.window_length].view(torch.float64)
 
     @cached_property
     def parameters(self) -> torch.Tensor:
         """View, float64 [B, P]."""
-        return self.labels[:, _NUM_KEYS + (self.window_length or 1) :].view(torch.float64)
+        return self.labels[:, NUM_KEYS + (self.window_length or 1) :].view(torch.float64)
 
     @cached_property
     def tensors(self) -> tuple[torch.Tensor, ...]:
@@ -81,11 +87,7 @@ class BatchMemory:
 def rows_within(layout: Layout, nbytes: int, *, window_length: int | None = None) -> int:
     """Samples that take no more memory than this, labels included; at least one."""
     num_steps = window_length or 1
-    return max(1, nbytes // (num_steps * layout.sample_nbytes + 8 * _num_labels(layout, window_length)))
-
-
-def _num_labels(layout: Layout, window_length: int | None) -> int:
-    return _NUM_KEYS + (window_length or 1) + len(layout.parameters)
+    return max(1, nbytes // (num_steps * layout.sample_nbytes + 8 * num_labels(layout, window_length)))
 
 
 def allocate(
@@ -114,7 +116,7 @@ def allocate(
         return torch.from_numpy(np.empty((num_rows, *shape), dtype))
 
     return BatchMemory(
-        labels=empty("int64", _num_labels(layout, window_length)),
+        labels=empty("int64", num_labels(layout, window_length)),
         fields={field.name: empty(field.dtype, *steps, *field.shape) for field in layout.fields},
         window_length=window_length,
     )

@@ -2,9 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
-import torch
-
-from melissa_like.buffer.batch_memory import BatchMemory, allocate, rows_within
+from melissa_like.buffer.copying import SavedRows
 from melissa_like.buffer.slots import SlotArray
 from melissa_like.buffer.state import BufferState
 from melissa_like.buffer.storage import Storage
@@ -37,28 +35,26 @@ class KeptSamples:
         self._storage = storage
         self._say_let_go = let_go
 
-    def pieces(self, most_nbytes: int) -> Iterator[BatchMemory]:
-        """Copies of the samples in their order, each piece in the same host memory; samples are let go when copied.
+    def pieces(self, most_nbytes: int) -> Iterator[SavedRows]:
+        """Copies of the samples in their order, on the host; samples are let go when copied.
 
-        The first pieces are short: as long as all samples are kept, a put into a full buffer waits.
+        A piece is good until the next one is asked for. The first ones are short: as long as all samples are kept, a
+        put into a full buffer waits.
 
         Args:
             most_nbytes: of a piece; one sample at least.
         """
-        layout, length = self._storage.layout, self._storage.window_length
-        most_rows = rows_within(layout, most_nbytes, window_length=length)
-        num_memory = min(most_rows, len(self._slots))
-        memory = allocate(layout, num_memory, device=torch.device("cpu"), window_length=length)
-        num_rows = max(1, most_rows // _FIRST)
+        copying = self._storage.copying(self._slots, most_nbytes)
+        nbytes = most_nbytes // _FIRST
         while len(self._slots):
+            num_rows = copying.num_within(self._slots, nbytes)
             taken, self._slots = self._slots[:num_rows], self._slots[num_rows:]
-            piece = memory.first(len(taken))
             try:
-                self._storage.read(taken, piece)
+                piece = copying.copy(taken)
             finally:
                 self._say_let_go(taken)
             yield piece
-            num_rows = min(2 * num_rows, most_rows)
+            nbytes = min(2 * nbytes, most_nbytes)
 
     def let_go(self) -> None:
         """The samples that are not copied yet will not be."""

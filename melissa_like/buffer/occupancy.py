@@ -5,68 +5,26 @@ it is *pinned* as long as draws that include it are not settled, and *seen* once
 not pinned can be evicted; a removed slot becomes free when it is not pinned any more. So whoever copies out of a slot
 needs no lock: nothing can be written there before the settlement.
 
+Where the sizes of samples differ, a slot is not enough: a sample also takes bytes of a space. Seen samples are then
+evicted until there are enough, and those that went stay gone if it has to wait for more.
+
 A batch is drawn and settled for the price of a few array operations, whatever its size: only a sample seen for the
 first time, or removed, is looked at by itself.
 """
 
 from collections import deque
-from dataclasses import dataclass
 
 import numpy as np
 
+from melissa_like.buffer.draws import Draw, Offer, Population
 from melissa_like.buffer.pins import Pins
 from melissa_like.buffer.policies import Evictor, Gate, Level, Selector
+from melissa_like.buffer.ragged_space import Load, RaggedSpace
 from melissa_like.buffer.slots import SlotArray
 from melissa_like.buffer.state import BufferState
 from melissa_like.records import FloatArray
 
-__all__ = ["Draw", "Occupancy", "Offer", "Population"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Offer:
-    """What can be drawn.
-
-    Attributes:
-        available: draws that may be made now.
-        held: draws that could be made if the watermark were lifted.
-        put_waits: a put found no room, and none succeeded since.
-        reception_over: nothing more will be put.
-    """
-
-    available: int
-    held: int
-    put_waits: bool
-    reception_over: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Draw:
-    """A provisional draw: its samples are pinned until it is settled.
-
-    Attributes:
-        slots: int64 [n], one per sample; the same one may come twice.
-        removed: which of them this draw removed.
-        hold: its number among the pins.
-    """
-
-    slots: SlotArray
-    removed: frozenset[int]
-    hold: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Population:
-    """Counters of a buffer. `unseen` are samples held whose first training step has not ended."""
-
-    capacity: int
-    size: int
-    seen: int
-    unseen: int
-    puts: int
-    draws: int
-    evicted: int
-    removed: int
+__all__ = ["Occupancy"]
 
 
 _NONE: frozenset[int] = frozenset()
@@ -80,6 +38,7 @@ class Occupancy:
         capacity: samples held at most.
         draws_until_removed: draws after which a sample is removed; None: never.
         drain_removes: once draining, every draw removes its sample.
+        space: that samples take bytes of; None: a slot has room for any.
 
     Attributes:
         put_waits: a put found no room, and none succeeded since.
@@ -97,6 +56,7 @@ class Occupancy:
         draws_until_removed: int | None,
         drain_removes: bool,
         seed: int,
+        space: RaggedSpace | None = None,
     ) -> None:
         assert num_slots >= capacity, "the storage is smaller than the capacity"
         self._selector = selector
@@ -107,6 +67,8 @@ class Occupancy:
         self._draining = False
         self._rng = np.random.default_rng(seed)
         self._level = Level(capacity=capacity, draws_remove=draws_until_removed is not None)
+        self._space = space
+        self._most = capacity
         self._free = deque(range(num_slots))
         self._is_filled = np.zeros(num_slots, np.bool_)
         self._is_seen = np.zeros(num_slots, np.bool_)
@@ -138,15 +100,31 @@ class Occupancy:
         self._reserved -= 1
         self._free.append(slot)
 
-    def has_room(self) -> bool:
-        """Whether a put can be made at once."""
+    def has_room(self, load: Load | None = None) -> bool:
+        """Whether a put can be made at once.
+
+        Args:
+            load: what the sample takes of the space, if there is one. Then others are evicted for it already.
+        """
         if not self._gate.admits(self._level):
             return False
-        return self._filled < self._level.capacity or self._evictor.finds(self._pins)
+        if load is not None:
+            return self._make_room(load)
+        return self._filled < self._most or self._evictor.finds(self._pins)
 
-    def admit(self, reserved: int | None) -> int:
+    def _make_room(self, load: Load) -> bool:
+        assert self._space is not None, "a sample takes bytes, and there are none"
+        while self._filled == self._most or not self._space.fits(load):
+            if not self._evictor.finds(self._pins):
+                return False
+            self._evict()
+            self._level.size -= 1
+            self._level.gave_way += 1
+        return True
+
+    def admit(self, reserved: int | None, load: Load | None = None) -> int:
         """Make room for a sample, evicting another if need be; the slot where it shall lie. There must be room."""
-        evicts = self._filled == self._level.capacity
+        evicts = self._filled == self._most
         if evicts:
             self._evict()
         self._filled += 1
@@ -157,7 +135,14 @@ class Occupancy:
             self._reserved -= 1
         if evicts:
             self._replacing.add(slot)
+        if self._space is not None and load is not None:
+            self._space.take(slot, load)
         return slot
+
+    @property
+    def is_bare(self) -> bool:
+        """Nothing can be drawn before a sample is filled: all others were evicted for it."""
+        return self._level.size == 0
 
     def fill(self, slot: int) -> None:
         """The sample lies in the slot that it was admitted to: it can be drawn."""
@@ -168,6 +153,8 @@ class Occupancy:
         else:
             self._level.size += 1
         self._level.puts += 1
+        if self._space is not None:
+            self._level.note_nbytes(self._space.used_nbytes, self._space.nbytes, most=self._most)
         self._unseen += 1
         self.put_waits = False
 
@@ -188,6 +175,8 @@ class Occupancy:
         self._num_draws[slot] = 0
         self._free.append(slot)
         self._filled -= 1
+        if self._space is not None:
+            self._space.give_back(slot)
 
     # -- drawing ------------------------------------------------------------------------------------------------------
 
@@ -277,7 +266,11 @@ class Occupancy:
 
     def population(self) -> Population:
         """The counters."""
+        space = self._space
         return Population(
+            nbytes=0 if space is None else space.used_nbytes,
+            capacity_nbytes=0 if space is None else space.nbytes,
+            static_nbytes=0 if space is None else space.static_nbytes,
             capacity=self._level.capacity,
             size=self._level.size,
             seen=self._filled - self._unseen,
@@ -324,9 +317,9 @@ class Occupancy:
         """
         assert self._level.puts == 0, "the buffer was used before"
         num_samples = state.size
-        if num_samples > self._level.capacity:
+        if num_samples > self._most:
             raise ValueError(
-                f"the saved buffer holds {num_samples} samples but the capacity is {self._level.capacity}: "
+                f"the saved buffer holds {num_samples} samples but the capacity is {self._most}: "
                 "restart with the capacity that it was saved with, or a larger one"
             )
         for slot, seen in enumerate(state.seen.tolist()):
@@ -343,3 +336,8 @@ class Occupancy:
         self._evicted, self._removed = state.evicted, state.removed
         if state.rng is not None:
             self._rng.bit_generator.state = dict(state.rng)
+
+    def restored(self) -> None:
+        """The samples of the saved state lie in their slots."""
+        if self._space is not None and self._level.size:
+            self._level.note_nbytes(self._space.used_nbytes, self._space.nbytes, most=self._most)

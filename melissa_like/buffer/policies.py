@@ -19,8 +19,10 @@ __all__ = [
     "AlwaysOpen",
     "Evictor",
     "FillTo",
+    "FillToShare",
     "Gate",
     "KeepAbove",
+    "KeepShare",
     "Level",
     "Never",
     "Oldest",
@@ -47,6 +49,10 @@ class Level:
         puts: samples put so far.
         draws: draws made so far, provisional ones included.
         draws_remove: whether the next draw may remove its sample, so that `size` bounds the number of draws.
+        gave_way: samples that went before there was one in their place, because it is larger: they shut no gate again.
+        fullest: the highest share of a capacity in bytes so far, 0 to 1.
+
+    Where the sizes of samples differ, the capacity is the number of samples of the sizes so far that fit.
     """
 
     capacity: int
@@ -54,11 +60,18 @@ class Level:
     puts: int = 0
     draws: int = 0
     draws_remove: bool = False
+    gave_way: int = 0
+    fullest: float = 0.0
 
     @property
     def supply(self) -> int:
         """Draws that are possible for certain, whatever the gate says."""
         return self.size if self.draws_remove else UNLIMITED * (self.size > 0)
+
+    def note_nbytes(self, used: int, capacity_nbytes: int, *, most: int) -> None:
+        """So many bytes are used of a capacity in bytes, and there are so many slots at most."""
+        self.capacity = min(most, max(1, self.size * capacity_nbytes // used))
+        self.fullest = max(self.fullest, used / capacity_nbytes, self.size / most)
 
 
 class Selector(Protocol):
@@ -237,7 +250,37 @@ class FillTo(AlwaysOpen):
 
     def available(self, level: Level) -> int:
         """See `Gate`."""
-        return level.supply if level.size >= self.watermark else 0
+        return level.supply if level.size + level.gave_way >= self.watermark else 0
+
+
+class KeepShare(AlwaysOpen):
+    """As `KeepAbove`, where the capacity is in bytes: the watermark is what a share of it holds when it is reached.
+
+    It stays at that, because draws that were agreed on must stay on offer, whatever comes and goes.
+    """
+
+    def __init__(self, share: float) -> None:
+        self._share = share
+        self._watermark: int | None = None
+
+    def available(self, level: Level) -> int:
+        """See `Gate`."""
+        if self._watermark is None:
+            if level.fullest < self._share:
+                return 0
+            self._watermark = int(self._share * level.capacity)
+        return max(0, level.size - self._watermark)
+
+
+@dataclass(frozen=True, slots=True)
+class FillToShare(AlwaysOpen):
+    """As `FillTo`, where the capacity is in bytes and the watermark a share of it."""
+
+    share: float
+
+    def available(self, level: Level) -> int:
+        """See `Gate`."""
+        return level.supply if level.fullest >= self.share else 0
 
 
 class ViewsPerSample:

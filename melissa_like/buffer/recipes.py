@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING
 from melissa_like.buffer.policies import (
     AlwaysOpen,
     FillTo,
+    FillToShare,
+    Gate,
     KeepAbove,
+    KeepShare,
     Never,
     Oldest,
     Uniform,
@@ -22,10 +25,13 @@ from melissa_like.records import Layout
 if TYPE_CHECKING:
     import torch
 
-    from melissa_like.buffer.policies import Evictor, Gate, Selector
+    from melissa_like.buffer.policies import Evictor, Selector
     from melissa_like.buffer.sample_buffer import SampleBuffer
 
 __all__ = ["fifo", "firo", "reservoir"]
+
+#: Of the capacity, where no watermark is given.
+_SHARE = 0.2
 
 
 def fifo(
@@ -36,6 +42,7 @@ def fifo(
     spare_slots: int = 4,
     device: "str | torch.device" = "cpu",
     window_length: int | None = None,
+    capacity_nbytes: int | None = None,
 ) -> "SampleBuffer":
     """A queue: each sample is drawn once, in the order of arrival. Batches are as correlated as the stream is.
 
@@ -46,6 +53,8 @@ def fifo(
         spare_slots: samples that can be assembled in place besides.
         device: where the samples lie: the host's memory (cpu), or that of the device that trains on them.
         window_length: time steps of a sample; None: one, without an axis for it.
+        capacity_nbytes: bytes that samples and static fields take at most, where a simulation has sizes or static
+            fields of its own; None: it has neither.
 
     Raises:
         ValueError: a number that cannot work.
@@ -57,6 +66,7 @@ def fifo(
         spare_slots=spare_slots,
         device=device,
         window_length=window_length,
+        capacity_nbytes=capacity_nbytes,
         selector=Oldest(),
         evictor=Never(),
         gate=AlwaysOpen(),
@@ -75,6 +85,7 @@ def firo(
     spare_slots: int = 4,
     device: "str | torch.device" = "cpu",
     window_length: int | None = None,
+    capacity_nbytes: int | None = None,
 ) -> "SampleBuffer":
     """First in, random out: a shuffled queue that draws only what is above the watermark.
 
@@ -83,16 +94,20 @@ def firo(
     Args:
         layout: what a time step consists of.
         capacity: samples held at most.
-        watermark: samples that stay behind to be mixed with what comes; None: a fifth of the capacity.
+        watermark: samples that stay behind to be mixed with what comes; None: a fifth of the capacity, in bytes if
+            that is.
         pseudo_epochs: draws after which a sample is removed.
         seed: of the choices.
         spare_slots: samples that can be assembled in place besides.
         device: where the samples lie: the host's memory (cpu), or that of the device that trains on them.
         window_length: time steps of a sample; None: one, without an axis for it.
+        capacity_nbytes: bytes that samples and static fields take at most, where a simulation has sizes or static
+            fields of its own; None: it has neither.
 
     Raises:
         ValueError: a number that cannot work.
     """
+    by_share = watermark is None and capacity_nbytes is not None
     watermark = capacity // 5 if watermark is None else watermark
     _check(capacity, spare_slots)
     if not 0 <= watermark < capacity:
@@ -108,9 +123,10 @@ def firo(
         spare_slots=spare_slots,
         device=device,
         window_length=window_length,
+        capacity_nbytes=capacity_nbytes,
         selector=Uniform(),
         evictor=Never(),
-        gate=KeepAbove(watermark),
+        gate=KeepShare(_SHARE) if by_share else KeepAbove(watermark),
         draws_until_removed=pseudo_epochs,
         seed=seed,
     )
@@ -126,6 +142,7 @@ def reservoir(
     spare_slots: int = 4,
     device: "str | torch.device" = "cpu",
     window_length: int | None = None,
+    capacity_nbytes: int | None = None,
 ) -> "SampleBuffer":
     """Draws at any time from all it holds, and evicts only what was trained on.
 
@@ -135,16 +152,19 @@ def reservoir(
     Args:
         layout: what a time step consists of.
         capacity: samples held at most. Good value: a few tens of simulations.
-        watermark: samples before the first draw; None: a fifth of the capacity.
+        watermark: samples before the first draw; None: a fifth of the capacity, in bytes if that is.
         views_per_sample: draws per sample put, see `ViewsPerSample`; None: as fast as the trainer is.
         seed: of the choices.
         spare_slots: samples that can be assembled in place besides.
         device: where the samples lie: the host's memory (cpu), or that of the device that trains on them.
         window_length: time steps of a sample; None: one, without an axis for it.
+        capacity_nbytes: bytes that samples and static fields take at most, where a simulation has sizes or static
+            fields of its own; None: it has neither.
 
     Raises:
         ValueError: a number that cannot work.
     """
+    by_share = watermark is None and capacity_nbytes is not None
     watermark = capacity // 5 if watermark is None else watermark
     _check(capacity, spare_slots)
     if not 0 <= watermark <= capacity:
@@ -154,6 +174,7 @@ def reservoir(
         )
     if views_per_sample is not None and views_per_sample < 1:
         raise ValueError(f"views_per_sample is {views_per_sample}: give at least 1 draw per sample")
+    gate: Gate = FillToShare(_SHARE) if by_share else FillTo(watermark)
     if views_per_sample is None:
         return _buffer(
             layout,
@@ -161,19 +182,21 @@ def reservoir(
             spare_slots=spare_slots,
             device=device,
             window_length=window_length,
+            capacity_nbytes=capacity_nbytes,
             selector=Uniform(),
             evictor=UniformSeen(),
-            gate=FillTo(watermark),
+            gate=gate,
             draws_until_removed=None,
             seed=seed,
         )
-    limiter = ViewsPerSample(views_per_sample, FillTo(watermark))
+    limiter = ViewsPerSample(views_per_sample, gate)
     return _buffer(
         layout,
         capacity,
         spare_slots=spare_slots,
         device=device,
         window_length=window_length,
+        capacity_nbytes=capacity_nbytes,
         selector=limiter,
         evictor=UniformSeen(),
         gate=limiter,
@@ -190,9 +213,10 @@ def _buffer(
     spare_slots: int,
     device: "str | torch.device",
     window_length: int | None,
+    capacity_nbytes: int | None,
     selector: "Selector",
     evictor: "Evictor",
-    gate: "Gate",
+    gate: Gate,
     draws_until_removed: int | None,
     seed: int,
     drain_removes: bool = True,
@@ -200,12 +224,21 @@ def _buffer(
     """A buffer over a storage where it is wanted."""
     import torch
 
+    from melissa_like.buffer.ragged_storage import RaggedStorage
     from melissa_like.buffer.sample_buffer import SampleBuffer
     from melissa_like.buffer.storage import DeviceStorage, HostStorage, Storage
 
     device, num_slots = torch.device(device), capacity + spare_slots
-    if device.type == "cpu":
-        storage: Storage = HostStorage(layout, num_slots, window_length=window_length)
+    is_ragged = bool(layout.extents or layout.static)
+    if is_ragged is (capacity_nbytes is None):
+        raise ValueError(
+            f"capacity_nbytes is {capacity_nbytes} but simulations have {'' if is_ragged else 'no '}sizes or static "
+            f"fields of their own: give {'a number of bytes' if is_ragged else 'none'}"
+        )
+    if capacity_nbytes is not None:
+        storage: Storage = RaggedStorage(layout, capacity, capacity_nbytes, device=device, window_length=window_length)
+    elif device.type == "cpu":
+        storage = HostStorage(layout, num_slots, window_length=window_length)
     else:
         storage = DeviceStorage(layout, num_slots, device=device, window_length=window_length)
     return SampleBuffer(

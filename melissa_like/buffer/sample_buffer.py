@@ -5,42 +5,28 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from melissa_like.buffer.batch_memory import BatchMemory, allocate
+from melissa_like.buffer.copying import SavedRows
+from melissa_like.buffer.draws import Draw, Offer, Population
 from melissa_like.buffer.kept import KeptSamples
-from melissa_like.buffer.occupancy import Draw, Occupancy, Offer, Population
+from melissa_like.buffer.occupancy import Occupancy
 from melissa_like.buffer.policies import Evictor, Gate, Selector
+from melissa_like.buffer.ragged_space import Load
+from melissa_like.buffer.reservations import Opened, Reservations
 from melissa_like.buffer.slots import SlotArray
 from melissa_like.buffer.state import BufferState
 from melissa_like.buffer.storage import SampleFields, Storage
 from melissa_like.errors import MelissaLikeError
-from melissa_like.records import FloatArray, Layout, Sample, SampleKey
+from melissa_like.records import FloatArray, Layout, Sample, SampleKey, StaticFields
 
 __all__ = ["BufferClosedError", "SampleBuffer"]
-
-_MOST_KEPT = 64
 
 
 class BufferClosedError(MelissaLikeError):
     """The buffer was closed; `__cause__` is the error that closed it, if one did."""
-
-
-class _Opened(msgspec.Struct, eq=False):
-    """Memory that one sample is assembled in.
-
-    Attributes:
-        fields: an array per field, in the order of the layout, global shape; of a window one more axis in front.
-        slot: where they will lie; None: they are copied to one that is free when there is room.
-        is_written: the sample lies in its slot and only waits for room.
-    """
-
-    fields: SampleFields
-    slot: int | None
-    is_written: bool = False
 
 
 class SampleBuffer:
@@ -81,10 +67,10 @@ class SampleBuffer:
             draws_until_removed=draws_until_removed,
             drain_removes=drain_removes,
             seed=seed,
+            space=storage.space,
         )
-        self._reserved: dict[tuple[int, int], _Opened] = {}  # by simulation and step: cheaper to look up than a key
-        self._kept: list[SampleFields] = []
         self._lock = threading.RLock()  # entered by itself: half the price of entering the condition
+        self._reservations = Reservations(storage, self._occupancy, self._lock)
         self._changed = threading.Condition(self._lock)
         self._closed = False
         self._error: BaseException | None = None
@@ -92,22 +78,19 @@ class SampleBuffer:
     # -- putting ------------------------------------------------------------------------------------------------------
 
     def begin(self, simulation: int, attempt: int, layout: Layout) -> None:
-        """The sizes of a simulation: all have those of the buffer's own layout."""
+        """The newest attempt of a simulation has said its sizes; what is reserved from now on is of these."""
+        self._reservations.begin(simulation, layout)
 
     def reserve(self, simulation: int, attempt: int, step: int) -> SampleFields:
         """Memory to assemble a sample in; never blocks. With all spare slots reserved it is memory of its own.
 
-        Asked again for the same step it gives the same: a newer attempt overwrites what was incomplete of the older.
+        Asked again for the same step it gives the same: a newer attempt overwrites what was incomplete of the older,
+        unless it has other sizes.
         """
-        opened = self._reserved.get((simulation, step))
-        if opened is None:
-            opened = self._reserved[simulation, step] = self._open()
-        else:
-            opened.is_written = False
-        return opened.fields
+        return self._reservations.reserve(simulation, step)
 
     def take(self, sample: Sample, timeout_s: float) -> tuple[SampleKey, ...] | None:
-        """Add a sample that is complete in its reserved memory, evicting another if need be.
+        """Add a sample that is complete in its reserved memory, evicting others if need be.
 
         Blocks while there is no room, `timeout_s` at most.
 
@@ -116,26 +99,24 @@ class SampleBuffer:
 
         Raises:
             BufferClosedError: closed before or meanwhile.
+            ConfigurationError: it takes more bytes than there are.
             KeyError: nothing was reserved for it.
         """
         key = sample.key
         where = (key.simulation, key.step)
         time = sample.time if sample.times is None else sample.times
-        if not self._add(self._reserved[where], key, time, sample.parameters, timeout_s):
+        if not self._add(self._reservations.of(where), key, time, sample.parameters, sample.static, timeout_s):
             return None
-        del self._reserved[where]
+        self._reservations.end(where)
         return (key,)
 
     def forget(self, simulation: int) -> None:
         """Nothing more comes of a simulation: what is reserved for it is free again."""
-        for where in [where for where in self._reserved if where[0] == simulation]:
-            self._give_back(self._reserved.pop(where))
+        self._reservations.forget(simulation)
 
     def give_back(self, simulation: int, step: int) -> None:
         """A sample will not be taken: what is reserved for it, if anything is, is free again."""
-        opened = self._reserved.pop((simulation, step), None)
-        if opened is not None:
-            self._give_back(opened)
+        self._reservations.give_back((simulation, step))
 
     def put(
         self,
@@ -145,18 +126,19 @@ class SampleBuffer:
         time: float | FloatArray,
         parameters: FloatArray,
         timeout_s: float,
+        static: StaticFields | None = None,
     ) -> bool:
         """Copy a sample into the buffer: for what is not received, as in a test; blocks and raises as `take`.
 
         Returns:
             False: there was no room in time.
         """
-        opened = self._open()
+        opened = self._reservations.open(None if static is None else static.extents)
         for target, source in zip(opened.fields, fields, strict=True):
             np.copyto(target, source)
-        done = self._add(opened, key, time, parameters, timeout_s)
+        done = self._add(opened, key, time, parameters, static, timeout_s)
         if not done:
-            self._give_back(opened)
+            self._reservations.abandon(opened)
         return done
 
     def end_reception(self) -> None:
@@ -165,33 +147,29 @@ class SampleBuffer:
             self._occupancy.reception_over = True
             self._changed.notify_all()
 
-    def _open(self) -> _Opened:
-        with self._lock:
-            slot = self._occupancy.reserve()
-            kept = self._kept.pop() if slot is None and self._kept else None
-        return _Opened(self._storage.open(slot) if kept is None else kept, slot)
-
-    def _give_back(self, opened: _Opened) -> None:
-        with self._lock:
-            if opened.slot is not None:
-                self._occupancy.abandon(opened.slot)
-            else:
-                self._keep(opened.fields)
-
     def _add(
-        self, opened: _Opened, key: SampleKey, time: float | FloatArray, parameters: FloatArray, timeout_s: float
+        self,
+        opened: Opened,
+        key: SampleKey,
+        time: float | FloatArray,
+        parameters: FloatArray,
+        static: StaticFields | None,
+        timeout_s: float,
     ) -> bool:
         slot, fields = opened.slot, opened.fields
         if slot is None:
+            load = self._storage.load_of(static)
             with self._lock:
-                if not self._wait_for_room(timeout_s):
+                if not self._wait_for_room(timeout_s, load):
                     return False
-                slot = self._occupancy.admit(None)
-            self._storage.write(slot, fields, key, time, parameters, opened=False)
+                slot = self._occupancy.admit(None, load)
+                if self._occupancy.is_bare:  # what was on offer must not be missing meanwhile
+                    self._storage.write(slot, fields, key, time, parameters, opened=False, static=static)
+                    self._fill(slot, opened)
+                    return True
+            self._storage.write(slot, fields, key, time, parameters, opened=False, static=static)
             with self._lock:
-                self._occupancy.fill(slot)
-                self._keep(fields)
-                self._changed.notify_all()
+                self._fill(slot, opened)
             return True
         if not opened.is_written:
             # Nobody reads a reserved slot: it can be written before there is room, under one lock less.
@@ -204,22 +182,23 @@ class SampleBuffer:
             self._changed.notify_all()
         return True
 
-    def _keep(self, fields: SampleFields) -> None:
-        """With the lock held: memory that no slot stands for is used again, fresh memory costs its page faults."""
-        if len(self._kept) < _MOST_KEPT:
-            self._kept.append(fields)
+    def _fill(self, slot: int, opened: Opened) -> None:
+        """With the lock held."""
+        self._occupancy.fill(slot)
+        self._reservations.keep(opened)
+        self._changed.notify_all()
 
-    def _wait_for_room(self, timeout_s: float) -> bool:
+    def _wait_for_room(self, timeout_s: float, load: Load | None = None) -> bool:
         """With the lock held."""
         self._check_open()
-        if self._occupancy.has_room():
+        if self._occupancy.has_room(load):
             return True
         if not self._occupancy.put_waits:
             self._occupancy.put_waits = True
             self._changed.notify_all()  # another rank's gate may have to open
-        self._changed.wait_for(lambda: self._closed or self._occupancy.has_room(), timeout_s)
+        self._changed.wait_for(lambda: self._closed or self._occupancy.has_room(load), timeout_s)
         self._check_open()
-        return self._occupancy.has_room()
+        return self._occupancy.has_room(load)
 
     # -- drawing ------------------------------------------------------------------------------------------------------
 
@@ -264,7 +243,7 @@ class SampleBuffer:
                 raise ValueError(f"a draw of {n} samples but {most} are on offer: draw no more than was offered")
             return self._occupancy.draw(n)
 
-    def gather(self, draw: Draw, out: BatchMemory) -> None:
+    def gather(self, draw: Draw, out: Any) -> None:
         """Copy the samples of an unsettled draw to the beginning of `out`; takes no lock."""
         self._storage.gather(draw.slots, out)
 
@@ -274,14 +253,13 @@ class SampleBuffer:
             self._occupancy.settle(draw)
             self._changed.notify_all()
 
-    def peek(self, n: int) -> BatchMemory:
+    def peek(self, n: int) -> Any:
         """Copies on the host of up to n samples, from all over the buffer; no draw is counted."""
         with self._lock:
             slots = self._occupancy.some_filled(n)
             hold = self._occupancy.hold(slots)
         try:
-            storage = self._storage
-            out = allocate(storage.layout, len(slots), device=torch.device("cpu"), window_length=storage.window_length)
+            out = self._storage.host_memory(len(slots))
             self._storage.read(slots, out)
         finally:
             with self._lock:
@@ -294,7 +272,7 @@ class SampleBuffer:
         """Where the samples lie, and so the memory that `gather` can fill."""
         return self._storage.device
 
-    def batch_memory(self, batch_size: int, *, pinned: bool) -> BatchMemory:
+    def batch_memory(self, batch_size: int, *, pinned: bool) -> Any:
         """Memory that `gather` can fill; pinned, if it is the host's."""
         return self._storage.batch_memory(batch_size, pinned=pinned)
 
@@ -322,7 +300,7 @@ class SampleBuffer:
         state = replace(state, keys=self._storage.keys(slots))
         return KeptSamples(state, slots, storage=self._storage, let_go=self._let_go)
 
-    def restore(self, state: BufferState, samples: Iterable[BatchMemory]) -> None:
+    def restore(self, state: BufferState, samples: Iterable[SavedRows]) -> None:
         """Go on from a saved state, in a buffer that was not used yet.
 
         Args:
@@ -340,6 +318,8 @@ class SampleBuffer:
             first += len(piece.labels)
         if first != state.size:
             raise ValueError(f"{first} samples came of a buffer that held {state.size}: give all of them")
+        with self._lock:
+            self._occupancy.restored()
 
     def _let_go(self, slots: SlotArray) -> None:
         with self._lock:

@@ -4,8 +4,7 @@
 use which row when.
 """
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Mapping
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -13,8 +12,12 @@ import numpy.typing as npt
 import torch
 
 from melissa_like.buffer.batch_memory import BatchMemory, allocate
+from melissa_like.buffer.copying import Copying, RowCopying
+from melissa_like.buffer.labels import write_label
+from melissa_like.buffer.ragged_space import Load, RaggedSpace
+from melissa_like.buffer.side_stream import side_stream
 from melissa_like.buffer.slots import SlotArray
-from melissa_like.records import FloatArray, Layout, SampleKey
+from melissa_like.records import FloatArray, Layout, SampleKey, StaticFields
 
 __all__ = ["DeviceStorage", "HostStorage", "SampleFields", "Storage"]
 
@@ -41,8 +44,24 @@ class Storage(Protocol):
     def device(self) -> torch.device:
         """Where `batch_memory` lies."""
 
-    def open(self, slot: int | None) -> SampleFields:
-        """Writable host memory to assemble a sample in: of this slot, or of its own."""
+    @property
+    def space(self) -> RaggedSpace | None:
+        """What its samples take, where that differs; None: all take the same, and a slot has room for each."""
+
+    def open(self, slot: int | None, extents: Mapping[str, int] | None = None) -> SampleFields:
+        """Writable host memory to assemble a sample in: of this slot, or of its own.
+
+        Args:
+            slot: where it will lie; None: nobody knows yet.
+            extents: the sizes of its simulation, where they differ.
+        """
+
+    def load_of(self, static: StaticFields | None) -> Load | None:
+        """What a sample takes of the space whose simulation has these sizes and static fields; None without a space.
+
+        Raises:
+            ConfigurationError: more than there is.
+        """
 
     def write(
         self,
@@ -53,6 +72,7 @@ class Storage(Protocol):
         parameters: FloatArray,
         *,
         opened: bool,
+        static: StaticFields | None = None,
     ) -> None:
         """Make a complete sample the one of a slot.
 
@@ -63,21 +83,33 @@ class Storage(Protocol):
             time: of the sample; of a window the times of its steps, [L].
             parameters: of its simulation.
             opened: whether they were opened for this slot.
+            static: the sizes and the static fields of its simulation, where it has any.
         """
 
-    def batch_memory(self, num_rows: int, *, pinned: bool) -> BatchMemory:
+    def batch_memory(self, num_rows: int, *, pinned: bool) -> Any:
         """Memory that `gather` can fill; pinned, if it is the host's: that needs a CUDA device."""
 
-    def gather(self, slots: SlotArray, out: BatchMemory) -> None:
+    def host_memory(self, num_rows: int) -> Any:
+        """Memory that `read` can fill."""
+
+    def gather(self, slots: SlotArray, out: Any) -> None:
         """Copy rows to the beginning of `out`: one gather per field, without the interpreter lock."""
 
-    def read(self, slots: SlotArray, out: BatchMemory) -> None:
+    def read(self, slots: SlotArray, out: Any) -> None:
         """Copy rows to the beginning of `out`, which lies in host memory."""
+
+    def copying(self, slots: SlotArray, most_nbytes: int) -> Copying:
+        """What copies these slots on the host, piece by piece.
+
+        Args:
+            slots: all that will be copied.
+            most_nbytes: of a piece; one sample at least.
+        """
 
     def keys(self, slots: SlotArray) -> SlotArray:
         """[n, 2]: simulation and step of rows."""
 
-    def restore(self, first: int, rows: BatchMemory) -> None:
+    def restore(self, first: int, rows: Any) -> None:
         """Write rows that were read, in host memory, to the slots from `first` on: for a restart."""
 
 
@@ -91,6 +123,7 @@ class HostStorage:
     """
 
     def __init__(self, layout: Layout, num_slots: int, *, window_length: int | None = None) -> None:
+        self.space = None
         self.layout = layout
         self.num_slots = num_slots
         self.window_length = window_length
@@ -101,11 +134,14 @@ class HostStorage:
         self._keys = self._memory.labels.numpy()
         self._numbers = self._keys.view(np.float64)
 
-    def open(self, slot: int | None) -> SampleFields:
+    def open(self, slot: int | None, extents: Mapping[str, int] | None = None) -> SampleFields:
         """See `Storage`."""
         if slot is None:
             return tuple(np.empty(rows.shape[1:], rows.dtype) for rows in self._fields)
         return tuple([rows[slot] for rows in self._fields])
+
+    def load_of(self, static: StaticFields | None) -> None:
+        """See `Storage`."""
 
     def write(
         self,
@@ -116,16 +152,21 @@ class HostStorage:
         parameters: FloatArray,
         *,
         opened: bool,
+        static: StaticFields | None = None,
     ) -> None:
         """See `Storage`."""
         if not opened:
             for rows, values in zip(self._fields, fields, strict=True):
                 np.copyto(rows[slot], values)
-        _label(self._keys[slot], self._numbers[slot], key, time, parameters, self.window_length)
+        write_label(self._keys[slot], self._numbers[slot], key, time, parameters, self.window_length)
 
     def batch_memory(self, num_rows: int, *, pinned: bool) -> BatchMemory:
         """See `Storage`."""
         return allocate(self.layout, num_rows, device=self.device, pinned=pinned, window_length=self.window_length)
+
+    def host_memory(self, num_rows: int) -> BatchMemory:
+        """See `Storage`."""
+        return allocate(self.layout, num_rows, device=torch.device("cpu"), window_length=self.window_length)
 
     def gather(self, slots: SlotArray, out: BatchMemory) -> None:
         """See `Storage`."""
@@ -135,6 +176,10 @@ class HostStorage:
     def read(self, slots: SlotArray, out: BatchMemory) -> None:
         """See `Storage`."""
         self.gather(slots, out)
+
+    def copying(self, slots: SlotArray, most_nbytes: int) -> RowCopying:
+        """See `Storage`."""
+        return RowCopying(self, len(slots), most_nbytes)
 
     def keys(self, slots: SlotArray) -> SlotArray:
         """See `Storage`."""
@@ -163,20 +208,24 @@ class DeviceStorage:
     def __init__(
         self, layout: Layout, num_slots: int, *, device: torch.device, window_length: int | None = None
     ) -> None:
+        self.space = None
         self.layout = layout
         self.num_slots = num_slots
         self.window_length = window_length
         self._memory = allocate(layout, num_slots, device=device, window_length=window_length)
         self.device = self._memory.labels.device  # with its index
         self._pinned = device.type == "cuda"
-        self._coming, self._going = _side_stream(device), _side_stream(device)
+        self._coming, self._going = side_stream(device), side_stream(device)
 
-    def open(self, slot: int | None) -> SampleFields:
+    def open(self, slot: int | None, extents: Mapping[str, int] | None = None) -> SampleFields:
         """See `Storage`. torch keeps pinned memory that was given back, so that this costs little after a while."""
         return tuple(
             torch.empty(rows.shape[1:], dtype=rows.dtype, pin_memory=self._pinned).numpy()
             for rows in self._memory.fields.values()
         )
+
+    def load_of(self, static: StaticFields | None) -> None:
+        """See `Storage`."""
 
     def write(
         self,
@@ -187,10 +236,11 @@ class DeviceStorage:
         parameters: FloatArray,
         *,
         opened: bool,
+        static: StaticFields | None = None,
     ) -> None:
         """See `Storage`."""
         label = np.empty(self._memory.labels.shape[1], np.int64)
-        _label(label, label.view(np.float64), key, time, parameters, self.window_length)
+        write_label(label, label.view(np.float64), key, time, parameters, self.window_length)
         with self._coming():
             for rows, values in zip(self._memory.tensors, (label, *fields), strict=True):
                 rows[slot].copy_(torch.from_numpy(values), non_blocking=True)
@@ -198,6 +248,10 @@ class DeviceStorage:
     def batch_memory(self, num_rows: int, *, pinned: bool) -> BatchMemory:
         """See `Storage`."""
         return allocate(self.layout, num_rows, device=self.device, window_length=self.window_length)
+
+    def host_memory(self, num_rows: int) -> BatchMemory:
+        """See `Storage`."""
+        return allocate(self.layout, num_rows, device=torch.device("cpu"), window_length=self.window_length)
 
     def gather(self, slots: SlotArray, out: BatchMemory) -> None:
         """See `Storage`."""
@@ -213,6 +267,10 @@ class DeviceStorage:
                 for number, slot in enumerate(slots.tolist()):
                     target[number].copy_(source[slot])
 
+    def copying(self, slots: SlotArray, most_nbytes: int) -> RowCopying:
+        """See `Storage`."""
+        return RowCopying(self, len(slots), most_nbytes)
+
     def keys(self, slots: SlotArray) -> SlotArray:
         """See `Storage`."""
         with self._going():
@@ -225,37 +283,3 @@ class DeviceStorage:
         with self._coming():
             for target, source in zip(self._memory.tensors, rows.tensors, strict=True):
                 target[first : first + len(source)].copy_(source)
-
-
-def _label(
-    keys: npt.NDArray[np.int64],
-    numbers: FloatArray,
-    key: SampleKey,
-    time: float | FloatArray,
-    parameters: FloatArray,
-    window_length: int | None,
-) -> None:
-    """Write a row of labels, given as int64 and as float64."""
-    keys[0] = key.simulation
-    keys[1] = key.step
-    if window_length is None:
-        numbers[2] = time
-        numbers[3:] = parameters
-    else:
-        numbers[2 : 2 + window_length] = time
-        numbers[2 + window_length :] = parameters
-
-
-def _side_stream(device: torch.device) -> Callable[[], AbstractContextManager[None]]:
-    """A context whose work runs on a stream of its own, and has ended when the context ends."""
-    if device.type != "cuda":
-        return nullcontext
-    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-
-    @contextmanager
-    def work() -> Any:
-        with torch.cuda.stream(stream):
-            yield
-        stream.synchronize()
-
-    return work

@@ -4,7 +4,7 @@ import io
 import itertools
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -388,9 +388,9 @@ class Opening(HostStorage):
         super().__init__(LAYOUT, num_slots)
         self.opened: list[int | None] = []
 
-    def open(self, slot: int | None) -> tuple[np.ndarray, ...]:
+    def open(self, slot: int | None, extents: Mapping[str, int] | None = None) -> tuple[np.ndarray, ...]:
         self.opened.append(slot)
-        return super().open(slot)
+        return super().open(slot, extents)
 
 
 def test_a_sample_in_memory_of_its_own_is_copied_when_no_slot_is_spare() -> None:
@@ -426,9 +426,9 @@ class Pausing(HostStorage):
         self.pause("gather")
         super().gather(*args)
 
-    def write(self, *args: Any, opened: bool) -> None:
+    def write(self, *args: Any, **kwargs: Any) -> None:
         self.pause("write")
-        super().write(*args, opened=opened)
+        super().write(*args, **kwargs)
 
     def read(self, *args: Any) -> None:
         self.pause("read")
@@ -663,7 +663,7 @@ def test_a_saved_buffer_that_does_not_fit_is_refused() -> None:
     with pytest.raises(ValueError, match="holds 3 samples but the capacity is 2"):
         restore(fifo(LAYOUT, 2), buffer.keep())
     kept = buffer.keep()
-    with pytest.raises(ValueError, match="1 samples came of a buffer that held 3"):
+    with pytest.raises(ValueError, match="2 samples came of a buffer that held 3"):
         fifo(LAYOUT, 3).restore(kept.state, list(copies(kept, 100))[:-1])
 
 
