@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from melissa_like.buffer.batch_memory import BatchMemory
-    from melissa_like.buffer.copying import SavedRows
+    from melissa_like.buffer.copying import RowsMemory, SavedRows
     from melissa_like.buffer.draws import Draw, Offer, Population
     from melissa_like.buffer.kept import KeptSamples
     from melissa_like.buffer.ragged_memory import RaggedMemory
@@ -54,6 +54,7 @@ __all__ = [
     "Population",
     "RaggedMemory",
     "RaggedStorage",
+    "RowsMemory",
     "SampleBuffer",
     "SavedRows",
     "Storage",
@@ -64,7 +65,7 @@ __all__ = [
 
 _MODULES = {
     "batch_memory": ("BatchMemory",),
-    "copying": ("SavedRows",),
+    "copying": ("RowsMemory", "SavedRows"),
     "draws": ("Draw", "Offer", "Population"),
     "kept": ("KeptSamples",),
     "ragged_memory": ("RaggedMemory",),

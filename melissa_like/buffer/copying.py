@@ -9,7 +9,7 @@ from melissa_like.buffer.batch_memory import BatchMemory, allocate, rows_within
 from melissa_like.buffer.slots import SlotArray
 from melissa_like.records import Layout
 
-__all__ = ["Copying", "RowCopying", "SavedRows"]
+__all__ = ["Copying", "RowCopying", "RowsMemory", "SavedRows"]
 
 
 class SavedRows(Protocol):
@@ -25,6 +25,13 @@ class SavedRows(Protocol):
 
     def choose(self, chosen: SlotArray) -> "SavedRows":
         """Only the samples at some positions."""
+
+
+class RowsMemory(Protocol):
+    """Host memory that saved samples can be read into: a `BatchMemory` for the longest piece, or `RowsToRead`."""
+
+    def for_piece(self, num_rows: int, nbytes: int) -> Any:
+        """Memory of a piece, `SavedRows` whose bytes are to be filled; good until the next call."""
 
 
 class Copying(Protocol):

@@ -1,16 +1,17 @@
 """Samples in a raw file, piece by piece: each is copied, written and checked by itself, so memory is never doubled.
 
-A piece holds some rows: first the labels of all of them, then each field of all of them, as in `BatchMemory`.
+A piece holds some rows: first the labels of all of them, then each field of all of them, as in `BatchMemory`; or, where
+sizes differ, what `melissa_like.buffer.ragged_rows` says.
 """
 
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import msgspec
 
-from melissa_like.buffer import BatchMemory
+from melissa_like.buffer import RowsMemory, SavedRows
 from melissa_like.errors import CheckpointDamagedError
 
 __all__ = ["PIECE_NBYTES", "Piece", "read_pieces", "verify_pieces", "write_pieces"]
@@ -34,7 +35,7 @@ class Piece(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     checksum: int
 
 
-def write_pieces(stream: BinaryIO, pieces: Iterable[BatchMemory]) -> tuple[Piece, ...]:
+def write_pieces(stream: BinaryIO, pieces: Iterable[SavedRows]) -> tuple[Piece, ...]:
     """Append pieces to a file that is open without a buffer of its own.
 
     Args:
@@ -47,7 +48,7 @@ def write_pieces(stream: BinaryIO, pieces: Iterable[BatchMemory]) -> tuple[Piece
     return tuple([_write(stream, piece) for piece in pieces])
 
 
-def _write(stream: BinaryIO, piece: BatchMemory) -> Piece:
+def _write(stream: BinaryIO, piece: SavedRows) -> Piece:
     checksum = nbytes = 0
     for rows in piece.rows:
         view = rows.data.cast("B")
@@ -59,13 +60,13 @@ def _write(stream: BinaryIO, piece: BatchMemory) -> Piece:
     return Piece(num_rows=len(piece.labels), nbytes=nbytes, checksum=checksum)
 
 
-def read_pieces(path: Path, pieces: Iterable[Piece], memory: BatchMemory) -> Iterator[BatchMemory]:
+def read_pieces(path: Path, pieces: Iterable[Piece], memory: RowsMemory) -> Iterator[Any]:
     """The pieces of a file one after the other, each checked before it is handed out.
 
     Args:
         path: of the file.
         pieces: as they were written.
-        memory: of the longest one, on the host; used for each.
+        memory: on the host, for each.
 
     Raises:
         CheckpointDamagedError: the file is gone, too short, or holds other bytes.
@@ -73,7 +74,7 @@ def read_pieces(path: Path, pieces: Iterable[Piece], memory: BatchMemory) -> Ite
     try:
         with path.open("rb", buffering=0) as stream:
             for number, piece in enumerate(pieces):
-                read = memory.first(piece.num_rows)
+                read = memory.for_piece(piece.num_rows, piece.nbytes)
                 checksum = 0
                 for rows in read.rows:
                     view = rows.data.cast("B")

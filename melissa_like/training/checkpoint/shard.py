@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 import msgspec
 import torch
 
-from melissa_like.buffer import BatchMemory
+from melissa_like.buffer import RowsMemory, SavedRows
 from melissa_like.errors import UNREADABLE, CheckpointDamagedError
 from melissa_like.training.checkpoint.durable import write_durably
 from melissa_like.training.checkpoint.pieces import Piece, read_pieces, verify_pieces, write_pieces
@@ -39,8 +39,8 @@ class ShardContent:
 
     state: Mapping[str, Any]
     index: Mapping[str, Any]
-    samples: Iterable[BatchMemory] = ()
-    held_out: Iterable[BatchMemory] = ()
+    samples: Iterable[SavedRows] = ()
+    held_out: Iterable[SavedRows] = ()
 
 
 class _File(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,11 +110,11 @@ class Shard:
         """What was saved as index; raises as `verify`."""
         return self._load("index", self._note.index)
 
-    def samples(self, memory: BatchMemory) -> Iterator[BatchMemory]:
+    def samples(self, memory: RowsMemory) -> Iterator[Any]:
         """The pieces of the buffer, in memory of `longest_samples` rows; raises as `verify`."""
         return read_pieces(self._path(_SAMPLES), self._note.samples, memory)
 
-    def held_out(self, memory: BatchMemory) -> Iterator[BatchMemory]:
+    def held_out(self, memory: RowsMemory) -> Iterator[Any]:
         """The pieces of the held-out samples, in memory of `longest_held_out` rows; raises as `verify`."""
         return read_pieces(self._path(_HELD_OUT), self._note.held_out, memory)
 

@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
-from melissa_like.buffer import BatchMemory
+from melissa_like.buffer import SavedRows
 from melissa_like.errors import CheckpointDamagedError
 from melissa_like.training.checkpoint.folder import CheckpointFolder, Manifest
 from melissa_like.training.checkpoint.shard import ShardContent, write_shard
@@ -172,7 +172,7 @@ class CheckpointWriter:
         self.down = (*self.down[-1:], number)
         self.ended = (number, False)
 
-    def _unless_leaving(self, pieces: Iterable[BatchMemory]) -> Iterator[BatchMemory]:
+    def _unless_leaving(self, pieces: Iterable[SavedRows]) -> Iterator[SavedRows]:
         for piece in pieces:
             if self._leaving.is_set():
                 raise _LeftError
