@@ -13,6 +13,7 @@ LONGER = {
     "What check tells",
     "One job for many simulations, or one each",
     "An MPI and a Python of your own",
+    "A program that you cannot change",
     "A mesh, for a network on a grid",
     "Loss, optimizer, learning rate",
     "Several settings, one table",
