@@ -69,9 +69,12 @@ class BufferCase:
         few, many = self.num_simulations, self.num_simulations * self.views
         watermark = f"buffer.watermark={self.capacity // 4}"
         feeds = {
-            "fifo": (many, ("buffer=fifo",)),
-            "firo": (many, ("buffer=firo", watermark)),
-            f"firo-{self.views}-views": (few, ("buffer=firo", watermark, f"buffer.pseudo_epochs={self.views}")),
+            "fifo": (many, ("buffer=fifo", "buffer.views_per_sample=null")),
+            "firo": (many, ("buffer=firo", "buffer.views_per_sample=null", watermark)),
+            f"firo-{self.views}-views": (
+                few,
+                ("buffer=firo", "buffer.views_per_sample=null", watermark, f"buffer.pseudo_epochs={self.views}"),
+            ),
             f"reservoir-{self.views}-views": (
                 few,
                 ("buffer=reservoir", watermark, f"buffer.views_per_sample={self.views}"),
