@@ -215,7 +215,7 @@ def test_every_window_comes_once_whatever_is_broken_off(
     assert mixes or all(len(attempts) == 1 for attempts in (*before.values(), *found.values()))
     for simulation in range(2):
         rank.forming.forget(simulation)
-    assert not rank.buffer._reserved, "memory is kept for a simulation that is over"
+    assert not rank.buffer._reservations._reserved, "memory is kept for a simulation that is over"
     assert not rank.forming._steps
     assert not rank.forming._times
 
@@ -437,4 +437,4 @@ def test_the_slot_of_a_window_that_is_given_up_is_free_again() -> None:
     assert refused is not None
     assert refused.counts_as_received
     rank.send(0, 1, 3)
-    assert list(rank.buffer._reserved) == [(0, 3)]
+    assert list(rank.buffer._reservations._reserved) == [(0, 3)]
