@@ -7,7 +7,7 @@ import equinox as eqx
 import exponax as ex
 import jax
 
-NUM_POINTS = 48
+NUM_POINTS = 32
 advance = eqx.filter_jit(lambda stepper, vorticity: stepper(vorticity))
 
 
