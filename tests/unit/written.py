@@ -11,7 +11,7 @@ from melissa_like.client.following import Found, ScriptedRun
 
 __all__ = ["bytes_of", "counted", "read", "renames", "writes"]
 
-Act = Callable[[], None]
+Act = Callable[[], str | None]
 
 
 def bytes_of(write: Callable[[BinaryIO], object]) -> bytes:
@@ -30,15 +30,16 @@ def writes(path: Path, content: bytes, pieces: int = 2) -> list[Act]:
 def renames(path: Path, content: bytes, pieces: int = 2) -> list[Act]:
     """The same under another name, and then the file has its own."""
     beside = path.with_name(path.name + ".part")
-    return [*writes(beside, content, pieces), partial(beside.rename, path)]
+    return [*writes(beside, content, pieces), partial(_rename, beside, path)]
 
 
 def counted(act: Act, done: list[int]) -> Act:
     """The same act, which adds to a list that it was done."""
 
-    def do() -> None:
-        act()
+    def do() -> str | None:
+        printed = act()
         done.append(1)
+        return printed
 
     return do
 
@@ -46,6 +47,10 @@ def counted(act: Act, done: list[int]) -> Act:
 def read(reader: Callable[[Any], Iterator[Found]], folder: Path, *acts: Any, **options: Any) -> list[Found]:
     """All that a reader finds in a scripted run."""
     return [*reader(ScriptedRun(folder, *acts, **options))]
+
+
+def _rename(path: Path, target: Path) -> None:
+    path.rename(target)
 
 
 def _append(path: Path, content: bytes) -> None:

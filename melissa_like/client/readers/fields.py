@@ -79,7 +79,8 @@ class Source:
         if array.shape == declared:
             return array
         if array.size == np.prod(declared):
-            if array.ndim <= 1 or [n for n in array.shape if n > 1] == [n for n in declared if n > 1]:
+            longer = [n for n in array.shape if n > 1]
+            if len(longer) <= 1 or longer == [n for n in declared if n > 1]:
                 return array.reshape(declared, order=self.order)
             if array.shape[0] == declared[0] and array.ndim == 2:  # components, each flat
                 return np.stack([component.reshape(declared[1:], order=self.order) for component in array])
