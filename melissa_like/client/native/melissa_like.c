@@ -4245,6 +4245,17 @@ int ml_connect_mpi_f(ml_client **client, MPI_Fint comm)
 {
     return ml_connect_mpi(client, MPI_Comm_f2c(comm));
 }
+#else
+/* Not declared, but the Fortran module refers to it. */
+int ml_connect_mpi_f(ml_client **client, int comm);
+
+int ml_connect_mpi_f(ml_client **client, int comm)
+{
+    (void)comm;
+    *client = NULL;
+    return abort_if_asked(NULL, raise_error(ML_ERROR_USAGE, "a communicator was given, but melissa_like.c was compiled "
+                                            "without MPI: compile it with mpicc -DML_WITH_MPI, or leave it out"));
+}
 #endif
 
 int ml_close(ml_client *client)
