@@ -1,0 +1,88 @@
+"""The time folders of OpenFOAM."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from melissa_like.client.following import Found, Run
+from melissa_like.client.readers.fields import Array, Name, sources_of
+from melissa_like.client.readers.finding import FieldsOfSteps, Place
+from melissa_like.client.readers.foam_file import CellValues, cell_values, read_foam
+from melissa_like.client.readers.foam_mesh import FoamMesh
+from melissa_like.client.readers.folder import nothing_found, wrong_file
+from melissa_like.client.readers.pattern import Pattern, Placed, files_that_match
+from melissa_like.client.readers.series import completion_of, paths_of
+from melissa_like.client.readers.steps import StepBook, StepFiles
+
+__all__ = ["OpenFoamTimes"]
+
+
+class OpenFoamTimes:
+    """Reads the values of all cells from the time folders of OpenFOAM, text or binary, compressed or not.
+
+    Steps are counted in the order of the times, which are the physical ones. The first time folder is the input, and no
+    step. A vector has the axes (3, cells), a symmetric tensor (6, cells); `select: ":2"` leaves out the third component
+    of a plane flow. A program in parallel writes folders `processor0`, `processor1`, ...: with `num_ranks` their cells
+    are put into the order of the whole mesh.
+
+    Args:
+        fields: for each field its file, as `velocity: U`, or where it comes from: name, shape, order, select, axes.
+        complete: `next`: a time is complete when the next one is there; `end`: when the program has ended.
+        num_ranks: processes of the program, if it runs in parallel.
+        initial: the first time folder is a step too.
+
+    Raises:
+        ValueError: options that do not go together.
+    """
+
+    def __init__(self, *, fields: Any, complete: str = "next", num_ranks: int = 1, initial: bool = False) -> None:
+        self._fields = FieldsOfSteps(sources_of(fields), None)
+        self._pattern = Pattern("processor{rank}/{time}/{field}" if num_ranks > 1 else "{time}/{field}")
+        self._complete = completion_of(complete, self._pattern)
+        self._num_ranks = num_ranks
+        self._initial = initial
+
+    def __call__(self, run: Run) -> Iterator[Found]:
+        """Each time once it is complete.
+
+        Raises:
+            SolverError: nothing found, or a file that cannot be read, or whose cells are not those of the mesh.
+        """
+        files = [str(name) for name in self._fields.names]
+        book = StepBook(complete=self._complete, fields=files, num_ranks=self._num_ranks)
+        mesh, runs = FoamMesh(run.folder), True
+        while runs:
+            runs = run.wait()
+            for step in book.take(self._listing(run.folder), ended=not runs):
+                arrays: dict[Name, Array] = {
+                    name: mesh.whole(_pieces(run.folder, step, str(name)), f"{name} at time {step.time:g}")
+                    for name in self._fields.names
+                }
+                place = Place(step.step, step.before, f"time {step.time:g}", step.time)
+                yield self._fields.found(run, arrays, place, paths_of(run.folder, step))
+        if not book.num_taken:
+            where = " of processor0, processor1, ..." if self._num_ranks > 1 else ""
+            raise nothing_found(run.folder, f"files {', '.join(files)} in time folders{where} after the first time")
+
+    def _listing(self, folder: Path) -> list[Placed]:
+        """All files in time folders but the first, compressed or not."""
+        placed = [*files_that_match(folder, self._pattern)]
+        first = min((each.key for each in placed), default=())
+        return [
+            replace(each, field=(each.field or "").removesuffix(".gz"))
+            for each in placed
+            if self._initial or each.key > first
+        ]
+
+
+def _pieces(folder: Path, step: StepFiles, field: str) -> Mapping[int | None, CellValues]:
+    """The values of a field by process."""
+    pieces = {}
+    for (of, rank), name in step.files.items():
+        if of == field:
+            try:
+                pieces[rank] = cell_values(read_foam(folder / name))
+            except ValueError as error:
+                raise wrong_file(folder / name, error) from error
+    return pieces
