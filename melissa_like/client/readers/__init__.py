@@ -10,9 +10,10 @@ README.md in this folder lists the readers with their options, and shows how to 
 
 from melissa_like.client.readers.hdf5 import Hdf5Files
 from melissa_like.client.readers.lines import PrintedLines
+from melissa_like.client.readers.meshes import MeshFiles
 from melissa_like.client.readers.npy import NpyFiles
 from melissa_like.client.readers.openfoam import OpenFoamTimes
 from melissa_like.client.readers.raw import RawFiles
 from melissa_like.client.readers.tables import TextTables
 
-__all__ = ["Hdf5Files", "NpyFiles", "OpenFoamTimes", "PrintedLines", "RawFiles", "TextTables"]
+__all__ = ["Hdf5Files", "MeshFiles", "NpyFiles", "OpenFoamTimes", "PrintedLines", "RawFiles", "TextTables"]
