@@ -26,6 +26,7 @@ def test_layers_and_forbidden_imports() -> None:
     ("module", "banned"),
     [
         ("melissa_like.client", ("torch", "hydra", "omegaconf", "mpi4py", "scipy")),
+        ("melissa_like.client.readers", ("torch", "hydra", "omegaconf", "mpi4py", "scipy", "h5py", "pyvista")),
         ("melissa_like.study", ("torch", "zmq", "hydra")),
         ("melissa_like.assembly", ("torch", "zmq")),
         ("melissa_like.sampling", ("torch", "zmq", "scipy")),
