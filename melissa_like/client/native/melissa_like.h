@@ -42,6 +42,7 @@
 #ifndef MELISSA_LIKE_H
 #define MELISSA_LIKE_H
 
+#include <stddef.h> /* NULL */
 #include <stdint.h>
 
 #ifdef ML_WITH_MPI
