@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.compiled import MPICC_OF_FORTRAN, MPIFORT, needs
 from tests.integration.pages import play, sections
 from tests.integration.studies import ROOT
 
@@ -13,14 +14,25 @@ LONGER = {
     "What check tells",
     "One job for many simulations, or one each",
     "An MPI and a Python of your own",
+    "In C, C++ or Fortran",
+    "Two complete solvers, and CMake",
     "A program that you cannot change",
     "A mesh, for a network on a grid",
     "Loss, optimizer, learning rate",
     "Several settings, one table",
     "What is refused",
 }
+#: Programs that a section needs and pip does not install.
+COMPILERS = {
+    "In C, C++ or Fortran": needs("gcc", "gfortran"),
+    "Two complete solvers, and CMake": needs("cmake", MPICC_OF_FORTRAN, MPIFORT),
+}
 SECTIONS = [
-    pytest.param(name, title, marks=pytest.mark.slow if title in LONGER else ())
+    pytest.param(
+        name,
+        title,
+        marks=[*([pytest.mark.slow] if title in LONGER else []), *([COMPILERS[title]] if title in COMPILERS else [])],
+    )
     for name, page in PAGES.items()
     for title in sections(page)
 ]
