@@ -110,15 +110,15 @@ def _check_followed(solver: SolverConfig) -> None:
 
 
 def _check_layout(layout: Layout) -> None:
-    """Solvers cannot send, and tasks cannot train on, all that the protocol and the buffer know already."""
+    """Tasks cannot train on all that the protocol, the C client and the buffer know already."""
     declared = [f"the extents {', '.join(layout.extents)}"] if layout.extents else []
     static = [*(spec.name for spec in layout.static), *(field.spec.name for field in layout.study_wide)]
     if static:
         declared.append(f"the static fields {', '.join(static)}")
     if declared:
         raise ConfigurationError(
-            f"the solver declares {' and '.join(declared)}: no client sends and no task trains on these yet, so write "
-            "shapes in numbers, and leave out solver.static"
+            f"the solver declares {' and '.join(declared)}: no task trains on these yet, so write shapes in "
+            "numbers, and leave out solver.static"
         )
 
 
