@@ -14,14 +14,16 @@ class Offer:
     Attributes:
         available: draws that may be made now.
         held: draws that could be made if the watermark were lifted.
-        put_waits: a put found no room, and none succeeded since.
+        put_waits: a put found no room, and neither has one succeeded since, nor a training step ended.
         reception_over: nothing more will be put.
+        unsettled: there are draws whose training step has not ended, and may make room when it has.
     """
 
     available: int
     held: int
     put_waits: bool
     reception_over: bool
+    unsettled: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

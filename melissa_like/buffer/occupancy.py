@@ -41,7 +41,7 @@ class Occupancy:
         space: that samples take bytes of; None: a slot has room for any.
 
     Attributes:
-        put_waits: a put found no room, and none succeeded since.
+        put_waits: a put found no room, and neither has one succeeded since, nor a training step ended.
         reception_over: nothing more will be put.
     """
 
@@ -187,6 +187,7 @@ class Occupancy:
             held=self.most(gate_lifted=True),
             put_waits=self.put_waits,
             reception_over=self.reception_over,
+            unsettled=bool(self._unsettled),
         )
 
     def most(self, *, gate_lifted: bool) -> int:
@@ -237,6 +238,7 @@ class Occupancy:
             if slot not in self._removed_pinned:
                 self._evictor.add(slot)
         self.release(draw.hold)
+        self.put_waits = False  # who waits looks again, and says so if there is still no room
 
     # -- copying ------------------------------------------------------------------------------------------------------
 

@@ -193,12 +193,18 @@ class SampleBuffer:
         self._check_open()
         if self._occupancy.has_room(load):
             return True
+        has_room = self._changed.wait_for(lambda: self._closed or self._finds_room(load), timeout_s)
+        self._check_open()
+        return has_room
+
+    def _finds_room(self, load: Load | None) -> bool:
+        """With the lock held: whether there is room; if not, that a put waits is told."""
+        if self._occupancy.has_room(load):
+            return True
         if not self._occupancy.put_waits:
             self._occupancy.put_waits = True
             self._changed.notify_all()  # another rank's gate may have to open
-        self._changed.wait_for(lambda: self._closed or self._occupancy.has_room(load), timeout_s)
-        self._check_open()
-        return self._occupancy.has_room(load)
+        return False
 
     # -- drawing ------------------------------------------------------------------------------------------------------
 

@@ -34,7 +34,7 @@ class RankState:
         failed: its loader ends and says so for the last time. First, so that any message shows it at position 0.
         stop_requested: it was told to stop.
         validation_ready: it holds what a validation needs.
-        put_waits: its receiver waits for room in the buffer.
+        put_waits: its receiver waits for room in the buffer, which no training step under way may yet make.
         reception_over: it will receive no more samples.
         available: samples it can draw now, respecting the gate.
         held: samples it could draw with the gate lifted.

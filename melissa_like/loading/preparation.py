@@ -148,7 +148,7 @@ class Preparation:
         state = RankState(
             stop_requested=local.stop_requested,
             validation_ready=local.validation_ready,
-            put_waits=offer.put_waits,
+            put_waits=_presses(offer, self._terms.batch_size),
             reception_over=offer.reception_over,
             available=offer.available,
             held=offer.held,
@@ -286,7 +286,16 @@ class Preparation:
 
 def _gist(offer: Offer, batch_size: int) -> tuple[bool, ...]:
     """The part of an offer that can turn waiting into stepping."""
-    return (offer.available >= batch_size, offer.held > 0, offer.put_waits, offer.reception_over)
+    return (offer.available >= batch_size, offer.held > 0, _presses(offer, batch_size), offer.reception_over)
+
+
+def _presses(offer: Offer, batch_size: int) -> bool:
+    """Whether a put waits for more than the end of training steps that are under way.
+
+    Those may make room by themselves. A batch that is not full, drawn before they have, would let the number of
+    training steps depend on who was faster.
+    """
+    return offer.put_waits and (offer.held >= batch_size or not offer.unsettled)
 
 
 def _failure_message(failed_rank: int, rank: int) -> str:

@@ -162,6 +162,23 @@ def test_an_empty_rank_waits_for_the_others_full_batches() -> None:
     assert set(results[0].numbers) == set(range(200))
 
 
+@pytest.mark.parametrize("recipe", ["reservoir", "fifo"])
+def test_a_put_that_waits_for_a_training_step_under_way_makes_no_smaller_batch(recipe: str) -> None:
+    if recipe == "fifo":
+        buffer = fifo(LAYOUT, capacity=5)
+    else:
+        buffer = reservoir(LAYOUT, capacity=5, watermark=1, views_per_sample=1, seed=0)
+
+    def until_a_put_waits(rank: int, turn: Turn) -> None:
+        if buffer.population().puts < 8:
+            buffer.wait(until=lambda offer: offer.put_waits, timeout_s=DEADLINE_S)
+            buffer.wait(until=lambda offer: offer.held == 0, timeout_s=0.2)  # for what must not be drawn
+
+    trained = run([buffer], [range(8)], on_turn=until_a_put_waits)[0]
+    assert trained.sizes == [4, 4]
+    assert trained.numbers == Counter(range(8))
+
+
 def test_progress_grows_to_one() -> None:
     (trained,) = run([fifo(LAYOUT, 8)], [range(100)])
     assert trained.progress == sorted(trained.progress)
