@@ -90,6 +90,7 @@ def test_a_study_survives_a_scheduler_that_does_not_tell_of_its_jobs_any_more(tm
     assert (ran.report["outcome"], ran.report["samples"]["lost"]) == ("completed", 0)
 
 
+@pytest.mark.slow
 def test_a_launcher_that_is_killed_leaves_jobs_that_the_next_one_ends(tmp_path: Path, batch: list[str]) -> None:
     run_dir = tmp_path / "study"
     with launched(run_dir, *marked("slow", pause_s=0.3), *batch) as first:

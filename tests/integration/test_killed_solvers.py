@@ -66,6 +66,7 @@ def test_a_solver_that_delivers_and_then_always_dies_ends_a_study_of_any_size_so
     assert 6 <= ran.report["simulations"]["restarted"] <= 12
 
 
+@pytest.mark.slow
 def test_a_hung_solver_is_replaced_and_one_that_is_slow_or_held_back_is_left_alone(tmp_path: Path) -> None:
     """Steps of 0.8 s make more than the deadline of 2 s together: those too that are computed again and not sent."""
     study = told(tmp_path, simulations=4, pause_s=0.8, simulation=2, step=4, how="SIGSTOP")

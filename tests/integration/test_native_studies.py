@@ -23,6 +23,7 @@ def study_of(folder: Path, mode: str, *overrides: str) -> Ran:
     return melissa_like(folder / "study", *of_python, command, *overrides, timeout_s=60)
 
 
+@pytest.mark.slow
 def test_every_sample_is_trained_on_and_none_is_mixed(tmp_path: Path) -> None:
     ran = study_of(
         tmp_path,

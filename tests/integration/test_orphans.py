@@ -36,6 +36,7 @@ def test_what_a_dead_launcher_has_left_ends_by_itself_and_the_study_can_go_on(tm
     assert {key for key, _ in trained(tmp_path)} == {(number, step) for number in range(20) for step in range(6)}
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_jobs_whose_guards_are_stopped_do_not_outlive_the_launcher_either(tmp_path: Path) -> None:
     """Nobody tells them of its end; they find out as jobs on other hosts do. What is left of them is ended later."""

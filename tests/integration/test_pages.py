@@ -20,6 +20,8 @@ LONGER = {
     "A mesh, for a network on a grid",
     "Loss, optimizer, learning rate",
     "Several settings, one table",
+    "What is learned",
+    "Over time",
     "What is refused",
 }
 #: Programs that a section needs and pip does not install.

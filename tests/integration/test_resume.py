@@ -148,6 +148,7 @@ def test_an_interrupted_study_goes_on_with_more_simulations_and_server_ranks(tmp
     assert msgspec.json.decode((run_dir / "report-1.json").read_bytes())["outcome"] == "stopped"
 
 
+@pytest.mark.slow
 def test_a_training_that_was_long_enough_goes_on_when_it_may(tmp_path: Path) -> None:
     """All in one process; resumed as it is it has nothing to do, which is no divergence."""
     run_dir = tmp_path / "study"
@@ -163,6 +164,7 @@ def test_a_training_that_was_long_enough_goes_on_when_it_may(tmp_path: Path) -> 
     assert (ran.report["training"]["batches"], ran.report["resumed"]) == (20 * 48 // 4, 2)
 
 
+@pytest.mark.slow
 def test_of_two_that_resume_at_once_one_is_refused(tmp_path: Path) -> None:
     run_dir = tmp_path / "study"
     with launched(run_dir, *slow(40)) as first:

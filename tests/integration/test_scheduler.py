@@ -32,6 +32,7 @@ def test_a_study_runs_through_a_scheduler_of_ones_own(tmp_path: Path) -> None:
     assert {path.stem for path in spool.glob("*.end")} == submitted
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_a_job_that_waits_in_the_queue_keeps_its_place_over_a_resume(tmp_path: Path) -> None:
     """It was submitted by the first launcher, and reads where its study is when it starts under the second."""

@@ -125,6 +125,7 @@ def test_a_name_that_stands_for_a_loopback_address_is_refused(tmp_path: Path) ->
     assert "transport.host is 'login', which stands for 127.0.1.1 here" in ran.err
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_what_a_dead_launcher_has_left_on_other_hosts_ends_and_another_host_goes_on(tmp_path: Path) -> None:
     run_dir, spool = tmp_path / "study", tmp_path / "spool"

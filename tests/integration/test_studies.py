@@ -117,6 +117,7 @@ def test_steps_may_have_any_numbers(tmp_path: Path, first: int, stride: int, ove
     assert abs(last - 0.54).max() < 0.4
 
 
+@pytest.mark.slow
 def test_a_buffer_that_is_full_before_the_steps_are_known_is_told(tmp_path: Path) -> None:
     study = [*marked("numbered", num_steps=50, simulations=2), "solver.num_steps=null", "launcher=inline"]
     ran = melissa_like(tmp_path / "study", *study, timeout_s=60)

@@ -67,6 +67,7 @@ def assert_balanced(folder: Path) -> None:
         assert samples["lost"] == samples["given_up"] == 0
 
 
+@pytest.mark.slow
 def test_two_studies_at_a_time_do_not_garble_what_they_say(tmp_path: Path) -> None:
     folder = tmp_path / "sweep"
     with launched(folder, *sweep_of(folder)) as sweep:
@@ -90,6 +91,7 @@ def test_two_studies_at_a_time_do_not_garble_what_they_say(tmp_path: Path) -> No
     assert ran.out.endswith(f"written to: {folder}\n")
 
 
+@pytest.mark.slow
 def test_a_sweep_that_was_killed_goes_on_with_what_is_missing(tmp_path: Path) -> None:
     folder = tmp_path / "sweep"
     with launched(folder, *sweep_of(folder)) as sweep:

@@ -148,6 +148,7 @@ def test_a_heterogeneous_allocation_has_server_ranks_and_solvers_on_nodes_of_the
     assert solvers <= {"n1", "n2"}
 
 
+@pytest.mark.slow
 def test_a_job_that_slurm_runs_again_goes_on_with_its_study(cluster: Cluster, tmp_path: Path) -> None:
     """As after a preemption: nobody had told the launcher."""
     script = Script(cluster, tmp_path / "study", *slow(), "launcher.requeue=true")

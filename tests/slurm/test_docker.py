@@ -55,6 +55,7 @@ def commands_of_the_page() -> list[list[str]]:
     return [site, [*run, "run_dir=study", "study.num_simulations=4", "study.num_validation_simulations=0"]]
 
 
+@pytest.mark.slow
 def test_the_hosts_of_the_compose_file_become_the_cluster_of_the_page(tmp_path: Path) -> None:
     if reason := why_no_cluster():
         pytest.skip(reason)

@@ -38,6 +38,7 @@ def listed(cluster: Cluster, word: str, options: tuple[str, ...]) -> list[str]:
     return [line.split()[0] for line in lines if word in line.split()[1]]
 
 
+@pytest.mark.slow
 @ways
 def test_a_solver_job_that_somebody_cancels_costs_an_attempt(cluster: Cluster, tmp_path: Path, way: str) -> None:
     overrides, allocation, options = WAYS[way]
@@ -52,6 +53,7 @@ def test_a_solver_job_that_somebody_cancels_costs_an_attempt(cluster: Cluster, t
     assert ("SIGKILL" if allocation else "CANCELLED") in ended.message
 
 
+@pytest.mark.slow
 @ways
 def test_server_ranks_that_somebody_cancels_start_again(cluster: Cluster, tmp_path: Path, way: str) -> None:
     overrides, allocation, options = WAYS[way]
@@ -105,6 +107,7 @@ def test_what_the_scheduler_refuses_is_said_in_its_words(
     assert Path(script).read_text().startswith("#!")
 
 
+@pytest.mark.slow
 def test_why_a_study_waits_is_in_its_status(cluster: Cluster, tmp_path: Path) -> None:
     run_dir = tmp_path / "study"
     cluster.login.run("sbatch", "--nodes=3", "--exclusive", "--output=/dev/null", "--wrap=sleep 600")
