@@ -15,9 +15,9 @@ after about t = 0.4.
 
 Modules, in the order to read them: `solve` (the plug-in: parameters in, fields out), `heat_equation` (one time step),
 `conjugate_gradient` (the linear system), `rows` (the only module that communicates). `python -m
-melissa_like.solvers.heat2d` runs it without a launcher. `native` has the same in C and in Fortran, with a main of its own.
-Everything runs on the calling thread; nothing of the framework is imported, and mpi4py not at all: the communicator is
-handed in, and `solvers.communicator` says what is used of it.
+melissa_like.solvers.heat2d` runs it without a launcher. `native` has the same in C and in Fortran, with mains of their
+own. Everything runs on the calling thread; nothing of the framework is imported, and mpi4py not at all: the
+communicator is handed in, and `solvers.communicator` says what is used of it.
 
 Reference: "High Throughput Training of Deep Surrogates from Large Ensemble Runs" (SC'23, arXiv 2309.16743).
 """
