@@ -15,9 +15,10 @@ from melissa_like.models.cape import CAPE
 from melissa_like.models.conditioning import Conditioned, Conditioning, ConstantChannels, ScaleAndShift
 from melissa_like.models.deeponet import DeepONet
 from melissa_like.models.fno import FNO
+from melissa_like.models.mesh_message_passing import MeshMessagePassing
 from melissa_like.models.message_passing import MessagePassing
 from melissa_like.models.mlp import MLP
-from melissa_like.models.problem import FieldShape, Problem
+from melissa_like.models.problem import FieldShape, Problem, StaticShape
 from melissa_like.models.unet import UNet
 
 __all__ = [
@@ -29,8 +30,10 @@ __all__ = [
     "ConstantChannels",
     "DeepONet",
     "FieldShape",
+    "MeshMessagePassing",
     "MessagePassing",
     "Problem",
     "ScaleAndShift",
+    "StaticShape",
     "UNet",
 ]

@@ -10,6 +10,7 @@ from melissa_like.models.graphs import Positions, points_of
 from melissa_like.models.grids import GridOutputs, common_grid, periodic_coordinates
 from melissa_like.models.mlp import perceptron
 from melissa_like.models.problem import Problem
+from melissa_like.models.refusals import require_fixed_sizes, require_no_static
 
 __all__ = ["DeepONet"]
 
@@ -38,7 +39,7 @@ class DeepONet(nn.Module):
 
     Raises:
         ValueError: targets on several grids, or on one without axes or with more than three; neither fields nor
-            parameters; positions or lengths that do not fit; a width below 1.
+            parameters; fields of no fixed size, or static data; positions or lengths that do not fit; a width below 1.
         OSError: the file of positions cannot be read.
     """
 
@@ -54,6 +55,8 @@ class DeepONet(nn.Module):
         activation: Callable[[], nn.Module] = nn.GELU,
     ) -> None:
         super().__init__()
+        require_fixed_sizes(problem, "DeepONet")
+        require_no_static(problem, "DeepONet")
         grid = common_grid(problem, "DeepONet", inputs=False)
         num_given = problem.num_inputs - problem.time
         if not num_given:

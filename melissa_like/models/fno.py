@@ -85,9 +85,10 @@ class FNO(nn.Module):
         fields: Mapping[str, Tensor] | None = None,
         parameters: Tensor | None = None,
         time: Tensor | None = None,
+        static: Mapping[str, Tensor] | None = None,
     ) -> dict[str, Tensor]:
         """Normalized target fields, [B, C, *grid] each, from normalized inputs."""
-        channels, embedding = self.conditioning.enter(*self.inputs(fields, parameters, time))
+        channels, embedding = self.conditioning.enter(*self.inputs(fields, parameters, time, static))
         hidden = self.lifting(channels)
         if any(self._padding):
             hidden = functional.pad(hidden, self._padding)

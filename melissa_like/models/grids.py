@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from melissa_like.models.problem import FieldShape, Problem
+from melissa_like.models.refusals import require_fixed_sizes
 
 __all__ = [
     "GridInputs",
@@ -32,8 +33,9 @@ def common_grid(problem: Problem, family: str, *, inputs: bool = True) -> tuple[
         inputs: whether the input fields have to lie on it too.
 
     Raises:
-        ValueError: fields on several grids, or a grid that has not one to three axes.
+        ValueError: fields on several grids or of no fixed size, or a grid that has not one to three axes.
     """
+    require_fixed_sizes(problem, family)
     shapes = {f"the field {name!r}": shape.grid for name, shape in problem.fields.items() if inputs}
     shapes |= {f"the target {name!r}": shape.grid for name, shape in problem.targets.items()}
     found = ", ".join(f"{what} on {grid}" for what, grid in shapes.items())
@@ -115,7 +117,7 @@ class Pointwise(nn.Linear):
 
 
 class GridInputs(nn.Module):
-    """Input fields and coordinates as channels, parameters and time as conditions.
+    """Input fields, coordinates and static data as channels, parameters and time as conditions.
 
     Args:
         problem: of the network.
@@ -125,7 +127,7 @@ class GridInputs(nn.Module):
             matters, so without input fields and on grids that are not periodic.
 
     Raises:
-        ValueError: neither input fields nor coordinates.
+        ValueError: neither input fields nor coordinates, or static data that lie on no such grid.
     """
 
     def __init__(self, problem: Problem, points: Tensor, *, periodic: bool, coordinates: bool | None = None) -> None:
@@ -138,7 +140,8 @@ class GridInputs(nn.Module):
             places = points
         self.register_buffer("coordinates", places.float(), persistent=False)
         self.num_field_channels = sum(shape.components for shape in problem.fields.values())
-        self.num_channels = self.num_field_channels + len(places)
+        self._static = _on_grid(problem, tuple(points.shape[1:]))
+        self.num_channels = self.num_field_channels + len(places) + sum(self._static.values())
         if not self.num_channels:
             raise ValueError(
                 "coordinates is false and the problem has no input fields, so the network could not tell one place "
@@ -147,9 +150,16 @@ class GridInputs(nn.Module):
         self.num_conditions = len(problem.parameters) + problem.time
 
     def forward(
-        self, fields: Mapping[str, Tensor] | None, parameters: Tensor | None, time: Tensor | None
+        self,
+        fields: Mapping[str, Tensor] | None,
+        parameters: Tensor | None,
+        time: Tensor | None,
+        static: Mapping[str, Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Channels [B, num_channels, *grid] and conditions [B, num_conditions] (parameters, then time)."""
+        """Channels [B, num_channels, *grid] and conditions [B, num_conditions] (parameters, then time).
+
+        Static data that all simulations share are [C, *grid], others [B, C, *grid].
+        """
         channels = list(fields.values()) if fields else []
         given = [] if parameters is None else [parameters]
         if time is not None:
@@ -158,6 +168,9 @@ class GridInputs(nn.Module):
         coordinates = cast(Tensor, self.coordinates)
         if len(coordinates):
             channels.append(coordinates.expand(samples, *coordinates.shape))
+        for name in self._static:
+            values = (static or {})[name]
+            channels.append(values.expand(samples, *values.shape[-coordinates.ndim :]))
         return torch.cat(channels, dim=1), torch.cat(given, dim=1) if given else channels[0].new_empty(samples, 0)
 
 
@@ -175,3 +188,18 @@ class GridOutputs:
             (channels,) if len(self._components) == 1 else torch.split(channels, list(self._components.values()), dim=1)
         )
         return dict(zip(self._components, parts, strict=True))
+
+
+def _on_grid(problem: Problem, grid: tuple[int, ...]) -> dict[str, int]:
+    """The components of static data, by name.
+
+    Raises:
+        ValueError: some lie on another grid, or are numbers of points.
+    """
+    wrong = [name for name, shape in problem.static.items() if shape.grid != grid or shape.indexes is not None]
+    if wrong:
+        raise ValueError(
+            f"a network on the grid {grid} sees static data on this grid, and {', '.join(wrong)} are something else: "
+            "leave them out, with a list of the others as training.task.static, or false"
+        )
+    return {name: shape.components for name, shape in problem.static.items()}

@@ -95,9 +95,10 @@ class MessagePassing(nn.Module):
         fields: Mapping[str, Tensor] | None = None,
         parameters: Tensor | None = None,
         time: Tensor | None = None,
+        static: Mapping[str, Tensor] | None = None,
     ) -> dict[str, Tensor]:
         """Normalized target fields, [B, steps · C, *grid] each, from normalized inputs."""
-        channels, conditions = self.inputs(fields, parameters, time)
+        channels, conditions = self.inputs(fields, parameters, time, static)
         # Points first: a neighbour's row, of all samples, then lies in one piece.
         values = channels.flatten(2).permute(2, 0, 1)
         features = self.encoder(torch.cat([values, conditions.expand(values.shape[0], -1, -1)], dim=2))

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from melissa_like.models.problem import Problem
+from melissa_like.models.refusals import require_fixed_sizes, require_no_static
 
 __all__ = ["MLP", "perceptron"]
 
@@ -40,7 +41,7 @@ class MLP(nn.Module):
         activation: makes an activation; called for each place that needs one, e.g. `torch.nn.GELU`.
 
     Raises:
-        ValueError: a width below 1.
+        ValueError: a width below 1, fields of no fixed size, or static data.
     """
 
     def __init__(
@@ -50,6 +51,8 @@ class MLP(nn.Module):
         activation: Callable[[], nn.Module] = nn.ReLU,
     ) -> None:
         super().__init__()
+        require_fixed_sizes(problem, "MLP")
+        require_no_static(problem, "MLP")
         widths = [problem.num_inputs, *hidden, problem.num_outputs]
         if min(widths) < 1:
             raise ValueError(f"the layers of the MLP have the widths {widths}: give 1 or more for each")

@@ -108,9 +108,10 @@ class UNet(nn.Module):
         fields: Mapping[str, Tensor] | None = None,
         parameters: Tensor | None = None,
         time: Tensor | None = None,
+        static: Mapping[str, Tensor] | None = None,
     ) -> dict[str, Tensor]:
         """Normalized target fields, [B, C, *grid] each, from normalized inputs."""
-        channels, embedding = self.conditioning.enter(*self.inputs(fields, parameters, time))
+        channels, embedding = self.conditioning.enter(*self.inputs(fields, parameters, time, static))
         hidden = self.first(channels)
         seen: list[Tensor] = []
         for number, level in enumerate(self.down):
