@@ -29,6 +29,7 @@ from melissa_like.loading.agreement import (
 from melissa_like.loading.axes import BatchAxes
 from melissa_like.loading.batch import Batch, Measurement, Moments, Turn, moments_of
 from melissa_like.loading.collective import Collective, SoloCollective, ThreadCollective
+from melissa_like.loading.from_samples import batch_from_samples, field_of_sample, offsets_of, rows_of, static_of
 from melissa_like.loading.loader import Loader, LoaderCounters
 from melissa_like.loading.preparation import LocalState
 
@@ -50,6 +51,11 @@ __all__ = [
     "ThreadCollective",
     "Turn",
     "Verdict",
+    "batch_from_samples",
+    "field_of_sample",
     "moments_of",
+    "offsets_of",
     "plan",
+    "rows_of",
+    "static_of",
 ]

@@ -2,6 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Self
+
+from melissa_like.records import Layout
 
 __all__ = ["BatchAxes"]
 
@@ -19,3 +22,13 @@ class BatchAxes:
     points: Mapping[str, str] = field(default_factory=dict)
     indexes: Mapping[str, str] = field(default_factory=dict)
     shared: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, layout: Layout) -> Self:
+        """The axes of the batches of a study."""
+        own = (*layout.fields, *layout.static)
+        return cls(
+            points={spec.name: spec.extent for spec in own if spec.extent is not None},
+            indexes={spec.name: spec.indexes for spec in layout.static if isinstance(spec.indexes, str)},
+            shared=frozenset(wide.spec.name for wide in layout.study_wide),
+        )

@@ -11,6 +11,8 @@ from melissa_like.loading.axes import BatchAxes
 __all__ = ["Batch", "Measurement", "Moments", "Turn", "moments_of"]
 
 
+#: Dimensions of values without a grid, [n, C].
+_ROWS = 2
 #: Of a batch whose first axes are all of samples.
 _OF_SAMPLES = BatchAxes()
 
@@ -127,12 +129,18 @@ class Moments:
 def moments_of(values: torch.Tensor) -> tuple[Moments, ...]:
     """Moments of each component of a quantity, [n, C, ...] of any numeric dtype.
 
-    Computed in float64 sample by sample, so that the conversion needs the memory of one sample only.
+    Computed in float64 sample by sample, so that the conversion needs the memory of one sample only; of [n, C], numbers
+    of samples or points of meshes, all at once.
     """
-    return tuple(Moments.merge(_moments_of_one(sample) for sample in component) for component in values.transpose(0, 1))
+    components = values.transpose(0, 1)
+    if values.ndim == _ROWS:
+        return tuple(_moments_of_one(component) for component in components)
+    return tuple(Moments.merge(_moments_of_one(sample) for sample in component) for component in components)
 
 
 def _moments_of_one(sample: torch.Tensor) -> Moments:
+    if not sample.numel():
+        return Moments(count=0, mean=0.0, std=0.0)
     std, mean = torch.std_mean(sample.to(torch.float64), correction=0)
     return Moments(count=sample.numel(), mean=float(mean), std=float(std))
 

@@ -2,13 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from typing import TypeAlias
 
-import numpy as np
 import torch
 
-from melissa_like.loading import Batch
+from melissa_like.loading import Batch, batch_from_samples
 from melissa_like.records import Layout, Sample
 
 __all__ = ["Extract", "HeldOutSample"]
@@ -44,17 +42,4 @@ class Extract:
 
     def batch(self, device: torch.device) -> Batch:
         """All of it as a batch; its memory is new."""
-        firsts = [steps[0] for steps in self.samples]
-        axes = (len(firsts), len(self.samples[0])) if self.has_windows else (len(firsts),)
-        times = torch.tensor([step.time for step in chain(*self.samples)], dtype=torch.float64)
-        fields = {
-            spec.name: np.stack([step.fields[index] for step in chain(*self.samples)]).reshape(*axes, *spec.shape)
-            for index, spec in enumerate(self.layout.fields)
-        }
-        return Batch(
-            simulations=torch.tensor([first.key.simulation for first in firsts]),
-            steps=torch.tensor([first.key.step for first in firsts]),
-            times=times.view(axes),
-            parameters=torch.from_numpy(np.stack([first.parameters for first in firsts])),
-            fields={name: torch.from_numpy(values) for name, values in fields.items()},
-        ).to(device)
+        return batch_from_samples(self.samples, self.layout, has_windows=self.has_windows, device=device)
