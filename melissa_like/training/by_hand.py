@@ -107,7 +107,7 @@ def _differentiate(
         if not any(values.requires_grad for values in predictions.values()):
             raise ValueError("what it returns does not depend on its weights: leave out detach, numpy and no_grad")
     with suspects.blame(LOSS, f"is given {what}"):
-        each = losses(predictions, targets)
+        each = losses(predictions, targets, batch.offsets)
         _check_losses(each, targets)
     with suspects.blame(MODEL, f"is differentiated with {what}", network):
         torch.autograd.backward(each.sum())

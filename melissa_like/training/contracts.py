@@ -1,15 +1,16 @@
 """Whether a network and a task keep their contracts, looked at with samples that nobody sent."""
 
 import inspect
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from melissa_like.errors import ConfigurationError
-from melissa_like.loading import Batch
+from melissa_like.loading import Batch, field_of_sample
 from melissa_like.models import Problem
+from melissa_like.records import Layout
 from melissa_like.training.modes import evaluating
 from melissa_like.training.outputs import check_outputs
 from melissa_like.training.probe import Probe
@@ -56,10 +57,10 @@ def check_task(surrogate: Surrogate, batch: Batch, suspects: Suspects) -> None:
     Raises:
         ConfigurationError: which method gave what.
     """
-    task, scale, size = surrogate.task, surrogate.normalization, batch.size
+    task, scale = surrogate.task, surrogate.normalization
     with suspects.blame(TASK, "looks at a batch"), torch.no_grad():
         targets = task.targets(scale, batch)
-        _expect("targets", _shapes(targets), _expected(task.problem, _shapes(targets), size))
+        _expect("targets", _shapes(targets), _expected(task.problem, _shapes(targets), batch))
         truth = task.truth(batch)
         _expect("truth", {name: values.numel() for name, values in truth.items()}, _sizes(targets))
         restored = task.restore(scale, batch, targets)
@@ -111,7 +112,8 @@ def check_independence(surrogate: Surrogate, batch: Batch, suspects: Suspects) -
             return
         for row in range(batch.size):
             alone = surrogate(batch.part(row, row + 1))
-            other = [name for name, values in together.items() if not alike(alone[name], values[row : row + 1])]
+            of_row = {name: _rows(batch, name, row) for name in together}
+            other = [name for name, values in together.items() if not alike(alone[name], values[of_row[name]])]
             if other:
                 raise ConfigurationError(
                     f"{suspects.of(MODEL)} predicts something else for {', '.join(other)} of a sample when other "
@@ -132,7 +134,7 @@ def check_prediction(surrogate: Surrogate, probe: Probe, suspects: Suspects) -> 
     task, batch = surrogate.task, probe.batch(1)
     parameters = dict(zip(surrogate.layout.parameters, batch.parameters[0].tolist(), strict=True))
     if isinstance(task, Predicts):
-        asked = _known(task, batch, task.problem.fields)
+        asked = _known(task, task.problem, batch, surrogate.layout)
         if asked is not None:
             with suspects.blame(TASK, "is asked to predict"):
                 predicted = surrogate.predict(parameters, **asked)
@@ -143,16 +145,20 @@ def check_prediction(surrogate: Surrogate, probe: Probe, suspects: Suspects) -> 
             pieces = task.roll_out(surrogate.network, surrogate.normalization, batch, num_steps)
             with evaluating(surrogate):
                 shapes = [_shapes(piece) for piece in pieces]
-            found = {name: (1, sum(each[name][1] for each in shapes), *shapes[0][name][2:]) for name in shapes[0]}
+            first = shapes[0]
+            found = {name: (of[0], sum(each[name][1] for each in shapes), *of[2:]) for name, of in first.items()}
             _expect("roll_out", found, {name: tuple(values.shape) for name, values in task.truth(batch).items()})
 
 
-def _known(task: Predicts, batch: Batch, fields: Iterable[str]) -> dict[str, Any] | None:
+def _known(task: Predicts, problem: Problem, batch: Batch, layout: Layout) -> dict[str, Any] | None:
     """What a task is asked besides the parameters; None: something that nobody here knows."""
+    given = [spec for spec in layout.fields if spec.name in problem.fields]
+    once = [spec for spec in layout.static if spec.name in problem.static]
     known = {
         "step": int(batch.steps[0]),
         "time": float(batch.times.flatten()[0]),
-        "fields": {name: batch.fields[name][0].cpu().numpy() for name in fields if name in batch.fields},
+        "fields": {spec.name: field_of_sample(batch.fields[spec.name].cpu().numpy(), spec) for spec in given},
+        "static": {spec.name: field_of_sample(batch.static[spec.name].cpu().numpy(), spec) for spec in once},
     }
     wanted = [p for p in inspect.signature(task.request).parameters.values() if p.kind is p.KEYWORD_ONLY]
     if any(parameter.default is parameter.empty and parameter.name not in known for parameter in wanted):
@@ -192,10 +198,17 @@ def _tensors_in(value: object, place: str, depth: int) -> Iterator[tuple[str, Te
             yield from _tensors_in(item, f"{place}[{index}]", depth - 1)
 
 
-def _expected(problem: Problem, found: Mapping[str, tuple[int, ...]], size: int) -> dict[str, tuple[int, ...]]:
+def _rows(batch: Batch, name: str, sample: int) -> slice:
+    """The rows of a sample in a field of a batch."""
+    extent = batch.axes.points.get(name)
+    return slice(sample, sample + 1) if extent is None else slice(*batch.offsets[extent][sample : sample + 2].tolist())
+
+
+def _expected(problem: Problem, found: Mapping[str, tuple[int, ...]], batch: Batch) -> dict[str, tuple[int, ...]]:
     """Shapes of the targets: [B, C, *grid], or [B, K, C, *grid] where some number of time steps was found."""
     shapes = {}
     for name, shape in problem.targets.items():
+        size = batch.size if shape.extent is None else int(batch.offsets[shape.extent][-1])
         one = (size, shape.components, *shape.grid)
         steps = found[name][1:2] if len(found.get(name, ())) > len(one) else ()
         shapes[name] = (size, *steps, shape.components // (shape.steps if steps else 1), *shape.grid)

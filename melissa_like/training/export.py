@@ -64,13 +64,20 @@ def export_surrogate(surrogate: "Surrogate", path: str | os.PathLike[str]) -> No
 
     Raises:
         ValueError: torch cannot export the network or the task, or what was exported computes something else; the
-            message says why. Or another suffix, or the surrogate is not normalized yet.
+            message says why. Or another suffix, the network is given static data or meshes that differ, or the
+            surrogate is not normalized yet.
         TypeError: the task learns from windows and cannot roll out.
     """
     target = Path(path)
     if target.suffix != _SUFFIX:
         raise ValueError(f"the file is {target.name!r}: give it the suffix {_SUFFIX}, which torch.export.load expects")
     task, scale = surrogate.task, surrogate.normalization
+    if task.problem.static or task.problem.extents:
+        of_mesh = ", ".join((*task.problem.static, *task.problem.extents))
+        raise ValueError(
+            f"the network is given what belongs to a mesh ({of_mesh}), and a program of torch.export takes "
+            "parameters, step and fields alone: keep it as it is with save_surrogate"
+        )
     if scale.unset or (task.problem.time and scale.time_range is None):
         raise ValueError("the surrogate is not normalized yet, so it predicts nothing: export it after its training")
     if task.window is not None and not isinstance(task, RollsOut):

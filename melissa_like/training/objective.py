@@ -56,7 +56,7 @@ class Objective(nn.Module):
         if not self._checked:
             check_outputs(predictions, targets)
             self._checked = True
-        return self._losses(predictions, targets)
+        return self._losses(predictions, targets, batch.offsets)
 
     def compared(self, batch: Batch, progress: float) -> Compared:
         """Predictions, in the precision of the network's pass, and their targets: see `Task.compare`."""

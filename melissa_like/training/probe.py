@@ -3,11 +3,21 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-import numpy as np
 import torch
+from msgspec.structs import replace
 
-from melissa_like.loading import Batch, Moments, Turn, moments_of
-from melissa_like.records import FieldSpec, FormedWindows, Layout, Purpose, Sample, SampleKey, Window
+from melissa_like.loading import Batch, Moments, Turn, batch_from_samples, moments_of
+from melissa_like.records import (
+    FieldSpec,
+    FormedWindows,
+    Layout,
+    Purpose,
+    Sample,
+    SampleKey,
+    StaticFields,
+    Window,
+    static_fields,
+)
 from melissa_like.training.surrogate import Surrogate
 from melissa_like.training.validation import ValidationSet
 
@@ -17,6 +27,8 @@ __all__ = ["Probe"]
 _BOUNDS, _NUM_STEPS = (0.0, 1.0), 100
 _NUM_MEASURED = 2
 _SEED = 0
+#: Points of a made-up mesh, and elements: the smallest and behind the largest.
+_FEWEST, _MOST = 12, 24
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,18 +55,16 @@ class Probe:
         return 0.0, (self.num_steps or _NUM_STEPS) - 1.0
 
     def batch(self, size: int) -> Batch:
-        """A batch of so many samples."""
+        """A batch of so many samples; on meshes that differ each has a small one of its own."""
         generator = torch.Generator().manual_seed(_SEED)
         window = self.window or Window(length=1)
-        starts = max(1, (self.num_steps or _NUM_STEPS) - window.span + 1)
-        steps = torch.randint(starts, (size,), generator=generator)
+        steps = self._first_steps(size, generator)
+        if self.layout.extents or self.layout.static or self.layout.study_wide:
+            samples = [self._sample(number, first, generator) for number, first in enumerate(steps.tolist())]
+            return batch_from_samples(samples, self.layout, has_windows=self.window is not None, device=self.device)
         times = (steps[:, None] + window.stride * torch.arange(window.length)).double()
         axis = (size,) if self.window is None else (size, window.length)
-        parameters = torch.zeros(size, len(self.layout.parameters), dtype=torch.float64)
-        for column, name in enumerate(self.layout.parameters):
-            parameters[:, column] = _between(
-                *self.bounds[name], torch.rand(size, generator=generator, dtype=torch.float64)
-            )
+        parameters = self._parameters(size, generator)
         return Batch(
             simulations=torch.arange(size),
             steps=steps,
@@ -93,26 +103,67 @@ class Probe:
 
     def held_out(self) -> ValidationSet:
         """A validation set of a single sample, from the first step on if that is a window."""
-        held_out, batch = ValidationSet(self.layout, window=self.window), self.batch(1)
-        first = int(batch.steps[0]) if self.window is None else 0
-        steps = [first] if self.window is None else self.window.steps_from(first)
-        for position, step in enumerate(steps):
-            fields = held_out.reserve(0, 1, step)
-            for values, spec in zip(fields, self.layout.fields, strict=True):
-                given = batch.fields[spec.name][0].cpu().numpy()
-                values[...] = given if self.window is None else given[position]
-            complete = (first,) if position == len(steps) - 1 else ()
-            sample = Sample(
-                key=SampleKey(0, step),
+        held_out = ValidationSet(self.layout, window=self.window)
+        generator = torch.Generator().manual_seed(_SEED)
+        first = int(self._first_steps(1, generator)) if self.window is None else 0
+        steps = self._sample(0, first, generator)
+        for made in steps:
+            if made.static is not None:
+                held_out.begin(0, 1, self.layout.sized(made.static.extents))
+            fields = held_out.reserve(0, 1, made.key.step)
+            for values, given in zip(fields, made.fields, strict=True):
+                values[...] = given
+            complete = (first,) if made is steps[-1] else ()
+            windows = None if self.window is None else FormedWindows(complete=complete)
+            held_out.take(replace(made, fields=fields, windows=windows), 0.0)
+        return held_out
+
+    def _first_steps(self, size: int, generator: torch.Generator) -> torch.Tensor:
+        """Of each sample the number of its (first) time step."""
+        span = 1 if self.window is None else self.window.span
+        return torch.randint(max(1, (self.num_steps or _NUM_STEPS) - span + 1), (size,), generator=generator)
+
+    def _parameters(self, size: int, generator: torch.Generator) -> torch.Tensor:
+        parameters = torch.zeros(size, len(self.layout.parameters), dtype=torch.float64)
+        for column, name in enumerate(self.layout.parameters):
+            parameters[:, column] = _between(
+                *self.bounds[name], torch.rand(size, generator=generator, dtype=torch.float64)
+            )
+        return parameters
+
+    def _sample(self, simulation: int, first: int, generator: torch.Generator) -> list[Sample]:
+        """The time steps of a sample, each by itself."""
+        layout, static = _mesh(self.layout, generator)
+        (parameters,) = self._parameters(1, generator).numpy()
+        return [
+            Sample(
+                key=SampleKey(simulation, step),
                 attempt=1,
                 purpose=Purpose.VALIDATION,
                 time=float(step),
-                parameters=np.array(batch.parameters[0].tolist()),
-                fields=fields,
-                windows=None if self.window is None else FormedWindows(complete=complete),
+                parameters=parameters,
+                fields=tuple(_values(spec, (), generator).numpy() for spec in layout.fields),
+                static=static,
             )
-            held_out.take(sample, 0.0)
-        return held_out
+            for step in ([first] if self.window is None else self.window.steps_from(first))
+        ]
+
+
+def _mesh(layout: Layout, generator: torch.Generator) -> tuple[Layout, StaticFields | None]:
+    """A mesh of random points and elements: the layout with its sizes, and its static data."""
+    if not (layout.extents or layout.static):
+        return layout, None
+    numbers = torch.randint(_FEWEST, _MOST, (len(layout.extents),), generator=generator).tolist()
+    sizes = dict(zip(layout.extents, numbers, strict=True))
+    sized, arrays = layout.sized(sizes), {}
+    for spec in sized.static:
+        if spec.indexes is None:
+            made = _values(spec, (), generator)
+        else:
+            behind = sizes[spec.indexes] if isinstance(spec.indexes, str) else spec.indexes
+            made = torch.randint(behind, spec.shape, generator=generator).to(getattr(torch, spec.dtype))
+        arrays[spec.name] = made.numpy()
+    return sized, static_fields(sized, arrays)
 
 
 def _values(field: FieldSpec, axes: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:

@@ -11,11 +11,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import load_model, save_model
 
 from melissa_like.plugins import factory_of
-from melissa_like.records import FieldSpec, Layout
+from melissa_like.records import FieldSpec, Layout, StudyWideField
 from melissa_like.training.building import build_surrogate
 from melissa_like.training.surrogate import Surrogate
 
@@ -92,7 +93,7 @@ def _description(surrogate: Surrogate, incomplete: str | None) -> dict[str, Any]
         "complete": incomplete is None,
         "incomplete": incomplete,
         **surrogate.recipes,
-        "layout": asdict(surrogate.layout),
+        "layout": _written(surrogate.layout),
         "versions": {
             "melissa-like": version("melissa-like"),
             "python": platform.python_version(),
@@ -101,15 +102,31 @@ def _description(surrogate: Surrogate, incomplete: str | None) -> dict[str, Any]
     }
 
 
+def _written(layout: Layout) -> dict[str, Any]:
+    return {
+        "fields": [asdict(spec) for spec in layout.fields],
+        "parameters": layout.parameters,
+        "static": [asdict(spec) for spec in layout.static],
+        "study_wide": [{"spec": asdict(wide.spec), "values": wide.values.tolist()} for wide in layout.study_wide],
+    }
+
+
 def _layout(written: Mapping[str, Any]) -> Layout:
-    fields = [
-        FieldSpec(
-            name=field["name"],
-            shape=tuple(field["shape"]),
-            dtype=field["dtype"],
-            components=field["components"],
-            bounds=tuple(field["bounds"]) if field["bounds"] is not None else None,
-        )
-        for field in written["fields"]
-    ]
-    return Layout(fields=tuple(fields), parameters=tuple(written["parameters"]))
+    return Layout(
+        fields=tuple(map(_spec, written["fields"])),
+        parameters=tuple(written["parameters"]),
+        static=tuple(map(_spec, written.get("static", ()))),
+        study_wide=tuple(map(_study_wide, written.get("study_wide", ()))),
+    )
+
+
+def _spec(written: Mapping[str, Any]) -> FieldSpec:
+    bounds = written["bounds"]
+    return FieldSpec(
+        **{**written, "shape": tuple(written["shape"]), "bounds": None if bounds is None else tuple(bounds)}
+    )
+
+
+def _study_wide(written: Mapping[str, Any]) -> StudyWideField:
+    spec = _spec(written["spec"])
+    return StudyWideField(spec=spec, values=np.array(written["values"], dtype=spec.numpy_dtype))

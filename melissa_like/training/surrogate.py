@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor, device, nn
 
-from melissa_like.loading import Batch
+from melissa_like.loading import Batch, field_of_sample
 from melissa_like.records import Layout
 from melissa_like.training.export import export_surrogate
 from melissa_like.training.modes import evaluating
@@ -51,7 +52,10 @@ class Surrogate(nn.Module):
         return self.normalization.device
 
     def forward(self, batch: Batch) -> Mapping[str, Tensor]:
-        """The target fields of a batch in original units, float32, [B, *shape] or [B, K, *shape] by name."""
+        """The target fields of a batch in original units, float32, by name: [B, *shape] or [B, K, *shape].
+
+        Those on an extent are [ΣN, C] or [ΣN, K, C].
+        """
         predictions = self.task.advance(self.network, self.normalization, batch)
         return self.task.restore(self.normalization, batch, predictions)
 
@@ -60,10 +64,12 @@ class Surrogate(nn.Module):
 
         Args:
             parameters: by name, in original units.
-            asked: what the task needs to know besides; the direct surrogate `step`, the index of the time step.
+            asked: what the task needs to know besides; the direct surrogate `step`, the index of the time step, and
+                `static`, if there are static data: the coordinates of a mesh, its connectivity.
 
         Returns:
-            By name, float32 arrays of the fields' global shapes, in original units.
+            By name, float32 arrays of the fields' global shapes, in original units; on an extent as many points as
+            the static data have.
 
         Raises:
             ValueError: a parameter is missing or unknown, or the task reads a field that its `request` does not give.
@@ -77,7 +83,7 @@ class Surrogate(nn.Module):
         batch = self.task.request(parameters, **asked).to(self.device)
         try:
             with evaluating(self):
-                return {name: values[0].cpu().numpy() for name, values in self(batch).items()}
+                return {name: self._of_one(name, values) for name, values in self(batch).items()}
         except KeyError as error:
             unknown = [f.name for f in self.layout.fields if error.args == (f.name,) and f.name not in batch.fields]
             if not unknown:
@@ -89,7 +95,13 @@ class Surrogate(nn.Module):
             ) from error
 
     def rollout(
-        self, fields: Mapping[str, npt.ArrayLike], parameters: Mapping[str, float], num_steps: int, *, step: int = 0
+        self,
+        fields: Mapping[str, npt.ArrayLike],
+        parameters: Mapping[str, float],
+        num_steps: int,
+        *,
+        step: int = 0,
+        static: Mapping[str, npt.ArrayLike] | None = None,
     ) -> dict[str, npt.NDArray[np.float32]]:
         """The time steps that follow on some that are known, each predicted from those before it.
 
@@ -99,6 +111,7 @@ class Surrogate(nn.Module):
             parameters: by name, in original units.
             num_steps: to be predicted.
             step: number of the first time step that is given, for a network that is given the time.
+            static: what the network is given of a simulation's static data, by name: [*grid] or [components, *grid].
 
         Returns:
             By name, float32 arrays [num_steps, *shape], in original units.
@@ -114,10 +127,17 @@ class Surrogate(nn.Module):
             )
         if num_steps < 1:
             raise ValueError(f"num_steps is {num_steps}: give 1 or more")
-        batch = self.task.begin(fields, parameters, num_steps, step=step).to(self.device)
+        once = {} if static is None else {"static": static}  # a task of the user's may know nothing of it
+        batch = self.task.begin(fields, parameters, num_steps, step=step, **once).to(self.device)
         with evaluating(self):
             pieces = [*self.task.roll_out(self.network, self.normalization, batch, num_steps)]
-        return {name: np.concatenate([piece[name][0].cpu().numpy() for piece in pieces]) for name in pieces[0]}
+        return {name: self._of_one(name, torch.cat([piece[name] for piece in pieces], dim=1)) for name in pieces[0]}
+
+    def _of_one(self, name: str, values: Tensor) -> npt.NDArray[np.float32]:
+        """A field of a batch of one, without the axis of samples: [*shape], with time steps [K, *shape]."""
+        spec = next((field for field in self.layout.fields if field.name == name), None)
+        array = values.cpu().numpy()
+        return array[0] if spec is None else field_of_sample(array, spec)
 
     def export(self, path: str | os.PathLike[str]) -> None:
         """Write it as a program that torch alone can load and call; see `export_surrogate` for its arguments.

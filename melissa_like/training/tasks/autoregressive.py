@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 
 import numpy.typing as npt
 import torch
@@ -13,9 +14,10 @@ from melissa_like.records import FieldSpec, Layout, Window
 from melissa_like.training.curriculum import Curriculum, Gradual, TeacherForcing, Unrolling
 from melissa_like.training.normalization import Normalization
 from melissa_like.training.outputs import check_shapes
-from melissa_like.training.tasks.fields import inputs_and_targets
+from melissa_like.training.tasks.fields import inputs_and_targets, shape_of
 from melissa_like.training.tasks.parameters import GivenParameters
 from melissa_like.training.tasks.starts import one_start
+from melissa_like.training.tasks.static import GivenStatic
 from melissa_like.training.tasks.steps import (
     Increments,
     State,
@@ -53,6 +55,7 @@ class Autoregressive:
         residual: whether it predicts increments.
         parameters: whether it is given the parameters, or the names of those that it is given: a seed need not be
             among them.
+        static: the same for the static data.
         time: whether it is given the number of the last step that it is given.
         inputs: names of the fields that are given at the same steps as the history, and are not learned.
         targets: names of the fields to be learned; None: all others.
@@ -77,6 +80,7 @@ class Autoregressive:
         stride: int = 1,
         residual: bool = True,
         parameters: bool | Sequence[str] = True,
+        static: bool | Sequence[str] = True,
         time: bool = False,
         inputs: Sequence[str] = (),
         targets: Sequence[str] | None = None,
@@ -94,21 +98,25 @@ class Autoregressive:
         self.stride = self.window.stride
         self._curriculum: Curriculum = Gradual() if curriculum is None else curriculum
         self._parameters = GivenParameters(layout, parameters)
+        self._static = GivenStatic(layout, static)
         self._state: State = Increments() if residual else Values()
         self.problem = Problem(
             fields={name: _shape(spec, history) for name, spec in self._known.items()},
             parameters=self._parameters.names,
             time=time,
             targets={name: _shape(spec, bundle) for name, spec in self._targets.items()},
+            static=self._static.shapes,
         )
         learned = {self._state.quantity(name): spec.components for name, spec in self._targets.items()}
-        self.quantities = {name: spec.components for name, spec in self._known.items()} | learned
+        known = {name: spec.components for name, spec in self._known.items()}
+        self.quantities = known | learned | self._static.quantities
 
     def measure(self, batch: Batch) -> Mapping[str, Tensor]:
         """See `Task`: the fields, and the increments of those to be learned if it predicts these."""
         steps = {name: steps_of(batch.fields[name], spec) for name, spec in self._known.items()}
         fields = {name: values.flatten(0, 1) for name, values in steps.items()}
-        return fields | {self._state.quantity(name): self._state.measure(steps[name]) for name in self._targets}
+        learned = {self._state.quantity(name): self._state.measure(steps[name]) for name in self._targets}
+        return fields | learned | self._static.measure(batch)
 
     def compare(self, network: nn.Module, scale: Normalization, batch: Batch, progress: float) -> Compared:
         """See `Task`: the calls that the curriculum wants."""
@@ -117,8 +125,10 @@ class Autoregressive:
         return self._unroll(network, scale, batch, unrolling), self._targets_of(scale, batch, unrolling)
 
     def advance(self, network: nn.Module, scale: Normalization, batch: Batch) -> Mapping[str, Tensor]:
-        """See `Task`: every call from the solver's steps, and so all of them at once."""
+        """See `Task`: every call from the solver's steps, and so all at once; on meshes one after the other."""
         num_calls = self._num_calls(batch)
+        if self.problem.static or self.problem.extents:
+            return self._unroll(network, scale, batch, TeacherForcing()(num_calls, 1.0))
         apart = self._apart(batch, num_calls)
         made = self._unroll(network, scale, apart, TeacherForcing()(1, 1.0))
         return {name: values.reshape(batch.size, -1, *values.shape[2:]) for name, values in made.items()}
@@ -141,13 +151,20 @@ class Autoregressive:
         return {name: batch.fields[name][:, self.history : behind].float() for name in self._targets}
 
     def begin(
-        self, fields: Mapping[str, npt.ArrayLike], parameters: Mapping[str, float], num_steps: int, *, step: int = 0
+        self,
+        fields: Mapping[str, npt.ArrayLike],
+        parameters: Mapping[str, float],
+        num_steps: int,
+        *,
+        step: int = 0,
+        static: Mapping[str, npt.ArrayLike] | None = None,
     ) -> Batch:
         """See `RollsOut`. Inputs are needed at every step that a call is given."""
         num_calls = -(-num_steps // self.bundle)
         steps = dict.fromkeys(self._targets, self.history)
         steps |= dict.fromkeys(self._inputs, self.history + (num_calls - 1) * self.bundle)
-        return one_start(self._layout, fields, self._parameters.of(parameters), steps, step=step)
+        once = self._static.of_one(static)
+        return one_start(self._layout, fields, self._parameters.of(parameters), steps, step=step, static=once)
 
     def one_call(self, network: nn.Module, scale: Normalization, batch: Batch) -> Mapping[str, Tensor]:
         """See `RollsOut`: the history to the `bundle` steps that follow; `batch.steps` is the first of the history."""
@@ -260,11 +277,13 @@ class Autoregressive:
         given: dict[str, object] = {
             "fields": {name: stacked(each_step(scale.normalize, name, seen[name])) for name in self._known},
             **self._parameters.normalized(scale, batch),
+            **self._static.given(scale, self.problem, batch),
         }
         if self.problem.time:
             given["time"] = scale.normalize_steps(batch.steps + (at + self.history - 1) * self.stride)
         made = network(**given)
-        check_shapes(made, {name: (batch.size, s.components, *s.grid) for name, s in self.problem.targets.items()})
+        shapes = self.problem.targets.items()
+        check_shapes(made, {name: (len(known[name]), shape.components, *shape.grid) for name, shape in shapes})
         return {
             name: self._state.after(scale, name, known[name][:, -1:], unstacked(made[name], self.bundle))
             for name in self._targets
@@ -272,7 +291,8 @@ class Autoregressive:
 
 
 def _shape(spec: FieldSpec, num_steps: int) -> FieldShape:
-    return FieldShape(components=num_steps * spec.components, grid=spec.grid, steps=num_steps)
+    one = shape_of(spec)
+    return replace(one, components=num_steps * one.components, steps=num_steps)
 
 
 def _window(

@@ -1,12 +1,9 @@
-"""What tasks share: the axis of components, and samples that nobody sent."""
+"""What tasks share: which fields are what, and the axis of components."""
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
-from melissa_like.loading import Batch
 from melissa_like.models import FieldShape
 from melissa_like.records import FieldSpec, Layout
 from melissa_like.training.normalization import Normalization
@@ -14,8 +11,8 @@ from melissa_like.training.normalization import Normalization
 __all__ = [
     "fields_named",
     "inputs_and_targets",
+    "lacks_components",
     "normalized_fields",
-    "one_sample",
     "restored_fields",
     "shape_of",
     "with_components",
@@ -70,65 +67,34 @@ def inputs_and_targets(
 
 def shape_of(spec: FieldSpec) -> FieldShape:
     """A field as a network sees it."""
-    return FieldShape(components=spec.components, grid=spec.grid)
+    grid = () if spec.extent is not None else spec.grid
+    return FieldShape(components=spec.components, grid=grid, extent=spec.extent)
+
+
+def lacks_components(spec: FieldSpec) -> bool:
+    """Whether a field has no axis of components in a batch: that of one component on a grid."""
+    return spec.components == 1 and spec.extent is None
 
 
 def with_components(values: torch.Tensor, spec: FieldSpec) -> torch.Tensor:
-    """From [B, *shape] to [B, C, *grid]: a field of one component has no such axis in a batch."""
-    return values.unsqueeze(1) if spec.components == 1 else values
+    """From [B, *shape] to [B, C, *grid]: a field of one component has no such axis in a batch. [ΣN, C] stays."""
+    return values.unsqueeze(1) if lacks_components(spec) else values
 
 
 def without_components(values: torch.Tensor, spec: FieldSpec) -> torch.Tensor:
-    """From [B, C, *grid] to [B, *shape]."""
-    return values.squeeze(1) if spec.components == 1 else values
+    """From [B, C, *grid] to [B, *shape]; [ΣN, C] stays."""
+    return values.squeeze(1) if lacks_components(spec) else values
 
 
 def normalized_fields(
     scale: Normalization, values: Mapping[str, torch.Tensor], fields: Mapping[str, FieldSpec]
 ) -> dict[str, torch.Tensor]:
-    """Fields of a batch, [B, *shape], as a network sees them: normalized, [B, C, *grid]."""
+    """Fields of a batch, [B, *shape], as a network sees them: normalized, [B, C, *grid]. [ΣN, C] stay so."""
     return {name: scale.normalize(name, with_components(values[name], spec)) for name, spec in fields.items()}
 
 
 def restored_fields(
     scale: Normalization, values: Mapping[str, torch.Tensor], fields: Mapping[str, FieldSpec]
 ) -> dict[str, torch.Tensor]:
-    """What a network returned, [B, C, *grid], in original units: [B, *shape]."""
+    """What a network returned, [B, C, *grid], in original units: [B, *shape]. [ΣN, C] stay so."""
     return {name: without_components(scale.restore(name, values[name]), spec) for name, spec in fields.items()}
-
-
-def one_sample(
-    layout: Layout,
-    parameters: torch.Tensor,
-    *,
-    step: int,
-    time: float | None,
-    fields: Mapping[str, npt.ArrayLike] | None = None,
-) -> Batch:
-    """A batch of one, on the CPU, with the fields that are given.
-
-    Args:
-        layout: of the study.
-        parameters: in original units, [1, P].
-        step: index of the time step.
-        time: physical time; the step index by default.
-        fields: by name, of the shapes of the layout.
-
-    Raises:
-        ValueError: a field has another shape.
-    """
-    return Batch(
-        simulations=torch.zeros(1, dtype=torch.int64),
-        steps=torch.tensor([step], dtype=torch.int64),
-        times=torch.tensor([step if time is None else time], dtype=torch.float64),
-        parameters=parameters,
-        fields={name: _one_field(layout, name, values) for name, values in (fields or {}).items()},
-    )
-
-
-def _one_field(layout: Layout, name: str, values: npt.ArrayLike) -> torch.Tensor:
-    spec = layout.fields[layout.field_id(name)]
-    array = np.asarray(values, dtype=spec.numpy_dtype)
-    if array.shape != spec.shape:
-        raise ValueError(f"field {name!r} has the shape {array.shape}, expected {spec.shape}: give the whole field")
-    return torch.from_numpy(array.copy()).unsqueeze(0)

@@ -18,6 +18,7 @@ from melissa_like.training.tasks.fields import (
 )
 from melissa_like.training.tasks.parameters import GivenParameters
 from melissa_like.training.tasks.starts import one_start
+from melissa_like.training.tasks.static import GivenStatic
 from melissa_like.training.tasks.steps import each_step, steps_of, wanted, without_steps
 from melissa_like.training.tasks.task import Compared
 
@@ -37,6 +38,7 @@ class FromFirstStep:
         inputs: those that are given at the step that is predicted.
         targets: the fields to be learned.
         parameters: those that the network is given.
+        static: the same of what does not change with time.
         window: keys in place of a length of 2, a stride of 1, and windows as many solver steps apart as each has later
             steps, or a few less so that hop and stride have no common divisor.
 
@@ -53,10 +55,12 @@ class FromFirstStep:
         inputs: Mapping[str, FieldSpec],
         targets: Mapping[str, FieldSpec],
         parameters: GivenParameters,
+        static: GivenStatic,
         window: Mapping[str, int | None] | None = None,
     ) -> None:
         self._layout = layout
         self._parameters = parameters
+        self._static = static
         self._initial = initial
         self._inputs = inputs
         self._targets = targets
@@ -72,23 +76,27 @@ class FromFirstStep:
             parameters=self._parameters.names,
             time=True,
             targets={name: shape_of(spec) for name, spec in targets.items()},
+            static=static.shapes,
         )
-        self.quantities = {name: spec.components for name, spec in self._fields.items()}
+        self.quantities = {name: spec.components for name, spec in self._fields.items()} | static.quantities
 
     def measure(self, batch: Batch) -> Mapping[str, Tensor]:
-        """See `Task`: the fields at every step."""
-        return {name: steps_of(batch.fields[name], spec).flatten(0, 1) for name, spec in self._fields.items()}
+        """See `Task`: the fields at every step, and the static data."""
+        fields = {name: steps_of(batch.fields[name], spec).flatten(0, 1) for name, spec in self._fields.items()}
+        return fields | self._static.measure(batch)
 
     def compare(self, network: nn.Module, scale: Normalization, batch: Batch, progress: float) -> Compared:
         """See `Task`: one later step of each sample."""
         leads = torch.randint(1, self._length(batch), (batch.size,)).to(batch.steps.device)
-        rows = torch.arange(batch.size, device=leads.device)
-        later = {name: batch.fields[name][rows, leads] for name in self._fields if name not in self._initial_only}
+        later = {name: _at(batch, spec, leads) for name, spec in self._fields.items() if name not in self._initial_only}
         return self._call(network, scale, batch, later, leads), normalized_fields(scale, later, self._targets)
 
     def advance(self, network: nn.Module, scale: Normalization, batch: Batch) -> Mapping[str, Tensor]:
-        """See `Task`: all later steps at once."""
+        """See `Task`: all later steps at once; on meshes, and with static data, one after the other."""
         num_later = self._length(batch) - 1
+        if self.problem.static or self.problem.extents:
+            steps = [self._step(network, scale, batch, lead) for lead in range(1, num_later + 1)]
+            return {name: torch.stack([step[name] for step in steps], dim=1) for name in self._targets}
         leads = torch.arange(1, num_later + 1, device=batch.steps.device).repeat(batch.size)
         apart = Batch(
             simulations=batch.simulations.repeat_interleave(num_later),
@@ -120,11 +128,18 @@ class FromFirstStep:
         return {name: batch.fields[name][:, 1:].float() for name in self._targets}
 
     def begin(
-        self, fields: Mapping[str, npt.ArrayLike], parameters: Mapping[str, float], num_steps: int, *, step: int = 0
+        self,
+        fields: Mapping[str, npt.ArrayLike],
+        parameters: Mapping[str, float],
+        num_steps: int,
+        *,
+        step: int = 0,
+        static: Mapping[str, npt.ArrayLike] | None = None,
     ) -> Batch:
         """See `RollsOut`. Inputs are needed at the first step too, where nothing looks at them."""
         steps = dict.fromkeys(self._initial, 1) | dict.fromkeys(self._inputs, 1 + num_steps)
-        return one_start(self._layout, fields, self._parameters.of(parameters), steps, step=step)
+        once = self._static.of_one(static)
+        return one_start(self._layout, fields, self._parameters.of(parameters), steps, step=step, static=once)
 
     def one_call(self, network: nn.Module, scale: Normalization, batch: Batch) -> Mapping[str, Tensor]:
         """See `RollsOut`: a later step; `batch.steps` is how many time steps later."""
@@ -160,6 +175,15 @@ class FromFirstStep:
             "fields": normalized_fields(scale, first, self._initial) | normalized_fields(scale, later, self._inputs),
             "time": 2 * leads / self.longest - 1,
             **self._parameters.normalized(scale, batch),
+            **self._static.given(scale, self.problem, batch),
         }
         predictions: Mapping[str, Tensor] = network(**given)
         return predictions
+
+
+def _at(batch: Batch, spec: FieldSpec, leads: Tensor) -> Tensor:
+    """Of each sample one time step of a field, [B, *shape] or [ΣN, C]."""
+    values = batch.fields[spec.name]
+    if spec.extent is not None:
+        leads = leads.repeat_interleave(batch.offsets[spec.extent].diff())
+    return values[torch.arange(len(values), device=leads.device), leads]

@@ -7,6 +7,7 @@ from melissa_like.training.tasks.fields import fields_named, inputs_and_targets
 from melissa_like.training.tasks.from_first_step import FromFirstStep
 from melissa_like.training.tasks.parameters import GivenParameters
 from melissa_like.training.tasks.same_step import SameStep
+from melissa_like.training.tasks.static import GivenStatic
 
 __all__ = ["Operator"]
 
@@ -18,6 +19,7 @@ def Operator(  # noqa: N802  # a recipe of two classes, and named like them wher
     targets: Sequence[str] | None = None,
     window: Mapping[str, int | None] | None = None,
     parameters: bool | Sequence[str] = True,
+    static: bool | Sequence[str] = True,
 ) -> SameStep | FromFirstStep:
     """(Fields, parameters, time) to fields, in one call, for neural operators such as DeepONet and FNO.
 
@@ -31,6 +33,7 @@ def Operator(  # noqa: N802  # a recipe of two classes, and named like them wher
         targets: names of the fields to be learned; None: all that are not in `inputs`.
         window: `length`, `stride` and `hop` of the windows; by default 2 steps, so a sample is a step and the next.
         parameters: whether the network is given the parameters, or the names of those that it is given.
+        static: the same for the static data.
 
     Raises:
         ValueError: a name that is no field or parameter, a field that is both an input and something else, none that is
@@ -41,10 +44,12 @@ def Operator(  # noqa: N802  # a recipe of two classes, and named like them wher
     if both := [name for name in first if name in given]:
         raise ValueError(f"{', '.join(both)} are inputs and initial fields: name each field once")
     if first:
-        return FromFirstStep(layout, first, given, learned, GivenParameters(layout, parameters), window)
+        return FromFirstStep(
+            layout, first, given, learned, GivenParameters(layout, parameters), GivenStatic(layout, static), window
+        )
     if any(value is not None for value in (window or {}).values()):
         raise ValueError(
             f"the window is {dict(window or {})} but every field is of the same step: name the fields that are given "
             "at the first step of a window as initial, or leave the window out"
         )
-    return SameStep(layout, given, learned, GivenParameters(layout, parameters))
+    return SameStep(layout, given, learned, GivenParameters(layout, parameters), GivenStatic(layout, static))

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from melissa_like.records import FieldSpec, Window
 from melissa_like.training.normalization import Normalization
+from melissa_like.training.tasks.fields import lacks_components
 
 __all__ = [
     "Increments",
@@ -31,8 +32,8 @@ _WIDE = (torch.float64, torch.int64, torch.int32)
 
 
 def steps_of(values: Tensor, spec: FieldSpec) -> Tensor:
-    """From [B, L, *shape] to [B, L, C, *grid]."""
-    return values.unsqueeze(2) if spec.components == 1 else values
+    """From [B, L, *shape] to [B, L, C, *grid]; [ΣN, L, C] stays."""
+    return values.unsqueeze(2) if lacks_components(spec) else values
 
 
 def widened(values: Tensor) -> Tensor:
@@ -41,8 +42,8 @@ def widened(values: Tensor) -> Tensor:
 
 
 def without_steps(values: Tensor, spec: FieldSpec) -> Tensor:
-    """From [B, L, C, *grid] to [B, L, *shape]."""
-    return values.squeeze(2) if spec.components == 1 else values
+    """From [B, L, C, *grid] to [B, L, *shape]; [ΣN, L, C] stays."""
+    return values.squeeze(2) if lacks_components(spec) else values
 
 
 def stacked(values: Tensor) -> Tensor:

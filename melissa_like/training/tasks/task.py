@@ -109,7 +109,13 @@ class RollsOut(Protocol):
         """
 
     def begin(
-        self, fields: Mapping[str, npt.ArrayLike], parameters: Mapping[str, float], num_steps: int, *, step: int = 0
+        self,
+        fields: Mapping[str, npt.ArrayLike],
+        parameters: Mapping[str, float],
+        num_steps: int,
+        *,
+        step: int = 0,
+        static: Mapping[str, npt.ArrayLike] | None = None,
     ) -> Batch:
         """The batch of one, on the CPU, that a roll-out begins with.
 
@@ -119,9 +125,10 @@ class RollsOut(Protocol):
             parameters: by name, in original units.
             num_steps: to be predicted.
             step: number of the first time step that is given.
+            static: what the network is given of a simulation's static data, by name: [*grid] or [components, *grid].
 
         Raises:
-            ValueError: a parameter or a field is missing or unknown, or has another shape.
+            ValueError: a parameter, a field or static data is missing or unknown, or has another shape.
         """
 
     def roll_out(

@@ -82,7 +82,7 @@ class ValidationSet:
         self._sized[simulation] = layout.fields
 
     def reserve(self, simulation: int, attempt: int, step: int) -> tuple[npt.NDArray[Any], ...]:
-        """Memory to assemble a time step in, the same for a newer attempt; never blocks."""
+        """Memory to assemble a time step in, the same for a newer attempt of the same sizes; never blocks."""
         key = SampleKey(simulation, step)
         if key not in self._reserved:
             specs = self._sized.get(simulation, self._layout.fields)
@@ -179,13 +179,7 @@ class ValidationSet:
         samples = self._longest()
         if not samples:
             return None
-        return HeldOutSimulation(
-            simulation=samples[0].key.simulation,
-            parameters=dict(zip(self._layout.parameters, samples[0].parameters.tolist(), strict=True)),
-            steps=tuple(sample.key.step for sample in samples),
-            times=tuple(sample.time for sample in samples),
-            fields={f.name: np.stack([s.fields[i] for s in samples]) for i, f in enumerate(self._layout.fields)},
-        )
+        return HeldOutSimulation(layout=self._layout, samples=tuple(samples))
 
     def evaluate(
         self, surrogate: Surrogate, losses: FieldLosses, collective: Collective, *, batches: int
@@ -230,7 +224,7 @@ class ValidationSet:
     def _keep_step(self, sample: Sample) -> Sample:
         """Keep a time step of windows; of equal ones, as a deterministic solver sends them again, the older."""
         known = self._steps.get(sample.key)
-        if known is not None and all(map(np.array_equal, known.fields, sample.fields)):
+        if known is not None and _same_mesh(known, sample) and all(map(np.array_equal, known.fields, sample.fields)):
             return known
         self._steps[sample.key] = sample
         return sample
@@ -261,3 +255,10 @@ def _drop(kept: dict[SampleKey, Any], simulation: int) -> None:
     """What is kept of one simulation goes."""
     for key in [key for key in kept if key.simulation == simulation]:
         del kept[key]
+
+
+def _same_mesh(one: Sample, other: Sample) -> bool:
+    """Whether two time steps of a simulation have the same sizes and static data."""
+    if one.static is None or other.static is None:
+        return one.static is other.static
+    return one.static.digest == other.static.digest

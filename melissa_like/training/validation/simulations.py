@@ -4,12 +4,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 import torch
 
-from melissa_like.loading import Batch
+from melissa_like.loading import Batch, batch_from_samples
+from melissa_like.records import Layout, Sample
 
 __all__ = ["HeldOutSimulation"]
+
+_CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -17,35 +21,52 @@ class HeldOutSimulation:
     """The time steps that this rank holds of one held-out simulation.
 
     Attributes:
-        simulation: its number.
-        parameters: by name, in the order of the layout.
-        steps: ascending.
-        times: physical time of each step.
-        fields: by name, [T, *shape] in the storage dtype.
+        layout: of the study.
+        samples: a time step each, ascending; one at least.
     """
 
-    simulation: int
-    parameters: Mapping[str, float]
-    steps: tuple[int, ...]
-    times: tuple[float, ...]
-    fields: Mapping[str, npt.NDArray[Any]]
+    layout: Layout
+    samples: tuple[Sample, ...]
+
+    @property
+    def simulation(self) -> int:
+        """Its number."""
+        return self.samples[0].key.simulation
+
+    @property
+    def parameters(self) -> dict[str, float]:
+        """By name, in the order of the layout."""
+        return dict(zip(self.layout.parameters, self.samples[0].parameters.tolist(), strict=True))
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """The numbers of its time steps."""
+        return tuple(sample.key.step for sample in self.samples)
+
+    @property
+    def times(self) -> tuple[float, ...]:
+        """The physical time of each step."""
+        return tuple(sample.time for sample in self.samples)
+
+    @property
+    def fields(self) -> dict[str, npt.NDArray[Any]]:
+        """By name, [T, *shape] in the storage dtype; copied."""
+        return {
+            spec.name: np.stack([sample.fields[index] for sample in self.samples])
+            for index, spec in enumerate(self.layout.fields)
+        }
+
+    @property
+    def static(self) -> Mapping[str, npt.NDArray[Any]]:
+        """What does not change with time, by name: its own, and what all simulations share."""
+        shared = {wide.spec.name: wide.values for wide in self.layout.study_wide}
+        own = self.samples[0].static
+        return shared if own is None else shared | own.arrays
 
     def batch(self, position: int) -> Batch:
         """One of its time steps as a batch of one, on the CPU."""
-        return Batch(
-            simulations=torch.tensor([self.simulation]),
-            steps=torch.tensor([self.steps[position]]),
-            times=torch.tensor([self.times[position]], dtype=torch.float64),
-            parameters=torch.tensor([list(self.parameters.values())], dtype=torch.float64),
-            fields={name: torch.from_numpy(values[position : position + 1]) for name, values in self.fields.items()},
-        )
+        return batch_from_samples([[self.samples[position]]], self.layout, has_windows=False, device=_CPU)
 
     def whole(self) -> Batch:
         """All of it as a batch of one window, on the CPU."""
-        return Batch(
-            simulations=torch.tensor([self.simulation]),
-            steps=torch.tensor([self.steps[0]]),
-            times=torch.tensor([self.times], dtype=torch.float64),
-            parameters=torch.tensor([list(self.parameters.values())], dtype=torch.float64),
-            fields={name: torch.from_numpy(values[None]) for name, values in self.fields.items()},
-        )
+        return batch_from_samples([self.samples], self.layout, has_windows=True, device=_CPU)
