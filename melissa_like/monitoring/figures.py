@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from melissa_like.monitoring.comparison import LABELS
+
 __all__ = ["Curve", "draw_field", "draw_losses", "draw_population", "draw_sweep", "new_figure"]
 
 _WIDE_RANGE = 20
@@ -91,18 +93,18 @@ def draw_field(path: Path, name: str, title: str, predicted: npt.NDArray[Any], t
     figure.suptitle(f"{name}, {title}")
     low, high = float(true.min()), float(true.max())
     if true.ndim == 1:
-        for ax, values, label in zip(axes, (predicted, true, predicted - true), _LABELS, strict=True):
+        for ax, values, label in zip(axes, (predicted, true, predicted - true), LABELS, strict=True):
             ax.plot(values)
             ax.set_title(label)
     else:
         plane = tuple(n // 2 for n in true.shape[:-2])
         error = (predicted - true)[plane]
         span = float(np.abs(error).max()) or 1.0
-        for ax, values, label in zip(axes[:2], (predicted[plane], true[plane]), _LABELS, strict=False):
+        for ax, values, label in zip(axes[:2], (predicted[plane], true[plane]), LABELS, strict=False):
             figure.colorbar(ax.imshow(values, vmin=low, vmax=high, origin="lower", cmap="inferno"), ax=ax)
             ax.set_title(label)
         figure.colorbar(axes[2].imshow(error, vmin=-span, vmax=span, origin="lower", cmap="RdBu_r"), ax=axes[2])
-        axes[2].set_title(_LABELS[2])
+        axes[2].set_title(LABELS[2])
     figure.savefig(path, dpi=120)
 
 
@@ -156,8 +158,6 @@ def _spread_scale(set_scale: Callable[[str], Any], values: Sequence[float]) -> N
     if min(values) > 0 and max(values) >= _WIDE_RANGE * min(values):
         set_scale("log")
 
-
-_LABELS = ("predicted", "solver", "predicted − solver")
 
 #: Label, line and place of each error in a validation.
 _ERRORS: tuple[tuple[str, str, Callable[[Mapping[str, Any]], float | None]], ...] = (

@@ -5,15 +5,17 @@ refers to its steps. The receiver's thread adds samples while the trainer's eval
 evaluation works on those that were there when it began.
 """
 
+import math
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from melissa_like.buffer import BatchMemory
-from melissa_like.loading import Collective
+from melissa_like.loading import Batch, Collective
 from melissa_like.records import FieldSpec, Layout, Purpose, Sample, SampleKey, Window
 from melissa_like.training.losses import FieldLosses
 from melissa_like.training.modes import evaluating
@@ -180,6 +182,18 @@ class ValidationSet:
         if not samples:
             return None
         return HeldOutSimulation(layout=self._layout, samples=tuple(samples))
+
+    def batches(self, most: int, device: torch.device) -> Iterator[Batch]:
+        """Some of the samples that this rank holds, from all over, in batches that are validated at once.
+
+        Args:
+            most: samples.
+            device: of the batches.
+        """
+        extract = self._extract()
+        some = extract.samples[:: max(1, math.ceil(len(extract.samples) / most))]
+        for chunk in Extract(self._layout, some, extract.has_windows).chunks(self._chunk_size):
+            yield chunk.batch(device)
 
     def evaluate(
         self, surrogate: Surrogate, losses: FieldLosses, collective: Collective, *, batches: int
