@@ -20,7 +20,6 @@ from melissa_like.config import (
     Config,
     as_config,
     available_memory,
-    capacity,
     capacity_per_rank,
     check,
     check_memory,
@@ -111,7 +110,7 @@ def prepare(
         if config.transport.encryption != "none":
             require_curve()
     if executor.traits.on_this_host and config.buffer.device == "cpu":
-        check_memory(config, capacity(config.buffer, layout_of(config.solver)), available_memory())
+        check_memory(config, available_memory(), num_ranks=config.launcher.num_server_ranks)
     call, followed = solver_call_of(config), follow_call_of(config)
     if call is not None and config.solver.python is None:
         call.resolve()

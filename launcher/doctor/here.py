@@ -6,7 +6,7 @@ from pathlib import Path
 
 import zmq
 
-from melissa_like.config import Config, capacity, layout_of, log_limit_bytes, saves_buffer
+from melissa_like.config import Config, capacity_nbytes, log_limit_bytes, saves_buffer
 from melissa_like.errors import TransportError
 from melissa_like.launcher.doctor.findings import Finding, bad, good, skipped
 from melissa_like.launcher.executors import Traits
@@ -45,10 +45,10 @@ def ports(config: Config, own: OwnHost | None) -> Finding:
 
 def needed_bytes(config: Config) -> int:
     """What checkpoints and logs may take, besides the weights."""
-    layout, kept = layout_of(config.solver), config.training.checkpoint.num_kept + 1
-    samples = capacity(config.buffer, layout) if saves_buffer(config) else 0
+    kept = config.training.checkpoint.num_kept + 1
+    samples = capacity_nbytes(config) if saves_buffer(config) else 0
     num_logs = config.launcher.max_jobs + config.launcher.num_server_ranks
-    return kept * samples * layout.sample_nbytes + num_logs * log_limit_bytes(config.launcher)
+    return kept * samples + num_logs * log_limit_bytes(config.launcher)
 
 
 def existing(folder: Path) -> Path:

@@ -61,7 +61,7 @@ class Assembler:
         num_steps: time steps of a simulation; None: not known. No more of an attempt are ever incomplete.
         window: what a sample is; None: one time step.
         mixes: the solver is deterministic: a window may be of several attempts.
-        most_nbytes: that a time step of a simulation and what it sends once may take together; None: any.
+        most_nbytes: that a sample of a simulation and what it sends once may take together; None: any.
 
     Attributes:
         duplicates_dropped: parts of samples that were complete already.

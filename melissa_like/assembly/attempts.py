@@ -26,7 +26,7 @@ class Attempts:
         num_steps: time steps of a simulation; None: not known.
         window: what a sample is; None: one time step.
         mixes: the solver is deterministic: a window may be of several attempts.
-        most_nbytes: that a time step of a simulation and what it sends once may take together; None: any.
+        most_nbytes: that a sample of a simulation and what it sends once may take together; None: any.
 
     Attributes:
         places: of the fields of all simulations; None: each has its own sizes, or sends something once.
@@ -43,7 +43,7 @@ class Attempts:
         mixes: bool,
         most_nbytes: int | None,
     ) -> None:
-        self.places = None if layout.extents or layout.static else Places(layout.fields)
+        self.places = None if layout.is_ragged else Places(layout.fields)
         self.sample_stride = sample_stride
         self._layout = layout
         self._consumers = consumers
@@ -119,7 +119,7 @@ class Attempts:
         if self.places is not None:
             return None
         layout = self._layout.sized(opening.extents)
-        refusal = refuse_sizes(header, layout, self._most_nbytes)
+        refusal = refuse_sizes(header, layout, self._most_nbytes, self._window)
         if refusal is not None:
             return refusal
         if self._mixes and known is not None and known.opening.extents != opening.extents:

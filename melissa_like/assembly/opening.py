@@ -7,7 +7,7 @@ import msgspec
 
 from melissa_like.assembly.refusals import Reason, Refusal, refusal_of
 from melissa_like.protocol.wire import Header
-from melissa_like.records import FloatArray, Layout
+from melissa_like.records import FloatArray, Layout, Window
 
 __all__ = ["Opening", "read_opening", "refuse_opening", "refuse_sizes"]
 
@@ -57,21 +57,25 @@ def read_opening(header: Header, numbers: FloatArray, layout: Layout) -> Opening
     )
 
 
-def refuse_sizes(header: Header, layout: Layout, most_nbytes: int | None) -> Refusal | None:
+def refuse_sizes(
+    header: Header, layout: Layout, most_nbytes: int | None, window: Window | None = None
+) -> Refusal | None:
     """A simulation of which not one sample would find room.
 
     Args:
         header: of its OPEN.
         layout: of the simulation, with its sizes.
         most_nbytes: that a sample and what is sent once may have together; None: any.
+        window: what a sample is; None: one time step.
     """
-    nbytes = layout.sample_nbytes + layout.static_nbytes
+    sample_nbytes = layout.sample_nbytes * (1 if window is None else window.length)
+    nbytes = sample_nbytes + layout.static_nbytes
     if most_nbytes is None or nbytes <= most_nbytes:
         return None
     return refusal_of(
         header,
         Reason.TOO_LARGE,
-        f"a sample with the extents {layout.sizes} takes {layout.sample_nbytes} bytes, and its static fields "
+        f"a sample with the extents {layout.sizes} takes {sample_nbytes} bytes, and its static fields "
         f"{layout.static_nbytes}, but there is room for {most_nbytes} bytes: raise buffer.capacity, or send smaller "
         "meshes",
     )

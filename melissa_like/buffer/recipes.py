@@ -229,11 +229,10 @@ def _buffer(
     from melissa_like.buffer.storage import DeviceStorage, HostStorage, Storage
 
     device, num_slots = torch.device(device), capacity + spare_slots
-    is_ragged = bool(layout.extents or layout.static)
-    if is_ragged is (capacity_nbytes is None):
+    if layout.is_ragged is (capacity_nbytes is None):
         raise ValueError(
-            f"capacity_nbytes is {capacity_nbytes} but simulations have {'' if is_ragged else 'no '}sizes or static "
-            f"fields of their own: give {'a number of bytes' if is_ragged else 'none'}"
+            f"capacity_nbytes is {capacity_nbytes} but simulations have {'' if layout.is_ragged else 'no '}sizes or "
+            f"static fields of their own: give {'a number of bytes' if layout.is_ragged else 'none'}"
         )
     if capacity_nbytes is not None:
         storage: Storage = RaggedStorage(layout, capacity, capacity_nbytes, device=device, window_length=window_length)

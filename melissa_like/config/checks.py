@@ -4,16 +4,8 @@ import math
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from melissa_like.config.derived import (
-    capacity,
-    capacity_per_rank,
-    max_pending_bytes,
-    num_processes,
-    routing_of,
-    sample_nbytes,
-    saves_buffer,
-    walltime_s,
-)
+from melissa_like.config.capacities import capacity, capacity_nbytes_per_rank, capacity_per_rank, sample_nbytes
+from melissa_like.config.derived import max_pending_bytes, num_processes, routing_of, saves_buffer, walltime_s
 from melissa_like.config.layouts import layout_of
 from melissa_like.config.limits import limits_of
 from melissa_like.config.memory import shown
@@ -192,26 +184,28 @@ def check_window(config: Config, window: Window | None) -> None:
     _check_buffer(config, window)
 
 
-def check_memory(config: Config, num_held: int, available: int, window: Window | None = None) -> None:
-    """Refuse a buffer in the host's memory that does not fit there.
+def check_memory(config: Config, available: int, window: Window | None = None, *, num_ranks: int) -> None:
+    """Refuse buffers in the host's memory that do not fit there.
 
     Args:
         config: of the study.
-        num_held: samples that the buffers on this machine hold, together.
         available: bytes of memory of this machine.
         window: what a sample is; None: one time step, or nobody knows yet.
+        num_ranks: server ranks whose buffers are on this machine.
 
     Raises:
         ConfigurationError: with what is needed and what there is.
     """
-    nbytes = _sample_nbytes(config, window)
+    layout, nbytes = layout_of(config.solver), _sample_nbytes(config, window)
     in_the_making = 1 if window is None else math.ceil(window.span / window.length)
-    needed = (num_held + in_the_making * config.launcher.max_jobs) * nbytes
+    held = num_ranks * capacity_nbytes_per_rank(config, window)
+    needed = held + in_the_making * config.launcher.max_jobs * nbytes
     if needed > available:
+        what = f"{num_ranks * capacity_per_rank(config, window)} samples of {shown(nbytes)}"
         raise ConfigurationError(
-            f"buffer.capacity is {config.buffer.capacity}: {num_held} samples of {shown(nbytes)}, and one of each "
-            f"job, need {shown(needed)}, but {shown(available)} of memory are free here: lower buffer.capacity (null "
-            "takes a quarter of what is free), or launcher.max_jobs"
+            f"buffer.capacity is {config.buffer.capacity}: {shown(held) if layout.is_ragged else what}, and one of "
+            f"each job, need {shown(needed)}, but {shown(available)} of memory are free here: lower buffer.capacity "
+            "(null takes a quarter of what is free), or launcher.max_jobs"
         )
 
 

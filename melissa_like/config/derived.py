@@ -1,33 +1,23 @@
-"""What follows from the configuration: routing, the share of one server rank, sizes in bytes."""
+"""What follows from the configuration: routing, what is saved, processes, limits in bytes and seconds."""
 
 import math
-import re
-from typing import Any
 
-from melissa_like.config.layouts import layout_of
-from melissa_like.config.memory import available_memory, shown
-from melissa_like.config.schema import BufferConfig, Config, LauncherConfig, SolverConfig, TransportConfig
+from melissa_like.config.capacities import capacity_nbytes
+from melissa_like.config.quantities import bytes_in, seconds_in
+from melissa_like.config.schema import Config, LauncherConfig, SolverConfig, TransportConfig
 from melissa_like.errors import ConfigurationError
-from melissa_like.records import Layout, Routing, Window
+from melissa_like.records import Routing, Window
 
 __all__ = [
-    "capacity",
-    "capacity_per_rank",
-    "default_capacity",
     "log_limit_bytes",
     "max_pending_bytes",
     "num_processes",
     "routing_of",
-    "sample_nbytes",
     "saves_buffer",
     "walltime_s",
-    "watermark_per_rank",
 ]
 
-#: Of a buffer whose capacity is not given: samples at most, and the share of the memory as one over this.
-_MOST_SAMPLES, _MEMORY_SHARE = 4000, 4
 _LEAST_LOG_BYTES = 64 * 1024
-_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 
 
 def routing_of(transport: TransportConfig, window: Window | None = None) -> Routing:
@@ -55,68 +45,18 @@ def routing_of(transport: TransportConfig, window: Window | None = None) -> Rout
         ) from None
 
 
-def sample_nbytes(layout: Layout, window: Window | None) -> int:
-    """Bytes of the fields of a sample."""
-    return layout.sample_nbytes * (1 if window is None else window.length)
-
-
-def default_capacity(layout: Layout, available: int) -> str:
-    """What a buffer holds where nothing is said, as `buffer.capacity` says it: 4000 samples in a quarter of the memory.
-
-    Args:
-        layout: of the study.
-        available: bytes of memory.
-
-    Raises:
-        ConfigurationError: not one time step fits.
-    """
-    allowed = available // _MEMORY_SHARE
-    if allowed < layout.sample_nbytes:
-        raise ConfigurationError(
-            f"a sample takes {shown(layout.sample_nbytes)} and a quarter of the memory that is free here is "
-            f"{shown(allowed)}, so the buffer would hold none: write buffer.capacity, send smaller fields, or take a "
-            "machine with more memory"
-        )
-    return f"{_MOST_SAMPLES} within {allowed} B"
-
-
-def capacity(buffer: BufferConfig, layout: Layout, window: Window | None = None) -> int:
-    """Samples of all server ranks together; without a number, as many as `default_capacity` says now.
-
-    Args:
-        buffer: as configured.
-        layout: of the study.
-        window: what a sample is; None: one time step, or nobody knows yet.
-
-    Raises:
-        ConfigurationError: no such capacity.
-    """
-    given = default_capacity(layout, available_memory()) if buffer.capacity is None else buffer.capacity
-    if isinstance(given, int) and not isinstance(given, bool):
-        return given
-    number, within, size = given.partition("within") if isinstance(given, str) else ("", "", "")
-    nbytes = _bytes_in(size if within else given)
-    if nbytes is None or (within and not number.strip().isdecimal()):
-        raise ConfigurationError(
-            f"buffer.capacity is {given!r}: write a number of samples (1000), of bytes as text ('2 GiB'), both ('1000 "
-            "within 2 GiB'), or null for as many as the memory allows"
-        )
-    fitting = nbytes // sample_nbytes(layout, window)
-    return min(int(number), fitting) if within else fitting
-
-
 def saves_buffer(config: Config, window: Window | None = None) -> bool:
     """Whether a checkpoint holds the samples of the buffer, or leaves them out for their size.
 
     Args:
         config: of the study.
-        window: as in `capacity`.
+        window: what a sample is; None: one time step, or nobody knows yet.
 
     Raises:
         ConfigurationError: the limit is no number of bytes.
     """
     given = config.training.checkpoint.buffer_limit
-    limit = given if isinstance(given, int) and not isinstance(given, bool) else _bytes_in(given)
+    limit = given if isinstance(given, int) and not isinstance(given, bool) else bytes_in(given)
     if given is not None and (limit is None or limit < 0):
         raise ConfigurationError(
             f"training.checkpoint.buffer_limit is {given!r}: write a number of bytes, as a number or as text "
@@ -124,8 +64,7 @@ def saves_buffer(config: Config, window: Window | None = None) -> bool:
         )
     if limit is None or config.buffer.views_per_sample is not None:
         return True
-    layout = layout_of(config.solver)
-    return capacity(config.buffer, layout, window) * sample_nbytes(layout, window) <= limit
+    return capacity_nbytes(config, window) <= limit
 
 
 def log_limit_bytes(launcher: LauncherConfig) -> int:
@@ -135,7 +74,7 @@ def log_limit_bytes(launcher: LauncherConfig) -> int:
         ConfigurationError: no number of bytes, or too few for a beginning and an end.
     """
     given = launcher.log_limit
-    nbytes = given if isinstance(given, int) and not isinstance(given, bool) else _bytes_in(given)
+    nbytes = given if isinstance(given, int) and not isinstance(given, bool) else bytes_in(given)
     if nbytes is None or nbytes < _LEAST_LOG_BYTES:
         raise ConfigurationError(
             f"launcher.log_limit is {given!r}: write a number of bytes, as a number or as text ('10 MiB'), not below "
@@ -156,7 +95,7 @@ def max_pending_bytes(solver: SolverConfig) -> int:
         ConfigurationError: no number of bytes.
     """
     given = solver.max_pending_bytes
-    nbytes = given if isinstance(given, int) and not isinstance(given, bool) else _bytes_in(given)
+    nbytes = given if isinstance(given, int) and not isinstance(given, bool) else bytes_in(given)
     if nbytes is None or nbytes < 1:
         raise ConfigurationError(
             f"solver.max_pending_bytes is {given!r}: write a number of bytes, as a number or as text ('4 GiB')"
@@ -173,7 +112,7 @@ def walltime_s(launcher: LauncherConfig) -> float | None:
     given = launcher.walltime
     if given is None:
         return None
-    seconds = _seconds_in(given)
+    seconds = seconds_in(given)
     end_s = launcher.save_timeout_s + launcher.grace_s
     if seconds is None or not math.isfinite(seconds):
         raise ConfigurationError(
@@ -186,31 +125,3 @@ def walltime_s(launcher: LauncherConfig) -> float | None:
             "are for saving and ending: allow more time, or less for these"
         )
     return seconds
-
-
-def _seconds_in(given: Any) -> float | None:
-    if isinstance(given, int | float) and not isinstance(given, bool):
-        return float(given)
-    match = re.fullmatch(r"(?:(\d+)-)?(\d+):([0-5]\d):([0-5]\d)", given.strip()) if isinstance(given, str) else None
-    if match is None:
-        return None
-    days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
-    return 86400.0 * days + 3600 * hours + 60 * minutes + seconds
-
-
-def _bytes_in(text: Any) -> int | None:
-    """What a text such as '2 GiB' says; None if it says no number of bytes."""
-    match = re.fullmatch(r"\s*(\d+\.?\d*)\s*([KMGT]i?)?B\s*", text) if isinstance(text, str) else None
-    return None if match is None else int(float(match[1]) * _UNITS[match[2] or ""])
-
-
-def capacity_per_rank(config: Config, window: Window | None = None) -> int:
-    """Samples that one server rank holds: the global capacity divided, rounded up; `window` as in `capacity`."""
-    return math.ceil(capacity(config.buffer, layout_of(config.solver), window) / config.launcher.num_server_ranks)
-
-
-def watermark_per_rank(config: Config, window: Window | None = None) -> int:
-    """The watermark of one server rank: the global one divided, rounded up; `window` as in `capacity`."""
-    if config.buffer.watermark is None:
-        return capacity_per_rank(config, window) // 5
-    return math.ceil(config.buffer.watermark / config.launcher.num_server_ranks)

@@ -234,7 +234,8 @@ class BufferConfig:
         _target_: import path of the recipe.
         capacity: of all server ranks together, in samples, in bytes as text (`"2 GiB"`), or both (`"4000 within 2
             GiB"`: so many samples, or fewer if they take more); null: 4000 samples within a quarter of the memory that
-            is free where the launcher runs.
+            is free where the launcher runs. Where each simulation says its own sizes, bytes must be said; static fields
+            count, once for all samples of their simulation.
         watermark: of all server ranks together, below which no batch is drawn; null: a fifth of the capacity.
         pseudo_epochs: draws after which FIRO removes a sample.
         views_per_sample: fixes draws per inserted sample, so that the number of batches does not depend on timing.

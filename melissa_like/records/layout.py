@@ -93,6 +93,11 @@ class Layout:
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "little")
 
     @property
+    def is_ragged(self) -> bool:
+        """Whether each simulation has sizes or static fields of its own, so that samples are not all alike."""
+        return bool(self.static) or any(field.extent is not None for field in self.fields)
+
+    @property
     def extents(self) -> tuple[str, ...]:
         """Names of the sizes that each simulation says when it begins, in the order in which the fields name them."""
         return tuple(dict.fromkeys(f.extent for f in (*self.fields, *self.static) if f.extent is not None))

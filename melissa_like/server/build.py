@@ -13,10 +13,11 @@ from melissa_like.buffer import SampleBuffer
 from melissa_like.config import (
     Config,
     available_memory,
+    capacity_nbytes_per_rank,
     capacity_per_rank,
     check_memory,
     layout_of,
-    sample_nbytes,
+    shown,
     watermark_per_rank,
 )
 from melissa_like.errors import ConfigurationError
@@ -68,6 +69,7 @@ def make_buffer(config: Config, rank: int, device: torch.device, window: Window 
         ConfigurationError: the recipe refuses its settings, or takes no windows, or a GPU's memory is demanded where
             there is none, or not enough of it.
     """
+    layout, nbytes = layout_of(config.solver), capacity_nbytes_per_rank(config, window)
     settings: dict[str, Any] = {"capacity": capacity_per_rank(config, window)}
     if config.buffer.device == "cuda" and device.type != "cuda":
         raise ConfigurationError(
@@ -81,8 +83,15 @@ def make_buffer(config: Config, rank: int, device: torch.device, window: Window 
         if getattr(config.buffer, name) is not None:
             settings[name] = getattr(config.buffer, name)
     if "device" not in settings:
-        check_memory(config, settings["capacity"], available_memory(), window)
+        check_memory(config, available_memory(), window, num_ranks=1)
     recipe = factory_of({"_target_": config.buffer._target_}, "buffer")
+    if layout.is_ragged:
+        settings["capacity_nbytes"] = nbytes
+        if "capacity_nbytes" not in (accepted_settings(recipe) or settings):
+            raise ConfigurationError(
+                f"the recipe {config.buffer._target_} takes no capacity_nbytes, but each simulation has sizes or "
+                "static fields of its own: let it take one, as melissa_like.buffer.fifo does, or choose another recipe"
+            )
     if window is not None:
         settings["window_length"] = window.length
         if "window_length" not in (accepted_settings(recipe) or settings):
@@ -93,7 +102,7 @@ def make_buffer(config: Config, rank: int, device: torch.device, window: Window 
             )
     try:
         buffer: SampleBuffer = recipe(
-            layout_of(config.solver),
+            layout,
             seed=config.study.seed + rank,
             spare_slots=_spare_slots(config.launcher.max_jobs, window),
             **settings,
@@ -102,9 +111,8 @@ def make_buffer(config: Config, rank: int, device: torch.device, window: Window 
         raise ConfigurationError(f"buffer: {error}") from error
     except torch.OutOfMemoryError as error:
         raise ConfigurationError(
-            f"buffer.device is {config.buffer.device!r} but {settings['capacity']} samples of "
-            f"{sample_nbytes(layout_of(config.solver), window)} bytes do not fit on {device} ({error}): lower "
-            "buffer.capacity, or write buffer.device=cpu"
+            f"buffer.device is {config.buffer.device!r} but {settings['capacity']} samples, which take up to "
+            f"{shown(nbytes)}, do not fit on {device} ({error}): lower buffer.capacity, or write buffer.device=cpu"
         ) from error
     return buffer
 

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from melissa_like.config import Config, available_memory, capacity_per_rank, layout_of, sample_nbytes, shown
+from melissa_like.config import Config, available_memory, capacity_nbytes_per_rank, layout_of, sample_nbytes, shown
 from melissa_like.errors import ConfigurationError
 from melissa_like.records import Window
 from melissa_like.training import OptimizerFactory
@@ -46,7 +46,7 @@ def check_fits(
     nbytes, num_steps = sample_nbytes(layout, window), 1 if window is None else window.length
     batches = batch_size * (_LOADED_BATCHES * nbytes + 4 * _FLOATS_PER_VALUE * num_steps * layout.sample_size)
     ranks = config.launcher.num_server_ranks if config.launcher.executor.get("_target_") in _ON_ONE_MACHINE else 1
-    held = (ranks * capacity_per_rank(config, window) + config.launcher.max_jobs) * nbytes
+    held = ranks * capacity_nbytes_per_rank(config, window) + config.launcher.max_jobs * nbytes
     others = (ranks - 1) * weights  # those of this rank are there already
     if ranks * (weights * (1 + _MOST_STATES) + batches) + others + held <= available:
         return

@@ -15,7 +15,14 @@ from torch import nn
 
 from melissa_like.assembly import OverSimulations
 from melissa_like.buffer import SampleBuffer
-from melissa_like.config import Config, capacity_per_rank, load_config, routing_of, saves_buffer
+from melissa_like.config import (
+    Config,
+    capacity_nbytes_per_rank,
+    capacity_per_rank,
+    load_config,
+    routing_of,
+    saves_buffer,
+)
 from melissa_like.errors import (
     ConfigurationError,
     ReceptionFailedError,
@@ -153,7 +160,12 @@ class _Rank:
         self._config = config
         self._run_dir = run_dir
         self._window = window = window_of(config)
-        self._place = place = replace(place, routing=routing_of(config.transport, window), window=window)
+        self._place = place = replace(
+            place,
+            routing=routing_of(config.transport, window),
+            window=window,
+            most_nbytes=capacity_nbytes_per_rank(config, window),
+        )
         self._host = host
         self._rank = rank = place.address.rank
         self._stack = stack

@@ -24,8 +24,9 @@ from melissa_like.transport import Transport
 
 __all__ = ["Place", "Reception", "place_of", "queue_length", "tell_failure"]
 
-#: Of a payload where each simulation says its own sizes.
-_LARGEST_PART_BYTES = 256 * 2**20
+#: Of a payload where each simulation says its own sizes; and the bytes of a number in a list of points, of which a
+#: field may have one each.
+_LARGEST_PART_BYTES, _INDEX_BYTES = 256 * 2**20, 8
 _CLOSE_S = 10.0
 #: Messages of one client rank that wait on this side, if there are not very many client ranks; and what those of all
 #: of them together may take. A message has a megabyte at most, unless a part is larger.
@@ -44,6 +45,8 @@ class Place:
         num_ranks: client ranks of each.
         window: what a sample is; None: one time step.
         deterministic: a window may be of several attempts.
+        most_nbytes: that a sample and what its simulation sends once may take together, where simulations have sizes of
+            their own; None: any.
     """
 
     address: ServerRank
@@ -59,6 +62,7 @@ class Place:
     num_ranks: int = 1
     window: Window | None = None
     deterministic: bool = False
+    most_nbytes: int | None = None
 
 
 def place_of(config: Config, run_dir: Path, address: ServerRank) -> Place:
@@ -84,8 +88,17 @@ def place_of(config: Config, run_dir: Path, address: ServerRank) -> Place:
     )
 
 
-def _largest_nbytes(layout: Layout) -> int:
-    """Of a payload, as far as sizes are known."""
+def _largest_payload(place: Place) -> int:
+    """Bytes that a payload may have."""
+    known = _largest_known(place.layout)
+    if not place.layout.extents:
+        return known
+    most = _LARGEST_PART_BYTES if place.most_nbytes is None else _INDEX_BYTES * place.most_nbytes
+    return max(known, min(most, _LARGEST_PART_BYTES))
+
+
+def _largest_known(layout: Layout) -> int:
+    """Bytes of the largest payload, as far as sizes are known."""
     return max(8 * len(layout.parameters), *(field.nbytes for field in (*layout.fields, *layout.static)))
 
 
@@ -166,10 +179,9 @@ class Reception:
         self._stack = ExitStack()
         self._failed = False
         layout = place.layout
-        field_nbytes = _largest_nbytes(layout)
-        max_nbytes = _LARGEST_PART_BYTES if layout.extents else field_nbytes
         self._parts = transport.part_receiver(
-            queue_length=queue_length(place.max_jobs, place.num_ranks, field_nbytes), max_nbytes=max_nbytes
+            queue_length=queue_length(place.max_jobs, place.num_ranks, _largest_known(layout)),
+            max_nbytes=_largest_payload(place),
         )
         self.assembler = Assembler(
             layout=layout,
@@ -183,6 +195,7 @@ class Reception:
             num_steps=place.num_steps,
             window=place.window,
             mixes=place.deterministic,
+            most_nbytes=place.most_nbytes,
         )
         self.receiver = Receiver(
             socket=self._parts,

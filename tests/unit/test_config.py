@@ -164,15 +164,16 @@ def test_a_sample_that_does_not_fit_is_refused_with_both_numbers() -> None:
 def test_a_capacity_that_does_not_fit_is_refused_with_both_numbers() -> None:
     large = config("solver.solve.grid_size=2000", "buffer.capacity=4000")
     with pytest.raises(ConfigurationError, match=r"4000 samples of 15.3 MiB, .* need 59.6 GiB, but 16 GiB .* are free"):
-        check_memory(large, 4000, 2**34)
-    check_memory(config("solver.solve.grid_size=2000"), 1000, 2**34)
+        check_memory(large, 2**34, num_ranks=1)
+    check_memory(config("solver.solve.grid_size=2000", "buffer.capacity=1000"), 2**34, num_ranks=1)
 
 
 def test_windows_take_the_memory_of_all_their_steps() -> None:
-    large = config("solver.solve.grid_size=2000", "buffer.capacity=4000")
+    large = config("solver.solve.grid_size=2000", "buffer.capacity=400")
     with pytest.raises(ConfigurationError, match=r"400 samples of 76.3 MiB, .* need 29.\d GiB, but 16 GiB .* are free"):
-        check_memory(large, 400, 2**34, Window(length=5))
-    check_memory(large, 200, 2**34, Window(length=5))
+        check_memory(large, 2**34, Window(length=5), num_ranks=1)
+    smaller = config("solver.solve.grid_size=2000", "buffer.capacity=200")
+    check_memory(smaller, 2**34, Window(length=5), num_ranks=1)
     assert not saves_buffer(config("buffer.views_per_sample=null", "buffer.capacity=1000000"), Window(length=5))
     assert saves_buffer(config("buffer.views_per_sample=null", "buffer.capacity=1000000"))
 
