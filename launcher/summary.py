@@ -78,6 +78,8 @@ def print_report(report: Mapping[str, Any], run_dir: Path) -> None:
         loss = validation["loss"]
         lines.append(("validation loss", "not finite" if loss is None else f"{loss:.4g} (original units)"))
         lines += _errors(validation)
+        if len(each := validation["relative_l2_by_field"]) > 1:
+            lines.append(("error by field", ", ".join(f"{name} {_percent(error)}" for name, error in each.items())))
     if report["ingest"]["bytes_per_second"]:
         lines.append(("ingest", f"{report['ingest']['bytes_per_second'] / 2**20:.1f} MiB/s"))
     if report["surrogate"] == "incomplete":

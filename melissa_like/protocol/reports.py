@@ -80,6 +80,7 @@ class ValidationFigures(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         relative_l2: mean over samples, their time steps, and fields; the next three are of the same.
+        relative_l2_by_field: the mean of each field alone; None is what is not finite.
         rollout: None if the surrogate does not roll out.
     """
 
@@ -90,6 +91,7 @@ class ValidationFigures(msgspec.Struct, frozen=True, kw_only=True):
     relative_l2_median: float | None = None
     relative_l2_p99: float | None = None
     relative_l2_max: float | None = None
+    relative_l2_by_field: dict[str, float | None] = {}
     rollout: RollOutFigures | None = None
 
     @property

@@ -20,6 +20,7 @@ def figures_of(report: ValidationReport) -> ValidationFigures:
         relative_l2_median=_finite(report.relative_l2_median),
         relative_l2_p99=_finite(report.relative_l2_p99),
         relative_l2_max=_finite(report.relative_l2_max),
+        relative_l2_by_field={name: _finite(error) for name, error in report.relative_l2_by_field.items()},
         rollout=None if report.rollout is None else _rolled_out(report.rollout),
     )
 

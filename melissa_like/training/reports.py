@@ -82,6 +82,7 @@ class ValidationReport:
         relative_l2_median: of the same.
         relative_l2_p99: the 99th percentile of the same.
         relative_l2_max: of the same.
+        relative_l2_by_field: the mean of each field alone; NaN of one that is zero everywhere.
         num_samples: held-out samples.
         rollout: None if the task does not roll out, or no simulation is known from its first step on.
     """
@@ -93,6 +94,7 @@ class ValidationReport:
     relative_l2_median: float = math.nan
     relative_l2_p99: float = math.nan
     relative_l2_max: float = math.nan
+    relative_l2_by_field: Mapping[str, float] = field(default_factory=dict)
     rollout: RollOutReport | None = None
 
 

@@ -97,6 +97,7 @@ def test_quantiles_roll_outs_and_correlation_times_are_told(tmp_path: Path, caps
         relative_l2_median=0.01,
         relative_l2_p99=0.03,
         relative_l2_max=0.04,
+        relative_l2_by_field={"u": 0.01, "drag": None},
         rollout=rollout,
     )
     seen = Observations(summaries={0: Summary(training=figures(4, 2.0), validation=last)}, history=(last,))
@@ -109,6 +110,7 @@ def test_quantiles_roll_outs_and_correlation_times_are_told(tmp_path: Path, caps
     print_report(report | {"name": "rolled", "resumed": 0}, tmp_path)
     told = "".join(capsys.readouterr())
     assert "validation error: 2.00 % (mean relative L2; median 1.00 %, p99 3.00 %, max 4.00 %), of one step; " in told
+    assert "error by field: u 1.00 %, drag not finite\n" in told
     assert "of one step; 5.00 % if the fields stayed as they are\n" in told
     assert (
         "roll-out error: 20.00 % (mean relative L2 over 2 steps; median 10.00 %, p99 50.00 %, max not finite), 30.00 % "

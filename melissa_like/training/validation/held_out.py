@@ -223,7 +223,8 @@ class ValidationSet:
                 rolled = report_of(joined_rows(steps, steps.shape[1], collective))
         if not len(table):
             return None
-        spread = spread_of(table[:, 3:])
+        ratios, targets = table[:, 3:], task.problem.targets
+        spread = spread_of(ratios)
         return ValidationReport(
             batches=batches,
             loss=float(table[:, 2].mean()),
@@ -231,6 +232,9 @@ class ValidationSet:
             relative_l2_median=spread.median,
             relative_l2_p99=spread.p99,
             relative_l2_max=spread.max,
+            relative_l2_by_field={
+                name: spread_of(ratios[:, place :: len(targets)]).mean for place, name in enumerate(targets)
+            },
             num_samples=len(table),
             rollout=rolled,
         )

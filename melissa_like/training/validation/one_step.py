@@ -30,14 +30,16 @@ def sample_errors(
         on_chunk: called before each chunk.
 
     Returns:
-        [n, 3 + steps · fields]; a field that is zero everywhere has no relative error: NaN.
+        [n, 3 + steps · fields], the fields of a step in the order of the problem's targets; a field that is zero
+        everywhere has no relative error: NaN.
     """
     targets = surrogate.task.problem.targets
     tables = []
     for chunk in extract.chunks(chunk_size):
         on_chunk()
         batch = chunk.batch(surrogate.device)
-        made, truth = surrogate(batch), surrogate.task.truth(batch)
+        made, told = surrogate(batch), surrogate.task.truth(batch)
+        truth = {name: told[name] for name in targets}
         axes = {name: _num_axes(truth[name], shape) if extract.has_windows else 1 for name, shape in targets.items()}
         seen, true = ({n: _for_loss(fields[n], targets[n], axes[n]) for n in targets} for fields in (made, truth))
         each = losses(seen, true, batch.offsets)
