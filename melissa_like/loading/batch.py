@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from melissa_like.buffer import Population
 from melissa_like.loading.axes import BatchAxes
 
 __all__ = ["Batch", "Measurement", "Moments", "Turn", "moments_of"]
@@ -153,11 +154,20 @@ class Measurement:
         quantities: what is measured, by name, with its components.
         measure: from a batch on the host to its quantities, [n, C, ...] each; called by the loader's thread.
         num_samples: per rank, at most.
+        most_nbytes: of these together, or one sample, where their sizes differ, by those that are there; None: no
+            bound.
     """
 
     quantities: Mapping[str, int]
     measure: Callable[[Batch], Mapping[str, torch.Tensor]]
     num_samples: int = 256
+    most_nbytes: int | None = None
+
+    def num_of(self, population: Population) -> int:
+        """Samples to be taken from a buffer that holds some."""
+        if self.most_nbytes is None or not population.nbytes:
+            return self.num_samples
+        return min(self.num_samples, max(1, self.most_nbytes * population.size // population.nbytes))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -257,7 +257,7 @@ class Preparation:
         wanted, self._measurement = self._measurement, None
         if wanted is None:
             return None
-        held = self._buffer.peek(wanted.num_samples)
+        held = self._buffer.peek(wanted.num_of(self._buffer.population()))
         measured = wanted.measure(batch_of(held, len(held.labels)))
         values = [0.0]
         for name, components in wanted.quantities.items():

@@ -11,9 +11,9 @@ from msgspec.structs import replace
 
 from melissa_like.config import Config, check_window, layout_of
 from melissa_like.errors import ConfigurationError
-from melissa_like.loading import Batch, Turn
+from melissa_like.loading import Batch, Measurement, Turn
 from melissa_like.plugins import accepted_settings, factory_of, make
-from melissa_like.records import Window
+from melissa_like.records import Layout, Window
 from melissa_like.sampling import make_distributions
 from melissa_like.training import (
     Constant,
@@ -24,6 +24,7 @@ from melissa_like.training import (
     StepReport,
     Surrogate,
     Suspects,
+    Task,
     TaskFactory,
     TrainingRecipe,
     TrainingStream,
@@ -40,6 +41,7 @@ __all__ = [
     "make_recipe",
     "make_stream",
     "make_surrogate",
+    "measurement_of",
     "num_measured_of",
     "parameter_bounds",
     "suspects_of",
@@ -83,15 +85,33 @@ def parameter_bounds(config: Config) -> dict[str, tuple[float, float]]:
     return {name: made.bounds for name, made in make_distributions(config.solver.parameters).items()}
 
 
-def num_measured_of(step_nbytes: int, window: Window | None) -> int:
+def measurement_of(task: Task, layout: Layout, window: Window | None) -> Measurement:
+    """The statistics for the normalization.
+
+    Args:
+        task: says of what.
+        layout: of the study.
+        window: what a sample is; None: one time step.
+    """
+    return Measurement(
+        quantities=task.quantities,
+        measure=task.measure,
+        num_samples=num_measured_of(None if layout.extents else layout.sample_nbytes, window),
+        most_nbytes=_MOST_BYTES,
+    )
+
+
+def num_measured_of(step_nbytes: int | None, window: Window | None) -> int:
     """From how many samples of each rank the statistics for the normalization are taken.
 
     Args:
-        step_nbytes: of one time step.
+        step_nbytes: of one time step; None: they differ.
         window: what a sample is; None: one time step.
     """
     if window is None:
         return _NUM_MEASURED
+    if step_nbytes is None:
+        return max(math.ceil(_NUM_MEASURED / window.length), _NUM_WINDOWS)
     affordable = _MOST_BYTES // (window.length * step_nbytes)
     return max(math.ceil(_NUM_MEASURED / window.length), min(_NUM_WINDOWS, affordable))
 

@@ -32,12 +32,12 @@ from melissa_like.errors import (
     printable,
     story_of,
 )
-from melissa_like.loading import Loader, Measurement
+from melissa_like.loading import Loader
 from melissa_like.monitoring import Relay
 from melissa_like.protocol.control import EndIsNear, Metrics, Restored, ServerWelcome
 from melissa_like.records import Purpose, ServerRank, num_samples
 from melissa_like.server.build import guarded, make_buffer, make_consumer, make_sinks, make_terms, pick_device
-from melissa_like.server.build_training import make_loop, make_stream, make_surrogate, num_measured_of, window_of
+from melissa_like.server.build_training import make_loop, make_stream, make_surrogate, measurement_of, window_of
 from melissa_like.server.checkpoints import Checkpoints
 from melissa_like.server.cut import take_cut
 from melissa_like.server.end_notice import EndNotice
@@ -421,10 +421,9 @@ class _Rank:
         start: StartingPoint,
     ) -> Loader:
         needs_statistics = bool(surrogate.normalization.unset) and not start.batches
-        num_measured = num_measured_of(self._place.layout.sample_nbytes, self._window)
         task, progress = surrogate.task, self._progress
         state = partial(progress.local_state, needs_time=task.problem.time)
-        measurement = Measurement(quantities=task.quantities, measure=task.measure, num_samples=num_measured)
+        measurement = measurement_of(task, self._place.layout, self._window)
         loader = Loader(
             self._buffer,
             make_terms(self._config, self._progress.expected),
