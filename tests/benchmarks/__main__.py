@@ -6,7 +6,7 @@ from importlib import import_module
 from itertools import takewhile
 from pathlib import Path
 
-_NOT_BENCHMARKS = {"__init__", "__main__", "measure", "paced", "producers", "streams"}
+_NOT_BENCHMARKS = {"__init__", "__main__", "clients", "measure", "paced", "producers", "streams"}
 
 
 def main() -> int:

@@ -1,15 +1,23 @@
-"""Rows 1 to 3: two producer processes into one server rank's buffer, against raw pyzmq with the same frames.
+"""Two producer processes into one server rank's buffer, against raw pyzmq with the same frames, and C against Python.
 
 Ours is everything: the client's stream (header, conversion, byte budget), the receiving thread, validation, assembly,
 deduplication, the look for values that are not finite (but where the row says "unchecked"), the way into a buffer, and
 the reporter that tells a launcher. The peer sends a header and a payload of the same sizes with `copy=False` and
 receives them into a preallocated array, over TCP, or over ipc where ours shares memory. Both run on all that the
 machine has.
+
+The last table is of whole clients, with their sessions and their line to a launcher: the one in Python against the one
+in C, by what arrives and by the processor time that they take for it.
 """
 
 import gc
+import subprocess
+import tempfile
 import time
-from contextlib import closing
+from collections.abc import Callable
+from contextlib import AbstractContextManager, closing
+from functools import partial
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -24,8 +32,11 @@ from melissa_like.server.receiver import Receiver
 from melissa_like.server.reporter import Orders, Reporter
 from melissa_like.transport.in_memory import MemoryTransport
 from melissa_like.transport.zmq_transport import ZmqTransport
+from tests.benchmarks.clients import KEYS, build, clients
 from tests.benchmarks.measure import Row, interleave, print_rows, rate_of, ratio, shown
 from tests.benchmarks.producers import DEADLINE_S, IDENTITY, NUM_PRODUCERS, layout_of, producers, start, volume
+
+Sending = AbstractContextManager[list["subprocess.Popen[str]"]]
 
 ROUNDS = 5
 _HEADER_NBYTES = 128
@@ -37,13 +48,33 @@ LOOKS = ("whole", "unchecked")
 
 def ours(nbytes: int, buffer: SampleBuffer, split: str, *, shares_memory: bool, keys: StudyKeys | None = None) -> float:
     """Bytes per second into the buffer; without keys whoever connects is let in."""
+    shown = None if keys is None else keys.credentials("job")
+
+    def sending(endpoint: str) -> Sending:
+        how = "whole" if split == "unchecked" else split
+        return producers("ours", endpoint, nbytes, how, msgspec.json.encode(shown).decode())
+
+    rate, _ = received(nbytes, buffer, sending, looks=split != "unchecked", shares_memory=shares_memory, keys=keys)
+    return rate
+
+
+def received(
+    nbytes: int,
+    buffer: SampleBuffer,
+    sending: Callable[[str], Sending],
+    *,
+    looks: bool = True,
+    shares_memory: bool,
+    keys: StudyKeys | None = None,
+) -> tuple[float, list["subprocess.Popen[str]"]]:
+    """Bytes per second into the buffer of what producers send to an endpoint, and the producers, which have ended."""
     layout = layout_of(nbytes)
     errors: list[BaseException] = []
     checked = FiniteCheck(buffer, layout, drops=False, give_back=buffer.give_back)
-    consumers: dict[Purpose, Consumer] = {Purpose.TRAINING: buffer if split == "unchecked" else checked}
+    consumers: dict[Purpose, Consumer] = {Purpose.TRAINING: checked if looks else buffer}
     memory = MemoryTransport()
     launcher = memory.control_server()
-    mine, shown = (None, None) if keys is None else (keys.credentials("server"), keys.credentials("job"))
+    mine = None if keys is None else keys.credentials("server")
     with closing(ZmqTransport(shares_memory=shares_memory, credentials=mine)) as transport:
         parts = transport.part_receiver(queue_length=8)
         receiver = Receiver(
@@ -73,8 +104,7 @@ def ours(nbytes: int, buffer: SampleBuffer, split: str, *, shares_memory: bool, 
         receiver.start()
         reporter.start()
         expected = buffer.population().puts + volume(nbytes)
-        how = "whole" if split == "unchecked" else split
-        with producers("ours", parts.endpoint, nbytes, how, msgspec.json.encode(shown).decode()) as started:
+        with sending(parts.endpoint) as started:
             start(started)
             deadline = time.monotonic() + DEADLINE_S
             while buffer.population().puts < expected and time.monotonic() < deadline and not errors:
@@ -85,7 +115,7 @@ def ours(nbytes: int, buffer: SampleBuffer, split: str, *, shares_memory: bool, 
             raise RuntimeError(f"{errors}, {receiver.refused}")
         assert receiver.first_at is not None
         assert receiver.last_at is not None
-        return volume(nbytes) * nbytes / (receiver.last_at - receiver.first_at)
+        return volume(nbytes) * nbytes / (receiver.last_at - receiver.first_at), started
 
 
 def raw(nbytes: int, memory: "np.ndarray[tuple[int, int], np.dtype[np.uint8]]", address: str) -> float:
@@ -172,6 +202,37 @@ def compare_encryption(sizes: tuple[int, ...]) -> None:
     print_rows("the same over TCP by transport.encryption", rows)
 
 
+def compare_clients(sizes: tuple[int, ...], *, shares_memory: bool) -> None:
+    """The client in C against the one in Python."""
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        programs = {"Python": None, "C": build(Path(folder))}
+        for nbytes in sizes:
+            seconds: dict[str, list[float]] = {language: [] for language in programs}
+
+            def run(language: str, nbytes: int = nbytes, seconds: dict[str, list[float]] = seconds) -> float:
+                gc.collect()
+                buffer = fifo(layout_of(nbytes), volume(nbytes), spare_slots=8)
+                touch(buffer, layout_of(nbytes), volume(nbytes))
+                sending = partial(clients, nbytes=nbytes, program=programs[language])
+                rate, ended = received(nbytes, buffer, sending, shares_memory=shares_memory, keys=KEYS)
+                used = sum(float(process.communicate()[0]) for process in ended)
+                seconds[language].append(used / volume(nbytes))
+                return rate
+
+            rates = interleave({language: (lambda language=language: run(language)) for language in programs}, ROUNDS)
+            cells = {"part": f"{nbytes // 1024} KiB"}
+            for language in programs:
+                cells[f"{language} MiB/s"] = shown(rates[language], 2**20)
+            cells["C / Python"] = ratio(rates, "C", "Python")
+            for language in programs:
+                cells[f"{language}: µs a part"] = shown(seconds[language], 1e-6)
+            cells["processor time, C / Python"] = ratio(seconds, "C", "Python")
+            rows.append(Row(cells))
+    how = "through shared memory" if shares_memory else "TCP"
+    print_rows(f"two clients in Python or in C, {how}: what arrives, and their processor time", rows)
+
+
 def touch(buffer: SampleBuffer, layout: Layout, num_samples: int) -> None:
     """Write every slot, the spare ones too, and empty the buffer again."""
     values = [np.zeros(field.shape, np.float32) for field in layout.fields]
@@ -181,9 +242,11 @@ def touch(buffer: SampleBuffer, layout: Layout, num_samples: int) -> None:
 
 
 def main() -> None:
-    """All four tables."""
+    """All tables."""
     sizes = (4096, 2**16, 2**20, 2**24)
     compare(sizes, LOOKS, "two producers into one server rank's buffer, TCP", shares_memory=False)
     compare(sizes[1:], LOOKS, "the same through shared memory, raw pyzmq over ipc", shares_memory=True)
     compare((2**20,), SPLITS, "two client ranks, one field split between them, TCP", shares_memory=False)
     compare_encryption((2**16, 2**20))
+    for shares_memory in (False, True):
+        compare_clients(sizes, shares_memory=shares_memory)
