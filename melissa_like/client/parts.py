@@ -1,22 +1,24 @@
-"""From what a solver yields to the parts of a step: which box of which field, checked against the declaration."""
+"""From what a solver yields to the parts of a step: which place of which field, checked against the declaration."""
 
 import math
 import operator
 import reprlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import EllipsisType
 from typing import Any
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from melissa_like.client.conversion import MaskedValueError, plain_array
+from melissa_like.client.conversion import LostValueError, MaskedValueError, plain_array
+from melissa_like.client.points import PointList, PointLists, Scattered, refuse_points
 from melissa_like.client.team import Team
 from melissa_like.errors import SolverError
-from melissa_like.records import Box, FieldSpec, Layout
+from melissa_like.records import Box, FieldSpec
 
-__all__ = ["LocalPart", "Part", "PartChecker", "PartShape"]
+__all__ = ["LocalPart", "Part", "PartChecker", "PartShape", "refused_value"]
 
 _REMEMBERED_PIECES = 10_000
 #: Larger boxes travel in pieces, of which the caches still hold one when it is sent on, or copied to its place.
@@ -44,9 +46,11 @@ class PartShape(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     Attributes:
         field_id: position of its field in the layout.
         dtype: in which it travels.
+        box: its place; where it is scattered, as it stands in the header: the last offset is the number of a list.
         size: elements of its box.
         nbytes: of its payload.
         cut: where it lies in the array that the solver gave, if it is not all of it.
+        points: numbers of its points; None: it is a box.
     """
 
     field_id: int
@@ -54,7 +58,14 @@ class PartShape(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     box: Box
     size: int
     nbytes: int
-    cut: tuple[slice, ...] | None
+    cut: tuple[slice | EllipsisType, ...] | None
+    points: npt.NDArray[np.int64] | None = None
+
+    def index_of(self, index: Sequence[int]) -> tuple[int, ...]:
+        """Of an element of this part in the whole field."""
+        if self.points is not None:
+            return (*index[:-1], int(self.points[index[-1]]))
+        return tuple(i + o for i, o in zip(index, self.box.offset, strict=True))
 
 
 class LocalPart(msgspec.Struct, frozen=True, kw_only=True, eq=False):
@@ -70,16 +81,30 @@ class PartChecker:
     A bare array is a block of rows of the grid: the ranks' arrays follow one another in rank order along axis 0, or
     along axis 1 of a field of several components, which come first. Where they begin is settled once, at the first
     step, by all ranks together; a decomposition that changes gives its offsets by `Part`.
+
+    Args:
+        specs: what is sent, every shape in numbers.
+        team: the ranks.
+        lists: of this rank in this simulation.
+        group: the key of the configuration that declares the fields.
+
+    Attributes:
+        rows: of this rank by field, once they are counted.
     """
 
-    def __init__(self, layout: Layout, team: Team) -> None:
-        self._layout = layout
+    def __init__(
+        self, specs: Sequence[FieldSpec], team: Team, lists: PointLists | None = None, group: str = "fields"
+    ) -> None:
+        self._specs = specs
         self._team = team
-        self._fills = {spec.name: spec.stored_fill for spec in layout.fields}
+        self._lists = lists if lists is not None else PointLists(team.rank)
+        self._group = group
+        self._ids = {spec.name: number for number, spec in enumerate(specs)}
+        self._fills = {spec.name: spec.stored_fill for spec in specs}
         self._known: dict[tuple[Any, ...], tuple[PartShape, ...]] = {}
         self._num_known = 0
         self._first_rows: list[int] | None = None
-        self.rows = [0] * len(layout.fields)
+        self.rows = [0] * len(specs)
 
     def count_rows(self, fields: Mapping[str, Any]) -> None:
         """Count this rank's rows of each field, before its first step; the other ranks have no part in it.
@@ -87,7 +112,7 @@ class PartChecker:
         Raises:
             SolverError: a value that is no array, or has a wrong number of dimensions.
         """
-        self.rows = [self._num_rows(spec, fields.get(spec.name)) for spec in self._layout.fields]
+        self.rows = [self._num_rows(spec, fields.get(spec.name)) for spec in self._specs]
 
     def first_step(self, fields: Mapping[str, Any]) -> None:
         """Count, gather and settle; every rank calls it at its first step.
@@ -105,14 +130,14 @@ class PartChecker:
             SolverError: the ranks have together more or fewer rows than a field.
         """
         self._first_rows = [int(n) for n in rows[: self._team.rank].sum(axis=0)]
-        for spec, counted in zip(self._layout.fields, rows.T, strict=True):
+        for spec, counted in zip(self._specs, rows.T, strict=True):
             total, expected = int(counted.sum()), spec.shape[spec.row_axis]
             if total > 0 and total != expected:
                 raise SolverError(
                     f"field {spec.name!r}: the ranks' arrays have {total} rows together "
                     f"({', '.join(str(int(n)) for n in counted)}) but its declared shape is {spec.shape}: send "
                     f"{expected} rows in all{_along(spec)}, or give each array's place with "
-                    "melissa_like.client.Part(array, offset)"
+                    f"melissa_like.client.Part(array, offset){' or Scattered(array, numbers)' if spec.extent else ''}"
                 )
 
     @property
@@ -126,15 +151,16 @@ class PartChecker:
         Raises:
             SolverError: an undeclared field, a wrong dtype or number of dimensions, a box outside the global shape.
         """
+        self._lists.look_again()
         return [part for name, value in fields.items() for part in self._parts(name, value)]
 
     def _parts(self, name: str, value: Any) -> list[LocalPart]:
-        inside, offset = (value.array, _offset_of(name, value)) if isinstance(value, Part) else (value, None)
+        inside, place = self._place_of(name, value) if isinstance(value, Part | Scattered) else (value, None)
         array = self._array_of(name, inside)
-        key = (name, array.shape, array.dtype, offset)
+        key = (name, array.shape, array.dtype, place)
         shapes = self._known.get(key)
         if shapes is None:
-            shapes = tuple(self._examine(name, array, offset))
+            shapes = tuple(self._examine(name, array, place))
             if self._num_known >= _REMEMBERED_PIECES:  # a decomposition that changes at every step
                 self._known.clear()
                 self._num_known = 0
@@ -142,14 +168,19 @@ class PartChecker:
             self._num_known += len(shapes)
         return [LocalPart(shape=shape, array=array if shape.cut is None else array[shape.cut]) for shape in shapes]
 
+    def _place_of(self, name: str, value: Part | Scattered) -> tuple[Any, tuple[int, ...] | PointList]:
+        if isinstance(value, Part):
+            return value.array, _offset_of(name, value)
+        return value.array, self._lists.find(name, value.numbers)
+
     def _array_of(self, name: str, value: Any) -> npt.NDArray[Any]:
         try:
             return plain_array(value, self._fills.get(name))
         except MaskedValueError as masked:
             raise SolverError(
                 f"field {name!r}: rank {self._team.rank} sent an array with {masked.number} masked entries, the first "
-                f"at index {masked.index} of it: a masked entry has no value; fill them before you send, or declare "
-                f"solver.fields.{name}.fill_value"
+                f"at index {masked.index} of it: a masked entry has no value; fill them before you send"
+                f"{'' if self._group != 'fields' else f', or declare solver.fields.{name}.fill_value'}"
             ) from None
         except (ValueError, TypeError, RuntimeError) as error:  # a list whose rows differ in length, a tensor on a GPU
             raise SolverError(
@@ -158,25 +189,35 @@ class PartChecker:
             ) from None
 
     def _num_rows(self, spec: FieldSpec, value: Any) -> int:
-        """Rows of a bare array; 0 for a part with its own offset, or none."""
-        if value is None or isinstance(value, Part):
+        """Rows of a bare array; 0 for a part that says its own place, or none."""
+        if value is None or isinstance(value, Part | Scattered):
             return 0
         array = self._array_of(spec.name, value)
         _check_dimensions(spec, array)
         return int(array.shape[spec.row_axis])
 
-    def _examine(self, name: str, array: npt.NDArray[Any], offset: tuple[int, ...] | None) -> Iterator[PartShape]:
+    def _examine(
+        self, name: str, array: npt.NDArray[Any], place: tuple[int, ...] | PointList | None
+    ) -> Iterator[PartShape]:
         """Check a part that is new in place, shape or dtype."""
-        try:
-            field_id = self._layout.field_id(name)
-        except KeyError:
-            declared = ", ".join(repr(field.name) for field in self._layout.fields)
+        field_id = self._ids.get(name)
+        if field_id is None:
+            declared = ", ".join(repr(spec.name) for spec in self._specs) or "nothing"
             raise SolverError(
-                f"field {name!r} is not declared: solver.fields declares {declared}; declare it or do not send it"
-            ) from None
-        spec = self._layout.fields[field_id]
-        _check_dtype(spec, array)
+                f"field {name!r} is not declared: solver.{self._group} declares {declared}; declare it or do not send "
+                "it"
+            )
+        spec = self._specs[field_id]
+        _check_dtype(spec, array, self._group)
         _check_dimensions(spec, array)
+        if isinstance(place, PointList):
+            refuse_points(spec, self._team.rank, array, place)
+            return _at_points(field_id, spec, place)
+        return self._in_box(field_id, spec, array, place)
+
+    def _in_box(
+        self, field_id: int, spec: FieldSpec, array: npt.NDArray[Any], offset: tuple[int, ...] | None
+    ) -> Iterator[PartShape]:
         if offset is None:
             offset = self._row_offset(field_id, spec, array)
         box = Box(offset, array.shape)
@@ -184,7 +225,7 @@ class PartChecker:
             raise SolverError(
                 f"field {spec.name!r}: rank {self._team.rank} sent a box of shape {box.shape} at offset {box.offset}, "
                 f"which is not inside the declared shape {spec.shape}: correct the offset, or the shape under "
-                "solver.fields"
+                f"solver.{self._group}"
             )
         if not box.size:  # nothing to send
             return
@@ -227,6 +268,33 @@ def _pieces(shape: tuple[int, ...], largest: int) -> Iterator[Box]:
             yield Box((first, *inner.offset), (rows, *inner.shape))
 
 
+def refused_value(
+    spec: FieldSpec, rank: int, shape: PartShape, lost: LostValueError, group: str = "fields"
+) -> SolverError:
+    """What is said of a value that the declared dtype cannot hold."""
+    return SolverError(
+        f"field {spec.name!r}: rank {rank} sent {lost.value} at index {shape.index_of(lost.index)} of the field, which "
+        f"the declared dtype {spec.dtype} cannot hold ({lost.number} such values in this part): declare another dtype "
+        f"under solver.{group}, or send values that it holds"
+    )
+
+
+def _at_points(field_id: int, spec: FieldSpec, points: PointList) -> Iterator[PartShape]:
+    """Pieces of values at the points of a list, one per piece of the list."""
+    for number, inside in points.pieces:
+        numbers = points.numbers[inside]
+        box = Box((*(0,) * (len(spec.shape) - 1), number), (*spec.shape[:-1], numbers.size))
+        yield PartShape(
+            field_id=field_id,
+            dtype=spec.numpy_dtype,
+            box=box,
+            size=box.size,
+            nbytes=box.size * spec.numpy_dtype.itemsize,
+            cut=None if numbers.size == points.numbers.size else (..., inside),
+            points=numbers,
+        )
+
+
 def _offset_of(name: str, part: Part) -> tuple[int, ...]:
     """As plain numbers: one that is cut off to a whole number would put the part at another place."""
     try:
@@ -251,9 +319,9 @@ def _check_dimensions(spec: FieldSpec, array: npt.NDArray[Any]) -> None:
         )
 
 
-def _check_dtype(spec: FieldSpec, array: npt.NDArray[Any]) -> None:
+def _check_dtype(spec: FieldSpec, array: npt.NDArray[Any], group: str) -> None:
     if array.dtype.kind != spec.numpy_dtype.kind:
         raise SolverError(
             f"field {spec.name!r}: an array of dtype {array.dtype} was sent, it is declared {spec.dtype}: convert it, "
-            "or declare another dtype under solver.fields (a precision is converted on the way, a kind is not)"
+            f"or declare another dtype under solver.{group} (a precision is converted on the way, a kind is not)"
         )

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from melissa_like.client.beginning import Beginning
 from melissa_like.client.job import Client
 from melissa_like.client.session import Session
 from melissa_like.client.team import SerialCommunicator
@@ -107,8 +108,12 @@ def _steps(returned: Any) -> Iterable[Any]:
 
 
 def _send(session: Session, item: Any) -> None:
+    if isinstance(item, Beginning):
+        session.begin(item.extents, item.static)
+        return
     if not isinstance(item, tuple) or len(item) not in (2, 3):
         raise SolverError(
-            f"solve yielded a {type(item).__name__}: yield (step, {{name: array}}) or (step, {{name: array}}, time)"
+            f"solve yielded a {type(item).__name__}: yield (step, {{name: array}}) or (step, {{name: array}}, time), "
+            "after a Beginning if the mesh differs from simulation to simulation"
         )
     session.send(*item)

@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from melissa_like.client.agreement import Trouble, Votes, attempt, ballot, counted, first_trouble, trouble_of
+from melissa_like.client.beginning import Beginning, LocalBeginning, unbegun
 from melissa_like.client.control import ControlLine
-from melissa_like.client.coverage import fault_of_boxes, gather_boxes, label_of, steps_agree
+from melissa_like.client.coverage import BEGINNING, label_of, name_gap, name_steps, steps_agree
 from melissa_like.client.moments import physical_time, step_number
 from melissa_like.client.parts import LocalPart
 from melissa_like.client.streaming import PartStream
@@ -66,7 +67,9 @@ class Session:
         self._job = job
         self._last_step = -1
         self._num_steps = 0
-        self._sizes = [spec.size for spec in stream.fields]
+        self._unbegun = unbegun(stream.layout)
+        self._has_begun = False
+        self._sizes = [spec.size for spec in stream.layout.fields]
         self._nothing = [0] * len(self._sizes)
         self._mentioned_at = self._heeded_at = time.monotonic()
         self._has_failed = False
@@ -107,6 +110,36 @@ class Session:
             )
         )
 
+    def begin(self, extents: Mapping[str, int] | None = None, static: Mapping[str, Any] | None = None) -> None:
+        """Say what does not change in this simulation; once, before the first `send`, by all ranks together.
+
+        For a study whose shapes have names in them, or that declares `solver.static`. On return the arrays may be
+        reused; they are sent to each server rank with the first time step that goes there.
+
+        Args:
+            extents: the size of each in this simulation, by name: of the whole mesh, so the same on all ranks.
+            static: arrays by field name, as in `send`; the ranks together give each element of every static field
+                once.
+
+        Raises:
+            SolverError: begun before, or after a time step; extents or fields that are not declared, or not given;
+                sizes below 1, or that differ between the ranks; values that are not finite, or that name a point that
+                there is not; elements that no rank gives; or another rank failed.
+        """
+        self._require_open()
+        beginning = Beginning(extents={} if extents is None else extents, static={} if static is None else static)
+        made = LocalBeginning(self._stream.layout, beginning, self._team)
+        self._vote(BEGINNING, attempt(self._refuse_late_beginning) or attempt(made.check))
+        told = self._team.gather_rows(made.told)
+        problem = attempt(lambda: made.settle(told)) or attempt(made.take)
+        specs = made.layout.static
+        elements = self._vote(BEGINNING, problem, made.elements)[-2 - len(specs) : -2]
+        if elements != [spec.size for spec in specs]:
+            self._end_together(self._after, SolverError(name_gap(self._team, specs, made.parts, elements, "static")))
+        self._stream.begin(made)
+        self._sizes = [spec.size for spec in made.layout.fields]
+        self._unbegun, self._has_begun = None, True
+
     def send(self, step: int, fields: Mapping[str, Any], time: float | None = None) -> None:
         """Send this rank's part of a time step; on return the arrays may be reused.
 
@@ -117,18 +150,18 @@ class Session:
 
         Args:
             step: number of the time step, from 0, growing; the same on all ranks.
-            fields: arrays by field name: blocks of rows in rank order, or `Part`s with their offset. The ranks together
-                send each element of every field once; a rank may have none of it.
+            fields: arrays by field name: blocks of rows in rank order, `Part`s with their offset, or values `Scattered`
+                over points. The ranks together send each element of every field once; a rank may have none of it.
             time: physical time of the step, if the solver knows one.
 
         Raises:
             SolverError: an undeclared field, a wrong dtype, a value that it cannot hold, a box outside the global
-                shape, elements that no rank sends, a step out of order; or another rank failed.
+                shape, elements that no rank sends, a step out of order or before `begin`; or another rank failed.
             StudyStoppedError: the study ended while the send was blocked.
         """
         self._require_open()
         number, problem = self._number_of(step)
-        problem = problem or self._heed()
+        problem = problem or self._heed() or self._unbegun
         if number in self.delivered_steps:
             self._vote(number, problem or attempt(self._pass_over))
         else:
@@ -204,7 +237,7 @@ class Session:
     def _send_new(self, number: int, problem: BaseException | None, fields: Mapping[str, Any], time: Any) -> None:
         """Send a step that the server ranks do not hold, if nothing is wrong with its number."""
         if not self._stream.started:
-            rows = self._gather_rows(number, problem or attempt(lambda: self._stream.count_rows(fields)))
+            _, rows = self._first_vote(number, problem or attempt(lambda: self._stream.count_rows(fields)))
             problem = attempt(lambda: self._stream.settle(rows))
         parts: list[LocalPart] = []
         if problem is None:
@@ -216,7 +249,15 @@ class Session:
         totals = self._vote(number, problem, self._stream.elements_of(parts))
         elements = totals[-2 - len(self._sizes) : -2]
         if elements != self._sizes:
-            self._end_together(f"time step {number}", SolverError(self._name_gap(parts, elements)))
+            gap = name_gap(self._team, self._stream.layout.fields, parts, elements)
+            self._end_together(f"time step {number}", SolverError(gap))
+
+    def _refuse_late_beginning(self) -> None:
+        if self._num_steps or self._has_begun:
+            when = f"after time step {self._last_step}" if self._num_steps else "a second time"
+            raise SolverError(
+                f"begin was called {when}: what does not change in a simulation is told once, before its first step"
+            )
 
     def _heed(self) -> BaseException | None:
         """Now and then, what the launcher has said since: a job must not compute on for a study that is over."""
@@ -259,12 +300,11 @@ class Session:
         except BaseException as error:  # whatever a class of the solver's own raises
             return -1, error
 
-    def _gather_rows(self, number: int, problem: BaseException | None) -> npt.NDArray[np.int64]:
-        """The rows of all ranks at their first step; the first vote travels with them."""
-        return self._first_vote(number, problem)[1]
-
-    def _first_vote(self, number: int | None, problem: BaseException | None) -> tuple[list[int], npt.NDArray[np.int64]]:
-        mine = self._ballot(number, problem, self._nothing)
+    def _first_vote(
+        self, number: int | None, problem: BaseException | None, elements: Sequence[int] | None = None
+    ) -> tuple[list[int], npt.NDArray[np.int64]]:
+        """A vote, and with it the rows of all ranks at their first step."""
+        mine = self._ballot(number, problem, elements or self._nothing)
         gathered = self._team.gather_rows([*mine, *self._stream.rows])
         totals = [int(n) for n in gathered[:, : len(mine)].sum(axis=0)]
         self._decide(number, problem, totals)
@@ -278,13 +318,13 @@ class Session:
         Args:
             number: of the step that this rank sends; None if it sends no more.
             problem: what this rank would raise alone.
-            elements: that this rank sends in this step, by field; None: nothing.
+            elements: that this rank sends, by field; None: nothing.
 
         Returns:
             The sum of all ballots.
         """
         if not self._stream.started:
-            return self._first_vote(number, problem)[0]
+            return self._first_vote(number, problem, elements)[0]
         totals = self._team.total(self._ballot(number, problem, elements or self._nothing))
         self._decide(number, problem, totals)
         return totals
@@ -301,24 +341,10 @@ class Session:
         if votes.sound and votes.closing in (0, self._team.size):
             if agree:
                 return
-            problem = SolverError(self._name_steps(number or 0))
+            problem = SolverError(name_steps(self._team, number or 0))
         elif problem is None:
             problem = _uneven(votes, number)
         self._end_together(f"time step {number}" if number is not None and number >= 0 else self._after, problem)
-
-    def _name_steps(self, number: int) -> str:
-        numbers = self._team.gather_rows([number])[:, 0].tolist()
-        other = next(rank for rank, one in enumerate(numbers) if one != numbers[0])
-        return (
-            f"rank 0 sends time step {numbers[0]} while rank {other} sends time step {numbers[other]}: every rank "
-            "sends the same steps, in the same order"
-        )
-
-    def _name_gap(self, parts: Sequence[LocalPart], elements: Sequence[int]) -> str:
-        index = next(i for i, (sent, size) in enumerate(zip(elements, self._sizes, strict=True)) if sent != size)
-        spec = self._stream.fields[index]
-        boxes = [part.shape.box for part in parts if part.shape.field_id == index]
-        return fault_of_boxes(spec, gather_boxes(self._team, boxes, len(spec.shape)), elements[index])
 
     def _end_together(self, where: str, problem: BaseException | None) -> NoReturn:
         """Every rank raises: what it has to raise itself, or what the first rank says that has something to raise."""
@@ -373,7 +399,8 @@ def _uneven(votes: Votes, number: int | None) -> SolverError | None:
     """What a rank did wrong that sends while another has ended."""
     if number is None or not votes.closing or not votes.sound:
         return None
+    does = "begins the simulation" if number == BEGINNING else f"sends time step {number}"
     return SolverError(
-        f"this rank sends time step {number} while another rank has sent its last one: every rank of the solver sends "
+        f"this rank {does} while another rank has sent its last one: every rank of the solver sends "
         "the same number of steps, with an empty part where it has nothing"
     )

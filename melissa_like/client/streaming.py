@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from melissa_like.client.beginning import LocalBeginning
 from melissa_like.client.conversion import LostValueError, fill_from
-from melissa_like.client.parts import LocalPart, PartChecker, PartShape
+from melissa_like.client.parts import LocalPart, PartChecker, PartShape, refused_value
 from melissa_like.client.team import Team
 from melissa_like.errors import SolverError
 from melissa_like.protocol.control import Assignment, Welcome, WireField
@@ -101,17 +102,19 @@ class PartStream:
         ask: Callable[[int], None],
     ) -> None:
         self._heartbeat_s = welcome.heartbeat_s
-        self._rank = team.rank
         self._layout = layout
         self._assignment = assignment
         self._sender = sender
         self._ask = ask
-        self._checker = PartChecker(layout, team)
+        self._team = team
+        self._checker = PartChecker(layout.fields, team)
+        self._once: list[LocalPart] = []
         self._routing = Routing(welcome.routing)
         self._num_server_ranks = len(welcome.server_endpoints)
         self._pace = Pace()
         self._commons: dict[PartShape, bytes] = {}
         self._opened = [False] * self._num_server_ranks
+        self._sent_lists: list[set[int]] = [set() for _ in range(self._num_server_ranks)]
         self.parts_sent = [0] * self._num_server_ranks
         self._header = partial(
             Header,
@@ -126,6 +129,16 @@ class PartStream:
             num_client_ranks=team.size,
             layout_id=welcome.layout_id,
         )
+
+    @property
+    def layout(self) -> Layout:
+        """What is sent; with the sizes of this simulation once it has begun."""
+        return self._layout
+
+    def begin(self, beginning: LocalBeginning) -> None:
+        """All ranks have begun the simulation with these sizes and static fields; before the first step."""
+        self._layout, self._once = beginning.layout, beginning.parts
+        self._checker = PartChecker(self._layout.fields, self._team, beginning.lists)
 
     @property
     def started(self) -> bool:
@@ -174,15 +187,18 @@ class PartStream:
             StudyStoppedError: the study ended while the send was blocked.
         """
         destination = owner_of(self._assignment.simulation, step, self._num_server_ranks, self._routing)
-        if parts and not self._opened[destination]:
+        # Also without a part of this step: it counts as complete when what is sent once is there.
+        if not self._opened[destination] and (parts or self._once):
             self._open(destination)
         for part in parts:
             shape = part.shape
+            if shape.points is not None:
+                self._send_list(destination, shape)
             header = join_moment(self._common_of(shape), step, physical_time)
             try:
                 self._deliver(destination, header, shape.nbytes, partial(fill_from, part.array, shape.dtype))
             except LostValueError as lost:
-                raise self._refused(shape, lost) from None
+                raise refused_value(self._layout.fields[shape.field_id], self._team.rank, shape, lost) from None
             self.parts_sent[destination] += 1
         self.pass_over()
 
@@ -206,51 +222,46 @@ class PartStream:
             numbers[part.shape.field_id] += part.shape.size
         return numbers
 
-    @property
-    def fields(self) -> tuple[FieldSpec, ...]:
-        """What a step consists of."""
-        return self._layout.fields
-
     def _common_of(self, shape: PartShape) -> bytes:
         """The header of a part but for step and time: encoded once."""
         common = self._commons.get(shape)
         if common is None:
-            header = self._header(
-                kind=Kind.PART,
-                field_id=shape.field_id,
-                dtype_code=STORAGE_DTYPES.index(shape.dtype),
-                step=0,
-                time=0.0,
-                box=shape.box,
-            )
-            common, _, _ = split_moment(encode(header))
+            kind = Kind.PART if shape.points is None else Kind.SCATTER
+            common, _, _ = split_moment(self._header_of(kind, shape.field_id, shape.dtype, shape.box))
             if len(self._commons) >= _REMEMBERED_HEADERS:
                 self._commons.clear()
             self._commons[shape] = common
         return common
 
-    def _refused(self, shape: PartShape, lost: LostValueError) -> SolverError:
-        spec = self._layout.fields[shape.field_id]
-        index = tuple(i + o for i, o in zip(lost.index, shape.box.offset, strict=True))
-        return SolverError(
-            f"field {spec.name!r}: rank {self._rank} sent {lost.value} at index {index} of the field, which the "
-            f"declared dtype {spec.dtype} cannot hold ({lost.number} such values in this part): declare another dtype "
-            "under solver.fields, or send values that it holds"
-        )
+    def _header_of(self, kind: Kind, field_id: int, dtype: np.dtype[Any], box: Box) -> bytes:
+        code = STORAGE_DTYPES.index(dtype)
+        return encode(self._header(kind=kind, field_id=field_id, dtype_code=code, step=0, time=math.nan, box=box))
 
     def _open(self, destination: int) -> None:
-        """Tell a server rank the parameters before the first part."""
-        parameters = np.asarray(self._assignment.parameters, dtype=np.float64)
-        header = self._header(
-            kind=Kind.OPEN,
-            field_id=OPEN_FIELD,
-            dtype_code=STORAGE_DTYPES.index(parameters.dtype),
-            step=0,
-            time=float("nan"),
-            box=Box((0,), parameters.shape),
-        )
-        self._deliver(destination, encode(header), parameters.nbytes, partial(fill_from, parameters, parameters.dtype))
+        """Tell a server rank the parameters and the sizes, and all that is sent once, before the first part."""
+        numbers = np.array([*self._assignment.parameters, *self._layout.sizes.values()], np.float64)
+        header = self._header_of(Kind.OPEN, OPEN_FIELD, numbers.dtype, Box((0,), numbers.shape))
+        self._deliver(destination, header, numbers.nbytes, partial(fill_from, numbers, numbers.dtype))
         self._opened[destination] = True
+        for part in self._once:
+            shape = part.shape
+            if shape.points is not None:
+                self._send_list(destination, shape)
+            kind = Kind.STATIC if shape.points is None else Kind.STATIC_SCATTER
+            header = self._header_of(kind, shape.field_id, shape.dtype, shape.box)
+            self._deliver(destination, header, shape.nbytes, partial(fill_from, part.array, shape.dtype))
+            self.parts_sent[destination] += 1
+
+    def _send_list(self, destination: int, shape: PartShape) -> None:
+        """The index list of a scattered part, if the server rank has not got it."""
+        number = shape.box.offset[-1]
+        if number in self._sent_lists[destination]:
+            return
+        assert shape.points is not None
+        header = self._header_of(Kind.INDEX, number, shape.points.dtype, Box((0,), shape.points.shape))
+        self._deliver(destination, header, shape.points.nbytes, partial(fill_from, shape.points, shape.points.dtype))
+        self._sent_lists[destination].add(number)
+        self.parts_sent[destination] += 1
 
     def _deliver(self, destination: int, header: bytes, nbytes: int, fill: Callable[[memoryview], None]) -> None:
         while not self._sender.send(destination, header, nbytes, fill, self._heartbeat_s):

@@ -2,13 +2,17 @@
 
 import os
 import threading
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from melissa_like.client import Client
+from melissa_like.client.runner import run_plugin
 from melissa_like.launcher.peers import Peers
 from melissa_like.protocol import Connection
 from melissa_like.protocol import control as say
 from melissa_like.protocol.wire import Header, Kind, decode
 from melissa_like.transport.in_memory import MemoryTransport
+from tests.unit.ranks import Threads, on_ranks
 
 FIELDS = (say.WireField(name="v", shape=(2, 3, 4), dtype="float32", components=2),)
 
@@ -16,8 +20,16 @@ FIELDS = (say.WireField(name="v", shape=(2, 3, 4), dtype="float32", components=2
 class Study:
     """Answers every request by the next of its answers, and remembers what it was told."""
 
-    def __init__(self, *answers: say.ControlMessage, fields: tuple[say.WireField, ...] = FIELDS) -> None:
+    def __init__(
+        self,
+        *answers: say.ControlMessage,
+        fields: tuple[say.WireField, ...] = FIELDS,
+        extents: tuple[str, ...] = (),
+        static: tuple[say.WireField, ...] = (),
+    ) -> None:
         self._fields = fields
+        self._extents = extents
+        self._static = static
         self.transport = MemoryTransport()
         self.server = self.transport.control_server()
         self.receiver = self.transport.part_receiver(queue_length=1000)
@@ -49,10 +61,14 @@ class Study:
 
     def arrived(self) -> list[Header]:
         """The parts that have come since the last call, without the OPENs."""
+        return [header for header in self.messages() if header.kind is Kind.PART]
+
+    def messages(self) -> list[Header]:
+        """All that has come since the last call."""
         self._take_parts()
         with self._taking:
             parts, self._parts = self._parts, []
-        return [header for header in parts if header.kind is Kind.PART]
+        return parts
 
     def of(self, kind: type[say.ControlMessage]) -> list[say.ControlMessage]:
         return [message for message in self.heard if isinstance(message, kind)]
@@ -89,4 +105,35 @@ class Study:
             budget_bytes=2**20,
             heartbeat_s=5.0,
             orphan_timeout_s=300.0,
+            extents=self._extents,
+            static=self._static,
         )
+
+
+def solve_on_ranks(
+    study: Study, num_ranks: int, solver: Callable[[int], Iterable[Any]]
+) -> tuple[Study, list[BaseException | None]]:
+    """Run a job of a study that is not entered: the study, which has heard it, and what each rank raised.
+
+    Args:
+        solver: from a rank to what it yields.
+    """
+    with study:
+
+        def one(team: Threads) -> None:
+            client = study.client()
+            client.team = team
+            try:
+                run_plugin(lambda parameters, comm: solver(comm.rank), {}, client, team)
+            except BaseException:
+                team.abort()  # as `python -m mpi4py` does
+                raise
+
+        raised = on_ranks(num_ranks, one)
+    return study, raised
+
+
+def failures_of(study: Study) -> list[say.Failure]:
+    """What the launcher was told by those that would live to tell it."""
+    told = [message for message in study.heard if isinstance(message, say.Failure)]
+    return [failure for failure in told if "KilledError" not in failure.message]

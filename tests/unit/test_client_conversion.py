@@ -13,7 +13,7 @@ from melissa_like.client.conversion import LostValueError, fill_from, plain_arra
 from melissa_like.client.parts import PartChecker
 from melissa_like.client.team import SoloTeam
 from melissa_like.errors import SolverError
-from melissa_like.records import FieldSpec, Layout
+from melissa_like.records import FieldSpec
 
 
 def sent(array: np.ndarray, dtype: str) -> np.ndarray:
@@ -116,7 +116,7 @@ MASKED = np.ma.masked_array([1.0, 1e20, 3.0, 1e20], [False, True, False, True])
 def checked(name: str, value: Any, fill: float | None = None) -> np.ndarray:
     """The values that go on their way, of a field of four."""
     spec = FieldSpec(name=name, shape=(4,), dtype=FIELDS[name], fill_value=fill)
-    checker = PartChecker(Layout(fields=(spec,), parameters=("a",)), SoloTeam())
+    checker = PartChecker((spec,), SoloTeam())
     checker.first_step({name: value})
     (part,) = checker.check({name: value})
     return sent(part.array, FIELDS[name])

@@ -10,12 +10,9 @@ import pytest
 import torch
 
 from melissa_like.client import Part
-from melissa_like.client.job import Client
-from melissa_like.client.runner import run_plugin
 from melissa_like.protocol import control as say
 from melissa_like.records import Box
-from tests.unit.ranks import Threads, on_ranks
-from tests.unit.scripted_study import Study
+from tests.unit.scripted_study import Study, failures_of, solve_on_ranks
 
 FIELDS = (
     say.WireField(name="u", shape=(6, 4), dtype="float32"),
@@ -68,25 +65,7 @@ def only(rank: int, odd: Callable[[], Any], others: Callable[[], Any] = good) ->
 
 def run(solver: Solver, *answers: say.ControlMessage) -> tuple[Study, list[BaseException | None]]:
     """What the launcher heard, and what each rank raised."""
-    with Study(*answers or (FIRST, FINISH), fields=FIELDS) as study:
-
-        def one(team: Threads) -> None:
-            client = Client(transport=study.transport, connection=study.connection, job="job-0001")
-            client.team = team
-            try:
-                run_plugin(lambda parameters, comm: solver(comm.rank), {}, client, team)
-            except BaseException:
-                team.abort()  # as `python -m mpi4py` does
-                raise
-
-        raised = on_ranks(NUM_RANKS, one)
-    return study, raised
-
-
-def failures(study: Study) -> list[say.Failure]:
-    """What the launcher was told by those that would live to tell it."""
-    told = [message for message in study.heard if isinstance(message, say.Failure)]
-    return [failure for failure in told if "KilledError" not in failure.message]
+    return solve_on_ranks(Study(*answers or (FIRST, FINISH), fields=FIELDS), NUM_RANKS, solver)
 
 
 class Failing(dict[str, Any]):
@@ -235,7 +214,7 @@ REFUSED: dict[str, tuple[Solver, str]] = {
 def test_a_breach_of_contract_is_told_once_with_rank_and_step_and_raised_everywhere(case: str) -> None:
     solver, words = REFUSED[case]
     study, raised = run(solver)
-    failure, *more = failures(study)
+    failure, *more = failures_of(study)
     assert not more or "solve" in words  # raised by each rank between two steps, where they do not meet
     assert words in failure.message
     assert failure.message.startswith("rank ")
@@ -276,7 +255,7 @@ RAISED: dict[str, tuple[Solver, str]] = {
 def test_what_a_solver_raises_is_told_with_rank_and_step(case: str) -> None:
     solver, words = RAISED[case]
     study, _ = run(solver)
-    (failure,) = failures(study)
+    (failure,) = failures_of(study)
     assert words in failure.message
     assert "melissa_like/client/session.py" not in failure.message
     assert len(failure.message) < 25_000

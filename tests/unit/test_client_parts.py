@@ -28,7 +28,7 @@ class MiddleOfThree(SoloTeam):
 
 
 def checker(fields: dict[str, object], team: SoloTeam | None = None) -> PartChecker:
-    made = PartChecker(LAYOUT, team or SoloTeam())
+    made = PartChecker(LAYOUT.fields, team or SoloTeam())
     made.first_step(fields)
     return made
 
@@ -86,7 +86,7 @@ def test_a_large_box_travels_in_pieces_that_cover_it(shape: tuple[int, ...]) -> 
     layout = Layout(fields=(FieldSpec(name="u", shape=tuple(n + 2 for n in shape)),), parameters=("a",))
     array = np.arange(float(np.prod(shape))).reshape(shape)
     fields = {"u": Part(array, (1,) * len(shape))}
-    made = PartChecker(layout, SoloTeam())
+    made = PartChecker(layout.fields, SoloTeam())
     made.first_step(fields)
     covered = np.zeros(layout.fields[0].shape, np.int8)
     whole = np.zeros(layout.fields[0].shape)
@@ -106,7 +106,7 @@ def test_a_decomposition_that_changes_at_every_step_is_not_remembered_without_en
     size = 30_000_000
     layout = Layout(fields=(FieldSpec(name="u", shape=(size,)),), parameters=("a",))
     values = np.broadcast_to(np.float32(1.0), (size,))
-    made = PartChecker(layout, SoloTeam())
+    made = PartChecker(layout.fields, SoloTeam())
     made.first_step({"u": Part(values, (0,))})
     tracemalloc.start()
     for step in range(400):
@@ -120,7 +120,7 @@ def test_a_huge_box_travels_in_a_bounded_number_of_pieces() -> None:
     shape = (40, 1000, 100_000)  # 16 GB of the same number
     layout = Layout(fields=(FieldSpec(name="u", shape=shape),), parameters=("a",))
     fields = {"u": np.broadcast_to(np.float32(1.0), shape)}
-    made = PartChecker(layout, SoloTeam())
+    made = PartChecker(layout.fields, SoloTeam())
     made.first_step(fields)
     parts = made.check(fields)
     assert sum(part.shape.box.size for part in parts) == np.prod(shape)
@@ -156,7 +156,7 @@ def test_ranks_share_the_rows_of_the_grid_of_a_field_with_components(rows: list[
             "velocity": whole["velocity"][:, first : first + number],
             "p": whole["p"][first : first + number],
         }
-        made = PartChecker(VECTOR, OneOf(rank, [[n, n] for n in rows]))
+        made = PartChecker(VECTOR.fields, OneOf(rank, [[n, n] for n in rows]))
         made.first_step(mine)
         for part in made.check(mine):
             received[VECTOR.fields[part.shape.field_id].name][part.shape.box.slices] = part.array
@@ -174,11 +174,11 @@ def test_ranks_share_the_rows_of_the_grid_of_a_field_with_components(rows: list[
 )
 def test_a_field_with_components_that_is_cut_along_another_axis_is_named(shape: tuple[int, ...], words: str) -> None:
     with pytest.raises(SolverError, match=words):
-        PartChecker(VECTOR, SoloTeam()).first_step({"velocity": np.ones(shape)})
+        PartChecker(VECTOR.fields, SoloTeam()).first_step({"velocity": np.ones(shape)})
 
 
 def test_the_components_come_first_also_where_the_rows_change() -> None:
-    made = PartChecker(VECTOR, SoloTeam())
+    made = PartChecker(VECTOR.fields, SoloTeam())
     made.first_step({"velocity": np.ones((2, 7, 4))})
     with pytest.raises(SolverError, match="sent 3 rows along axis 1, at the first step it sent 7"):
         made.check({"velocity": np.ones((2, 3, 4))})
