@@ -51,6 +51,15 @@ class BatchMemory:
             window_length=self.window_length,
         )
 
+    def like_on(self, device: torch.device) -> "BatchMemory":
+        """Memory for as many samples elsewhere."""
+        return self.like(lambda values: torch.empty_like(values, device=device))
+
+    def copy_from(self, other: "BatchMemory", num_rows: int) -> None:
+        """Copy the first samples of another memory; from pinned memory to a device it returns at once."""
+        for target, source in zip(self.tensors, other.tensors, strict=True):
+            target[:num_rows].copy_(source[:num_rows], non_blocking=True)
+
     @cached_property
     def simulations(self) -> torch.Tensor:
         """View, int64 [B]."""

@@ -119,8 +119,9 @@ class RaggedStorage:
             extent: np.cumsum([0, *[sample.static.mesh.extents[extent] for sample in held]], dtype=np.int64)
             for extent in self.layout.extents
         }
-        out.lay_out(len(held), {extent: int(some[-1]) for extent, some in ends.items()})
         with self._arena.going():
+            # Here, because memory that grows on a stream is not used again by what waits for another.
+            out.lay_out(len(held), {extent: int(some[-1]) for extent, some in ends.items()})
             out.labels.copy_(torch.from_numpy(self._labels[slots]))
             for extent, some in ends.items():
                 out.offsets[extent].copy_(torch.from_numpy(some))

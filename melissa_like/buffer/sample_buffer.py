@@ -274,6 +274,11 @@ class SampleBuffer:
         return out
 
     @property
+    def layout(self) -> Layout:
+        """What a time step consists of."""
+        return self._storage.layout
+
+    @property
     def device(self) -> torch.device:
         """Where the samples lie, and so the memory that `gather` can fill."""
         return self._storage.device

@@ -76,7 +76,9 @@ def static_of(
             continue
         rows = [rows_of(each[spec.name], spec) for each in arrays]
         if isinstance(spec.indexes, str):
-            rows = [each + first for each, first in zip(rows, offsets[spec.indexes].tolist(), strict=False)]
+            rows = [
+                each.astype(np.int64) + first for each, first in zip(rows, offsets[spec.indexes].tolist(), strict=False)
+            ]
         made[spec.name] = torch.from_numpy(np.concatenate(rows) if spec.extent is not None else np.stack(rows))
     return made
 

@@ -6,22 +6,44 @@ through. From the host to a CUDA device the copy runs on a side stream while the
 and no thread waits for the device unless it would overwrite what is still being copied.
 """
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, Self
 
 import torch
 
-from melissa_like.buffer import BatchMemory, SampleBuffer
+from melissa_like.buffer import BatchMemory, RaggedMemory, SampleBuffer
+from melissa_like.loading.axes import BatchAxes
 from melissa_like.loading.batch import Batch
+from melissa_like.records import Layout
 
-__all__ = ["CudaSlot", "HostSlot", "ResidentSlot", "Slot", "batch_of", "make_slots"]
+__all__ = ["CudaSlot", "HostSlot", "InCommon", "ResidentSlot", "Slot", "batch_of", "make_slots"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InCommon:
+    """What all batches of a study have in common.
+
+    Attributes:
+        axes: what runs along the first axes.
+        static: what is the same in all simulations, by name, where the batches lie.
+    """
+
+    axes: BatchAxes = field(default_factory=BatchAxes)
+    static: Mapping[str, torch.Tensor] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, layout: Layout, device: torch.device) -> Self:
+        """Of a study, on a device."""
+        static = {wide.spec.name: torch.tensor(wide.values, device=device) for wide in layout.study_wide}
+        return cls(axes=BatchAxes.of(layout), static=static)
 
 
 class Slot(Protocol):
     """Reused memory of one batch, with its way to the device."""
 
     @property
-    def memory(self) -> BatchMemory:
+    def memory(self) -> BatchMemory | RaggedMemory:
         """The buffer's kind of memory to gather into, after `prepare`."""
 
     def prepare(self) -> None:
@@ -43,15 +65,16 @@ class Slot(Protocol):
 class HostSlot:
     """A slot whose memory is the batch."""
 
-    def __init__(self, memory: BatchMemory) -> None:
+    def __init__(self, memory: BatchMemory | RaggedMemory, common: InCommon) -> None:
         self.memory = memory
+        self._common = common
 
     def prepare(self) -> None:
         """Nothing to wait for."""
 
     def send(self, size: int) -> Batch:
         """Nothing to move."""
-        return batch_of(self.memory, size)
+        return batch_of(self.memory, size, self._common)
 
     def take(self) -> None:
         """It is in its place."""
@@ -63,8 +86,9 @@ class HostSlot:
 class ResidentSlot:
     """A slot whose memory is the batch, on a CUDA device, gathered there from a buffer that lies there too."""
 
-    def __init__(self, memory: BatchMemory, device: torch.device) -> None:
+    def __init__(self, memory: BatchMemory | RaggedMemory, device: torch.device, common: InCommon) -> None:
         self.memory = memory
+        self._common = common
         self._device = device
         self._given_back = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
 
@@ -74,7 +98,7 @@ class ResidentSlot:
 
     def send(self, size: int) -> Batch:
         """Nothing to move: the gather had ended when it returned."""
-        return batch_of(self.memory, size)
+        return batch_of(self.memory, size, self._common)
 
     def take(self) -> None:
         """It is in its place."""
@@ -87,10 +111,13 @@ class ResidentSlot:
 class CudaSlot:
     """A slot with pinned memory, device memory and the stream that copies between them."""
 
-    def __init__(self, memory: BatchMemory, device: torch.device, stream: torch.cuda.Stream) -> None:
+    def __init__(
+        self, memory: BatchMemory | RaggedMemory, device: torch.device, stream: torch.cuda.Stream, common: InCommon
+    ) -> None:
         self.memory = memory
+        self._on_device: Any = memory.like_on(device)  # of the same kind
         self._stream = stream
-        self._on_device = memory.like(lambda values: torch.empty_like(values, device=device))
+        self._common = common
         self._sent = torch.cuda.Event()  # type: ignore[no-untyped-call]
         self._given_back = torch.cuda.Event()  # type: ignore[no-untyped-call]
 
@@ -102,10 +129,9 @@ class CudaSlot:
         """Copy on the side stream, after the trainer's last work on this slot's device memory."""
         with torch.cuda.stream(self._stream):
             self._stream.wait_event(self._given_back)
-            for target, source in zip(self._on_device.tensors, self.memory.tensors, strict=True):
-                target[:size].copy_(source[:size], non_blocking=True)
+            self._on_device.copy_from(self.memory, size)
             self._sent.record(self._stream)
-        return batch_of(self._on_device, size)
+        return batch_of(self._on_device, size, self._common)
 
     def take(self) -> None:
         """Work launched from now on waits for the copy."""
@@ -130,27 +156,46 @@ def make_slots(buffer: SampleBuffer, batch_size: int, count: int, device: torch.
     """
     if device.type not in ("cpu", "cuda"):
         raise ValueError(f"the device is {device}: batches can be placed on cpu or cuda")
-    home = buffer.device
+    home, common = buffer.device, InCommon.of(buffer.layout, device)
     if home.type == "cpu" and device.type == "cuda":
         stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-        return [CudaSlot(buffer.batch_memory(batch_size, pinned=True), device, stream) for _ in range(count)]
+        return [CudaSlot(buffer.batch_memory(batch_size, pinned=True), device, stream, common) for _ in range(count)]
     if home.type != device.type or device.index not in (None, home.index):
         raise ValueError(f"the buffer lies on {home} but the batches are wanted on {device}: make both the same device")
     memories = [buffer.batch_memory(batch_size, pinned=False) for _ in range(count)]
     if home.type == "cpu":
-        return [HostSlot(memory) for memory in memories]
-    return [ResidentSlot(memory, home) for memory in memories]
+        return [HostSlot(memory, common) for memory in memories]
+    return [ResidentSlot(memory, home, common) for memory in memories]
 
 
-def batch_of(memory: BatchMemory, size: int) -> Batch:
-    """The first samples of a memory as a batch.
+def batch_of(memory: BatchMemory | RaggedMemory, size: int, common: InCommon) -> Batch:
+    """The first samples of a memory as a batch; where sizes differ, all that it was filled with.
 
     Views made afresh: whoever changes one, as by requiring its gradient, changes no other batch.
     """
+    if isinstance(memory, RaggedMemory):
+        return _ragged_batch_of(memory, size, common)
     return Batch(
         simulations=memory.simulations[:size],
         steps=memory.steps[:size],
         times=memory.times[:size],
         parameters=memory.parameters[:size],
         fields={name: values[:size] for name, values in memory.fields.items()},
+        static=common.static,
+        axes=common.axes,
+    )
+
+
+def _ragged_batch_of(memory: RaggedMemory, size: int, common: InCommon) -> Batch:
+    assert size == memory.num_rows, "a batch of another size was gathered"
+    rows = memory.rows
+    return Batch(
+        simulations=rows.simulations,
+        steps=rows.steps,
+        times=rows.times,
+        parameters=rows.parameters,
+        fields=dict(memory.fields),
+        offsets=dict(memory.offsets),
+        static={**common.static, **memory.static},
+        axes=common.axes,
     )

@@ -8,6 +8,7 @@ from itertools import islice
 from typing import TypeAlias
 
 import numpy as np
+import torch
 
 from melissa_like.buffer import Offer, SampleBuffer
 from melissa_like.errors import ConfigurationError
@@ -23,7 +24,7 @@ from melissa_like.loading.agreement import (
 from melissa_like.loading.batch import Measurement, Moments, Turn, moments_of
 from melissa_like.loading.collective import Collective
 from melissa_like.loading.lane import Lane, PreparedTurn
-from melissa_like.loading.placement import batch_of
+from melissa_like.loading.placement import InCommon, batch_of
 from melissa_like.records import FloatArray
 
 __all__ = ["LocalState", "Preparation"]
@@ -258,7 +259,8 @@ class Preparation:
         if wanted is None:
             return None
         held = self._buffer.peek(wanted.num_of(self._buffer.population()))
-        measured = wanted.measure(batch_of(held, len(held.labels)))
+        common = InCommon.of(self._buffer.layout, torch.device("cpu"))
+        measured = wanted.measure(batch_of(held, len(held.labels), common))
         values = [0.0]
         for name, components in wanted.quantities.items():
             moments = moments_of(measured[name])
