@@ -12,15 +12,14 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 from omegaconf import DictConfig
-from rich.console import Console
-from rich.table import Table
 
-from melissa_like.config import Config, layout_of, num_processes, shown
+from melissa_like.config import Config, shown
 from melissa_like.launcher.exit_codes import INTERRUPTED
+from melissa_like.launcher.findings import print_findings
 from melissa_like.launcher.run import Launch, prepare
 from melissa_like.launcher.trial import try_training
 from melissa_like.protocol.control import Followed
-from melissa_like.protocol.reports import FieldFindings, Findings
+from melissa_like.protocol.reports import Findings
 
 __all__ = ["check_solver"]
 
@@ -55,7 +54,7 @@ def check_solver(composed: DictConfig) -> int:
             sys.stderr.write(f"melissa-like check: {reason}\n")
             return INTERRUPTED
         if findings is not None:
-            _print_findings(config, findings, started_at)
+            print_findings(config, findings, started_at)
         if followed is not None:
             sys.stdout.write(f"{_folder(followed)}\n")
         keeps = outcome != "completed" or findings is None
@@ -87,30 +86,6 @@ def _judge_values(config: Config, findings: Findings) -> int:
     return 1
 
 
-def _print_findings(config: Config, findings: Findings, started_at: float) -> None:
-    console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else 120)
-    num, what = (num_processes(config.solver), "process") if config.solver.reader else (config.solver.num_ranks, "rank")
-    plural = "" if num == 1 else "es" if config.solver.reader else "s"
-    table = Table(title=f"solver {config.solver.name}: one simulation on {num} {what}{plural}")
-    for title in ("field", "shape", "dtype", "lowest", "highest", "not finite"):
-        table.add_column(title)
-    for spec, found in zip(layout_of(config.solver).fields, findings.fields, strict=True):
-        table.add_row(
-            spec.name,
-            "×".join(str(n) for n in spec.shape),
-            spec.dtype,
-            _number(found.lowest),
-            _number(found.highest),
-            _not_finite(found, arrived=findings.steps is not None),
-        )
-    console.print(table)
-    console.print(f"parameters: {_parameters(config, findings)}", highlight=False)
-    console.print(f"time steps: {_steps(findings)}", highlight=False)
-    first = "–" if findings.arrived_at is None else f"{findings.arrived_at - started_at:.2f} s"
-    pace = "–" if findings.seconds_per_step is None else f"{1e3 * findings.seconds_per_step:.2f} ms"
-    console.print(f"first step after {first}, then {pace} per step", highlight=False)
-
-
 def _folder(followed: Followed) -> str:
     """What a program that is followed has left."""
     files = f"{followed.num_files} file{'' if followed.num_files == 1 else 's'}"
@@ -118,29 +93,3 @@ def _folder(followed: Followed) -> str:
     if followed.stopped_s > 0:
         told += f"; it was stopped for {followed.stopped_s:.2f} s in all (solver.max_pending_bytes)"
     return told
-
-
-def _not_finite(found: FieldFindings, *, arrived: bool) -> str:
-    if found.not_finite:
-        return f"{found.not_finite}, first at step {found.first_bad_step}"
-    return "none" if arrived else "–"
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.6g}"
-
-
-def _parameters(config: Config, findings: Findings) -> str:
-    if not findings.parameters:
-        return "none arrived"
-    pairs = zip(config.solver.parameters, findings.parameters, strict=True)
-    return ", ".join(f"{name} = {value:.6g}" for name, value in pairs)
-
-
-def _steps(findings: Findings) -> str:
-    if findings.steps is None:
-        return "none arrived"
-    number, first, last = findings.steps
-    times = findings.times
-    span = "no physical time given" if times is None else f"physical time {times[0]:g} to {times[1]:g}"
-    return f"{number}, numbered {first} to {last}, {span}"

@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from melissa_like.config import Config
+from melissa_like.config import Config, layout_of
 from melissa_like.launcher.commands import commands_for
 from melissa_like.launcher.executors import JobSpec, WritesScripts
 from melissa_like.launcher.following import follow_call_of
@@ -27,12 +27,21 @@ def plan_study(config: Config, run_dir: Path) -> list[str]:
     num_jobs = min(config.launcher.max_jobs, num_simulations)
     jobs = [commands.solver_spec(f"job-{number + 1:04d}") for number in range(num_jobs)]
     lines = [f"{spec.name}: {shlex.join(spec.command) or 'a thread of the launcher'}" for spec in (*servers, *jobs)]
+    lines += _begun(config)
     lines += _followed(config)
     if isinstance(executor, WritesScripts):
         for specs in (servers, jobs):
             lines += [f"\n{_names(specs)}: the scheduler gets", *(text.rstrip() for text in executor.script(specs))]
         lines.append("")
     return lines
+
+
+def _begun(config: Config) -> list[str]:
+    """What each simulation says before its first time step; nothing where meshes do not differ."""
+    layout = layout_of(config.solver)
+    told = [f"its own {', '.join(layout.extents)}"] if layout.extents else []
+    told += [f"{', '.join(spec.name for spec in layout.static)} once"] if layout.static else []
+    return [f"each simulation sends {' and '.join(told)}, before its first time step"] if told else []
 
 
 def _followed(config: Config) -> list[str]:

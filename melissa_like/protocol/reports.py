@@ -147,13 +147,18 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FieldFindings(msgspec.Struct, frozen=True, kw_only=True):
-    """What a check saw of one field; lowest and highest are of the finite values, None if there are none."""
+    """What a check saw of one field; lowest and highest are of the finite values, None if there are none.
+
+    Attributes:
+        num_named: points that its values name, each counted once; None: they are no numbers of points, or none came.
+    """
 
     name: str
     lowest: float | None
     highest: float | None
     not_finite: int
     first_bad_step: int | None
+    num_named: int | None = None
 
 
 class Findings(msgspec.Struct, frozen=True, kw_only=True):
@@ -165,6 +170,8 @@ class Findings(msgspec.Struct, frozen=True, kw_only=True):
         times: first and last physical time; None if the solver gives none.
         arrived_at: UNIX time of the first sample.
         seconds_per_step: median; None with fewer than two samples.
+        extents: the sizes that the simulation has said, by name.
+        static: what it has sent once; empty if not all of it arrived, or there is nothing.
     """
 
     fields: tuple[FieldFindings, ...]
@@ -173,3 +180,5 @@ class Findings(msgspec.Struct, frozen=True, kw_only=True):
     times: tuple[float, float] | None = None
     arrived_at: float | None = None
     seconds_per_step: float | None = None
+    extents: dict[str, int] = {}
+    static: tuple[FieldFindings, ...] = ()

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from melissa_like.config import load_config
 from melissa_like.protocol.control import Checked, Restored, ServerFinished
 from melissa_like.protocol.reports import FieldFindings, Findings, Summary
-from melissa_like.records import FieldSpec, Layout, Purpose, Sample, SampleKey, ServerRank
+from melissa_like.records import FieldSpec, Layout, Purpose, Sample, SampleKey, ServerRank, StaticFields
 from melissa_like.server.receiver import Receiver
 from melissa_like.server.reception import Reception, place_of
 from melissa_like.server.reporter import Orders
@@ -49,9 +49,10 @@ class _Seen:
             self.lowest = min(self.lowest, float(values[finite].min()))
             self.highest = max(self.highest, float(values[finite].max()))
 
-    def told(self, spec: FieldSpec) -> FieldFindings:
+    def told(self, spec: FieldSpec, num_named: int | None = None) -> FieldFindings:
         known = self.lowest <= self.highest
         return FieldFindings(
+            num_named=num_named,
             name=spec.name,
             lowest=self.lowest if known else None,
             highest=self.highest if known else None,
@@ -71,6 +72,7 @@ class CheckingConsumer:
     _arrived_at: list[float] = field(default_factory=list)
     _parameters: tuple[float, ...] = ()
     _sized: Layout | None = None
+    _static: StaticFields | None = None
     _reserved: dict[tuple[int, int], tuple[npt.NDArray[Any], ...]] = field(default_factory=dict)
 
     def begin(self, simulation: int, attempt: int, layout: Layout) -> None:
@@ -93,6 +95,7 @@ class CheckingConsumer:
         self._steps.append(sample.key.step)
         self._times.append(sample.time)
         self._parameters = tuple(sample.parameters.tolist())
+        self._static = sample.static
         for spec, values in zip(self.layout.fields, sample.fields, strict=True):
             self._seen.setdefault(spec.name, _Seen()).look(values, sample.key.step)
         return (sample.key,)
@@ -114,7 +117,19 @@ class CheckingConsumer:
             times=(min(physical), max(physical)) if physical else None,
             arrived_at=self._arrived_at[0] if self._arrived_at else None,
             seconds_per_step=float(np.median(np.diff(self._arrived_at))) if len(self._arrived_at) > 1 else None,
+            extents={} if self._sized is None else self._sized.sizes,
+            static=() if self._static is None else _looked_at(self.layout, self._static),
         )
+
+
+def _looked_at(layout: Layout, static: StaticFields) -> tuple[FieldFindings, ...]:
+    """What a simulation has sent once; numbers of points are below their number, the assembler has seen to that."""
+    told = []
+    for spec in layout.static:
+        seen, values = _Seen(), static.arrays[spec.name]
+        seen.look(values, 0)
+        told.append(seen.told(spec, None if spec.indexes is None else int(np.unique(values).size)))
+    return tuple(told)
 
 
 def run_checking_rank(run_dir: Path, address: ServerRank, transport: Transport) -> int:
