@@ -50,8 +50,8 @@ class MeshMessagePassing(nn.Module):
         connectivity: name of the static data that numbers the corners of elements; null: the only one that there is,
             unless `neighbours` or a `radius` is given.
         neighbours: of each point, those that are nearest, instead.
-        radius: of the neighbourhood instead, in units of the normalized coordinates: of their bounds, which are mapped
-            to [-1, 1], if these are declared; else of the deviation along each axis.
+        radius: of the neighbourhood instead, in units of the normalized coordinates, which are the deviation along each
+            axis.
         activation: makes an activation; called for each place that needs one.
 
     Raises:

@@ -36,8 +36,10 @@ from melissa_like.training import (
     ValidationSet,
     build_surrogate,
     l1,
+    load_surrogate,
     mse,
     relative_l2,
+    save_surrogate,
     train,
     try_out,
 )
@@ -347,6 +349,25 @@ def test_fields_and_coordinates_of_other_meshes_are_told() -> None:
     surrogate = surrogate_of(TASKS["same step"])
     with pytest.raises(ValueError, match="num_points is 9 in 'p' and 4 in 'coordinates'"):
         surrogate.predict({"a": 0.0, "b": 0.0}, step=0, fields={"p": np.zeros(9)}, static=static_of(2))
+
+
+def test_what_was_saved_predicts_on_a_mesh_that_nobody_has_seen(tmp_path: Path) -> None:
+    surrogate = surrogate_of(Direct)
+    save_surrogate(surrogate, tmp_path / "surrogate")
+    loaded = load_surrogate(tmp_path / "surrogate")
+    num_points = 1 + max(SIZES.values())
+    mesh = {
+        "coordinates": np.random.default_rng(5).random((2, num_points)),
+        "cells": np.stack([np.roll(np.arange(num_points), shift) for shift in range(3)]),
+        "kind": np.ones(3),
+    }
+    predicted, expected = (each.predict({"a": 0.3, "b": 0.2}, step=0, static=mesh) for each in (loaded, surrogate))
+    shapes = {name: values.shape for name, values in predicted.items()}
+    assert shapes == {"u": (2, num_points), "p": (num_points,), "drag": (1,)}
+    for name, values in expected.items():
+        assert np.isfinite(values).all()
+        np.testing.assert_array_equal(predicted[name], values)
+    assert loaded.layout.study_wide == surrogate.layout.study_wide
 
 
 def test_what_depends_on_a_mesh_is_not_exported(tmp_path: Path) -> None:
