@@ -39,10 +39,8 @@ def follow_call_of(config: Config) -> FollowCall | None:
         num_steps=solver.num_steps,
         started_in=os.getcwd(),
         parameters=tuple(solver.parameters),
-        shapes={
-            name: tuple(size if isinstance(size, int) else None for size in spec.shape)
-            for name, spec in solver.fields.items()
-        },
+        shapes={name: tuple(spec.shape) for name, spec in solver.fields.items()},
+        static={name: tuple(spec.shape) for name, spec in solver.static.items() if spec.value is None},
         seed=config.study.seed,
         grace_s=config.launcher.grace_s,
         environment={name: value for name, value in own_modules().items() if name not in solver.environment},

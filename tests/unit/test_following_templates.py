@@ -137,6 +137,7 @@ def call(tmp_path: Path, **changes: Any) -> FollowCall:
         "started_in": str(tmp_path),
         "parameters": ("load",),
         "shapes": {"v": (4,)},
+        "static": {},
         "seed": 0,
         "grace_s": 5.0,
         "environment": {},

@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 from melissa_like.client import readers
-from melissa_like.client.following import ScriptedRun
+from melissa_like.client.following import Beginning, Found, ScriptedRun
+from melissa_like.client.following.mesh import MeshOfRun
 from melissa_like.plugins import make
 
 PAGE = (Path(readers.__file__).parent / "README.md").read_text()
@@ -41,12 +42,27 @@ def test_an_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: st
             exec(program, {})
         return printed.getvalue()
 
-    shapes = {name: tuple(field["shape"]) for name, field in settings["fields"].items()}
-    found = [*make(settings["reader"], "solver.reader")(ScriptedRun(tmp_path, act, shapes=shapes))]
+    shapes, static = (
+        {name: tuple(field["shape"]) for name, field in settings.get(group, {}).items()}
+        for group in ("fields", "static")
+    )
+    run = ScriptedRun(tmp_path, act, shapes=shapes, static=static)
+    mesh = MeshOfRun(shapes, static)
+    items = [ready for item in make(settings["reader"], "solver.reader")(run) for ready in mesh.ready(item)]
+    found = [item for item in items if isinstance(item, Found)]
+    sizes: dict[str, int] = {}
+    for beginning in (item for item in items if isinstance(item, Beginning)):
+        sizes |= beginning.extents
+        assert {name: array.shape for name, array in beginning.static.items()} == sized(static, sizes)
     assert len(found) == settings["num_steps"]
     assert all(each.time is not None for each in found) or target_of(settings) == "TextTables"
     for each in found:
-        assert {name: array.shape for name, array in each.fields.items()} == shapes
+        assert {name: array.shape for name, array in each.fields.items()} == sized(shapes, sizes)
+
+
+def sized(shapes: dict[str, Any], sizes: dict[str, int]) -> dict[str, tuple[int, ...]]:
+    """Declared shapes with the sizes of a simulation."""
+    return {name: tuple(sizes.get(n, n) for n in shape) for name, shape in shapes.items()}
 
 
 def test_every_reader_has_an_example_and_every_option_its_words() -> None:

@@ -44,7 +44,7 @@ def counted(act: Act, done: list[int]) -> Act:
     return do
 
 
-def read(reader: Callable[[Any], Iterator[Found]], folder: Path, *acts: Any, **options: Any) -> list[Found]:
+def read(reader: Callable[[Any], Iterator[Any]], folder: Path, *acts: Any, **options: Any) -> list[Found]:
     """All that a reader finds in a scripted run."""
     return [*reader(ScriptedRun(folder, *acts, **options))]
 

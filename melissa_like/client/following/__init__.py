@@ -1,8 +1,8 @@
 """Programs that nobody edits: their job is a follower, which starts them and sends what they leave.
 
-Nouns: a *reader* turns what a program leaves into `Found` time steps while it runs; a `Run` is one execution of the
-program, as its reader sees it. A reader is a callable, named by its import path under `solver.reader`; a generator
-function does::
+Nouns: a *reader* turns what a program leaves into `Found` time steps while it runs, and a mesh that the study declares
+into a `Beginning` before them; a `Run` is one execution of the program, as its reader sees it. A reader is a callable,
+named by its import path under `solver.reader`; a generator function does::
 
     def reader(run: Run) -> Iterator[Found]:
         step = 0
@@ -22,12 +22,14 @@ of the program) is said by each reader. `ScriptedRun` is the twin without a prog
 | `templates.py`, `inputs.py` | placeholders in texts; input files from templates |
 | `program.py`, `tree.py` | a process with all that it starts: started, listened to, stopped, ended |
 | `pending.py`, `watch.py` | what waits on the disk to be sent; the thread that stops the program while it is too much |
+| `mesh.py` | sizes and static fields, before the first step |
 | `simulation.py`, `follower.py` | one simulation; one job |
 
 The reader and the session run on the main thread, the watch on its own. It is for POSIX systems with `/proc`.
 """
 
+from melissa_like.client.beginning import Beginning
 from melissa_like.client.following.found import Found, Reader, Run
 from melissa_like.client.following.scripted import ScriptedRun
 
-__all__ = ["Found", "Reader", "Run", "ScriptedRun"]
+__all__ = ["Beginning", "Found", "Reader", "Run", "ScriptedRun"]

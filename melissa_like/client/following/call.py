@@ -27,7 +27,8 @@ class FollowCall(msgspec.Struct, frozen=True, kw_only=True):
         launch: the MPI start command, word by word.
         started_in: the folder from which relative paths are meant.
         parameters: names, in the order of the layout.
-        shapes: of the fields; None for a size that differs between simulations.
+        shapes: of the fields; a name for a size that differs between simulations.
+        static: of the fields that each simulation sends once.
         seed: of the study.
         grace_s: between SIGTERM and SIGKILL.
         environment: variables that the program gets besides those of the job.
@@ -46,7 +47,8 @@ class FollowCall(msgspec.Struct, frozen=True, kw_only=True):
     num_steps: int | None
     started_in: str
     parameters: tuple[str, ...]
-    shapes: dict[str, tuple[int | None, ...]]
+    shapes: dict[str, tuple[int | str, ...]]
+    static: dict[str, tuple[int | str, ...]]
     seed: int
     grace_s: float
     environment: dict[str, str]

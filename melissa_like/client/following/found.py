@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from melissa_like.client.beginning import Beginning
+
 __all__ = ["Found", "Reader", "Run"]
 
 
@@ -30,13 +32,15 @@ class Run(Protocol):
     Attributes:
         folder: where it runs; what it writes is looked for here.
         parameters: of the simulation, by name.
-        shapes: as declared under `solver.fields`, by field name, components first; None for a size that differs
+        shapes: as declared under `solver.fields`, by field name, components first; a name for a size that differs
             between simulations.
+        static: the same of the fields that each simulation sends once.
     """
 
     folder: Path
     parameters: Mapping[str, float]
-    shapes: Mapping[str, tuple[int | None, ...]]
+    shapes: Mapping[str, tuple[int | str, ...]]
+    static: Mapping[str, tuple[int | str, ...]]
 
     def wait(self) -> bool:
         """Sleep a little, until something may be new.
@@ -60,5 +64,6 @@ class Run(Protocol):
         ...
 
 
-#: Reads one run: yields its steps in order, while it runs, and returns when the program has ended.
-Reader = Callable[[Run], Iterable[Found]]
+#: Reads one run: yields its steps in order, while it runs, and returns when the program has ended. Static fields come
+#: before the first step, in a `Beginning`; extents that it leaves out follow from the arrays.
+Reader = Callable[[Run], Iterable[Found | Beginning]]

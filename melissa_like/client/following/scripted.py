@@ -19,6 +19,7 @@ class ScriptedRun:
             `wait` raises, as it does when the program fails.
         parameters: of the simulation.
         shapes: of the declared fields.
+        static: of those that are sent once.
     """
 
     def __init__(
@@ -26,11 +27,13 @@ class ScriptedRun:
         folder: Path,
         *acts: Callable[[], str | None],
         parameters: Mapping[str, float] | None = None,
-        shapes: Mapping[str, tuple[int | None, ...]] | None = None,
+        shapes: Mapping[str, tuple[int | str, ...]] | None = None,
+        static: Mapping[str, tuple[int | str, ...]] | None = None,
     ) -> None:
         self.folder = folder
         self.parameters: Mapping[str, float] = dict(parameters or {})
-        self.shapes: Mapping[str, tuple[int | None, ...]] = dict(shapes or {})
+        self.shapes: Mapping[str, tuple[int | str, ...]] = dict(shapes or {})
+        self.static: Mapping[str, tuple[int | str, ...]] = dict(static or {})
         self._acts = deque(acts)
         self._printed = ""
 

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from melissa_like.client.beginning import Beginning
 from melissa_like.client.following.call import Recipe
 from melissa_like.client.following.found import Found
 from melissa_like.client.following.inputs import write_inputs
+from melissa_like.client.following.mesh import MeshOfRun
 from melissa_like.client.following.pending import sizes_in
 from melissa_like.client.following.program import Program, end_in_words
 from melissa_like.client.following.watch import Watch
@@ -38,6 +40,10 @@ class Receiver(Protocol):
     @property
     def attempt(self) -> int:
         """The execution of it."""
+        ...
+
+    def begin(self, extents: Mapping[str, int], static: Mapping[str, Any]) -> None:
+        """Say what does not change, before the first step."""
         ...
 
     def send(self, step: int, fields: Mapping[str, Any], time: float | None = None) -> None:
@@ -74,7 +80,8 @@ class _Run:
     def __init__(self, recipe: Recipe, receiver: Receiver, folder: Path, program: Program, watch: Watch) -> None:
         self.folder = folder
         self.parameters: Mapping[str, float] = dict(receiver.parameters)
-        self.shapes: Mapping[str, tuple[int | None, ...]] = recipe.call.shapes
+        self.shapes: Mapping[str, tuple[int | str, ...]] = recipe.call.shapes
+        self.static: Mapping[str, tuple[int | str, ...]] = recipe.call.static
         self.failure: BaseException | None = None
         self._receiver = receiver
         self._program = program
@@ -153,6 +160,9 @@ def _send_steps(recipe: Recipe, receiver: Receiver, run: _Run, program: Program)
     num_steps = 0
     for found in _found_by(recipe, run, program):
         run.found()
+        if isinstance(found, Beginning):
+            receiver.begin(found.extents, found.static)
+            continue
         receiver.send(found.step, found.fields, found.time)
         num_steps += 1
         for file in found.files if recipe.call.remove_sent_files else ():
@@ -162,8 +172,8 @@ def _send_steps(recipe: Recipe, receiver: Receiver, run: _Run, program: Program)
     return num_steps
 
 
-def _found_by(recipe: Recipe, run: _Run, program: Program) -> Iterator[Found]:
-    reader = recipe.call.reader["_target_"]
+def _found_by(recipe: Recipe, run: _Run, program: Program) -> Iterator[Found | Beginning]:
+    reader, mesh = recipe.call.reader["_target_"], MeshOfRun(recipe.call.shapes, recipe.call.static)
     try:
         read = recipe.reader(run)
         if not isinstance(read, Iterable):
@@ -172,12 +182,12 @@ def _found_by(recipe: Recipe, run: _Run, program: Program) -> Iterator[Found]:
                 "{name: array})` for each time step"
             )
         for found in read:
-            if not isinstance(found, Found):
+            if not isinstance(found, Found | Beginning):
                 raise SolverError(
                     f"the reader {reader} yielded a {type(found).__name__}: yield Found(step, {{name: array}}), of "
                     "melissa_like.client.following"
                 )
-            yield found
+            yield from mesh.ready(found)
     except (SolverError, ProgramFailedError) as error:
         if error is run.failure:
             raise

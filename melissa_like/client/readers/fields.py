@@ -38,12 +38,13 @@ class Source:
     select: tuple[Any, ...] = ()
     axes: tuple[int, ...] | None = None
 
-    def field_of(self, found: Mapping[Name, Array], declared: Sequence[int | None] | None, told: str) -> Array:
+    def field_of(self, found: Mapping[Name, Array], declared: Sequence[int | str] | None, told: str) -> Array:
         """The field.
 
         Args:
             found: the arrays of `names`.
-            declared: the shape of the field; what has its values in another shape is brought into it. None: any.
+            declared: the shape of the field; what has its values in another shape is brought into it. None, or a name
+                in it: any.
             told: field and file, for messages.
 
         Raises:
@@ -54,7 +55,7 @@ class Source:
             shapes = ", ".join(f"{name!r} {part.shape}" for name, part in zip(self.names, parts, strict=True))
             raise SolverError(f"{told}: its components have the shapes {shapes}: they must be equal")
         array = parts[0] if len(parts) == 1 else np.stack(parts)
-        sizes = () if declared is None else tuple(size for size in declared if size is not None)
+        sizes = () if declared is None else tuple(size for size in declared if isinstance(size, int))
         return array if declared is None or len(sizes) < len(declared) else self._fitted(array, sizes, told)
 
     def _arranged(self, array: Array, told: str) -> Array:

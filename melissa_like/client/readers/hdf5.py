@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-from melissa_like.client.following import Found, Run
+from melissa_like.client.following import Beginning, Found, Run
 from melissa_like.client.readers.fields import sources_of
 from melissa_like.client.readers.hdf5_file import read_hdf5
 from melissa_like.client.readers.hdf5_groups import NumberedDatasets
@@ -35,6 +35,9 @@ class Hdf5Files:
             along `step_axis`; it is read while it grows. A file that grows in any other way cannot be read before it
             is closed.
 
+        static: for each static field its dataset, or where it comes from, as for `fields`. It lies in the file of each
+            step, and stays the same.
+
     Raises:
         ValueError: options that do not go together.
     """
@@ -50,20 +53,29 @@ class Hdf5Files:
         join: int | str = 0,
         step_axis: int | None = None,
         swmr: bool = False,
+        static: Any = None,
     ) -> None:
         sources = sources_of(fields)
         common = {"complete": complete, "time": time, "num_ranks": num_ranks, "join": join}
-        self._follow: Callable[[Run], Iterator[Found]]
+        numbered = any("{" in str(name) for source in sources.values() for name in source.names)
+        if static and (swmr or numbered):
+            raise ValueError(
+                "static fields are read from the file of a step, and this one holds all steps: write a reader of your "
+                "own that yields a Beginning"
+            )
+        self._follow: Callable[[Run], Iterator[Found | Beginning]]
         if swmr:
             self._follow = GrowingDatasets(files, sources, step_axis=step_axis or 0, **common).follow
-        elif any("{" in str(name) for source in sources.values() for name in source.names):
+        elif numbered:
             if step_axis is not None:
                 raise ValueError("each step has its own datasets, so there is no step_axis: leave one of them out")
             self._follow = NumberedDatasets(files, sources, **common).follow
         else:
-            self._follow = partial(FileSeries(files, sources, step_axis=step_axis, **common).follow, read=read_hdf5)
+            self._follow = partial(
+                FileSeries(files, sources, step_axis=step_axis, static=static, **common).follow, read=read_hdf5
+            )
 
-    def __call__(self, run: Run) -> Iterator[Found]:
+    def __call__(self, run: Run) -> Iterator[Found | Beginning]:
         """Each step once it is complete.
 
         Raises:

@@ -15,7 +15,10 @@ from melissa_like.client.readers.folder import without, wrong_file
 from melissa_like.client.readers.optional import library
 from melissa_like.errors import SolverError
 
-__all__ = ["MeshFile", "read_mesh"]
+__all__ = ["MESH_CELLS", "MESH_EDGES", "MESH_POINTS", "MeshFile", "read_mesh"]
+
+#: Names of what is no array of a file, but its mesh.
+MESH_POINTS, MESH_CELLS, MESH_EDGES = "mesh:points", "mesh:cells", "mesh:edges"
 
 _READER = "MeshFiles"
 #: Under which ParaView's formats keep the time.
@@ -50,7 +53,8 @@ class MeshFile:
         """Arrays: [values] of scalars, [components, values] of vectors and tensors.
 
         Args:
-            names: of arrays; `points:NAME` or `cells:NAME` where both have one of the name.
+            names: of arrays; `points:NAME` or `cells:NAME` where both have one of the name; `mesh:points`, [3, points],
+                `mesh:cells`, [corners, cells], `mesh:edges`, [2, edges], whose values are numbers of points.
             point: position of the time in `times`.
 
         Raises:
@@ -62,9 +66,7 @@ class MeshFile:
             leaves = [*_leaves(self._reader.read())]
         if not leaves:
             raise wrong_file(self._path, "there is no mesh in it")
-        arrays: dict[Name, Array] = {
-            name: np.concatenate([_array_of(leaf, str(name), self._path) for leaf in leaves], axis=-1) for name in names
-        }
+        arrays = {name: _joined(leaves, str(name), self._path) for name in names}
         told = leaves[0].field_data.get(_TIME)
         return Contents(arrays, None if told is None or np.size(told) != 1 else float(np.ravel(told)[0]))
 
@@ -124,7 +126,45 @@ def _leaves(mesh: Any) -> Iterator[Any]:
             yield from _leaves(mesh[number])
 
 
+def _joined(leaves: Sequence[Any], name: str, path: Path) -> Array:
+    """An array of all blocks, one after the other; their points are numbered on."""
+    if name not in (MESH_CELLS, MESH_EDGES):
+        return np.concatenate([_array_of(leaf, name, path) for leaf in leaves], axis=-1)
+    parts, first = [], 0
+    for leaf in leaves:
+        parts.append(first + (_cells_of(leaf, path) if name == MESH_CELLS else _edges_of(leaf)))
+        first += leaf.n_points
+    if len({len(part) for part in parts}) > 1:
+        raise _mixed(path)
+    return np.concatenate(parts, axis=-1)
+
+
+def _cells_of(mesh: Any, path: Path) -> Array:
+    """The corners of all cells: [corners, cells]."""
+    cells = mesh if hasattr(mesh, "celltypes") else mesh.cast_to_unstructured_grid()
+    listed = np.asarray(cells.cells, np.int64)  # each with its number of corners in front
+    width = 1 + int(listed[0]) if listed.size else 0
+    if not width or listed.size % width or (listed[::width] != listed[0]).any():
+        raise _mixed(path)
+    return listed.reshape(-1, width)[:, 1:].T
+
+
+def _mixed(path: Path) -> SolverError:
+    return SolverError(
+        f"{path} has no cells, or cells of several numbers of corners: {MESH_CELLS} is for cells that all have as "
+        f"many; write {MESH_EDGES}, or a reader of your own"
+    )
+
+
+def _edges_of(mesh: Any) -> Array:
+    """Each edge of a cell once: [2, edges]."""
+    lines = mesh.extract_all_edges().lines  # of all points, in their order
+    return np.asarray(lines, np.int64).reshape(-1, 3)[:, 1:].T
+
+
 def _array_of(mesh: Any, name: str, path: Path) -> Array:
+    if name == MESH_POINTS:
+        return np.asarray(mesh.points).T
     holders = {"points": mesh.point_data, "cells": mesh.cell_data, "data": mesh.field_data}
     there = [(where, inside) for where, holder in holders.items() for inside in holder.keys()]  # noqa: SIM118 - VTK's
     asked, _, bare = name.partition(":")

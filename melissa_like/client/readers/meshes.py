@@ -3,11 +3,12 @@
 from collections.abc import Iterator
 from typing import Any
 
-from melissa_like.client.following import Found, Run
+from melissa_like.client.following import Beginning, Found, Run
 from melissa_like.client.readers.fields import sources_of
 from melissa_like.client.readers.finding import FieldsOfSteps, Place
 from melissa_like.client.readers.folder import nothing_found
-from melissa_like.client.readers.mesh_file import MeshFile, read_mesh
+from melissa_like.client.readers.mesh_file import MESH_CELLS, MESH_EDGES, MeshFile, read_mesh
+from melissa_like.client.readers.once import SameMesh, StaticSources
 from melissa_like.client.readers.pattern import Pattern, files_that_match
 from melissa_like.client.readers.series import FileSeries, completion_of, paths_of, told_of
 from melissa_like.client.readers.steps import StepBook
@@ -32,34 +33,52 @@ class MeshFiles:
         time: name of the time in the file, the time from one step number to the next, or a list of times; None: what
             the file tells as its time, if it does.
         num_ranks: ranks that write a file each: `{rank}` in the pattern; their points follow one another.
+        static: for each static field an array of the files, or a part of the mesh: `mesh:points` (3, points),
+            `mesh:cells` (corners, cells), `mesh:edges` (2, edges), or where it comes from, as for `fields`. It is read
+            at each step, and must stay the same.
 
     Raises:
         ValueError: options that do not go together.
     """
 
     def __init__(
-        self, *, files: str, fields: Any, complete: str | None = None, time: Any = None, num_ranks: int = 1
+        self,
+        *,
+        files: str,
+        fields: Any,
+        complete: str | None = None,
+        time: Any = None,
+        num_ranks: int = 1,
+        static: Any = None,
     ) -> None:
         sources = sources_of(fields)
+        self._static = StaticSources(static)
+        if num_ranks > 1 and {MESH_CELLS, MESH_EDGES}.intersection(self._static.names):
+            raise ValueError(
+                f"static reads {MESH_CELLS} or {MESH_EDGES}, and num_ranks is {num_ranks}: each rank's file numbers "
+                "its points from 0, so let one rank write the whole mesh"
+            )
         self._pattern = Pattern(files)
         self._complete = completion_of(complete, self._pattern)
         self._fields = FieldsOfSteps(sources, time)
         #: Files of a step each; None: one file with all of them.
         self._series: FileSeries | None = None
         if self._pattern.is_ordered or num_ranks > 1:
-            self._series = FileSeries(files, sources, complete=complete, time=time, num_ranks=num_ranks, join=-1)
+            self._series = FileSeries(
+                files, sources, complete=complete, time=time, num_ranks=num_ranks, join=-1, static=static
+            )
 
-    def __call__(self, run: Run) -> Iterator[Found]:
-        """Each step once it is complete.
+    def __call__(self, run: Run) -> Iterator[Found | Beginning]:
+        """Each step once it is complete; what is sent once before the first.
 
         Raises:
             ConfigurationError: PyVista is not installed.
-            SolverError: nothing found, or a file that cannot be read or lacks an array.
+            SolverError: nothing found, or a file that cannot be read, lacks an array, or has another mesh.
         """
         return self._all_steps(run) if self._series is None else self._series.follow(run, read_mesh)
 
-    def _all_steps(self, run: Run) -> Iterator[Found]:
-        book, runs = StepBook(complete=self._complete), True
+    def _all_steps(self, run: Run) -> Iterator[Found | Beginning]:
+        book, same, runs = StepBook(complete=self._complete), SameMesh(self._static), True
         while runs:
             runs = run.wait()
             for files in book.take(files_that_match(run.folder, self._pattern), ended=not runs):
@@ -67,7 +86,8 @@ class MeshFiles:
                 mesh = MeshFile(paths[0])
                 for step, time in enumerate(mesh.times or [None]):
                     point = step if mesh.times else None
-                    contents = mesh.read([*self._fields.names, *self._fields.times], point)
+                    contents = mesh.read([*self._fields.names, *self._fields.times, *self._static.names], point)
+                    yield from same.look(run, contents.arrays, f"step {step} of {told_of(files)}")
                     place = Place(step, step, told_of(files), contents.time if time is None else time)
                     yield self._fields.found(run, contents.arrays, place)
         if not book.num_taken:

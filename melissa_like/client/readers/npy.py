@@ -9,7 +9,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.lib.format import open_memmap
 
-from melissa_like.client.following import Found, Run
+from melissa_like.client.following import Beginning, Found, Run
 from melissa_like.client.readers.contents import Contents
 from melissa_like.client.readers.fields import Name, sources_of
 from melissa_like.client.readers.folder import without, wrong_file
@@ -35,6 +35,8 @@ class NpyFiles:
         num_ranks: ranks that write a file each: `{rank}` in the pattern.
         join: the axis along which the arrays of the ranks follow one another, or the name of the offset in an NPZ file.
         step_axis: of the arrays, if a file holds several steps; the numbers of the steps go on from that of the file.
+        static: for each static field its name in the NPZ files, or where it comes from, as for `fields`. It lies in the
+            file of each step, and stays the same.
 
     Raises:
         ValueError: options that do not go together.
@@ -50,16 +52,24 @@ class NpyFiles:
         num_ranks: int = 1,
         join: int | str = 0,
         step_axis: int | None = None,
+        static: Any = None,
     ) -> None:
         sources = sources_of(fields)
         self._series = FileSeries(
-            files, sources, complete=complete, time=time, num_ranks=num_ranks, join=join, step_axis=step_axis
+            files,
+            sources,
+            complete=complete,
+            time=time,
+            num_ranks=num_ranks,
+            join=join,
+            step_axis=step_axis,
+            static=static,
         )
         self._read = partial(read_npy, mapped=step_axis is not None)
         if files.endswith(".npy") and "{field}" not in files and len(sources) > 1:
             raise ValueError(f"{files!r} is one array for {len(sources)} fields: write {{field}} in the pattern")
 
-    def __call__(self, run: Run) -> Iterator[Found]:
+    def __call__(self, run: Run) -> Iterator[Found | Beginning]:
         """Each step once its files are complete.
 
         Raises:

@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from melissa_like.client.following import Found, Run
+from melissa_like.client.following import Beginning, Found, Run
 from melissa_like.client.readers.contents import Contents
 from melissa_like.client.readers.fields import Name, Source, sources_of
 from melissa_like.client.readers.finding import FieldsOfSteps, Place
@@ -78,7 +78,7 @@ class RawFiles:
             header_bytes=header_bytes,
             records=None if records is None else Records(marker=records, byte_order=described.byte_order),
         )
-        self._follow: Callable[[Run], Iterator[Found]]
+        self._follow: Callable[[Run], Iterator[Found | Beginning]]
         if not repeated:
             series = FileSeries(files, sources, complete=complete, time=time, num_ranks=num_ranks, join=join)
             read = partial(read_raw, layout=described, open_bytes=open_bytes, own_files=own_files)
@@ -88,7 +88,7 @@ class RawFiles:
                 raise ValueError("a file that grows is one: with files of several ranks, write one for each step")
             self._follow = _Repeated(files, sources, described, open_bytes, complete=complete, time=time).follow
 
-    def __call__(self, run: Run) -> Iterator[Found]:
+    def __call__(self, run: Run) -> Iterator[Found | Beginning]:
         """Each step once it is complete.
 
         Raises:

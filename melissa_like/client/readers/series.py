@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
-from melissa_like.client.following import Found, Run
+from melissa_like.client.following import Beginning, Found, Run
 from melissa_like.client.readers.contents import Contents, ReadFile, Wanted, split
 from melissa_like.client.readers.fields import Array, Name, Source
 from melissa_like.client.readers.finding import FieldsOfSteps, Place
 from melissa_like.client.readers.folder import nothing_found
+from melissa_like.client.readers.once import SameMesh, StaticSources
 from melissa_like.client.readers.pattern import Pattern, files_that_match
 from melissa_like.client.readers.steps import Completion, StepBook, StepFiles, checked_completion
 from melissa_like.errors import SolverError
@@ -26,6 +28,7 @@ class FileSeries:
         num_ranks: that write a file of their own.
         join: how the files of ranks are put together: along this axis, or at the offset of this name in the file.
         step_axis: of the arrays, if a file holds several steps.
+        static: what is sent once, and lies beside the fields of each step.
 
     Raises:
         ValueError: options that do not go together.
@@ -41,27 +44,38 @@ class FileSeries:
         num_ranks: int = 1,
         join: int | str = 0,
         step_axis: int | None = None,
+        static: Any = None,
     ) -> None:
         self._pattern = Pattern(files)
+        self._static = StaticSources(static)
+        if self._static.names and (step_axis is not None or "field" in self._pattern.placeholders):
+            raise ValueError(
+                "static fields are read from the file of a step, which has them beside its fields: with step_axis, or "
+                "{field} in the pattern, write a reader of your own that yields a Beginning"
+            )
         self._fields = FieldsOfSteps(fields, time)
         self._step_axis = step_axis
         self._complete = completion_of(complete, self._pattern)
         self._num_ranks = checked_ranks(num_ranks, self._pattern)
-        self._wanted = Wanted(self._fields.names, self._fields.times, join)
+        self._wanted = Wanted((*self._fields.names, *self._static.names), self._fields.times, join)
 
-    def follow(self, run: Run, read: ReadFile) -> Iterator[Found]:
-        """Each step once it is complete.
+    def follow(self, run: Run, read: ReadFile) -> Iterator[Found | Beginning]:
+        """Each step once it is complete; what is sent once before the first.
 
         Raises:
-            SolverError: nothing found, steps out of order, a file that cannot be read or does not hold the fields.
+            SolverError: nothing found, steps out of order, a file that cannot be read or does not hold the fields, or
+                holds another mesh.
         """
         in_names = [*map(str, self._fields.names)] if "field" in self._pattern.placeholders else None
         book = StepBook(complete=self._complete, fields=in_names, num_ranks=self._num_ranks)
+        mesh = SameMesh(self._static)
         count, last, runs = 0, -1, True
         while runs:
             runs = run.wait()
             for files in book.take(files_that_match(run.folder, self._pattern), ended=not runs):
-                for found in self._steps(run, files, self._wanted.read(run.folder, files, read), count):
+                contents = self._wanted.read(run.folder, files, read)
+                yield from mesh.look(run, contents.arrays, told_of(files))
+                for found in self._steps(run, files, contents, count):
                     if found.step <= last:
                         raise SolverError(f"{told_of(files)}: step {found.step} follows step {last}: they must grow")
                     count, last = count + 1, found.step

@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from melissa_like.client.following import Found, Run
+from melissa_like.client.following import Beginning, Found, Run
 from melissa_like.client.readers.contents import Contents
 from melissa_like.client.readers.fields import Array, Name, Source, sources_of
 from melissa_like.client.readers.finding import FieldsOfSteps, Place
@@ -63,7 +63,7 @@ class TextTables:
         skip: int = 0,
     ) -> None:
         sources, dialect = sources_of(fields), Dialect(delimiter=delimiter, comments=comments, skip=skip)
-        self._follow: Callable[[Run], Iterator[Found]]
+        self._follow: Callable[[Run], Iterator[Found | Beginning]]
         if rows_per_step is None and step is None:
             series = FileSeries(files, sources, complete=complete, time=time, num_ranks=num_ranks)
             own_files = [name for source in sources.values() for name in source.names] if "{field}" in files else []
@@ -78,7 +78,7 @@ class TextTables:
             )
             self._follow = growing.follow
 
-    def __call__(self, run: Run) -> Iterator[Found]:
+    def __call__(self, run: Run) -> Iterator[Found | Beginning]:
         """Each step once it is complete.
 
         Raises:
