@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from melissa_like.buffer.loads import NUM_COLUMNS, fitting, shared_out
 from melissa_like.buffer.slots import SlotArray
 from melissa_like.buffer.state import BufferState
 
@@ -26,7 +27,13 @@ class Share:
 
 
 def deal(
-    states: Sequence[BufferState], *, rank: int, num_ranks: int, capacity: int, views_per_sample: int | None = None
+    states: Sequence[BufferState],
+    *,
+    rank: int,
+    num_ranks: int,
+    capacity: int,
+    capacity_nbytes: int | None = None,
+    views_per_sample: int | None = None,
 ) -> Share:
     """One rank's share; those of all ranks together are all samples, and the sums of the counters are kept.
 
@@ -36,7 +43,8 @@ def deal(
         states: of the checkpoint, by rank.
         rank: that gets its share, among `num_ranks`.
         num_ranks: that there are now.
-        capacity: of each of their buffers.
+        capacity: of each of their buffers, in samples.
+        capacity_nbytes: of each of them, in bytes, where the sizes of samples differ; None: they do not.
         views_per_sample: draws that each sample stands for, if that is fixed.
 
     Raises:
@@ -44,9 +52,14 @@ def deal(
     """
     seen = np.concatenate([state.seen for state in states])
     chosen = _chosen(seen, num_ranks * capacity)
-    given_way = len(seen) - len(chosen)
-    bounds = [len(chosen) * number // num_ranks for number in range(num_ranks + 1)]
-    shares = [chosen[first:end] for first, end in pairwise(bounds)]
+    if capacity_nbytes is None:
+        bounds = [len(chosen) * number // num_ranks for number in range(num_ranks + 1)]
+        shares = [chosen[first:end] for first, end in pairwise(bounds)]
+    else:
+        loads = _loads(states)
+        alike = [chosen[some] for some in shared_out(loads[chosen], num_ranks)]
+        shares = [some[fitting(loads[some], seen[some], capacity_nbytes)] for some in alike]
+    given_way = len(seen) - sum(map(len, shares))
     evicted = _split(sum(state.evicted for state in states) + given_way, num_ranks)
     removed = _split(sum(state.removed for state in states), num_ranks)
     puts = [len(share) + gone + taken for share, gone, taken in zip(shares, evicted, removed, strict=True)]
@@ -68,10 +81,15 @@ def deal(
             draws=draws[rank],
             evicted=evicted[rank],
             removed=removed[rank],
+            loads=None if capacity_nbytes is None else _loads(states)[mine],
             rng=states[rank].rng if rank < len(states) else None,
         ),
         rows=tuple(rows),
     )
+
+
+def _loads(states: Sequence[BufferState]) -> SlotArray:
+    return np.concatenate([np.empty((0, NUM_COLUMNS), np.int64) if s.loads is None else s.loads for s in states])
 
 
 def _chosen(seen: np.ndarray, room: int) -> SlotArray:

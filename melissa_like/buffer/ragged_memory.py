@@ -9,6 +9,8 @@ import torch
 
 from melissa_like.buffer.batch_memory import BatchMemory
 from melissa_like.buffer.labels import num_labels
+from melissa_like.buffer.packing import packed
+from melissa_like.buffer.ragged_space import Mesh
 from melissa_like.records import FieldSpec, Layout
 
 __all__ = ["RaggedForm", "RaggedMemory"]
@@ -35,6 +37,20 @@ class RaggedForm:
     def num_labels(self) -> int:
         """Columns of the labels."""
         return num_labels(self.layout, self.window_length)
+
+    def mesh(self, digest: bytes, extents: Mapping[str, int]) -> Mesh:
+        """What follows from the sizes of a simulation.
+
+        Args:
+            digest: of its sizes and static fields.
+            extents: its sizes.
+        """
+        return Mesh(
+            digest=digest,
+            extents=extents,
+            sample=packed(self.layout.fields, extents, self.window_length),
+            static=packed(self.layout.static, extents),
+        )
 
     def shape_of(self, spec: FieldSpec, num_rows: int, points: Mapping[str, int], *, static: bool) -> tuple[int, ...]:
         """Of a field of a batch."""

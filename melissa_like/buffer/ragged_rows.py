@@ -23,7 +23,7 @@ from melissa_like.buffer.ragged_memory import RaggedForm
 from melissa_like.buffer.ragged_space import Mesh
 from melissa_like.buffer.slots import SlotArray
 
-__all__ = ["RaggedRows", "RowsToRead", "RowsToWrite", "SavedMesh", "SavedMeshes"]
+__all__ = ["RaggedRows", "RowsToRead", "RowsToWrite", "SavedMesh", "SavedMeshes", "num_within"]
 
 #: Columns of a row behind its labels, and of a mesh before its extents.
 _ROW, _MESH = 3, 4
@@ -169,6 +169,12 @@ class RowsToWrite:
         memory = np.empty(len(head) + int(table[:, -1].sum() + mesh_table[:, 3].sum()), np.uint8)
         memory[: len(head)] = head
         return RaggedRows(self._form, memory), tuple(new.values())
+
+
+def num_within(meshes: Sequence[Mesh], nbytes: int) -> int:
+    """So many of the first samples take no more than this, each with its static fields; at least one."""
+    ends = np.cumsum([mesh.sample.nbytes + mesh.static.nbytes for mesh in meshes])
+    return max(1, int(np.searchsorted(ends, nbytes, side="right")))
 
 
 class RowsToRead:

@@ -7,9 +7,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from melissa_like.buffer.free_space import FreeSpace, Stretch, whole_units
+from melissa_like.buffer.loads import NUM_COLUMNS
 from melissa_like.buffer.packing import Packed
+from melissa_like.buffer.slots import SlotArray
 
 __all__ = ["HeldMesh", "HeldSample", "Load", "Mesh", "RaggedSpace"]
 
@@ -131,6 +134,16 @@ class RaggedSpace:
         if not held.num_samples:
             self._free.give_back(held.stretches)
             del self._meshes[held.mesh.digest]
+
+    def loads(self, slots: SlotArray) -> SlotArray:
+        """What samples take, as `loads` has it."""
+        table = np.empty((len(slots), NUM_COLUMNS), np.int64)
+        for row, slot in zip(table, slots.tolist(), strict=True):
+            held = self.held(slot)
+            load = Load.of(held.static.mesh)
+            row[:2] = np.frombuffer(load.mesh.digest, np.int64)
+            row[2:] = load.nbytes, load.static_nbytes
+        return table
 
     def held(self, slot: int) -> HeldSample:
         """What a slot holds, which must hold something."""

@@ -12,10 +12,9 @@ import torch
 from melissa_like.buffer.arenas import Arena, DeviceArena, HostArena
 from melissa_like.buffer.free_space import whole_units
 from melissa_like.buffer.labels import write_label
-from melissa_like.buffer.packing import packed
 from melissa_like.buffer.ragged_memory import RaggedForm, RaggedMemory
-from melissa_like.buffer.ragged_rows import RaggedRows, RowsToWrite, SavedMeshes
-from melissa_like.buffer.ragged_space import HeldSample, Load, Mesh, RaggedSpace
+from melissa_like.buffer.ragged_rows import RaggedRows, RowsToWrite, SavedMeshes, num_within
+from melissa_like.buffer.ragged_space import HeldSample, Load, RaggedSpace
 from melissa_like.buffer.slots import SlotArray
 from melissa_like.buffer.storage import SampleFields
 from melissa_like.errors import ConfigurationError
@@ -71,7 +70,7 @@ class RaggedStorage:
     def load_of(self, static: StaticFields | None) -> Load:
         """See `Storage`."""
         assert static is not None, "a ragged sample came without its sizes"
-        mesh = self.space.mesh(static.digest, lambda: self._mesh(static.digest, static.extents))
+        mesh = self.space.mesh(static.digest, lambda: self._form.mesh(static.digest, static.extents))
         load = Load.of(mesh)
         if load.nbytes + load.static_nbytes > self.space.nbytes:
             raise ConfigurationError(
@@ -161,7 +160,7 @@ class RaggedStorage:
         self._saved.add(rows)
         for slot, (position, label) in enumerate(zip(rows.positions.tolist(), rows.labels.numpy(), strict=True), first):
             saved = self._saved.of(rows.digest(position))
-            load = Load.of(self.space.mesh(saved.digest, partial(self._mesh, saved.digest, saved.extents)))
+            load = Load.of(self.space.mesh(saved.digest, partial(self._form.mesh, saved.digest, saved.extents)))
             if not self.space.fits(load):
                 raise ConfigurationError(
                     f"the samples of the checkpoint do not fit into the buffer of a server rank, which has "
@@ -175,14 +174,6 @@ class RaggedStorage:
             self._find(held)
             self._labels[slot] = label
         self._saved.release(rows)
-
-    def _mesh(self, digest: bytes, extents: Mapping[str, int]) -> Mesh:
-        return Mesh(
-            digest=digest,
-            extents=extents,
-            sample=packed(self.layout.fields, extents, self.window_length),
-            static=packed(self.layout.static, extents),
-        )
 
     def _find(self, held: HeldSample) -> None:
         """Look up where the fields of a sample lie, and its static fields. Two that do this at once do the same."""
@@ -211,9 +202,7 @@ class RaggedCopying:
 
     def num_within(self, slots: SlotArray, nbytes: int) -> int:
         """See `Copying`; static fields count with each sample that refers to them."""
-        meshes = [self._space.held(slot).static.mesh for slot in slots.tolist()]
-        ends = np.cumsum([mesh.sample.nbytes + mesh.static.nbytes for mesh in meshes])
-        return max(1, int(np.searchsorted(ends, nbytes, side="right")))
+        return num_within([self._space.held(slot).static.mesh for slot in slots.tolist()], nbytes)
 
     def copy(self, slots: SlotArray) -> RaggedRows:
         """See `Copying`."""

@@ -308,7 +308,8 @@ class SampleBuffer:
         """
         with self._lock:
             slots, state = self._occupancy.keep()
-        state = replace(state, keys=self._storage.keys(slots))
+        loads = None if self._storage.space is None else self._storage.space.loads(slots)
+        state = replace(state, keys=self._storage.keys(slots), loads=loads)
         return KeptSamples(state, slots, storage=self._storage, let_go=self._let_go)
 
     def restore(self, state: BufferState, samples: Iterable[SavedRows]) -> None:

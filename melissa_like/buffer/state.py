@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from melissa_like.buffer.loads import nbytes_of
 from melissa_like.buffer.slots import SlotArray
 
 __all__ = ["BufferState"]
@@ -25,6 +26,7 @@ class BufferState:
         draws: draws made.
         evicted: samples that have given way.
         removed: samples that draws have removed.
+        loads: [n, 4], what each takes, as `loads` has it; None: all take the same.
         rng: state of the generator of the choices; None: begin with that of a new buffer.
     """
 
@@ -35,12 +37,18 @@ class BufferState:
     draws: int
     evicted: int
     removed: int
+    loads: SlotArray | None = None
     rng: Mapping[str, Any] | None = None
 
     @property
     def size(self) -> int:
         """Samples held."""
         return len(self.keys)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that they take, static fields among them, where sizes differ; else 0."""
+        return 0 if self.loads is None else nbytes_of(self.loads)
 
     @property
     def unseen_keys(self) -> SlotArray:
@@ -58,6 +66,7 @@ class BufferState:
             draws=self.draws,
             evicted=self.evicted + num_seen,
             removed=self.removed,
+            loads=None if self.loads is None else self.loads[:0],
             rng=self.rng,
         )
 

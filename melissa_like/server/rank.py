@@ -298,6 +298,7 @@ class _Rank:
                 buffer=self._buffer,
                 window=self._window,
                 capacity=capacity_per_rank(self._config, self._window),
+                capacity_nbytes=self._place.most_nbytes if self._place.layout.is_ragged else None,
                 views_per_sample=self._config.buffer.views_per_sample,
                 held_out=self._held_out,
                 consumers=self._stateful,

@@ -4,16 +4,17 @@ import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
 from melissa_like.assembly import Assembler, over_and_steps, owned
-from melissa_like.buffer import BatchMemory, BufferState, SampleBuffer
+from melissa_like.buffer import BufferState, RowsMemory, SampleBuffer, SavedRows
 from melissa_like.buffer.batch_memory import allocate
 from melissa_like.buffer.dealing import deal
+from melissa_like.buffer.ragged_memory import RaggedForm
+from melissa_like.buffer.ragged_rows import RowsToRead
 from melissa_like.buffer.slots import SlotArray
 from melissa_like.errors import CheckpointDamagedError, ConfigurationError
 from melissa_like.loading import Collective
@@ -139,6 +140,7 @@ def restore_rank(
     receiver: Receiver,
     buffer: SampleBuffer,
     capacity: int,
+    capacity_nbytes: int | None,
     views_per_sample: int | None,
     held_out: ValidationSet,
     consumers: Mapping[str, Stateful],
@@ -155,7 +157,8 @@ def restore_rank(
         assembler: that has been given nothing so far.
         receiver: its owner.
         buffer: unused so far.
-        capacity: of it.
+        capacity: of it, in samples.
+        capacity_nbytes: of it, in bytes, where the sizes of samples differ; None: they do not.
         views_per_sample: draws that each sample stands for, if that is fixed.
         held_out: empty so far.
         consumers: whose state was saved, by name.
@@ -182,10 +185,18 @@ def restore_rank(
     over, steps = over_and_steps([index.delivered for index in indexes])
     mine = owned(steps, rank, num_ranks, routing)
     states = [index.buffer for index in indexes]
-    if is_same and max(state.size for state in states) <= capacity:
+    all_fit = all(s.size <= capacity and s.nbytes <= (capacity_nbytes or 0) for s in states)
+    if is_same and all_fit:
         state, rows = states[rank], tuple(np.arange(s.size if i == rank else 0) for i, s in enumerate(states))
     else:
-        state, rows = _dealt(states, rank, num_ranks, capacity, views_per_sample)
+        state, rows = _dealt(
+            states,
+            rank=rank,
+            num_ranks=num_ranks,
+            capacity=capacity,
+            capacity_nbytes=capacity_nbytes,
+            views_per_sample=views_per_sample,
+        )
     buffer.restore(state, _chosen_rows(found.shards, rows, layout, window))
     for shard, index in [(found.shards[rank], indexes[rank])] if is_same else zip(found.shards, indexes, strict=True):
         attempts = index.held_out_attempts
@@ -242,11 +253,10 @@ def _going_on(
     return go_on
 
 
-def _dealt(
-    states: Sequence[BufferState], rank: int, num_ranks: int, capacity: int, views_per_sample: int | None
-) -> tuple[BufferState, tuple[SlotArray, ...]]:
+def _dealt(states: Sequence[BufferState], **settings: Any) -> tuple[BufferState, tuple[SlotArray, ...]]:
+    """See `deal`."""
     try:
-        share = deal(states, rank=rank, num_ranks=num_ranks, capacity=capacity, views_per_sample=views_per_sample)
+        share = deal(states, **settings)
     except ValueError as error:
         raise ConfigurationError(str(error)) from error
     return share.state, share.rows
@@ -254,8 +264,11 @@ def _dealt(
 
 def _chosen_rows(
     shards: Sequence[Shard], rows: Sequence[SlotArray], layout: Layout, window: Window | None
-) -> Iterator[BatchMemory]:
-    """The samples at these positions of each shard, piece by piece."""
+) -> Iterator[SavedRows]:
+    """The samples at these positions of each shard, piece by piece.
+
+    Where sizes differ, pieces of which none is wanted come too: those after them refer to the meshes that they hold.
+    """
     for shard, wanted in zip(shards, rows, strict=True):
         if not len(wanted):
             continue
@@ -265,10 +278,12 @@ def _chosen_rows(
             first += len(piece.labels)
             if len(inside) == len(piece.labels):
                 yield piece
-            elif len(inside):
-                yield piece.like(partial(torch.index_select, dim=0, index=torch.from_numpy(inside)))
+            elif len(inside) or layout.is_ragged:
+                yield piece.choose(inside)
 
 
-def _memory_of(num_rows: int, layout: Layout, window: Window | None) -> BatchMemory:
+def _memory_of(num_rows: int, layout: Layout, window: Window | None) -> RowsMemory:
     length = None if window is None else window.length
+    if layout.is_ragged:
+        return RowsToRead(RaggedForm(layout=layout, window_length=length))
     return allocate(layout, num_rows, device=torch.device("cpu"), window_length=length)

@@ -1,5 +1,7 @@
 """A checkpoint of some buffers is shared out to others: every sample once, and counters keep their sums."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -78,3 +80,54 @@ def test_what_was_seen_gives_way_where_there_is_no_room() -> None:
     assert [rows.tolist() for rows in dealt[0].rows] == [[0, 1], [0]]
     with pytest.raises(ValueError, match=r"holds 2 samples that were not trained on yet .* raise buffer.capacity to 2"):
         shares(states, 1, capacity=1)
+
+
+def on_meshes(seen: list[bool], meshes: list[int], *, nbytes: int = 256, static_nbytes: int = 1024) -> BufferState:
+    """Samples on meshes with these numbers."""
+    digests = np.stack([np.zeros(len(meshes), np.int64), np.array(meshes, np.int64)], axis=1)
+    rest = np.broadcast_to(np.array([nbytes, static_nbytes], np.int64), (len(meshes), 2))
+    return replace(state(0, seen), loads=np.concatenate([digests, rest], axis=1))
+
+
+@given(
+    some=st.lists(st.tuples(st.booleans(), st.integers(0, 5)), max_size=40),
+    num_ranks=st.integers(1, 4),
+    capacity_nbytes=st.integers(0, 60) | st.just(10**6),
+)
+def test_samples_of_any_size_go_to_one_rank_each_within_its_bytes(
+    some: list[tuple[bool, int]], num_ranks: int, capacity_nbytes: int
+) -> None:
+    capacity_nbytes *= 256
+    one = on_meshes([seen for seen, _ in some], [mesh for _, mesh in some])
+    deals = [
+        lambda rank=rank: deal([one], rank=rank, num_ranks=num_ranks, capacity=100, capacity_nbytes=capacity_nbytes)
+        for rank in range(num_ranks)
+    ]
+    try:
+        dealt = [deal_one() for deal_one in deals]
+    except ValueError:
+        assert not all(one.seen)
+        return
+    keys = [key for share in dealt for key in share.state.keys[:, 0].tolist()]
+    assert len(set(keys)) == len(keys)
+    assert set(one.unseen_keys[:, 0].tolist()) <= set(keys) <= set(one.keys[:, 0].tolist())
+    assert all(share.state.nbytes <= capacity_nbytes for share in dealt)
+    assert sum(share.state.evicted for share in dealt) == one.size - len(keys)
+    if capacity_nbytes >= 10**6:
+        assert len(keys) == one.size
+        # Static fields are held twice only where two ranks meet.
+        assert sum(share.state.nbytes for share in dealt) <= one.nbytes + (num_ranks - 1) * 1024
+
+
+def test_samples_on_one_mesh_stay_together() -> None:
+    one = on_meshes([False] * 6, [1, 2, 1, 2, 1, 2])
+    first, second = (deal([one], rank=rank, num_ranks=2, capacity=9, capacity_nbytes=10**6) for rank in range(2))
+    assert [first.rows[0].tolist(), second.rows[0].tolist()] == [[0, 2, 4], [1, 3, 5]]
+
+
+def test_samples_that_were_not_seen_must_fit_into_the_bytes() -> None:
+    one = on_meshes([False, True, False], [1, 1, 1])
+    kept = deal([one], rank=0, num_ranks=1, capacity=9, capacity_nbytes=1024 + 512)
+    assert kept.rows[0].tolist() == [0, 2]
+    with pytest.raises(ValueError, match=r"take 1536 bytes, but its buffer has 1400: raise buffer\.capacity to 1536"):
+        deal([one], rank=0, num_ranks=1, capacity=9, capacity_nbytes=1400)

@@ -180,6 +180,7 @@ class Rank:
             "receiver": self.receiver,
             "buffer": self.buffer,
             "capacity": CAPACITY,
+            "capacity_nbytes": None,
             "views_per_sample": None,
             "held_out": self.held_out,
             "consumers": {},

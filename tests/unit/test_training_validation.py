@@ -7,11 +7,14 @@ import numpy as np
 import pytest
 import torch
 
+from melissa_like.buffer.ragged_memory import RaggedForm
+from melissa_like.buffer.ragged_rows import RowsToRead
 from melissa_like.loading import Moments, SoloCollective, ThreadCollective
 from melissa_like.models import MLP
-from melissa_like.records import FieldSpec, Layout, SampleKey
+from melissa_like.records import FieldSpec, FormedWindows, Layout, Purpose, Sample, SampleKey, Window
 from melissa_like.training import FieldLosses, Surrogate, ValidationSet, build_surrogate, l1, mse
 from tests.contract.consumers import assembled
+from tests.unit import ragged
 
 LAYOUT = Layout(
     fields=(FieldSpec(name="u", shape=(2, 3)), FieldSpec(name="p", shape=(4,), dtype="float64")), parameters=("a",)
@@ -185,3 +188,46 @@ def test_what_was_held_out_is_there_again_after_a_restart() -> None:
     for position, step in enumerate(one.steps):
         for field, values in zip(LAYOUT.fields, expected[3, step], strict=True):
             np.testing.assert_array_equal(one.fields[field.name][position], values)
+
+
+@pytest.mark.parametrize("window", [None, Window(length=2)], ids=["steps", "windows"])
+def test_what_was_held_out_on_meshes_is_there_again_with_them(window: Window | None) -> None:
+    sizes = {3: (5, 4), 4: (9, 2)}
+    first, second = ValidationSet(ragged.LAYOUT, window=window), ValidationSet(ragged.LAYOUT, window=window)
+    for simulation, own in sizes.items():
+        static = ragged.mesh_of(simulation, own)
+        first.begin(simulation, 1, ragged.sized(own))
+        for step in range(3):
+            key = SampleKey(simulation, step)
+            fields = first.reserve(simulation, 1, step)
+            for target, values in zip(fields, ragged.fields_of(key, own), strict=True):
+                target[...] = values
+            sample = Sample(
+                key=key,
+                attempt=1,
+                purpose=Purpose.VALIDATION,
+                time=step / 8,
+                parameters=np.array([float(simulation)]),
+                fields=fields,
+                static=static,
+                windows=None if window is None else FormedWindows(complete=(step - 1,) if step else ()),
+            )
+            first.take(sample, 0.0)
+    kept = first.kept()
+    pieces = [*kept.pieces(400)]
+    assert len(pieces) > 2
+    number = 0
+    for piece in pieces:
+        read = RowsToRead(RaggedForm(layout=ragged.LAYOUT, window_length=window and window.length))
+        again = read.for_piece(0, len(piece.rows[0]))
+        again.rows[0][:] = piece.rows[0]
+        second.restore(again, kept.attempts[number:], owned=lambda key: key != SampleKey(3, 0))
+        number += len(piece.labels)
+    assert second.num_samples == first.num_samples - 1
+    [expected], [found] = ([*each.batches(99, torch.device("cpu"))] for each in (first, second))
+    assert found.size == expected.size - 1
+    for name in ("fields", "offsets", "static"):
+        wanted = getattr(expected.part(1, expected.size), name)
+        for key, values in getattr(found, name).items():
+            assert values.dtype == wanted[key].dtype
+            assert torch.equal(values, wanted[key]), key

@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from melissa_like.buffer import BatchMemory
+from melissa_like.buffer import SavedRows
 from melissa_like.loading import Batch, Collective
-from melissa_like.records import FieldSpec, Layout, Purpose, Sample, SampleKey, Window
+from melissa_like.records import FieldSpec, Layout, Sample, SampleKey, Window
 from melissa_like.training.losses import FieldLosses
 from melissa_like.training.modes import evaluating
 from melissa_like.training.reports import ValidationReport
@@ -25,6 +25,7 @@ from melissa_like.training.tasks import RollsOut
 from melissa_like.training.validation.extracts import Extract, HeldOutSample
 from melissa_like.training.validation.kept import KeptHeldOut
 from melissa_like.training.validation.one_step import sample_errors
+from melissa_like.training.validation.restored import RestoredHeldOut
 from melissa_like.training.validation.rollouts import report_of, step_errors
 from melissa_like.training.validation.simulations import HeldOutSimulation
 from melissa_like.training.validation.spread import joined_rows, spread_of
@@ -69,6 +70,7 @@ class ValidationSet:
         self._samples: dict[SampleKey, HeldOutSample] = {}
         self._steps: dict[SampleKey, Sample] = {}  # of windows: the newest of each time step that may be needed
         self._reserved: dict[SampleKey, tuple[npt.NDArray[Any], ...]] = {}
+        self._restored = RestoredHeldOut(layout, window)
         self._sized: dict[int, tuple[FieldSpec, ...]] = {}  # of simulations that have their own sizes
 
     @property
@@ -134,41 +136,21 @@ class ValidationSet:
 
     def restore(
         self,
-        rows: BatchMemory,
+        rows: SavedRows,
         attempts: npt.NDArray[np.int64],
         owned: Callable[[SampleKey], bool] = lambda key: True,
     ) -> None:
         """Take samples of a checkpoint.
 
         Args:
-            rows: some of them, in host memory; copied.
+            rows: some of them, in host memory; copied. Where sizes differ, pieces of a file come in their order.
             attempts: those that their time steps are of, [rows, steps of one].
             owned: whether a sample belongs to this rank.
         """
-        for number, (simulation, first) in enumerate(rows.labels[:, :2].tolist()):
-            key = SampleKey(simulation, first)
-            if not owned(key):
-                continue
-            numbers = (first,) if self._window is None else self._window.steps_from(first)
-            times = rows.times[number].reshape(-1).tolist()
-            fields = [
-                values[number].numpy().reshape(len(numbers), *spec.shape)
-                for spec, values in zip(self._layout.fields, rows.fields.values(), strict=True)
-            ]
-            parameters = rows.parameters[number].numpy().copy()
-            steps = []
-            for position, step in enumerate(numbers):
-                sample = Sample(
-                    key=SampleKey(simulation, step),
-                    attempt=int(attempts[number, position]),
-                    purpose=Purpose.VALIDATION,
-                    time=times[position],
-                    parameters=parameters,
-                    fields=tuple(values[position].copy() for values in fields),
-                )
-                steps.append(sample if self._window is None else self._keep_step(sample))
+        for key, steps in self._restored.samples(rows, attempts, owned):
+            kept = steps if self._window is None else tuple(self._keep_step(step) for step in steps)
             with self._lock:
-                self._samples[key] = tuple(steps)
+                self._samples[key] = kept
 
     def close(self) -> None:
         """Nobody waits here."""
