@@ -12,7 +12,7 @@ from melissa_like.config.memory import shown
 from melissa_like.config.schema import BufferConfig, Config, SolverConfig
 from melissa_like.errors import ConfigurationError
 from melissa_like.plugins import accepted_settings, factory_of
-from melissa_like.records import Layout, Window, num_samples
+from melissa_like.records import Window, num_samples
 
 __all__ = ["check", "check_memory", "check_window"]
 
@@ -99,19 +99,6 @@ def _check_followed(solver: SolverConfig) -> None:
             f"solver.num_ranks=1, and solver.num_processes={solver.num_ranks} if the program has as many"
         )
     max_pending_bytes(solver)
-
-
-def _check_layout(layout: Layout) -> None:
-    """Tasks cannot train on all that the protocol, the C client and the buffer know already."""
-    declared = [f"the extents {', '.join(layout.extents)}"] if layout.extents else []
-    static = [*(spec.name for spec in layout.static), *(field.spec.name for field in layout.study_wide)]
-    if static:
-        declared.append(f"the static fields {', '.join(static)}")
-    if declared:
-        raise ConfigurationError(
-            f"the solver declares {' and '.join(declared)}: no task trains on these yet, so write shapes in "
-            "numbers, and leave out solver.static"
-        )
 
 
 def _check_recipe(buffer: BufferConfig) -> None:
@@ -220,7 +207,6 @@ def check(config: Config) -> None:
     _check_solver(config.solver)
     if not config.solver.parameters:
         raise ConfigurationError("solver.parameters is empty: declare a distribution for each parameter of the solver")
-    _check_layout(layout_of(config.solver))
     walltime_s(config.launcher)
     _check_buffer(config)
     saves_buffer(config)

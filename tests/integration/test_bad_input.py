@@ -30,7 +30,10 @@ from tests.integration.studies import COMMAND, environment, marked, melissa_like
             ["temperature.shpe", "did you mean solver.fields.temperature.shape?"],
         ),
         (["solver.fields.temperature.shape=[null,3]"], ["'temperature'", "null", "as in [num_points]"]),
-        (["solver.fields.temperature.shape=[num_points]"], ["extents num_points", "shapes in numbers"]),
+        (
+            ["solver.fields.temperature.shape=[num_points]", "buffer.capacity=100"],
+            ["buffer.capacity is 100", "num_points", "bytes as text ('2 GiB')"],
+        ),
         (["+solver.fields.temperature.components=2"], ["'temperature'", "2 components", "[2, 64, 64]"]),
         (["+solver.solve.gridsize=5"], ["gridsize", "grid_size"]),
         (["solver.command=[./mine]"], ["exactly one of solver.solve", "solver.command"]),

@@ -1,0 +1,89 @@
+"""Studies whose simulations have meshes of their own: nothing is lost, nothing is mixed, and a restart keeps it all."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.integration.launched import launched, resume
+from tests.integration.studies import Ran, melissa_like
+from tests.plugins.audit import trained_in
+
+#: The first two simulations are held out.
+EVERY_SAMPLE = {(number, step) for number in range(2, 10) for step in range(6)}
+
+
+def on_meshes(folder: Path, *, ranks: int = 1) -> list[str]:
+    """Overrides of a small study."""
+    return [
+        "solver=empty",
+        "solver.name=meshes",
+        "+solver.solve._target_=tests.plugins.meshes.solve",
+        "+solver.fields.u={shape:[2,num_points],components:2}",
+        "+solver.static.coordinates={shape:[2,num_points],components:2}",
+        "+solver.static.edges={shape:[2,num_edges],components:2,dtype:int32,indexes:num_points}",
+        "+solver.parameters.number._target_=tests.plugins.sampling.Number",
+        "sampling=monte_carlo",
+        "sampling.design._target_=tests.plugins.sampling.Counting",
+        f"solver.num_ranks={ranks}",
+        *(["solver.launch=''"] if ranks == 1 else []),
+        "solver.num_steps=6",
+        "study.num_simulations=8",
+        "study.num_validation_simulations=2",
+        "model=mesh_message_passing",
+        "model.hidden=4",
+        "model.layers=1",
+        "training.batch_size=4",
+        "training.loop._target_=tests.plugins.meshes.train",
+        f"+training.loop.folder={folder}",
+        "monitoring.figures=false",
+        "monitoring.tensorboard=false",
+    ]
+
+
+def assert_complete(ran: Ran, folder: Path) -> None:
+    """Whatever happened, each sample is there once, was trained on as it was sent, and so are the held-out ones."""
+    assert ran.code == 0, ran.err
+    samples = ran.report["samples"]
+    assert (samples["expected"], samples["delivered"], samples["trained_on"], samples["lost"]) == (48, 48, 48, 0)
+    assert trained_in(folder).keys() == EVERY_SAMPLE
+    assert ran.report["validation"]["num_samples"] == 12
+
+
+@pytest.mark.slow
+@pytest.mark.mpi
+@pytest.mark.parametrize(
+    ("client_ranks", "server_ranks", "buffer"),
+    [
+        (1, 1, ["buffer=reservoir", "buffer.capacity='16 KiB'", "buffer.views_per_sample=null"]),
+        (3, 2, ["buffer=fifo", "buffer.capacity='8 KiB'"]),
+    ],
+)
+def test_every_sample_of_every_mesh_is_trained_on_as_it_was_sent(
+    tmp_path: Path, client_ranks: int, server_ranks: int, buffer: list[str]
+) -> None:
+    study = [*on_meshes(tmp_path, ranks=client_ranks), *buffer, f"launcher.num_server_ranks={server_ranks}"]
+    assert_complete(melissa_like(tmp_path / "study", *study), tmp_path)
+
+
+def test_a_study_on_meshes_outlives_a_server_rank(tmp_path: Path) -> None:
+    study = [*on_meshes(tmp_path), "buffer.capacity='64 KiB'", "buffer.views_per_sample=20", "launcher.max_jobs=2"]
+    study += ["launcher.num_server_ranks=2", "training.checkpoint.interval_s=0.2"]
+    ran = melissa_like(tmp_path / "study", *study, "+training.loop.killed=server", "+training.loop.after=60")
+    assert_complete(ran, tmp_path)
+    [why] = ran.report["server_losses"]
+    assert "SIGKILL" in why
+    assert sum(trained_in(tmp_path).values()) == 20 * 48
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("num_ranks", [(1, 2), (2, 1)])
+def test_a_study_on_meshes_goes_on_with_more_or_fewer_server_ranks(tmp_path: Path, num_ranks: tuple[int, int]) -> None:
+    study = [*on_meshes(tmp_path), "buffer.capacity='64 KiB'", "buffer.views_per_sample=20", "launcher.max_jobs=2"]
+    study += ["+training.loop.killed=launcher", "+training.loop.after=40", "training.checkpoint.interval_s=0.2"]
+    with launched(tmp_path / "study", *study, f"launcher.num_server_ranks={num_ranks[0]}") as first:
+        ran = first.wait()
+    assert ran.code == 130, ran.err
+    assert ran.report["checkpoint"]["number"] >= 1
+    ran = resume(tmp_path / "study", f"launcher.num_server_ranks={num_ranks[1]}")
+    assert_complete(ran, tmp_path)
+    assert sum(trained_in(tmp_path).values()) == 20 * 48
