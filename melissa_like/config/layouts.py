@@ -107,7 +107,8 @@ def _shape(name: str, given: Sequence[Any]) -> tuple[tuple[int, ...], str | None
     if any(type(size) is not int for size in numbers) or (extent is not None and not extent.isidentifier()):
         raise ValueError(
             f"field {name!r} has the shape {['null' if size is None else size for size in given]}: write numbers of "
-            "points; where simulations differ in it, a name for the last one, as in [num_points] or [2, num_points]"
+            "points; where simulations differ in it, a name for the last one, as in [num_points] or [2, num_points], "
+            "whose size each simulation says when it begins"
         )
     return tuple(numbers), extent
 

@@ -18,6 +18,7 @@ LONGER = {
     "Two complete solvers, and CMake",
     "A program that you cannot change",
     "A mesh, for a network on a grid",
+    "A mesh that differs from simulation to simulation",
     "Loss, optimizer, learning rate",
     "Several settings, one table",
     "What is learned",
