@@ -14,6 +14,9 @@ __all__ = ["Srun"]
 #: of its own. `--mem=0`: the memory of the job is shared and never waited for. `--no-kill=off`: a step that loses a
 #: node ends, though the allocation may outlive that. `--kill-on-bad-exit`: ranks do not wait for one that has failed.
 _ALWAYS = ("--exact", "--mem=0", "--export=ALL", "--no-kill=off", "--kill-on-bad-exit=1")
+#: By these variables MPI start commands (MPICH's, Intel's, Open MPI's) know that they are in an allocation, and take
+#: all of its nodes: one within a step has the node of that step alone. `srun` itself looks at SLURM_JOB_ID.
+_ON_THIS_NODE = ("env", "-u", "SLURM_JOBID", "-u", "SLURM_NODELIST", "-u", "SLURM_JOB_NODELIST")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +89,7 @@ class Srun:
             self.site.python if self.site.python and word == sys.executable else word
             for word in spec.program or spec.command
         )
-        inside = (*self.site.container, *program)
+        inside = (*self.site.container, *(_ON_THIS_NODE if spec.starts_others else ()), *program)
         if not self.site.setup:
             return inside
         return ("bash", "-c", "\n".join((*self.site.setup, 'exec "$@"')), "bash", *inside)

@@ -6,6 +6,7 @@ import pytest
 
 from melissa_like.protocol.control import Hello, ServerHello
 from melissa_like.study import events as ev
+from tests.integration.followed import followed
 from tests.integration.told import happened, told
 from tests.slurm import Cluster
 from tests.slurm.studies import ALLOCATION, BATCH, STEPS, assert_balanced, assert_each_once, on_cluster, run
@@ -57,6 +58,17 @@ def test_two_server_ranks_on_two_nodes(cluster: Cluster, tmp_path: Path, way: st
     assert_balanced(ran, expected=36)
     assert_each_once(tmp_path, 6)
     assert len(hosts(ran.run_dir, ServerHello)) == 2
+
+
+@ways
+def test_a_program_of_two_processes_is_followed(cluster: Cluster, tmp_path: Path, way: str) -> None:
+    """A follower takes one place of its job; the program's processes take all of them."""
+    overrides, allocation = WAYS[way]
+    study = [*followed(tmp_path, "solver.num_processes=2", "solver.keep_files=never"), *overrides]
+    ran = run(cluster, tmp_path / "study", *study, allocation=allocation)
+    report = assert_balanced(ran, expected=24)
+    assert report["followed"]["peak_bytes"] > 20000
+    assert not (ran.run_dir / "work").exists()
 
 
 def test_jobs_that_are_due_at_once_are_an_array(cluster: Cluster, tmp_path: Path) -> None:

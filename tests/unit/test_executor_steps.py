@@ -65,6 +65,7 @@ def test_a_process_that_starts_the_others_gets_the_room_of_all() -> None:
     srun = Srun(site=SiteSettings(cpus_per_task=2, nodes=2), component=TWO_NODES)
     command = srun.command(spec(num_processes=2, starts_others=True), name="s")
     assert {"--ntasks=1", "--cpus-per-task=4", "--nodes=1"} < set(command)
+    assert command[-8:-2] == ("-u", "SLURM_JOBID", "-u", "SLURM_NODELIST", "-u", "SLURM_JOB_NODELIST")
 
 
 def test_the_options_of_the_site_come_last_and_its_lines_of_shell_before_the_program() -> None:
