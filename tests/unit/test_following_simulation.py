@@ -194,6 +194,30 @@ def test_a_program_that_writes_faster_than_is_sent_is_stopped_with_all_its_proce
     assert 100_000 < usage.peak_bytes < 400_000
 
 
+def test_a_program_whose_processes_are_elsewhere_is_ended_at_the_limit(tmp_path: Path) -> None:
+    """What another host writes goes on growing while all that can be stopped has been stopped."""
+    folder = tmp_path / "folder"
+    program = "import os, sys, time\nload = sys.argv[1]\nopen('pid', 'w').write(str(os.getpid()))\n"
+    program += (
+        "os.rename('pid', 'pid.txt')\nfor step in (0, 1): open(f'{step}.txt', 'w').write('1 2 3 4')\ntime.sleep(1000)"
+    )
+
+    def send(step: int) -> None:
+        pid = int((folder / "pid.txt").read_text())
+
+        def has_ended() -> bool:
+            with (folder / "written_elsewhere").open("a") as file:
+                file.write(" " * 1000)
+            return _state(pid) in ("", "Z")
+
+        _await(has_ended)
+
+    told = r"solver\.max_pending_bytes allows 5000, and the program cannot be stopped"
+    with pytest.raises(ProgramFailedError, match=told):
+        follow(tmp_path, program, receiver=Receiver(send), max_pending_bytes=5000)
+    assert not _running(tmp_path)
+
+
 def test_a_file_larger_than_the_limit_is_written_all_the_same(tmp_path: Path) -> None:
     slow = "import time\nwith open('0.txt', 'w') as file:\n    file.write('1 2 3 4')\n    for _ in range(50):\n"
     slow += "        file.write(' ' * 1000)\n        file.flush()\n        time.sleep(0.01)\n"
