@@ -187,16 +187,23 @@ def _bottleneck(trainer_waited_s: float, solvers_waited_s: float) -> str:
 
 
 def make_snapshot(
-    name: str, capacity: int, state: StudyState, seen: Observations, *, elapsed_s: float
+    name: str,
+    capacity: int,
+    state: StudyState,
+    seen: Observations,
+    *,
+    elapsed_s: float,
+    capacity_nbytes: int | None = None,
 ) -> StudySnapshot:
     """What the live view shows now.
 
     Args:
         name: of the study.
-        capacity: of the buffers of all server ranks.
+        capacity: of the buffers of all server ranks, in samples.
         state: of the study.
         seen: what the server ranks told.
         elapsed_s: since the start.
+        capacity_nbytes: of the buffers, where the sizes of samples differ; None: they do not.
     """
     ledger = state.ledger
     ranks = list(seen.metrics.values())
@@ -218,6 +225,8 @@ def make_snapshot(
         samples_in_per_s=sum(rank.samples_received for rank in ranks) / elapsed_s if elapsed_s > 0 else 0.0,
         samples_out_per_s=sum(rank.samples_per_second for rank in ranks),
         capacity=capacity,
+        buffer_nbytes=sum(rank.buffer_bytes or 0 for rank in ranks),
+        capacity_nbytes=capacity_nbytes,
         seen=sum(rank.seen for rank in ranks),
         unseen=sum(rank.unseen for rank in ranks),
         batches=first.batches if first else 0,

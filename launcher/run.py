@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -20,6 +20,7 @@ from melissa_like.config import (
     Config,
     as_config,
     available_memory,
+    capacity_nbytes,
     capacity_per_rank,
     check,
     check_memory,
@@ -56,6 +57,7 @@ from melissa_like.protocol import Connection, write_connection
 from melissa_like.protocol.connection import CONNECTION_FILE
 from melissa_like.protocol.control import Followed
 from melissa_like.protocol.reports import Findings
+from melissa_like.records import Window
 from melissa_like.sampling import StudySamplers, write_snapshot
 from melissa_like.study import Journal, Replayed, StudySettings, StudyState
 from melissa_like.study.events import Resumed, StudyStarted
@@ -159,6 +161,7 @@ class Launch:
         snapshot_every: int = EVENTS_PER_SNAPSHOT,
     ) -> None:
         self._config = config
+        self._capacities = lru_cache(partial(_capacities, config))
         self._samplers = samplers
         self._composed = composed
         self._run_dir = run_dir
@@ -336,13 +339,14 @@ class Launch:
         """Show the present state, leave it on the disk for `melissa-like status`, and take a snapshot if one is due."""
         self._snapshots.take_if_due()
         elapsed = self._elapsed_s
-        capacity = capacity_per_rank(self._config, self.state.ledger.samples.window)
+        capacity, nbytes = self._capacities(self.state.ledger.samples.window)
         snapshot = make_snapshot(
             self._config.study.name,
-            capacity * self._config.launcher.num_server_ranks,
+            capacity,
             self.state,
             self._shell.observations,
             elapsed_s=elapsed,
+            capacity_nbytes=nbytes,
         )
         self._show(snapshot)
         if elapsed - self._status_at >= _STATUS_EVERY_S or self.state.outcome is not None:
@@ -440,3 +444,10 @@ def _signals(interrupt: Callable[[str], None], stop_in_time: Callable[[str], Non
     finally:
         for number, previous in before.items():
             signal.signal(number, previous)
+
+
+def _capacities(config: Config, window: Window | None) -> tuple[int, int | None]:
+    """Of the buffers of all server ranks, in samples, and in bytes where these differ in size."""
+    is_ragged = layout_of(config.solver).is_ragged
+    samples = capacity_per_rank(config, window) * config.launcher.num_server_ranks
+    return samples, capacity_nbytes(config, window) if is_ragged else None

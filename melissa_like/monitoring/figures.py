@@ -53,13 +53,15 @@ def draw_losses(path: Path, rows: Sequence[Mapping[str, float]], validations: Se
     figure.savefig(path, dpi=120)
 
 
-def draw_population(path: Path, rows: Sequence[Mapping[str, float]], capacity: int, watermark: int | None) -> None:
+def draw_population(
+    path: Path, rows: Sequence[Mapping[str, float]], capacity: int | None, watermark: int | None
+) -> None:
     """Seen and unseen samples in the buffer over time.
 
     Args:
         path: of the PNG.
         rows: recorded metrics with `seconds`, `seen` and `unseen`.
-        capacity: samples, drawn as a line.
+        capacity: samples, drawn as a line; None: it is in bytes.
         watermark: samples, drawn as a dotted line if there is one.
     """
     figure, ((axes,),) = new_figure(7, 3.4)
@@ -71,10 +73,11 @@ def draw_population(path: Path, rows: Sequence[Mapping[str, float]], capacity: i
         labels=("seen", "unseen"),
         colors=("#9ecae1", "#3182bd"),
     )
-    axes.axhline(capacity, color="black", linewidth=1, label="capacity")
+    if capacity is not None:
+        axes.axhline(capacity, color="black", linewidth=1, label="capacity")
     if watermark:
         axes.axhline(watermark, color="black", linewidth=1, linestyle=":", label="watermark")
-    axes.set(xlabel="seconds", ylabel="samples in the buffer", ylim=(0, 1.1 * capacity))
+    axes.set(xlabel="seconds", ylabel="samples in the buffer", ylim=(0, None if capacity is None else 1.1 * capacity))
     axes.legend(loc="upper right", ncols=4, fontsize="small")
     figure.savefig(path, dpi=120)
 

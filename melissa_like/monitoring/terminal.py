@@ -10,6 +10,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from melissa_like.config import shown
+
 __all__ = ["LiveView", "PlainView", "StudySnapshot", "View", "view_for"]
 
 _LINE_EVERY_S = 5.0
@@ -20,6 +22,9 @@ class StudySnapshot:
     """What one look at a study shows. Rates are samples per second, times seconds, losses as reported.
 
     Attributes:
+        capacity: of the buffers, in samples.
+        buffer_nbytes: that they take, where sizes differ.
+        capacity_nbytes: that they may take then; None: sizes do not differ.
         pending: how many jobs and server ranks wait for their scheduler, by its reason, the most frequent first.
     """
 
@@ -43,7 +48,16 @@ class StudySnapshot:
     validation_relative_l2: float | None
     rollout_relative_l2: float | None
     phase: str
+    buffer_nbytes: int = 0
+    capacity_nbytes: int | None = None
     pending: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def filled(self) -> float:
+        """The share of the buffers that is full, 0 to 1."""
+        if self.capacity_nbytes is not None:
+            return self.buffer_nbytes / max(1, self.capacity_nbytes)
+        return (self.seen + self.unseen) / max(1, self.capacity)
 
 
 class View(Protocol):
@@ -128,11 +142,18 @@ def _waiting(s: StudySnapshot) -> str:
     return ", ".join(f"{how_many} for the scheduler ({why})" for how_many, why in told)
 
 
+def _buffer(s: StudySnapshot) -> str:
+    """What the buffers hold, and of what."""
+    if s.capacity_nbytes is None:
+        return f"{s.seen} seen + {s.unseen} unseen of {s.capacity}"
+    return f"{s.seen} seen + {s.unseen} unseen, {shown(s.buffer_nbytes)} of {shown(s.capacity_nbytes)}"
+
+
 def _line(s: StudySnapshot) -> str:
     line = (
         f"[{_duration(s.elapsed_s)}] {s.phase}: simulations {s.complete}/{s.num_simulations} ({s.running} running), "
         f"samples in {s.samples_delivered}/{s.samples_expected} ({s.samples_in_per_s:.0f}/s), trained "
-        f"{s.samples_out_per_s:.0f}/s in {s.batches} steps, buffer {s.seen} seen + {s.unseen} unseen of {s.capacity}, "
+        f"{s.samples_out_per_s:.0f}/s in {s.batches} steps, buffer {_buffer(s)}, "
         f"loss {_number(s.training_loss)}, validation {_errors(s)}"
     )
     return f"{line}, {_waiting(s)}" if s.pending else line
@@ -156,8 +177,8 @@ def _screen(s: StudySnapshot) -> Group:
     )
     table.add_row(
         "buffer",
-        ProgressBar(total=max(1, s.capacity), completed=s.seen + s.unseen, width=30),
-        f"{s.seen} seen + {s.unseen} unseen of {s.capacity}",
+        ProgressBar(total=1.0, completed=s.filled, width=30),
+        _buffer(s),
     )
     table.add_row(
         "training",

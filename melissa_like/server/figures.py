@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 import torch
 
-from melissa_like.config import Config, capacity_per_rank, watermark_per_rank
+from melissa_like.config import Config, capacity_per_rank, layout_of, watermark_per_rank
 from melissa_like.loading import field_of_sample
 from melissa_like.monitoring import Recorder
 from melissa_like.monitoring.comparison import FEW
@@ -54,7 +54,7 @@ def draw_figures(
     draw_population(
         folder / "population.png",
         recorder.rows,
-        capacity_per_rank(config, window),
+        None if layout_of(config.solver).is_ragged else capacity_per_rank(config, window),
         watermark_per_rank(config, window) if has_watermark else None,
     )
     rollout = validations[-1].rollout if validations else None

@@ -109,6 +109,7 @@ class Telemetry:
         metrics = Metrics(
             seen=population.seen,
             unseen=population.unseen,
+            buffer_bytes=population.nbytes if population.capacity_nbytes else None,
             samples_received=population.puts,
             bytes_received=self._received(),
             batches=counters.batches,

@@ -72,7 +72,7 @@ def test_a_study_on_meshes_outlives_a_server_rank(tmp_path: Path) -> None:
     assert_complete(ran, tmp_path)
     [why] = ran.report["server_losses"]
     assert "SIGKILL" in why
-    assert sum(trained_in(tmp_path).values()) == 20 * 48
+    assert trained_in(tmp_path).total() == 20 * 48
 
 
 @pytest.mark.slow
@@ -86,4 +86,18 @@ def test_a_study_on_meshes_goes_on_with_more_or_fewer_server_ranks(tmp_path: Pat
     assert ran.report["checkpoint"]["number"] >= 1
     ran = resume(tmp_path / "study", f"launcher.num_server_ranks={num_ranks[1]}")
     assert_complete(ran, tmp_path)
-    assert sum(trained_in(tmp_path).values()) == 20 * 48
+    assert trained_in(tmp_path).total() == 20 * 48
+
+
+@pytest.mark.slow
+def test_windows_of_meshes_outlive_a_server_rank(tmp_path: Path) -> None:
+    study = [*on_meshes(tmp_path), "buffer.capacity='64 KiB'", "buffer.views_per_sample=20", "launcher.max_jobs=2"]
+    study += ["training.task._target_=melissa_like.training.Autoregressive", "+training.task.horizon=2"]
+    study += ["launcher.num_server_ranks=2", "training.checkpoint.interval_s=0.2", "+training.loop.killed=server"]
+    ran = melissa_like(tmp_path / "study", *study, "+training.loop.after=20")
+    assert ran.code == 0, ran.err
+    assert "SIGKILL" in ran.report["server_losses"][0]
+    assert ran.report["samples"]["trained_on"] == ran.report["samples"]["delivered"] == 16
+    trained = trained_in(tmp_path)
+    assert trained.keys() == {(number, first) for number in range(2, 10) for first in (0, 2)}
+    assert trained.total() == 20 * 16

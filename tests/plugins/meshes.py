@@ -98,14 +98,18 @@ def train(stream: TrainingStream, *, folder: str, killed: str = "", after: int =
 def check(batch: Batch) -> None:
     """Raises an AssertionError if a batch is not what its samples say."""
     points, edges = batch.offsets["num_points"], batch.offsets["num_edges"]
+    length = batch.times.shape[1] if batch.times.ndim > 1 else 1  # of windows of steps that follow one another
     for index, (number, step) in enumerate(zip(batch.parameters[:, 0].tolist(), batch.steps.tolist(), strict=True)):
         of_points = slice(int(points[index]), int(points[index + 1]))
         of_edges = slice(int(edges[index]), int(edges[index + 1]))
         expected = {
-            "u": (batch.fields["u"][of_points], values_of(int(number), step)),
-            "coordinates": (batch.static["coordinates"][of_points], coordinates_of(int(number))),
-            "edges": (batch.static["edges"][of_edges] - points[index], edges_of(int(number))),
+            "u": (
+                batch.fields["u"][of_points].reshape(-1, length, 2),
+                np.stack([values_of(int(number), step + now).T for now in range(length)], axis=1),
+            ),
+            "coordinates": (batch.static["coordinates"][of_points], coordinates_of(int(number)).T),
+            "edges": (batch.static["edges"][of_edges] - points[index], edges_of(int(number)).T),
         }
         for name, (found, wanted) in expected.items():
-            if not torch.equal(found.double(), torch.from_numpy(wanted.T).double()):
-                raise AssertionError(f"{name} of simulation {number:g}, step {step}, is {found}, not {wanted.T}")
+            if not torch.equal(found.double(), torch.from_numpy(wanted).double()):
+                raise AssertionError(f"{name} of simulation {number:g}, step {step}, is {found}, not {wanted}")

@@ -122,6 +122,14 @@ def test_the_recorder_thins_itself() -> None:
     assert steps.max() == steps.min()
 
 
+def test_a_buffer_of_meshes_is_shown_by_its_bytes() -> None:
+    stream = io.StringIO()
+    view_for(stream).show(snapshot(buffer_nbytes=3 * 2**20, capacity_nbytes=2**23))
+    assert "buffer 600 seen + 300 unseen, 3 MiB of 8 MiB, loss" in stream.getvalue()
+    assert snapshot(buffer_nbytes=3 * 2**20, capacity_nbytes=2**23).filled == 0.375
+    assert snapshot().filled == 0.9
+
+
 def test_json_lines_and_tensorboard_events_can_be_read_back(tmp_path: Path) -> None:
     for sink in (JsonLinesSink(tmp_path / "metrics.jsonl"), TensorBoardSink(tmp_path / "events")):
         for row in ROWS:
@@ -154,13 +162,14 @@ def test_figures_are_drawn_of_one_two_and_three_dimensions_and_of_nothing(tmp_pa
     draw_losses(tmp_path / "losses.png", ROWS, [{"batches": 10.0, "loss": 2.0, "relative_l2": 0.1}])
     draw_losses(tmp_path / "no_losses.png", [], [])
     draw_population(tmp_path / "population.png", ROWS, 100, 20)
+    draw_population(tmp_path / "population_of_meshes.png", ROWS, None, None)
     draw_population(tmp_path / "no_population.png", [], 100, None)
     rng = np.random.default_rng(0)
     for shape in ((30,), (8, 9), (4, 5, 6)):
         true = rng.random(shape)
         draw_field(tmp_path / f"field{len(shape)}.png", "u", "title", true + 0.1, true)
     files = list(tmp_path.glob("*.png"))
-    assert len(files) == 7
+    assert len(files) == 8
     assert all(file.read_bytes().startswith(b"\x89PNG") for file in files)
 
 

@@ -2,15 +2,17 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
 from melissa_like.buffer import fifo
 from melissa_like.errors import TrainingDivergedError
 from melissa_like.loading import Batch, Turn
-from melissa_like.records import FieldSpec, Layout
+from melissa_like.records import FieldSpec, Layout, SampleKey
 from melissa_like.server.telemetry import Telemetry
 from melissa_like.training import RollOutReport, Spread, StepReport, ValidationReport
+from tests.unit import ragged
 
 LAYOUT = Layout(fields=(FieldSpec(name="u", shape=(4,)),), parameters=("a",))
 
@@ -27,6 +29,18 @@ def report(batch_index: int, loss: float, learning_rate: float = 0.002) -> StepR
 
 def telemetry() -> Telemetry:
     return Telemetry(fifo(LAYOUT, 4), lambda: 0, advice="lower the learning rate")
+
+
+def test_bytes_are_told_of_a_buffer_whose_samples_differ() -> None:
+    assert telemetry().measure().buffer_bytes is None
+    assert "buffer_bytes" not in telemetry().measure().by_name()
+    buffer = fifo(ragged.LAYOUT, 4, capacity_nbytes=10**5)
+    seen = Telemetry(buffer, lambda: 0, advice="")
+    assert seen.measure().buffer_bytes == 0
+    key, sizes = SampleKey(1, 0), (5, 4)
+    given = {"time": 0.0, "parameters": np.zeros(1), "static": ragged.mesh_of(1, sizes)}
+    assert buffer.put(key, ragged.fields_of(key, sizes), timeout_s=0.0, **given)
+    assert seen.measure().buffer_bytes == buffer.population().nbytes > 0
 
 
 def test_a_divergence_names_training_steps_learning_rate_and_simulations() -> None:

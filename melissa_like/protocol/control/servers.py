@@ -121,11 +121,13 @@ class Metrics(Message, frozen=True, kw_only=True):
         samples_received: put into the buffer so far.
         samples_per_second: trained on, since the last report.
         input_wait_seconds: that the trainer has waited for batches.
+        buffer_bytes: of the samples in the buffer and their static fields, where sizes differ.
         more: what the training loop reports besides, by name.
     """
 
     seen: int = 0
     unseen: int = 0
+    buffer_bytes: int | None = None
     samples_received: int = 0
     bytes_received: int = 0
     batches: int = 0
