@@ -87,7 +87,7 @@ def _draw_rollout(
     batch, known = held_out.whole().to(surrogate.device), slice(task.history, task.history + num_steps)
     with evaluating(surrogate):
         pieces = [*task.roll_out(surrogate.network, surrogate.normalization, batch, num_steps)]
-    layout, steps = surrogate.layout, held_out.steps[known]
+    layout, steps, fields = surrogate.layout, held_out.steps[known], held_out.fields
     title = f"held-out simulation {held_out.simulation}, rolled out from time step {held_out.steps[task.history - 1]}"
     for name in pieces[0]:
         spec = layout.fields[layout.field_id(name)]
@@ -96,7 +96,7 @@ def _draw_rollout(
             name,
             title,
             field_of_sample(torch.cat([piece[name] for piece in pieces], dim=1).cpu().numpy(), spec),
-            held_out.fields[name][known],
+            fields[name][known],
             steps=steps,
             components=spec.components,
             mesh=meshes.get(name),
@@ -105,7 +105,7 @@ def _draw_rollout(
 
 def _draw_fields(folder: Path, surrogate: Surrogate, held_out: HeldOutSimulation, meshes: Mapping[str, Mesh]) -> None:
     """Each target field of the step in the middle, but for those that are a few numbers."""
-    middle = len(held_out.steps) // 2
+    middle, fields = len(held_out.steps) // 2, held_out.fields
     with evaluating(surrogate):
         predicted = surrogate(held_out.batch(middle).to(surrogate.device))
     title = f"held-out simulation {held_out.simulation}"
@@ -113,7 +113,7 @@ def _draw_fields(folder: Path, surrogate: Surrogate, held_out: HeldOutSimulation
         title += f", time step {held_out.steps[middle]}"
     for name, values in predicted.items():
         path, spec = folder / f"{name}.png", surrogate.layout.fields[surrogate.layout.field_id(name)]
-        made, true = field_of_sample(values.cpu().numpy(), spec), held_out.fields[name][middle]
+        made, true = field_of_sample(values.cpu().numpy(), spec), fields[name][middle]
         if name in meshes:
             draw_mesh_field(path, name, title, meshes[name], made, true)
         elif not _is_numbers(spec):
