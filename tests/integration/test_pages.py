@@ -23,6 +23,7 @@ LONGER = {
     "Several settings, one table",
     "What is learned",
     "Over time",
+    "Meshes that differ",
     "What is refused",
 }
 #: Programs that a section needs and pip does not install.
