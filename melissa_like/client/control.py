@@ -14,12 +14,15 @@ from melissa_like.protocol.liveness import Liveness
 from melissa_like.records import ClientRank, StudyIdentity
 from melissa_like.transport import ControlClient, Transport
 
-__all__ = ["ControlLine"]
+__all__ = ["ControlLine", "SignsOfLife"]
 
 #: A launcher that answers nothing for so long is gone, for a job that it has not welcomed yet.
 _SILENCE_S = 60.0
 _LISTEN_S = 0.2
 _LINGER_S = 1.0
+#: Between two signs of life while nothing is sent, because the server ranks hold it already.
+_MENTION_EVERY_S = 1.0
+_HEED_EVERY_S = 1.0
 
 _Expected = TypeVar("_Expected", bound=ControlMessage)
 
@@ -133,3 +136,34 @@ class ControlLine:
         if isinstance(message, Stop):
             raise StudyStoppedError(message.reason)
         return message
+
+
+class SignsOfLife:
+    """What a rank hears and says now and then, between time steps.
+
+    Args:
+        line: to the launcher.
+    """
+
+    def __init__(self, line: ControlLine) -> None:
+        self._line = line
+        self._mentioned_at = self._heeded_at = time.monotonic()
+
+    def heed(self) -> None:
+        """Take what the launcher has said, once a second: a job must not compute on for a study that is over.
+
+        Raises:
+            ConnectionRefusedByStudyError: as `ControlLine.heed`.
+            StudyStoppedError: as `ControlLine.heed`.
+        """
+        now = time.monotonic()
+        if now - self._heeded_at >= _HEED_EVERY_S:
+            self._heeded_at = now
+            self._line.heed()
+
+    def mention(self, message: ControlMessage) -> None:
+        """Say something that may be lost, once a second."""
+        now = time.monotonic()
+        if now - self._mentioned_at >= _MENTION_EVERY_S:
+            self._mentioned_at = now
+            self._line.mention(message)

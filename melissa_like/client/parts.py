@@ -40,6 +40,10 @@ class Part:
     offset: tuple[int, ...]
 
 
+#: What says its own place.
+_PLACED = (Part, Scattered)
+
+
 class PartShape(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """What the same part has in common at every step; checked once, and one object for it ever after.
 
@@ -103,6 +107,7 @@ class PartChecker:
         self._fills = {spec.name: spec.stored_fill for spec in specs}
         self._known: dict[tuple[Any, ...], tuple[PartShape, ...]] = {}
         self._num_known = 0
+        self._scatters = False
         self._first_rows: list[int] | None = None
         self.rows = [0] * len(specs)
 
@@ -151,11 +156,12 @@ class PartChecker:
         Raises:
             SolverError: an undeclared field, a wrong dtype or number of dimensions, a box outside the global shape.
         """
-        self._lists.look_again()
+        if self._scatters:
+            self._lists.look_again()
         return [part for name, value in fields.items() for part in self._parts(name, value)]
 
     def _parts(self, name: str, value: Any) -> list[LocalPart]:
-        inside, place = self._place_of(name, value) if isinstance(value, Part | Scattered) else (value, None)
+        inside, place = self._place_of(name, value) if isinstance(value, _PLACED) else (value, None)
         array = self._array_of(name, inside)
         key = (name, array.shape, array.dtype, place)
         shapes = self._known.get(key)
@@ -171,6 +177,7 @@ class PartChecker:
     def _place_of(self, name: str, value: Part | Scattered) -> tuple[Any, tuple[int, ...] | PointList]:
         if isinstance(value, Part):
             return value.array, _offset_of(name, value)
+        self._scatters = True
         return value.array, self._lists.find(name, value.numbers)
 
     def _array_of(self, name: str, value: Any) -> npt.NDArray[Any]:
@@ -190,7 +197,7 @@ class PartChecker:
 
     def _num_rows(self, spec: FieldSpec, value: Any) -> int:
         """Rows of a bare array; 0 for a part that says its own place, or none."""
-        if value is None or isinstance(value, Part | Scattered):
+        if value is None or isinstance(value, _PLACED):
             return 0
         array = self._array_of(spec.name, value)
         _check_dimensions(spec, array)

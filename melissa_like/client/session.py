@@ -1,7 +1,6 @@
 """The session of one simulation: its time steps, and how it ends."""
 
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
@@ -12,7 +11,7 @@ import numpy.typing as npt
 
 from melissa_like.client.agreement import Trouble, Votes, attempt, ballot, counted, first_trouble, trouble_of
 from melissa_like.client.beginning import Beginning, LocalBeginning, unbegun
-from melissa_like.client.control import ControlLine
+from melissa_like.client.control import ControlLine, SignsOfLife
 from melissa_like.client.coverage import BEGINNING, label_of, name_gap, name_steps, steps_agree
 from melissa_like.client.moments import physical_time, step_number
 from melissa_like.client.parts import LocalPart
@@ -27,9 +26,6 @@ __all__ = ["Session"]
 _SETTLE_S = 2.0
 #: For what was sent before an error; a server rank that holds it back does not get longer.
 _FLUSH_S = 1.0
-#: Between two signs of life while nothing is sent, because the server ranks hold it already.
-_MENTION_EVERY_S = 1.0
-_HEED_EVERY_S = 1.0
 #: How the sum of all ballots begins if no rank stops, fails or closes.
 _ALL_GO_ON = [0, 0, 0]
 
@@ -71,7 +67,7 @@ class Session:
         self._has_begun = False
         self._sizes = [spec.size for spec in stream.layout.fields]
         self._nothing = [0] * len(self._sizes)
-        self._mentioned_at = self._heeded_at = time.monotonic()
+        self._signs = SignsOfLife(line)
         self._has_failed = False
         self._is_over = False
         self.parameters = parameters
@@ -94,9 +90,7 @@ class Session:
         Raises:
             StudyStoppedError: the study has ended, or the launcher is gone.
         """
-        problem = self._heed()
-        if problem is not None:
-            raise problem
+        self._signs.heed()
 
     def tell_usage(self, *, peak_bytes: int, num_files: int, stopped_s: float) -> None:
         """Tell what a program that is followed took of its disk, for the report; see `protocol.control.Followed`."""
@@ -161,7 +155,7 @@ class Session:
         """
         self._require_open()
         number, problem = self._number_of(step)
-        problem = problem or self._heed() or self._unbegun
+        problem = problem or self._unbegun or (attempt(self._signs.heed) if self._team.rank == 0 else None)
         if number in self.delivered_steps:
             self._vote(number, problem or attempt(self._pass_over))
         else:
@@ -259,21 +253,11 @@ class Session:
                 f"begin was called {when}: what does not change in a simulation is told once, before its first step"
             )
 
-    def _heed(self) -> BaseException | None:
-        """Now and then, what the launcher has said since: a job must not compute on for a study that is over."""
-        now = time.monotonic()
-        if self._team.rank != 0 or now - self._heeded_at < _HEED_EVERY_S:
-            return None
-        self._heeded_at = now
-        return attempt(self._line.heed)
-
     def _pass_over(self) -> None:
         """A step that need not be sent; the launcher, which sees nothing of it, is told now and then."""
         self._stream.pass_over()
-        now = time.monotonic()
-        if self._team.rank == 0 and now - self._mentioned_at >= _MENTION_EVERY_S:
-            self._mentioned_at = now
-            self._line.mention(Recomputes(simulation=self._assignment.simulation, attempt=self._assignment.attempt))
+        if self._team.rank == 0:
+            self._signs.mention(Recomputes(simulation=self._assignment.simulation, attempt=self._assignment.attempt))
 
     def _finish_stream(self, num_steps: int | None) -> None:
         if num_steps is not None and num_steps != self._num_steps:
