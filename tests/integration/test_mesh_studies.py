@@ -56,6 +56,7 @@ def assert_complete(ran: Ran, folder: Path) -> None:
     [
         (1, 1, ["buffer=reservoir", "buffer.capacity='16 KiB'", "buffer.views_per_sample=null"]),
         (3, 2, ["buffer=fifo", "buffer.capacity='8 KiB'"]),
+        (3, 2, ["buffer=fifo", "buffer.capacity='8 KiB'", "+solver.solve.scattered=true"]),
     ],
 )
 def test_every_sample_of_every_mesh_is_trained_on_as_it_was_sent(

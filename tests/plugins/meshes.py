@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from melissa_like.client import Beginning, Part
+from melissa_like.client import Beginning, Part, Scattered
 from melissa_like.loading import Batch, Turn
 from melissa_like.training import TrainingStream
 from tests.plugins import audit
@@ -47,19 +47,35 @@ def values_of(number: int, step: int) -> np.ndarray:
     return np.stack([1000.0 * number + 10.0 * step + points / 64, points - step]).astype(np.float32)
 
 
-def solve(parameters: Mapping[str, float], comm: Any, *, num_steps: int = 6) -> Iterator[Any]:
-    """Each rank sends the points and edges of its share, in order."""
+def solve(
+    parameters: Mapping[str, float], comm: Any, *, num_steps: int = 6, scattered: bool = False, ghosts: bool = False
+) -> Iterator[Any]:
+    """Each rank sends the points and edges of its share, in order.
+
+    Args:
+        parameters: the number of the simulation.
+        comm: the ranks.
+        num_steps: of each simulation.
+        scattered: the points of a rank are any, in any order.
+        ghosts: rank 0 sends a point of another rank, too.
+    """
     number = int(parameters["number"])
     points, edges = (_share(comm, sizes_of(number)[extent]) for extent in ("num_points", "num_edges"))
+    order = np.random.default_rng(number).permutation(sizes_of(number)["num_points"])
+    mine = order[points.start : points.stop + (ghosts and comm.rank == 0)]
+
+    def placed(array: np.ndarray) -> Part | Scattered:
+        return Scattered(array[:, mine], mine) if scattered else Part(array[:, points], (0, points.start))
+
     yield Beginning(
         extents=sizes_of(number),
         static={
-            "coordinates": Part(coordinates_of(number)[:, points], (0, points.start)),
+            "coordinates": placed(coordinates_of(number)),
             "edges": Part(edges_of(number)[:, edges], (0, edges.start)),
         },
     )
     for step in range(num_steps):
-        yield step, {"u": Part(values_of(number, step)[:, points], (0, points.start))}
+        yield step, {"u": placed(values_of(number, step))}
 
 
 def _share(comm: Any, size: int) -> slice:
