@@ -47,8 +47,13 @@ def test_of_points_in_space_a_slice_is_shown() -> None:
     np.testing.assert_allclose(points.get_offsets(), SQUARE[:, [1, 2, 4]].T)
 
 
-@pytest.mark.parametrize("mesh", [Mesh(coordinates=SQUARE, triangles=TRIANGLES), Mesh(coordinates=IN_SPACE)])
-@pytest.mark.parametrize("values", [VALUES, np.stack([VALUES, 2 * VALUES])])
+@pytest.mark.parametrize(
+    ("mesh", "values"),
+    [
+        (Mesh(coordinates=SQUARE, triangles=TRIANGLES), np.stack([VALUES, 2 * VALUES])),
+        (Mesh(coordinates=IN_SPACE), VALUES),
+    ],
+)
 def test_a_field_on_a_mesh_is_drawn_at_one_time_and_over_time(
     tmp_path: Path, mesh: Mesh, values: npt.NDArray[np.float64]
 ) -> None:
