@@ -14,6 +14,9 @@ from melissa_like.buffer.side_stream import side_stream
 
 __all__ = ["Arena", "DeviceArena", "HostArena"]
 
+#: Numbers that are looked at together: 256 KiB, a part of a cache of the second level.
+_BLOCK = 2**15
+
 
 class Arena(Protocol):
     """A stretch of bytes; methods may be called from any thread, and return when what they copy has arrived."""
@@ -39,6 +42,15 @@ class Arena(Protocol):
 
     def join(self, pieces: list[Any], out: torch.Tensor) -> None:
         """Copy pieces one after the other to a tensor of one dimension that lies there too; within `going`."""
+
+    def join_numbers(self, pieces: Sequence[list[Any]], firsts: Sequence[int], out: torch.Tensor) -> None:
+        """The same for numbers of points, which count through the batch: to those of each sample its first is added.
+
+        Args:
+            pieces: of each sample.
+            firsts: the points of the samples before it.
+            out: int64.
+        """
 
 
 def _cut(first: int, behind: int, stretches: Sequence[Stretch]) -> list[Stretch]:
@@ -103,6 +115,18 @@ class HostArena:
         if pieces:
             np.concatenate(pieces, out=out.numpy())
 
+    def join_numbers(self, pieces: Sequence[list[Any]], firsts: Sequence[int], out: torch.Tensor) -> None:
+        """See `Arena`. In blocks, so that numbers are still in the cache when the first is added."""
+        numbers, behind = out.numpy(), 0
+        for some, first in zip(pieces, firsts, strict=True):
+            for piece in some:
+                for start in range(0, len(piece), _BLOCK):
+                    block = piece[start : start + _BLOCK]
+                    copied = numbers[behind : behind + len(block)]
+                    copied[...] = block
+                    copied += first
+                    behind += len(block)
+
 
 class DeviceArena:
     """Memory of a device; what is written is packed in pinned memory of the host first.
@@ -157,3 +181,10 @@ class DeviceArena:
         """See `Arena`."""
         if pieces:
             torch.cat([piece.to(out.dtype) for piece in pieces], out=out)
+
+    def join_numbers(self, pieces: Sequence[list[Any]], firsts: Sequence[int], out: torch.Tensor) -> None:
+        """See `Arena`. All at once: on a device each call costs more than many numbers."""
+        self.join([piece for some in pieces for piece in some], out)
+        lengths = [sum(len(piece) for piece in some) for some in pieces]
+        added, repeats = torch.tensor([firsts, lengths], device=out.device)
+        out.add_(added.repeat_interleave(repeats, output_size=len(out)))

@@ -132,16 +132,6 @@ class RaggedMemory:
         """The bytes of all tensors."""
         return self._bytes[: self._used]
 
-    def count_points_through(self) -> None:
-        """Add to the numbers of points of each sample the points of those before it."""
-        for spec in self.form.layout.static:
-            if isinstance(spec.indexes, str):
-                values, before = self.static[spec.name], self.offsets[spec.indexes][:-1]
-                if spec.extent is not None:
-                    each = self.offsets[spec.extent].diff()
-                    before = before.repeat_interleave(each, output_size=len(values))
-                values.add_(before.view(-1, *[1] * (values.ndim - 1)))
-
     def _place(self, dtype: str, shape: tuple[int, ...]) -> tuple[str, tuple[int, ...], int]:
         first = self._used
         self._used += -(-math.prod(shape) * np.dtype(dtype).itemsize // _ALIGNMENT) * _ALIGNMENT

@@ -126,10 +126,13 @@ class RaggedStorage:
                 out.offsets[extent].copy_(torch.from_numpy(some))
             for number, target in enumerate(out.fields.values()):
                 self._arena.join([piece for sample in held for piece in sample.pieces[number]], target.view(-1))
-            for number, target in enumerate(out.static.values()):
-                static = [sample.static.pieces or () for sample in held]
-                self._arena.join([piece for pieces in static for piece in pieces[number]], target.view(-1))
-            out.count_points_through()
+            static = [sample.static.pieces or () for sample in held]
+            for number, (spec, target) in enumerate(zip(self.layout.static, out.static.values(), strict=True)):
+                pieces = [each[number] for each in static]
+                if isinstance(spec.indexes, str):
+                    self._arena.join_numbers(pieces, ends[spec.indexes][:-1].tolist(), target.view(-1))
+                else:
+                    self._arena.join([piece for some in pieces for piece in some], target.view(-1))
 
     def read(self, slots: SlotArray, out: RaggedMemory) -> None:
         """See `Storage`."""

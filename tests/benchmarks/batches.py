@@ -21,6 +21,7 @@ from melissa_like.buffer.pins import Pins
 from melissa_like.buffer.policies import AlwaysOpen, Level, Uniform
 from melissa_like.records import FieldSpec, Layout, Purpose, Sample, SampleKey, Window
 from tests.benchmarks.measure import Row, interleave, memcpy_rate, print_rows, rate_of, ratio, shown
+from tests.benchmarks.mesh_batches import mesh_batches
 
 ROUNDS = 5
 RUN_S = 0.4
@@ -315,3 +316,4 @@ def main() -> None:
     batches()
     put_and_draw()
     windows()
+    mesh_batches()
