@@ -1,6 +1,7 @@
 """What `melissa-like check` has seen of a solver, for people."""
 
 import sys
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -10,6 +11,8 @@ from melissa_like.protocol.reports import FieldFindings, Findings
 from melissa_like.records import FieldSpec, Layout
 
 __all__ = ["print_findings"]
+
+_MOST_RANKS = 8
 
 
 def print_findings(config: Config, findings: Findings, started_at: float) -> None:
@@ -53,6 +56,8 @@ def _mesh(layout: Layout, findings: Findings) -> list[str]:
     if layout.extents:
         sizes = ", ".join(f"{name} = {size}" for name, size in findings.extents.items())
         told.append(f"extents of this simulation: {sizes or 'none arrived'}")
+    if len(findings.points_by_rank) > 1:
+        told.append(f"points per rank: {_points(findings.points_by_rank)}")
     if layout.static:
         names = ", ".join(spec.name for spec in layout.static)
         told.append(f"sent once: {names if findings.static else f'{names} did not arrive'}")
@@ -87,3 +92,9 @@ def _steps(findings: Findings) -> str:
     times = findings.times
     span = "no physical time given" if times is None else f"physical time {times[0]:g} to {times[1]:g}"
     return f"{number}, numbered {first} to {last}, {span}"
+
+
+def _points(by_rank: Sequence[int]) -> str:
+    if len(by_rank) > _MOST_RANKS:
+        return f"{min(by_rank)} to {max(by_rank)} on {len(by_rank)} ranks"
+    return ", ".join(map(str, by_rank))

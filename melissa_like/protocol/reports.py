@@ -172,6 +172,7 @@ class Findings(msgspec.Struct, frozen=True, kw_only=True):
         seconds_per_step: median; None with fewer than two samples.
         extents: the sizes that the simulation has said, by name.
         static: what it has sent once; empty if not all of it arrived, or there is nothing.
+        points_by_rank: of each client rank in a time step; empty where no field has an extent.
     """
 
     fields: tuple[FieldFindings, ...]
@@ -182,3 +183,4 @@ class Findings(msgspec.Struct, frozen=True, kw_only=True):
     seconds_per_step: float | None = None
     extents: dict[str, int] = {}
     static: tuple[FieldFindings, ...] = ()
+    points_by_rank: tuple[int, ...] = ()

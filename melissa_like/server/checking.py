@@ -17,6 +17,7 @@ from melissa_like.config import load_config
 from melissa_like.protocol.control import Checked, Restored, ServerFinished
 from melissa_like.protocol.reports import FieldFindings, Findings, Summary
 from melissa_like.records import FieldSpec, Layout, Purpose, Sample, SampleKey, ServerRank, StaticFields
+from melissa_like.server.point_counts import CountedParts, PointCounts
 from melissa_like.server.receiver import Receiver
 from melissa_like.server.reception import Reception, place_of
 from melissa_like.server.reporter import Orders
@@ -107,8 +108,12 @@ class CheckingConsumer:
     def close(self) -> None:
         """Nobody waits here."""
 
-    def findings(self) -> Findings:
-        """Everything seen so far."""
+    def findings(self, points_by_rank: tuple[int, ...] = ()) -> Findings:
+        """Everything seen so far.
+
+        Args:
+            points_by_rank: counted elsewhere.
+        """
         physical = [t for t in self._times if math.isfinite(t)]
         return Findings(
             fields=tuple(self._seen.get(spec.name, _Seen()).told(spec) for spec in self.layout.fields),
@@ -117,6 +122,7 @@ class CheckingConsumer:
             times=(min(physical), max(physical)) if physical else None,
             arrived_at=self._arrived_at[0] if self._arrived_at else None,
             seconds_per_step=float(np.median(np.diff(self._arrived_at))) if len(self._arrived_at) > 1 else None,
+            points_by_rank=points_by_rank,
             extents={} if self._sized is None else self._sized.sizes,
             static=() if self._static is None else _looked_at(self.layout, self._static),
         )
@@ -143,7 +149,7 @@ def run_checking_rank(run_dir: Path, address: ServerRank, transport: Transport) 
         errors.append(error)
         over.set()
 
-    consumer = CheckingConsumer(place.layout)
+    consumer, counts = CheckingConsumer(place.layout), PointCounts(place.layout)
     stopped = threading.Event()
 
     def stop(reason: str, save_within_s: float) -> None:
@@ -158,6 +164,7 @@ def run_checking_rank(run_dir: Path, address: ServerRank, transport: Transport) 
         orders=orders,
         on_error=fail,
         interval_s=config.monitoring.interval_s,
+        through=lambda parts: CountedParts(parts, counts) if place.layout.extents else parts,
     ) as reception:
         reception.say_hello()
         if address.incarnation > 1:
@@ -170,7 +177,7 @@ def run_checking_rank(run_dir: Path, address: ServerRank, transport: Transport) 
             raise errors[0]
         if stopped.is_set():
             _await_quiet(reception.receiver)
-        reception.tell(Checked(findings=consumer.findings()))
+        reception.tell(Checked(findings=consumer.findings(counts.by_rank)))
         reception.tell(ServerFinished(end="drained", summary=Summary()))
     return 0
 

@@ -20,7 +20,7 @@ from melissa_like.protocol.control import ControlMessage, Metrics, ServerFailed,
 from melissa_like.records import Layout, Purpose, Routing, SampleKey, ServerRank, StudyIdentity, Window
 from melissa_like.server.receiver import Receiver
 from melissa_like.server.reporter import Orders, Reporter
-from melissa_like.transport import Transport
+from melissa_like.transport import PartReceiver, Transport
 
 __all__ = ["Place", "Reception", "place_of", "queue_length", "tell_failure"]
 
@@ -158,6 +158,7 @@ class Reception:
         rendezvous: where the other ranks meet this one, if it is rank 0 of several.
         handed_over: as the `Receiver` is told.
         over: simulations that are over, none so far; None: no checkpoint is taken.
+        through: what the parts are received through; by default nothing is in between.
     """
 
     def __init__(
@@ -175,14 +176,16 @@ class Reception:
         rendezvous: str = "",
         handed_over: Callable[[], Collection[SampleKey]] = tuple,
         over: OverSimulations | None = None,
+        through: Callable[[PartReceiver], PartReceiver] = lambda parts: parts,
     ) -> None:
         self._stack = ExitStack()
         self._failed = False
         layout = place.layout
-        self._parts = transport.part_receiver(
+        parts = transport.part_receiver(
             queue_length=queue_length(place.max_jobs, place.num_ranks, _largest_known(layout)),
             max_nbytes=_largest_payload(place),
         )
+        self._parts = through(parts)
         self.assembler = Assembler(
             layout=layout,
             identity=place.identity,

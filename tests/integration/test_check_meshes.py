@@ -11,6 +11,7 @@ from tests.integration.test_mesh_studies import on_meshes
 #: What the first simulation of the study has.
 SAID = (
     "extents of this simulation: num_points = 6, num_edges = 9\n"
+    "points per rank: 3, 3\n"
     "sent once: coordinates, edges\n"
     "connectivity: edges names 6 of 6 points, and no other\n"
 )
@@ -52,9 +53,9 @@ def check(folder: Path, *overrides: str, ranks: int = 1) -> Ran:
     return melissa_like(folder / "none", *on_meshes(folder, ranks=ranks), *overrides, command="check")
 
 
-def assert_seen(ran: Ran) -> None:
+def assert_seen(ran: Ran, said: str = SAID) -> None:
     assert ran.code == 0, ran.err
-    assert SAID in ran.out
+    assert said in ran.out
     assert "every step covered once" in ran.out
 
 
@@ -86,5 +87,5 @@ def test_a_program_that_is_followed(tmp_path: Path) -> None:
     command = f"solver.command=[{sys.executable},{tmp_path / 'program.py'},'{{number}}']"
     reader = [f"+solver.reader={READER}", "+solver.reader.static=[coordinates,edges]"]
     ran = check(tmp_path, "~solver.solve._target_", command, *reader)
-    assert_seen(ran)
+    assert_seen(ran, SAID.replace("points per rank: 3, 3\n", ""))
     assert "the program left 6 files" in ran.out
