@@ -17,8 +17,13 @@ on the hole's edge, on the held and on the pulled side, else 0.
 Parameters: `hole_x`, `hole_y`, `radius`, `tension`, `shear`. Good values: the study draws the centre of the hole from
 [0.35, 0.65]², its radius from [0.08, 0.2], the tension from [0.5, 1.5] and the shear from [−0.5, 0.5].
 
-One rank: a plate takes a tenth of a second. It needs scikit-fem (`pip install 'melissa-like[fem]'`) and of the
-framework `melissa_like.client.Beginning`.
+`melissa-like run experiment=plate_fem` learns from 1,000 plates. On 20 others, with meshes that it has not seen, the
+mean relative L2 error was 2.8 % of the displacement, 4.1 % of the stress and 1.0 % of the largest stress, after 3,000
+training steps with 8 plates each: nine and a half minutes on two cores that other programs used as well. After half of
+the steps it was 5.1 %, 6.7 % and 1.8 %.
+
+One rank: a plate takes less than a tenth of a second. It needs scikit-fem (`pip install 'melissa-like[fem]'`) and of
+the framework `melissa_like.client.Beginning`.
 
 References: G. Kirsch, "Die Theorie der Elastizität und die Bedürfnisse der Festigkeitslehre" (1898), for a small hole
 in a wide plate, whose peak is three times the tension; T. Gustafsson and G. D. McBain, "scikit-fem: A Python package
