@@ -35,6 +35,7 @@ class ScriptedStudy:
         answers_blocked: what is said to Blocked; None: nothing.
         silent_after: a message after which the launcher is gone.
         refuses: the reason why it lets no job in; empty: it lets them in.
+        host: on which all ends listen.
     """
 
     def __init__(
@@ -49,12 +50,13 @@ class ScriptedStudy:
         answers_blocked: Callable[[say.Welcome], say.ControlMessage | None] = lambda welcome: welcome,
         silent_after: type[say.ControlMessage] | None = None,
         refuses: str = "",
+        host: str = "127.0.0.1",
     ) -> None:
         keys = make_study_keys(encryption)
         keys.write(run_dir)
         self._run_dir = run_dir
-        self._launcher = ZmqTransport(credentials=keys.credentials("launcher"))
-        self._servers = ZmqTransport(shares_memory=shares_memory, credentials=keys.credentials("server"))
+        self._launcher = ZmqTransport(host=host, credentials=keys.credentials("launcher"))
+        self._servers = ZmqTransport(host=host, shares_memory=shares_memory, credentials=keys.credentials("server"))
         self._control = self._launcher.control_server()
         self._receivers = [self._servers.part_receiver(queue_length=1) for _ in range(num_server_ranks)]
         self.connection = Connection(
@@ -102,7 +104,8 @@ class ScriptedStudy:
             **os.environ,
             "MELISSA_LIKE_RUN_DIR": str(self._run_dir),
             "MELISSA_LIKE_JOB": "job-0001",
-            "ASAN_OPTIONS": "detect_leaks=0" if len(command) > 2 else "",  # MPI keeps what it has
+            # MPI keeps what it has; the threads of a child that was forked are those of its parent.
+            "ASAN_OPTIONS": "detect_leaks=0" if len(command) > 2 or "forks" in command else "",
         }
         return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 

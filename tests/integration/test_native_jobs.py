@@ -1,5 +1,6 @@
 """A solver in C as its study sees it: launcher and server ranks are scripted, over ZeroMQ; one process or two."""
 
+import socket
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -316,3 +317,83 @@ def test_a_mesh_that_contradicts_itself(mesh: Command, tmp_path: Path, mistake: 
         (failure,) = study.of(say.Failure)
         assert words in failure.message
         assert failure.breaks_contract
+
+
+@ONE
+@pytest.mark.parametrize(
+    ("mistake", "words", "breaks_contract"),
+    [
+        ("too_large", "time step 3: field 'mark': rank 0 sent -1e+300 at index (1, 2)", True),
+        ("out_of_order", "time step 3: time step 4 begins before step 3 has ended: call ml_step_end", False),
+    ],
+)
+def test_an_error_ends_the_program_if_asked(
+    one: Command, tmp_path: Path, mistake: str, words: str, breaks_contract: bool
+) -> None:
+    with ScriptedStudy(tmp_path, assignment(3)) as study:
+        done = study.run((*one, mistake, "abort"))
+        assert done.returncode == 1
+        assert done.stderr.startswith("melissa_like: ")
+        assert words.partition(": ")[2] in done.stderr
+        assert_told(study, words, breaks_contract)
+
+
+@ONE
+def test_an_end_of_the_study_ends_the_program_if_asked(one: Command, tmp_path: Path) -> None:
+    with ScriptedStudy(tmp_path, refuses="not of this study") as study:
+        done = study.run((*one, "persistent", "abort"))
+        assert (done.returncode, done.stderr) == (3, "melissa_like: not of this study\n")
+        assert study.of(say.Request) == []
+
+
+@pytest.mark.slow
+@pytest.mark.mpi
+@needs(MPICC)
+def test_an_error_of_one_rank_ends_both_if_asked(two: Command, tmp_path: Path) -> None:
+    with ScriptedStudy(tmp_path, assignment(3)) as study:
+        done = study.run((*two, "out_of_order", "abort"))
+        assert done.returncode != 0
+        first = study.of(say.Failure)[0]  # the first counts; MPI may let the other rank end by itself, and say so
+        assert "rank 1, time step 3: time step 4 begins before step 3 has ended" in first.message
+        assert study.of(say.Goodbye) == []
+
+
+@pytest.mark.slow
+@pytest.mark.mpi
+@needs(MPICC)
+def test_a_rank_that_the_others_wait_for_elsewhere_tells_its_error_alone(two: Command, tmp_path: Path) -> None:
+    """Rank 0 is in a barrier of the solver's own, rank 1 has failed: nobody comes, and the launcher ends the job."""
+    with ScriptedStudy(tmp_path, assignment(3)) as study, study.start((*two, "waits")) as process:
+        try:
+            study.await_heard(say.Failure)
+            assert_told(study, "rank 1, time step 3: field 'mark': rank 1 sent 1e+300 at index (5, 2)", True)
+            assert process.poll() is None
+        finally:
+            process.terminate()  # as a launcher does; mpiexec ends its ranks
+            process.wait(30.0)
+
+
+@ONE
+def test_a_child_that_was_forked_can_use_nothing_and_ends_nothing(one: Command, tmp_path: Path) -> None:
+    with ScriptedStudy(tmp_path, assignment(3)) as study:
+        done = study.run((*one, "forks"))
+        assert done.returncode == 0, done.stderr
+        assert "child: -8: process " in done.stderr
+        assert "which has connected, and cannot use its connection: connect in the process that sends" in done.stderr
+        assert "child: -8, -8" in done.stderr
+        assert_marked(study, [(3, step) for step in range(6)])
+        assert len(study.of(say.Goodbye)) == 1
+
+
+@ONE
+def test_a_study_over_ipv6(one: Command, tmp_path: Path) -> None:
+    with socket.socket(socket.AF_INET6) as probe:
+        try:
+            probe.bind(("::1", 0))
+        except OSError as error:
+            pytest.skip(f"this machine has no IPv6: {error}")
+    with ScriptedStudy(tmp_path, assignment(3), host="::1", shares_memory=False) as study:
+        assert "tcp://[::1]:" in study.connection.endpoint
+        done = study.run(one)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert_marked(study, [(3, step) for step in range(6)])

@@ -1,15 +1,19 @@
 /* marked in C: every cell of a field of 8 x 4 cells says its (parameter, step, row, column) in one exact number.
  *
- *     ./marked [MODE]
+ *     ./marked [MODE [abort]]
  *
  * MODE is `persistent` (the default: one simulation after another), `once`, `flood` (40 steps of a field of any shape),
- * or a mistake to make at time step 3. */
+ * `forks` (a child uses the connection, and ends before the first simulation), or a mistake to make at time step 3. With
+ * `abort` an error ends the program. */
+#define _POSIX_C_SOURCE 200809L
 #include "melissa_like.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #define ROWS 8
 #define COLUMNS 4
@@ -53,6 +57,14 @@ static int err(ml_client *client, int rank, double cells[][COLUMNS], int64_t *of
         return rank == 0 ? ML_OK : ml_fail(client, "the solution diverged");
     if (is("crashes"))
         abort();
+    if (is("out_of_order"))
+        return ml_step_begin(client, 4, NAN);
+#ifdef ML_WITH_MPI
+    if (is("waits")) { /* the other rank is where this one does not come */
+        cells[1][2] = 1e300;
+        return ml_send(client, "mark", ML_FLOAT64, cells, 2, offset, shape, NULL);
+    }
+#endif
     if (is("leaves"))
         exit(0);
     return ml_send(client, "mark", ML_FLOAT64, cells, 2, offset, shape, NULL);
@@ -71,6 +83,10 @@ static int send_step(ml_client *client, int64_t step, int rank, int size, double
             cells[row - first][column] = mark(number, step, row, column);
     if ((code = ml_step_begin(client, is("other_step") && step == 3 && rank == 1 ? 4 : step, NAN)) < 0)
         return code;
+#ifdef ML_WITH_MPI
+    if (is("waits") && step == 3 && rank == 0)
+        MPI_Barrier(MPI_COMM_WORLD);
+#endif
     if (step == 3 && rank == size - 1)
         code = err(client, rank, cells, offset, shape);
     else
@@ -97,6 +113,19 @@ static int flood(ml_client *client)
     }
     free(values);
     return code;
+}
+
+/* What a child that was forked may do with the connection: nothing, and its end is not that of the job. */
+static void use_in_child(ml_client *client)
+{
+    double value;
+    pid_t child = fork();
+    if (child == 0) {
+        fprintf(stderr, "child: %d: %s\n", ml_next_simulation(client), ml_last_error());
+        fprintf(stderr, "child: %d, %d\n", ml_parameter(client, "number", &value), ml_close(client));
+        exit(0);
+    }
+    waitpid(child, NULL, 0);
 }
 
 static int run(ml_client *client, int rank, int size)
@@ -126,6 +155,7 @@ int main(int argc, char **argv)
     int rank = 0, size = 1, code;
     if (argc > 1)
         mode = argv[1];
+    ml_abort_on_error(argc > 2 && strcmp(argv[2], "abort") == 0);
 #ifdef ML_WITH_MPI
     MPI_Init(&argc, &argv);
     MPI_Comm_rank(MPI_COMM_WORLD, &rank);
@@ -134,6 +164,8 @@ int main(int argc, char **argv)
 #else
     code = ml_connect(&client);
 #endif
+    if (code == ML_OK && is("forks"))
+        use_in_child(client);
     if (code == ML_OK)
         code = run(client, rank, size);
     if (code < 0)

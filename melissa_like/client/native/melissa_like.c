@@ -3338,21 +3338,24 @@ static void tell(struct ml_client *client, int rank, const struct trouble *troub
     last_error = kept;
 }
 
-/* A rank that has failed waits for the others in the next collective. If they do not come, because they wait for this
- * one in a call of the solver's own, the launcher is told all the same, and ends the job. */
-static void tell_alone(void *context, double waited_s)
-{
-    struct ml_client *client = context;
-    if (client->problem.code < 0 && waited_s > IMPATIENT_S)
-        tell(client, client->team.rank, &client->problem);
-}
-
 static void add_place(struct trouble *trouble, const struct session *session)
 {
     char text[MOST_TEXT];
     memcpy(text, trouble->text, sizeof text);
     trouble->text[0] = '\0';
     append(trouble->text, sizeof trouble->text, "%s: %s", place_of(session), text);
+}
+
+/* A rank that has failed waits for the others in the next collective. If they do not come, because they wait for this
+ * one in a call of the solver's own, the launcher is told all the same, and ends the job. */
+static void tell_alone(void *context, double waited_s)
+{
+    struct ml_client *client = context;
+    struct trouble why = client->problem;
+    if (why.code >= 0 || waited_s <= IMPATIENT_S)
+        return;
+    add_place(&why, &client->session);
+    tell(client, client->team.rank, &why);
 }
 
 /* The trouble of the first rank that has any, on every rank; that of one that failed before that of one that stops. */
