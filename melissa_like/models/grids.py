@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from melissa_like.models.problem import FieldShape, Problem
-from melissa_like.models.refusals import require_fixed_sizes
+from melissa_like.models.refusals import leaving_out, require_fixed_sizes
 
 __all__ = [
     "GridInputs",
@@ -200,6 +200,6 @@ def _on_grid(problem: Problem, grid: tuple[int, ...]) -> dict[str, int]:
     if wrong:
         raise ValueError(
             f"a network on the grid {grid} sees static data on this grid, and {', '.join(wrong)} are something else: "
-            "leave them out, with a list of the others as training.task.static, or false"
+            f"{leaving_out(problem, wrong)}"
         )
     return {name: shape.components for name, shape in problem.static.items()}

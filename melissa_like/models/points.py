@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from melissa_like.models.mlp import perceptron
 from melissa_like.models.problem import Problem
+from melissa_like.models.refusals import leaving_out
 from melissa_like.models.segments import segment_max, segment_mean
 
 __all__ = ["PointInputs", "PointOutputs", "common_extent"]
@@ -64,7 +65,7 @@ class PointInputs:
         if others := [name for name, shape in values.items() if shape.extent not in (None, self.extent)]:
             raise ValueError(
                 f"{family} works on the points of {self.extent}, and the static data {', '.join(others)} lie on other "
-                "ones: leave them out of the task (training.task.static), or let the solver send them on the points"
+                f"ones: {leaving_out(problem, others)}, or let the solver send them on the points"
             )
         self.coordinates = coordinates
         self.dimension = values[coordinates].components

@@ -1,8 +1,10 @@
 """What a family of networks cannot serve, in the words that all of them share."""
 
+from collections.abc import Sequence
+
 from melissa_like.models.problem import Problem
 
-__all__ = ["require_fixed_sizes", "require_no_static"]
+__all__ = ["leaving_out", "require_fixed_sizes", "require_no_static"]
 
 
 def require_fixed_sizes(problem: Problem, family: str) -> None:
@@ -21,6 +23,12 @@ def require_fixed_sizes(problem: Problem, family: str) -> None:
         )
 
 
+def leaving_out(problem: Problem, names: Sequence[str]) -> str:
+    """How some static data are left out, on the command line."""
+    others = ",".join(name for name in problem.static if name not in names)
+    return f"leave them out (+training.task.static={f'[{others}]' if others else 'false'})"
+
+
 def require_no_static(problem: Problem, family: str) -> None:
     """Refuse static data, for a network that has no place for them.
 
@@ -29,6 +37,6 @@ def require_no_static(problem: Problem, family: str) -> None:
     """
     if problem.static:
         raise ValueError(
-            f"{family} has no place for static data and is given {', '.join(problem.static)}: leave them out "
-            "(+training.task.static=false), or take FNO or UNet, which see those on their grid"
+            f"{family} has no place for static data and is given {', '.join(problem.static)}: "
+            f"{leaving_out(problem, [*problem.static])}, or take FNO or UNet, which see those on their grid"
         )

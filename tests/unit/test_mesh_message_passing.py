@@ -1,5 +1,7 @@
 """The message-passing network on meshes that differ: its neighbours, what it must not depend on, what it refuses."""
 
+import re
+
 import pytest
 import torch
 from torch import Tensor
@@ -225,10 +227,18 @@ def test_a_network_on_a_grid_sees_the_static_data_of_the_grid(family, shared) ->
     assert mask.grad.any()
 
 
-@pytest.mark.parametrize("static", [{"mask": StaticShape(1, (8,))}, {"ids": StaticShape(1, (16,), indexes=4)}])
-def test_static_data_of_something_else_are_refused_on_a_grid(static) -> None:
+@pytest.mark.parametrize(
+    ("static", "instead"),
+    [
+        ({"mask": StaticShape(1, (8,))}, "false"),
+        ({"mask": StaticShape(1, (8,)), "heat": StaticShape(1, (16,)), "slope": StaticShape(2, (16,))}, "[heat,slope]"),
+        ({"mask": StaticShape(1, (16,), indexes=4), "heat": StaticShape(1, (16,))}, "[heat]"),
+    ],
+)
+def test_static_data_of_something_else_are_refused_on_a_grid(static, instead) -> None:
     of = Problem(targets={"u": FieldShape(1, (16,))}, parameters=("a",), static=static)
-    with pytest.raises(ValueError, match=f"and {next(iter(static))} are something else"):
+    told = f"and mask are something else: leave them out (+training.task.static={instead})"
+    with pytest.raises(ValueError, match=re.escape(told)):
         FAMILIES["FNO"](of)
 
 
