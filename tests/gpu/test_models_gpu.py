@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from tests.unit.families import FAMILIES, GRIDS, fit, forced, inputs_of, target_of
+from tests.unit.mesh_networks import meshes, problem, small
 
 pytestmark = [
     pytest.mark.gpu,
@@ -50,3 +51,15 @@ def test_it_learns_in_half_precision(family: str) -> None:
     torch.testing.assert_close(half.float(), network(**given)["u"], rtol=0.1, atol=0.1)
     half.float().square().sum().backward()
     assert all(weight.grad.isfinite().all() for weight in network.parameters() if weight.grad is not None)
+
+
+@pytest.mark.parametrize("options", [{}, {"neighbours": 3}, {"radius": 1.0}])
+def test_on_meshes_it_computes_and_learns_the_same(options: dict[str, float]) -> None:
+    network, given = small(problem(), **options), meshes((5, 7, 4))
+    torch.cat([values.flatten() for values in network(**given).values()]).square().sum().backward()
+    on_cpu = {name: weight.grad.clone() for name, weight in network.named_parameters()}
+    network.zero_grad()
+    network.cuda()
+    torch.cat([values.flatten() for values in network(**moved(given)).values()]).square().sum().backward()
+    for name, weight in network.named_parameters():
+        torch.testing.assert_close(weight.grad.cpu(), on_cpu[name], rtol=1e-3, atol=1e-3)
