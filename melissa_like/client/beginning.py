@@ -6,7 +6,7 @@ server rank gets it when the first time step goes there.
 
 import operator
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from melissa_like.client.conversion import LostValueError, fill_from
-from melissa_like.client.parts import LocalPart, PartChecker, refused_value
+from melissa_like.client.parts import LocalPart, PartChecker, PartShape, refused_value
 from melissa_like.client.points import PointLists
 from melissa_like.client.team import Team
 from melissa_like.errors import SolverError
@@ -24,6 +24,8 @@ __all__ = ["Beginning", "LocalBeginning", "unbegun"]
 
 #: Sizes travel as float64.
 _LARGEST_EXTENT = 2**53
+#: Sums are compared up to multiples of it, so that those of all ranks have room in 64 bits.
+_SUMS = 2**40
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,14 +67,14 @@ class LocalBeginning:
         layout: of this simulation, with its sizes once they are checked.
         lists: of this rank in this simulation.
         parts: of the static fields, once they are taken; the arrays are this object's own.
-        elements: of each static field in these parts.
+        sent: of each static field the elements in these parts, and then the sum of the numbers of their points.
     """
 
     def __init__(self, layout: Layout, beginning: Beginning, team: Team) -> None:
         self.layout = layout
         self.lists = PointLists(team.rank)
         self.parts: list[LocalPart] = []
-        self.elements = [0] * len(layout.static)
+        self.sent = [0] * (2 * len(layout.static))
         self._beginning = beginning
         self._team = team
         self._checker = PartChecker(layout.static, team, self.lists, "static")
@@ -116,7 +118,24 @@ class LocalBeginning:
         """
         self.parts = [self._taken(part) for part in self._checker.check(self._beginning.static)]
         for part in self.parts:
-            self.elements[part.shape.field_id] += part.shape.size
+            self.sent[part.shape.field_id] += part.shape.size
+            self.sent[len(self.layout.static) + part.shape.field_id] += _sum_of_numbers(part.shape) % _SUMS
+
+    def first_gap(self, sent: Sequence[int]) -> int | None:
+        """The first static field that the ranks have not given once each; None if there is none.
+
+        By the sums also a point that came twice is seen where another one is missing; not every such mistake, but the
+        server ranks look at each point.
+
+        Args:
+            sent: by all ranks together.
+        """
+        num = len(self.layout.static)
+        for index, (spec, elements, numbers) in enumerate(zip(self.layout.static, sent[:num], sent[num:], strict=True)):
+            whole = spec.size // spec.shape[-1] * (spec.shape[-1] * (spec.shape[-1] - 1) // 2)
+            if elements != spec.size or (spec.extent is not None and (numbers - whole) % _SUMS):
+                return index
+        return None
 
     def _taken(self, part: LocalPart) -> LocalPart:
         shape, spec = part.shape, self.layout.static[part.shape.field_id]
@@ -145,6 +164,13 @@ class LocalBeginning:
                 f"but this simulation has {num_points} points ({spec.indexes}), numbered from 0: send numbers below "
                 "that"
             )
+
+
+def _sum_of_numbers(shape: PartShape) -> int:
+    """The numbers of the points of a part, each as often as there are components in it."""
+    num_points, first = shape.box.shape[-1], shape.box.offset[-1]
+    inside = num_points * (2 * first + num_points - 1) // 2 if shape.points is None else int(shape.points.sum())
+    return inside * (shape.size // num_points)
 
 
 def _sizes_of(layout: Layout, given: Any) -> dict[str, int]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from melissa_like.client.parts import LocalPart, PartShape
+from melissa_like.client.parts import PartShape
 from melissa_like.client.team import Team
 from melissa_like.records import Box, FieldSpec
 
@@ -59,24 +59,20 @@ def name_steps(team: Team, number: int) -> str:
     )
 
 
-def name_gap(
-    team: Team, specs: Sequence[FieldSpec], parts: Sequence[LocalPart], elements: Sequence[int], group: str = "fields"
-) -> str:
-    """How the parts of all ranks miss the first field that they do not cover. Every rank calls it.
+def name_gap(team: Team, spec: FieldSpec, shapes: Sequence[PartShape], num_elements: int, group: str = "fields") -> str:
+    """How the parts of all ranks miss a field. Every rank calls it.
 
     Args:
         team: the ranks.
-        specs: all fields.
-        parts: that this rank has sent.
-        elements: that all ranks have sent, by field; one of them is not what the field has.
-        group: the key of the configuration that declares the fields.
+        spec: the field.
+        shapes: of the parts of it that this rank has sent.
+        num_elements: that all ranks have sent.
+        group: the key of the configuration that declares the field.
     """
-    index = next(i for i, (sent, spec) in enumerate(zip(elements, specs, strict=True)) if sent != spec.size)
-    spec, shapes = specs[index], [part.shape for part in parts if part.shape.field_id == index]
     if spec.extent is None:
         boxes = gather_boxes(team, [shape.box for shape in shapes], len(spec.shape))
-        return fault_of_boxes(spec, boxes, elements[index], group)
-    return fault_of_points(spec, gather_points(team, spec, shapes), elements[index], group)
+        return fault_of_boxes(spec, boxes, num_elements, group)
+    return fault_of_points(spec, gather_points(team, spec, shapes), num_elements, group)
 
 
 def gather_points(team: Team, spec: FieldSpec, shapes: Sequence[PartShape]) -> npt.NDArray[np.int64] | None:

@@ -126,10 +126,11 @@ class Session:
         self._vote(BEGINNING, attempt(self._refuse_late_beginning) or attempt(made.check))
         told = self._team.gather_rows(made.told)
         problem = attempt(lambda: made.settle(told)) or attempt(made.take)
-        specs = made.layout.static
-        elements = self._vote(BEGINNING, problem, made.elements)[-2 - len(specs) : -2]
-        if elements != [spec.size for spec in specs]:
-            self._end_together(self._after, SolverError(name_gap(self._team, specs, made.parts, elements, "static")))
+        sent = self._vote(BEGINNING, problem, made.sent)[-2 - len(made.sent) : -2]
+        if (gap := made.first_gap(sent)) is not None:
+            shapes = [part.shape for part in made.parts if part.shape.field_id == gap]
+            fault = name_gap(self._team, made.layout.static[gap], shapes, sent[gap], "static")
+            self._end_together(self._after, SolverError(fault))
         self._stream.begin(made)
         self._sizes = [spec.size for spec in made.layout.fields]
         self._unbegun, self._has_begun = None, True
@@ -243,8 +244,10 @@ class Session:
         totals = self._vote(number, problem, self._stream.elements_of(parts))
         elements = totals[-2 - len(self._sizes) : -2]
         if elements != self._sizes:
-            gap = name_gap(self._team, self._stream.layout.fields, parts, elements)
-            self._end_together(f"time step {number}", SolverError(gap))
+            gap = next(index for index, size in enumerate(self._sizes) if elements[index] != size)
+            shapes = [part.shape for part in parts if part.shape.field_id == gap]
+            fault = name_gap(self._team, self._stream.layout.fields[gap], shapes, elements[gap])
+            self._end_together(f"time step {number}", SolverError(fault))
 
     def _refuse_late_beginning(self) -> None:
         if self._num_steps or self._has_begun:

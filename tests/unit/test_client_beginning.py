@@ -234,6 +234,11 @@ REFUSED: dict[str, tuple[Solver, str]] = {
         "the ranks have sent 14 elements of field 'x', which has 12: point 5 came twice, the first from ranks 0 and 1; "
         "the points of the ranks do not cover the field: send each point once, no ghost points",
     ),
+    "a point of another rank in the place of one's own": (
+        numbers([1, 0]),
+        "the ranks have sent 12 elements of field 'x', which has 12: point 1 came twice, the first from ranks 0 and 1, "
+        "nothing came for point 2; the points of the ranks do not cover the field",
+    ),
     "a point of nobody": (numbers([2], array=np.ones((2, 1))), "nothing came for point 0; the points of the ranks"),
     "a ghost point in a step": (
         lambda rank: [
