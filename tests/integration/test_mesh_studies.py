@@ -66,6 +66,16 @@ def test_every_sample_of_every_mesh_is_trained_on_as_it_was_sent(
     assert_complete(melissa_like(tmp_path / "study", *study), tmp_path)
 
 
+@pytest.mark.slow
+@pytest.mark.mpi
+def test_another_attempt_sends_what_is_sent_once_again(tmp_path: Path) -> None:
+    study = [*on_meshes(tmp_path, ranks=2), "buffer.capacity='64 KiB'", "buffer.views_per_sample=20"]
+    study += ["launcher.num_server_ranks=2", "+solver.solve.scattered=true"]
+    ran = melissa_like(tmp_path / "study", *study, f"+solver.solve.fails_once={tmp_path / 'failed'}")
+    assert_complete(ran, tmp_path)
+    assert ran.report["simulations"]["restarted"] == 1
+
+
 def test_a_study_on_meshes_outlives_a_server_rank(tmp_path: Path) -> None:
     study = [*on_meshes(tmp_path), "buffer.capacity='64 KiB'", "buffer.views_per_sample=20", "launcher.max_jobs=2"]
     study += ["launcher.num_server_ranks=2", "training.checkpoint.interval_s=0.2"]

@@ -48,7 +48,13 @@ def values_of(number: int, step: int) -> np.ndarray:
 
 
 def solve(
-    parameters: Mapping[str, float], comm: Any, *, num_steps: int = 6, scattered: bool = False, ghosts: bool = False
+    parameters: Mapping[str, float],
+    comm: Any,
+    *,
+    num_steps: int = 6,
+    scattered: bool = False,
+    ghosts: bool = False,
+    fails_once: str = "",
 ) -> Iterator[Any]:
     """Each rank sends the points and edges of its share, in order.
 
@@ -58,6 +64,7 @@ def solve(
         num_steps: of each simulation.
         scattered: the points of a rank are any, in any order.
         ghosts: rank 0 sends a point of another rank, too.
+        fails_once: a file that does not exist: the last rank makes it, and fails after its third step.
     """
     number = int(parameters["number"])
     points, edges = (_share(comm, sizes_of(number)[extent]) for extent in ("num_points", "num_edges"))
@@ -76,6 +83,9 @@ def solve(
     )
     for step in range(num_steps):
         yield step, {"u": placed(values_of(number, step))}
+        if fails_once and step == 2 and comm.rank == comm.size - 1 and not Path(fails_once).exists():
+            Path(fails_once).touch()
+            raise ArithmeticError("it diverged")
 
 
 def _share(comm: Any, size: int) -> slice:
