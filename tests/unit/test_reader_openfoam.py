@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from melissa_like.client.following import ScriptedRun
+from melissa_like.client.following import Beginning, ScriptedRun
 from melissa_like.client.readers import OpenFoamTimes
 from melissa_like.client.readers.foam_file import cell_values, label_list
 from melissa_like.errors import SolverError
@@ -160,6 +160,34 @@ def test_pieces_of_processes(tmp_path: Path, binary: bool) -> None:
     (tmp_path / "processor0/0.5/U").write_bytes(field(U[0]))
     with pytest.raises(SolverError, match="processor0 has 6 cells, and cellProcAddressing has 3: the mesh must stay"):
         read(OpenFoamTimes(fields=FIELDS, num_ranks=2), tmp_path)
+
+
+@pytest.mark.parametrize("num_ranks", [1, 2])
+def test_the_cells_of_a_mesh_are_sent_once(tmp_path: Path, num_ranks: int) -> None:
+    """Centres lie in the time folders, of each process its own; neighbours are those of the whole mesh."""
+    (tmp_path / "constant/polyMesh").mkdir(parents=True)
+    for name, numbers in {"owner": [0, 1, 4, 3], "neighbour": [5, 2]}.items():
+        (tmp_path / "constant/polyMesh" / name).write_bytes(labels(numbers))
+    cells = {0: [0, 2, 4], 1: [5, 3, 1]} if num_ranks == 2 else {0: [*range(6)]}
+    for rank, numbers in cells.items():
+        case = tmp_path / f"processor{rank}" if num_ranks == 2 else tmp_path
+        (case / "constant/polyMesh").mkdir(parents=True, exist_ok=True)
+        (case / "constant/polyMesh/cellProcAddressing").write_bytes(labels(numbers))
+        for time, step in {"0": 3, "0.5": 0, "1": 1}.items():
+            (case / time).mkdir()
+            (case / time / "p").write_bytes(field(P[step][numbers]))
+            (case / time / "C").write_bytes(field(U[0][numbers]))
+    static = {"x": {"name": "C", "select": ":2"}, "edges": "mesh:edges"}
+    reader = OpenFoamTimes(fields=["p"], num_ranks=num_ranks, static=static)
+    options = {"shapes": {"p": ("num_cells",)}, "static": {"x": (2, "num_cells"), "edges": (2, "num_faces")}}
+    beginning, *steps = reader(ScriptedRun(tmp_path, **options))  # type: ignore[arg-type]
+    assert isinstance(beginning, Beginning)
+    np.testing.assert_array_equal(beginning.static["x"], U[0].T[:2])
+    assert beginning.static["edges"].tolist() == [[0, 1], [5, 2]]
+    assert len(steps) == 2
+    (tmp_path / ("processor0/1/C" if num_ranks == 2 else "1/C")).write_bytes(field(U[1][cells[0]]))
+    with pytest.raises(SolverError, match=r"'C' in time 1 is another than in time 0\.5"):
+        list(reader(ScriptedRun(tmp_path, **options)))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("note", ['note "nPoints:9  nCells:6  nFaces:2";', ""])

@@ -24,6 +24,7 @@ class FoamMesh:
         self._folder = folder
         self._num_cells: dict[int | None, int] = {}
         self._addresses: dict[int, Array] = {}
+        self._edges: Array | None = None
 
     def whole(self, pieces: Mapping[int | None, CellValues], told: str) -> Array:
         """A field of all cells: [cells] for scalars, else [components, cells].
@@ -56,6 +57,17 @@ class FoamMesh:
                 values[address] = arrays[rank]
         return values[:, 0] if values.shape[1] == 1 else values.T
 
+    def edges(self) -> Array:
+        """The two cells of each inner face of the whole mesh: [2, faces].
+
+        Raises:
+            SolverError: a file of the mesh cannot be read.
+        """
+        if self._edges is None:
+            owners, neighbours = (self._labels(self._mesh(None) / name) for name in ("owner", "neighbour"))
+            self._edges = np.stack([owners[: len(neighbours)], neighbours])  # the inner faces come first
+        return self._edges
+
     def _expanded(self, rank: int | None, values: CellValues) -> Array:
         """A value that all cells have, for each of them."""
         if not values.is_uniform:
@@ -66,13 +78,15 @@ class FoamMesh:
 
     def _address(self, rank: int) -> Array:
         if rank not in self._addresses:
-            path = self._mesh(rank) / "cellProcAddressing"
-            path = path if path.exists() else path.with_name(path.name + ".gz")
-            try:
-                self._addresses[rank] = label_list(read_foam(path)).astype(np.intp)
-            except ValueError as error:
-                raise wrong_file(path, error) from error
+            self._addresses[rank] = self._labels(self._mesh(rank) / "cellProcAddressing")
         return self._addresses[rank]
+
+    def _labels(self, path: Path) -> Array:
+        path = path if path.exists() else path.with_name(path.name + ".gz")
+        try:
+            return label_list(read_foam(path)).astype(np.intp)
+        except ValueError as error:
+            raise wrong_file(path, error) from error
 
     def _mesh(self, rank: int | None) -> Path:
         case = self._folder if rank is None else self._folder / f"processor{rank}"

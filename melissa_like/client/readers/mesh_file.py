@@ -12,13 +12,11 @@ import numpy as np
 from melissa_like.client.readers.contents import Contents
 from melissa_like.client.readers.fields import Array, Name
 from melissa_like.client.readers.folder import without, wrong_file
+from melissa_like.client.readers.once import MESH_CELLS, MESH_EDGES, MESH_POINTS
 from melissa_like.client.readers.optional import library
 from melissa_like.errors import SolverError
 
-__all__ = ["MESH_CELLS", "MESH_EDGES", "MESH_POINTS", "MeshFile", "read_mesh"]
-
-#: Names of what is no array of a file, but its mesh.
-MESH_POINTS, MESH_CELLS, MESH_EDGES = "mesh:points", "mesh:cells", "mesh:edges"
+__all__ = ["MeshFile", "read_mesh"]
 
 _READER = "MeshFiles"
 #: Under which ParaView's formats keep the time.

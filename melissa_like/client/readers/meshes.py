@@ -7,8 +7,8 @@ from melissa_like.client.following import Beginning, Found, Run
 from melissa_like.client.readers.fields import sources_of
 from melissa_like.client.readers.finding import FieldsOfSteps, Place
 from melissa_like.client.readers.folder import nothing_found
-from melissa_like.client.readers.mesh_file import MESH_CELLS, MESH_EDGES, MeshFile, read_mesh
-from melissa_like.client.readers.once import SameMesh, StaticSources
+from melissa_like.client.readers.mesh_file import MeshFile, read_mesh
+from melissa_like.client.readers.once import MESH_CELLS, MESH_EDGES, SameMesh, StaticSources
 from melissa_like.client.readers.pattern import Pattern, files_that_match
 from melissa_like.client.readers.series import FileSeries, completion_of, paths_of, told_of
 from melissa_like.client.readers.steps import StepBook

@@ -10,7 +10,10 @@ from melissa_like.client.following import Run
 from melissa_like.client.readers.fields import Array, Name, sources_of
 from melissa_like.errors import SolverError
 
-__all__ = ["SameMesh", "StaticSources"]
+__all__ = ["MESH_CELLS", "MESH_EDGES", "MESH_POINTS", "SameMesh", "StaticSources"]
+
+#: Names of what is no array of a file, but its mesh.
+MESH_POINTS, MESH_CELLS, MESH_EDGES = "mesh:points", "mesh:cells", "mesh:edges"
 
 
 class StaticSources:

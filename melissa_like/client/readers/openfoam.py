@@ -5,12 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from melissa_like.client.following import Found, Run
+from melissa_like.client.following import Beginning, Found, Run
 from melissa_like.client.readers.fields import Array, Name, sources_of
 from melissa_like.client.readers.finding import FieldsOfSteps, Place
 from melissa_like.client.readers.foam_file import CellValues, cell_values, read_foam
 from melissa_like.client.readers.foam_mesh import FoamMesh
 from melissa_like.client.readers.folder import nothing_found, wrong_file
+from melissa_like.client.readers.once import MESH_EDGES, SameMesh, StaticSources
 from melissa_like.client.readers.pattern import Pattern, Placed, files_that_match
 from melissa_like.client.readers.series import completion_of, paths_of
 from melissa_like.client.readers.steps import StepBook, StepFiles
@@ -31,34 +32,43 @@ class OpenFoamTimes:
         complete: `next`: a time is complete when the next one is there; `end`: when the program has ended.
         num_ranks: processes of the program, if it runs in parallel.
         initial: the first time folder is a step too.
+        static: for each static field its file in the time folders, as `coordinates: C`, which `writeCellCentres`
+            writes, or `mesh:edges`, the two cells of each inner face (2, faces). It must stay the same.
 
     Raises:
         ValueError: options that do not go together.
     """
 
-    def __init__(self, *, fields: Any, complete: str = "next", num_ranks: int = 1, initial: bool = False) -> None:
+    def __init__(
+        self, *, fields: Any, complete: str = "next", num_ranks: int = 1, initial: bool = False, static: Any = None
+    ) -> None:
         self._fields = FieldsOfSteps(sources_of(fields), None)
+        self._static = StaticSources(static)
         self._pattern = Pattern("processor{rank}/{time}/{field}" if num_ranks > 1 else "{time}/{field}")
         self._complete = completion_of(complete, self._pattern)
         self._num_ranks = num_ranks
         self._initial = initial
 
-    def __call__(self, run: Run) -> Iterator[Found]:
-        """Each time once it is complete.
+    def __call__(self, run: Run) -> Iterator[Found | Beginning]:
+        """Each time once it is complete; what is sent once before the first.
 
         Raises:
             SolverError: nothing found, or a file that cannot be read, or whose cells are not those of the mesh.
         """
-        files = [str(name) for name in self._fields.names]
+        names = [*self._fields.names, *(name for name in self._static.names if name != MESH_EDGES)]
+        files = [*dict.fromkeys(map(str, names))]
         book = StepBook(complete=self._complete, fields=files, num_ranks=self._num_ranks)
-        mesh, runs = FoamMesh(run.folder), True
+        mesh, same, runs = FoamMesh(run.folder), SameMesh(self._static), True
         while runs:
             runs = run.wait()
             for step in book.take(self._listing(run.folder), ended=not runs):
                 arrays: dict[Name, Array] = {
                     name: mesh.whole(_pieces(run.folder, step, str(name)), f"{name} at time {step.time:g}")
-                    for name in self._fields.names
+                    for name in names
                 }
+                if MESH_EDGES in self._static.names:
+                    arrays[MESH_EDGES] = mesh.edges()
+                yield from same.look(run, arrays, f"time {step.time:g}")
                 place = Place(step.step, step.before, f"time {step.time:g}", step.time)
                 yield self._fields.found(run, arrays, place, paths_of(run.folder, step))
         if not book.num_taken:
