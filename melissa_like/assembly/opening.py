@@ -76,6 +76,6 @@ def refuse_sizes(
         header,
         Reason.TOO_LARGE,
         f"a sample with the extents {layout.sizes} takes {sample_nbytes} bytes, and its static fields "
-        f"{layout.static_nbytes}, but there is room for {most_nbytes} bytes: raise buffer.capacity, or send smaller "
-        "meshes",
+        f"{layout.static_nbytes}, but a server rank has room for {most_nbytes} bytes: raise buffer.capacity, or send "
+        "smaller meshes",
     )

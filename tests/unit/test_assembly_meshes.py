@@ -275,7 +275,7 @@ def test_any_partition_in_any_order_gives_the_same_samples(data: st.DataObject) 
         ([2.5, 3], Reason.WRONG_EXTENTS, "send whole numbers of points"),
         ([float("nan"), 3], Reason.WRONG_EXTENTS, "nan"),
         ([float("inf"), 3], Reason.WRONG_EXTENTS, "inf"),
-        ([1e300, 3], Reason.TOO_LARGE, "there is room for 10000 bytes: raise buffer.capacity"),
+        ([1e300, 3], Reason.TOO_LARGE, "a server rank has room for 10000 bytes: raise buffer.capacity"),
         ([800, 3], Reason.TOO_LARGE, "its static fields 6460"),
     ],
 )
@@ -283,6 +283,14 @@ def test_sizes_that_cannot_be_are_refused(extents: list[float], reason: Reason, 
     rank = Rank(most_nbytes=10_000)
     refused(rank.open(extents), reason, words)
     assert rank.open((5, 3)) is None
+
+
+def test_a_window_needs_room_for_all_its_steps() -> None:
+    sample, static = 20 * 8 + 20 * 8 + 4, 20 * 8 + 3 * 16 + 12
+    fits = Rank(window=Window(length=3), most_nbytes=3 * sample + static)
+    assert fits.open((20, 3)) is None
+    too_small = Rank(window=Window(length=3), most_nbytes=3 * sample + static - 1)
+    refused(too_small.open((20, 3)), Reason.TOO_LARGE, f"takes {3 * sample} bytes")
 
 
 def test_client_ranks_open_with_the_same_sizes() -> None:
