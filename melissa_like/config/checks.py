@@ -115,7 +115,8 @@ def _check_recipe(buffer: BufferConfig) -> None:
 
 def _check_buffer(config: Config, window: Window | None = None) -> None:
     _check_recipe(config.buffer)
-    num_held, nbytes = capacity(config.buffer, layout_of(config.solver), window), _sample_nbytes(config, window)
+    layout = layout_of(config.solver)
+    num_held, nbytes = capacity(config.buffer, layout, window), _sample_nbytes(config, window)
     watermark = config.buffer.watermark
     if num_held < config.launcher.num_server_ranks:
         raise ConfigurationError(
@@ -128,10 +129,10 @@ def _check_buffer(config: Config, window: Window | None = None) -> None:
             "lower the watermark or raise the capacity"
         )
     if config.training.batch_size > capacity_per_rank(config, window):
+        smallest = "even of the smallest mesh" if layout.is_ragged else f"of {shown(nbytes)}"
         raise ConfigurationError(
             f"training.batch_size is {config.training.batch_size} but a server rank holds only "
-            f"{capacity_per_rank(config, window)} samples of {shown(nbytes)}: lower the batch size or raise "
-            "buffer.capacity"
+            f"{capacity_per_rank(config, window)} samples {smallest}: lower the batch size or raise buffer.capacity"
         )
     if config.solver.num_steps is None or watermark is None:
         return

@@ -81,6 +81,10 @@ def test_the_laptop_case_runs_with_every_buffer(buffer: str) -> None:
     [
         (["buffer.watermark=600", "buffer.capacity=500"], "buffer.watermark is 600 but buffer.capacity is 500"),
         (["training.batch_size=5000"], "training.batch_size is 5000 but a server rank holds only 4000"),
+        (
+            ["solver.fields.temperature.shape=[num_points]", "buffer.capacity='2 KiB'"],
+            "training.batch_size is 64 but a server rank holds only 8 samples even of the smallest mesh",
+        ),
         (["study.num_simulations=0"], "study.num_simulations is 0: write 1 or more"),
         ([f"study.seed={2**63}"], "study.seed is 9223372036854775808: write 0 to 9223372036854775807"),
         (["solver.num_steps=10000000000000"], "solver.num_steps is 10000000000000: write 1 to 1000000000000"),
