@@ -19,6 +19,8 @@ Bytes: TypeAlias = npt.NDArray[np.uint8]
 
 #: Bytes that every field begins at a multiple of: the size of the largest number.
 _ALIGNMENT = 8
+#: Numbers per point that are copied one by one.
+_FEW = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,21 +63,36 @@ class Packed:
     def write(self, arrays: Iterable[npt.NDArray[Any]], memory: Bytes) -> None:
         """Copy fields as solvers have them, [*grid] or [C, *grid], with an axis of steps in front of a window's."""
         for place, array in zip(self._places, arrays, strict=True):
-            np.copyto(place.of(memory), array if place.spec.extent is None else self._points_first(place, array))
+            if place.spec.extent is None:
+                np.copyto(place.of(memory), array)
+            else:
+                _copy_points_first(array, place.of(memory))
 
     def read(self, memory: Bytes) -> tuple[npt.NDArray[Any], ...]:
         """The fields as solvers have them; views."""
         return tuple([self._as_sent(place, place.of(memory)) for place in self._places])
-
-    def _points_first(self, place: _Place, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        lengths = () if self.window_length is None else (self.window_length,)
-        return np.moveaxis(array.reshape(*lengths, place.spec.components, array.shape[-1]), -1, 0)
 
     def _as_sent(self, place: _Place, stored: npt.NDArray[Any]) -> npt.NDArray[Any]:
         if place.spec.extent is None:
             return stored
         sent = np.moveaxis(stored, 0, -1)
         return sent[..., 0, :] if place.spec.components == 1 else sent
+
+
+def _copy_points_first(sent: npt.NDArray[Any], stored: npt.NDArray[Any]) -> None:
+    """Transpose what has the points in the last axis. A few numbers per point are up to four times as fast one by one.
+
+    Args:
+        sent: (N,) or (C, N); of a window with the axis of steps in front.
+        stored: [N, C], or [N, L, C].
+    """
+    num_points = len(stored)
+    rows, columns = sent.reshape(-1, num_points), stored.reshape(num_points, -1)
+    if len(rows) > _FEW:
+        np.copyto(columns, rows.T)
+        return
+    for number, row in enumerate(rows):
+        columns[:, number] = row
 
 
 def packed(specs: Sequence[FieldSpec], extents: Mapping[str, int], window_length: int | None = None) -> Packed:

@@ -4,7 +4,8 @@ Also where all sizes are fixed, but each simulation has static fields of its own
 """
 
 from collections.abc import Mapping
-from functools import partial
+from functools import lru_cache, partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,6 +24,8 @@ from melissa_like.records import FloatArray, Layout, SampleKey, StaticFields
 __all__ = ["RaggedStorage"]
 
 _HOST = torch.device("cpu")
+#: Simulations whose shapes are remembered: more than send at once.
+_KNOWN_SIZES = 256
 
 
 class RaggedStorage:
@@ -57,15 +60,14 @@ class RaggedStorage:
         self._labels = np.empty((num_slots, self._form.num_labels), np.int64)  # of the host wherever the arena is
         self._numbers = self._labels.view(np.float64)
         self._saved = SavedMeshes()
+        self._arrays_of = lru_cache(_KNOWN_SIZES)(self._find_arrays)
 
     # -- putting ------------------------------------------------------------------------------------------------------
 
     def open(self, slot: int | None, extents: Mapping[str, int] | None = None) -> SampleFields:
         """See `Storage`: memory of its own."""
         assert extents is not None, "a ragged sample was reserved before its simulation said its sizes"
-        lengths = () if self.window_length is None else (self.window_length,)
-        specs = [spec.sized(extents) for spec in self.layout.fields]
-        return tuple(np.empty((*lengths, *spec.shape), spec.numpy_dtype) for spec in specs)
+        return tuple([np.empty(shape, dtype) for shape, dtype in self._arrays_of(tuple(extents.items()))])
 
     def load_of(self, static: StaticFields | None) -> Load:
         """See `Storage`."""
@@ -177,6 +179,12 @@ class RaggedStorage:
             self._find(held)
             self._labels[slot] = label
         self._saved.release(rows)
+
+    def _find_arrays(self, extents: tuple[tuple[str, int], ...]) -> list[tuple[tuple[int, ...], np.dtype[Any]]]:
+        """Shape and dtype of each field of a sample of these sizes."""
+        lengths = () if self.window_length is None else (self.window_length,)
+        specs = [spec.sized(dict(extents)) for spec in self.layout.fields]
+        return [((*lengths, *spec.shape), spec.numpy_dtype) for spec in specs]
 
     def _find(self, held: HeldSample) -> None:
         """Look up where the fields of a sample lie, and its static fields. Two that do this at once do the same."""

@@ -369,3 +369,15 @@ def test_the_same_batches_come_from_the_memory_of_a_device() -> None:
     again.restore(kept.state, iter(read_back([*kept.pieces(4000)])))
     assert again.population().nbytes == buffer.population().nbytes
     assert len(drawn(again, 20)) == 20
+
+
+@pytest.mark.parametrize("length", [None, 3, 5])
+def test_what_is_packed_is_read_as_it_was_sent(length: int | None) -> None:
+    """A few numbers per point are copied in another way than many."""
+    form = packed(LAYOUT.fields, {"num_points": 7, "num_edges": 4}, length)
+    rng, memory = np.random.default_rng(0), np.empty(form.nbytes, np.uint8)
+    shapes = [spec.shape if length is None else (length, *spec.shape) for spec in form.specs]
+    sent = [rng.random(shape).astype(spec.dtype) for shape, spec in zip(shapes, form.specs, strict=True)]
+    form.write(sent, memory)
+    for values, found in zip(sent, form.read(memory), strict=True):
+        np.testing.assert_array_equal(found, values)
