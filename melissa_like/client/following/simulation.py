@@ -106,6 +106,7 @@ class _Run:
         self._watch.waits()
         self._receiver.listen()
         runs = self._program.listen(self._pause())
+        self._watch.check()
         if not runs and self._program.returncode:
             raise ProgramFailedError(
                 f"the program {end_in_words(self._program.returncode)}{_hint(self._program)}{_story(self._program)}"

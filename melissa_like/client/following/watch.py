@@ -70,8 +70,8 @@ class Watch:
         self._thread.join(_JOIN_S)
         self.pending.measure(sizes_in(self._folder))
 
-    def waits(self) -> None:
-        """The reader waits: all that it saw is sent, so a program that was stopped may go on.
+    def check(self) -> None:
+        """Nothing is wrong, and the program was not ended from here.
 
         Raises:
             ProgramFailedError: the program could not be stopped.
@@ -80,6 +80,16 @@ class Watch:
         with self._news:
             if self._problem is not None:
                 raise self._problem
+
+    def waits(self) -> None:
+        """The reader waits: all that it saw is sent, so a program that was stopped may go on.
+
+        Raises:
+            ProgramFailedError: the program could not be stopped.
+            BaseException: whatever ended the thread.
+        """
+        with self._news:
+            self.check()
             self.pending.waits()
             self._news.notify_all()
 
@@ -104,6 +114,8 @@ class Watch:
                 with self._news:
                     self.pending.measure(sizes)
                     self._judge()
+                    if self._problem is not None:
+                        return
         except BaseException as error:
             with self._news:
                 self._problem = error
@@ -123,12 +135,12 @@ class Watch:
         elif self._bytes_when_stopped is None:
             self._bytes_when_stopped = self.pending.total_bytes
         elif self.pending.total_bytes > self._bytes_when_stopped:
-            self._tree.end(_GRACE_S)
-            raise ProgramFailedError(
+            self._problem = ProgramFailedError(
                 f"{self.pending.num_bytes} bytes in {self._folder} wait to be sent, solver.max_pending_bytes allows "
                 f"{self._limit_bytes}, and the program cannot be stopped: some of its processes run on another host, "
                 "or are started by a daemon. Raise the limit, let it write less, or run it on the follower's host"
             )
+            self._tree.end(_GRACE_S)  # whoever sees it end finds the problem
 
     def _go_on(self) -> None:
         if self._stopped_at is not None:
