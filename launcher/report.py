@@ -14,6 +14,9 @@ from melissa_like.study import SimulationState, StudyState
 
 __all__ = ["checkpoint_of", "make_report", "make_snapshot"]
 
+#: A wait that says nothing of either side: in seconds, or as a share of the study's time.
+_SHORT_S, _SHORT_SHARE = 0.5, 0.05
+
 
 def make_report(state: StudyState, seen: Observations, elapsed_s: float) -> dict[str, Any]:
     """The content of `report.json` (DESIGN §5); what no server rank reported is null."""
@@ -63,7 +66,7 @@ def make_report(state: StudyState, seen: Observations, elapsed_s: float) -> dict
         "stalls": {
             "trainer_waited_seconds": waited_data,
             "solvers_waited_seconds": waited_buffer,
-            "bottleneck": _bottleneck(waited_data, waited_buffer),
+            "bottleneck": _bottleneck(waited_data, waited_buffer, elapsed_s),
         },
     }
 
@@ -180,9 +183,10 @@ def _most(ranks: Sequence[Summary], figure: Callable[[Summary], float]) -> float
     return max((figure(rank) for rank in ranks), default=0.0)
 
 
-def _bottleneck(trainer_waited_s: float, solvers_waited_s: float) -> str:
-    if max(trainer_waited_s, solvers_waited_s) < 0.5:
-        return "neither side waited"
+def _bottleneck(trainer_waited_s: float, solvers_waited_s: float, elapsed_s: float) -> str:
+    """Whom the other side waited for, if it waited for long."""
+    if max(trainer_waited_s, solvers_waited_s) < max(_SHORT_S, _SHORT_SHARE * elapsed_s):
+        return "neither side waited long"
     return "the solvers" if trainer_waited_s > solvers_waited_s else "the training"
 
 

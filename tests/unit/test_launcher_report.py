@@ -55,6 +55,23 @@ def test_the_checkpoints_of_all_server_ranks_are_one_each() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("trainer_s", "solvers_s", "words"),
+    [
+        (20.0, 3.0, "the solvers"),
+        (3.0, 20.0, "the training"),
+        (4.0, 0.0, "neither side waited long"),
+        (0.0, 4.0, "neither side waited long"),
+    ],
+)
+def test_who_was_waited_for_is_told_where_that_took_a_share_of_the_time(
+    trainer_s: float, solvers_s: float, words: str
+) -> None:
+    waited = Summary(trainer_waited_seconds=trainer_s, solvers_waited_seconds=solvers_s)
+    report = make_report(StudyState(SETTINGS), Observations(summaries={0: waited}), 100.0)
+    assert report["stalls"]["bottleneck"] == words
+
+
 def test_of_a_rank_that_ended_without_a_word_the_last_metrics_are_taken() -> None:
     told = Summary(trained_on=5, training=figures(40, 20.0), surrogate="incomplete", problems=("no room",))
     silent = Metrics(batches=4, samples_trained=30, samples_received=9, unseen=2, bytes_received=8, training_loss=0.5)
