@@ -21,6 +21,10 @@ are not seen, and a checkpoint counts it as not made.
 A checkpoint `keep`s all samples of one moment: they are copied out piece by piece, off the training path, and those of
 a piece may give way again as soon as it is copied.
 
+Where each simulation has sizes or static fields of its own, samples lie packed in one arena of bytes (`RaggedStorage`),
+and static fields once for all samples that refer to them. The capacity is then in bytes: seen samples give way until a
+new one fits, and the watermark is a share of the bytes unless it is given in samples.
+
 Any thread may call. Never imported here: zmq, hydra, the transport, the study.
 
 Names are imported when they are first used: the launcher asks a recipe which settings it takes, and needs no torch for
