@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from melissa_like.client.conversion import LostValueError, fill_from
 from melissa_like.client.parts import LocalPart, PartChecker, PartShape, refused_value
-from melissa_like.client.points import PointLists
+from melissa_like.client.points import PointLists, points_per_list
 from melissa_like.client.team import Team
 from melissa_like.errors import SolverError
 from melissa_like.records import FieldSpec, Layout
@@ -72,7 +72,7 @@ class LocalBeginning:
 
     def __init__(self, layout: Layout, beginning: Beginning, team: Team) -> None:
         self.layout = layout
-        self.lists = PointLists(team.rank)
+        self.lists = PointLists(team.rank, points_per_list(layout))
         self.parts: list[LocalPart] = []
         self.sent = [0] * (2 * len(layout.static))
         self._beginning = beginning

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from melissa_like.client.conversion import LostValueError, MaskedValueError, plain_array
-from melissa_like.client.points import PointList, PointLists, Scattered, refuse_points
+from melissa_like.client.points import LARGEST_PIECE_BYTES, PointList, PointLists, Scattered, refuse_points
 from melissa_like.client.team import Team
 from melissa_like.errors import SolverError
 from melissa_like.records import Box, FieldSpec
@@ -21,8 +21,6 @@ from melissa_like.records import Box, FieldSpec
 __all__ = ["LocalPart", "Part", "PartChecker", "PartShape", "refused_value"]
 
 _REMEMBERED_PIECES = 10_000
-#: Larger boxes travel in pieces, of which the caches still hold one when it is sent on, or copied to its place.
-_LARGEST_PIECE_BYTES = 2 * 2**20
 #: Each piece of a sample is compared with every other when a decomposition is new.
 _MOST_PIECES = 256
 
@@ -237,7 +235,7 @@ class PartChecker:
         if not box.size:  # nothing to send
             return
         itemsize = spec.numpy_dtype.itemsize
-        largest = max(_LARGEST_PIECE_BYTES // itemsize, -(-box.size // _MOST_PIECES))
+        largest = max(LARGEST_PIECE_BYTES // itemsize, -(-box.size // _MOST_PIECES))
         for piece in _pieces(box.shape, largest):
             place = Box(tuple(o + p for o, p in zip(box.offset, piece.offset, strict=True)), piece.shape)
             yield PartShape(

@@ -4,6 +4,7 @@ A rank of such a partition holds points whose numbers do not follow one another.
 the list travels once to each server rank, and is then named by its own number.
 """
 
+import math
 import reprlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,12 +16,14 @@ import numpy.typing as npt
 
 from melissa_like.client.conversion import plain_array
 from melissa_like.errors import SolverError
-from melissa_like.records import FieldSpec
+from melissa_like.records import FieldSpec, Layout
 
-__all__ = ["PointList", "PointLists", "Scattered", "refuse_points"]
+__all__ = ["LARGEST_PIECE_BYTES", "PointList", "PointLists", "Scattered", "points_per_list", "refuse_points"]
 
-#: Longer lists travel in pieces, each with a number of its own, so that a message has about a megabyte.
-_POINTS_PER_LIST = 65_536
+#: Larger parts travel in pieces, of which the caches still hold one when it is sent on, or copied to its place.
+LARGEST_PIECE_BYTES = 2 * 2**20
+#: Longer lists travel in pieces, each with a number of its own.
+_MOST_POINTS_PER_LIST = 65_536
 #: The number of a list has 16 bits.
 _MOST_LISTS = 0xFFFF
 
@@ -48,17 +51,19 @@ class PointList(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         numbers: int64 [n], each once.
         highest: of the numbers; -1 if there are none.
         first_number: of its first piece; the others follow.
+        points_per_list: in a piece, at most.
     """
 
     numbers: npt.NDArray[np.int64]
     highest: int
     first_number: int
+    points_per_list: int
 
     @property
     def pieces(self) -> Iterator[tuple[int, slice]]:
         """As they travel: the number of each, and where its points are in the list."""
-        for index, first in enumerate(range(0, self.numbers.size, _POINTS_PER_LIST)):
-            yield self.first_number + index, slice(first, min(first + _POINTS_PER_LIST, self.numbers.size))
+        for index, first in enumerate(range(0, self.numbers.size, self.points_per_list)):
+            yield self.first_number + index, slice(first, min(first + self.points_per_list, self.numbers.size))
 
 
 class PointLists:
@@ -66,10 +71,12 @@ class PointLists:
 
     Args:
         rank: of this client, for messages.
+        points_per_list: longer lists travel in pieces of so many.
     """
 
-    def __init__(self, rank: int) -> None:
+    def __init__(self, rank: int, points_per_list: int = _MOST_POINTS_PER_LIST) -> None:
         self._rank = rank
+        self._points_per_list = points_per_list
         self._known: dict[tuple[int, int, int], list[PointList]] = {}
         self._num_pieces = 0
         # By identity: the array is held, so that nothing else gets its place in memory.
@@ -129,17 +136,35 @@ class PointLists:
             point = int(ordered[int(np.argmax(twice))])
             first, second = np.flatnonzero(array == point)[:2].tolist()
             raise SolverError(f"{wrong} {point} twice, at {first} and at {second}: name each point once")
-        num_pieces = -(-array.size // _POINTS_PER_LIST)
+        num_pieces = -(-array.size // self._points_per_list)
         if self._num_pieces + num_pieces > _MOST_LISTS:
             raise SolverError(
-                f"field {field!r}: rank {self._rank} sent more than {_MOST_LISTS} index lists in this simulation: make "
-                "one per partition, not one per step"
+                f"field {field!r}: rank {self._rank} sent more than {_MOST_LISTS} index lists of at most "
+                f"{self._points_per_list} points in this simulation: make one per partition, not one per step"
             )
         copied = np.array(array, np.int64)
         copied.flags.writeable = False
-        made = PointList(numbers=copied, highest=highest, first_number=self._num_pieces)
+        made = PointList(
+            numbers=copied,
+            highest=highest,
+            first_number=self._num_pieces,
+            points_per_list=self._points_per_list,
+        )
         self._num_pieces += num_pieces
         return made
+
+
+def points_per_list(layout: Layout) -> int:
+    """How long the pieces of index lists are: those of values at them have no more than `LARGEST_PIECE_BYTES`.
+
+    All fields share the lists, so the one with the most bytes per point decides.
+    """
+    point_bytes = [
+        math.prod(spec.shape[:-1]) * spec.numpy_dtype.itemsize
+        for spec in (*layout.fields, *layout.static)
+        if spec.extent is not None
+    ]
+    return max(1, min(_MOST_POINTS_PER_LIST, LARGEST_PIECE_BYTES // max(point_bytes, default=1)))
 
 
 def refuse_points(spec: FieldSpec, rank: int, array: npt.NDArray[Any], points: PointList) -> None:

@@ -302,6 +302,26 @@ def test_a_mesh_travels_point_by_point(mesh: Command, tmp_path: Path, number: in
 
 @pytest.mark.mpi
 @needs(MPICC)
+def test_many_components_make_shorter_pieces(mesh: Command, tmp_path: Path) -> None:
+    """Each of the two ranks has 550 points, of 4 KiB: a message has 512 of them."""
+    n = 1100
+    modes = say.WireField(name="modes", shape=(512, 0), dtype="float64", components=512, extent="num_points")
+    welcome = {**MESH, "fields": (*MESH["fields"], modes)}
+    with ScriptedStudy(tmp_path, assignment(n - 5), welcome=welcome) as study:
+        done = study.run((*mesh, "wide"))
+        assert done.returncode == 0, done.stderr
+        assert [header.kind for _, header, _ in study.parts].count(Kind.INDEX) == 2 * 2
+        assert max(values.nbytes for _, _, values in study.parts) == 2 * 2**20
+        lists = {(h.client_rank, h.field_id): values for _, h, values in study.parts if h.kind is Kind.INDEX}
+        whole = np.full((512, n), np.nan)
+        for _, header, values in study.parts:
+            if header.kind is Kind.SCATTER and (header.field_id, header.step) == (2, 2):
+                whole[:, lists[header.client_rank, header.box.offset[-1]]] = values
+        np.testing.assert_array_equal(whole, np.arange(n) + 0.001 * np.arange(512)[:, None])
+
+
+@pytest.mark.mpi
+@needs(MPICC)
 @pytest.mark.parametrize(
     ("mistake", "words"),
     [

@@ -1,6 +1,6 @@
 /* Points that are divided among the ranks in turn, as a graph partitioner would: each rank sends its own.
  *
- *     ./mesh [MISTAKE]
+ *     ./mesh [MISTAKE | wide]
  *
  * There are 5 + number points in a ring, and as many edges. Every value says its simulation, point and step. */
 #include "melissa_like.h"
@@ -12,11 +12,14 @@
 
 #define MOST 200000
 #define STEPS 3
+#define MODES 512
+#define MOST_WIDE 600
 
 static const char *mistake = "";
 static int64_t own[MOST], edges[2][MOST];
 static double coordinates[MOST][2], displacement[2][MOST], pressure[MOST];
 static double mask[4] = {1, 0, 1, 1};
+static double modes[MODES][MOST_WIDE]; /* only if the study declares them: ./mesh wide */
 
 static int is(const char *name)
 {
@@ -52,9 +55,10 @@ static int send_once(ml_client *client, int64_t num_points, int64_t num_own, int
 static int run(ml_client *client, int rank, int size)
 {
     double number;
-    int64_t num_points, num_own = 0, i, step, shape[2] = {2, 0};
+    int64_t num_points, num_own = 0, i, step, shape[2] = {2, 0}, wide[2] = {MODES, 0};
     int64_t strides[2] = {(int64_t)sizeof displacement[0], (int64_t)sizeof(double)};
-    int list, code = ml_parameter(client, "number", &number);
+    int64_t wide_strides[2] = {(int64_t)sizeof modes[0], (int64_t)sizeof(double)};
+    int mode, list, code = ml_parameter(client, "number", &number);
     if (code < 0)
         return code;
     num_points = 5 + (int64_t)number;
@@ -65,7 +69,10 @@ static int run(ml_client *client, int rank, int size)
     }
     if ((code = send_once(client, num_points, num_own, rank, size, &list)) < 0)
         return code;
-    shape[1] = num_own;
+    shape[1] = wide[1] = num_own;
+    for (i = 0; is("wide") && i < num_own; i++)
+        for (mode = 0; mode < MODES; mode++)
+            modes[mode][i] = (double)own[i] + 0.001 * mode;
     for (step = 0; step < STEPS; step++) {
         for (i = 0; i < num_own; i++) {
             pressure[i] = 10.0 * (double)own[i] + (double)step;
@@ -76,6 +83,8 @@ static int run(ml_client *client, int rank, int size)
             (code = ml_send_scattered(client, "pressure", ML_FLOAT64, pressure, 1, &num_own, NULL, list)) < 0 ||
             (code = ml_send_scattered(client, "displacement", ML_FLOAT64, displacement, 2, shape, strides,
                                       list + is("list"))) < 0 ||
+            (is("wide") &&
+             (code = ml_send_scattered(client, "modes", ML_FLOAT64, modes, 2, wide, wide_strides, list)) < 0) ||
             (code = ml_step_end(client)) < 0)
             return code;
     }

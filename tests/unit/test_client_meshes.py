@@ -19,7 +19,7 @@ from melissa_like.client.streaming import PartStream, layout_from
 from melissa_like.client.team import SoloTeam
 from melissa_like.protocol.control import Assignment, Welcome, WireField
 from melissa_like.protocol.wire import Header, Kind, decode
-from melissa_like.records import Purpose, Routing, Sample, SampleKey, StudyIdentity
+from melissa_like.records import FieldSpec, Layout, Purpose, Routing, Sample, SampleKey, StudyIdentity
 from melissa_like.transport.interface import copy_payload
 from tests.unit.test_assembly_meshes import LAYOUT, Memory
 
@@ -111,14 +111,14 @@ class ServerRank:
         samples: that are complete.
     """
 
-    def __init__(self, number: int = 0, num_server_ranks: int = 1) -> None:
+    def __init__(self, number: int = 0, num_server_ranks: int = 1, layout: Layout = LAYOUT) -> None:
         self.assembler = Assembler(
-            layout=LAYOUT,
+            layout=layout,
             identity=StudyIdentity(**STUDY, launcher_incarnation=1, server_incarnation=1),
             server_rank=number,
             num_server_ranks=num_server_ranks,
             routing=Routing.SAMPLE,
-            consumers=dict.fromkeys(Purpose, Memory(LAYOUT)),
+            consumers=dict.fromkeys(Purpose, Memory(layout)),
         )
         self.samples: list[Sample] = []
 
@@ -144,7 +144,7 @@ class ServerRank:
             self.samples.append(sample)
 
 
-def welcome_of(num_server_ranks: int) -> Welcome:
+def welcome_of(num_server_ranks: int, layout: Layout = LAYOUT) -> Welcome:
     def wired(specs: Any) -> tuple[WireField, ...]:
         names = ("name", "shape", "dtype", "components", "extent", "indexes")
         return tuple(WireField(**{name: getattr(spec, name) for name in names}) for spec in specs)
@@ -154,15 +154,15 @@ def welcome_of(num_server_ranks: int) -> Welcome:
         server_incarnation=1,
         launcher_incarnation=1,
         routing=0,
-        layout_id=LAYOUT.layout_id,
-        fields=wired(LAYOUT.fields),
-        parameters=LAYOUT.parameters,
+        layout_id=layout.layout_id,
+        fields=wired(layout.fields),
+        parameters=layout.parameters,
         num_steps=None,
         budget_bytes=2**20,
         heartbeat_s=1.0,
         orphan_timeout_s=300.0,
-        extents=LAYOUT.extents,
-        static=wired(LAYOUT.static),
+        extents=layout.extents,
+        static=wired(layout.static),
     )
 
 
@@ -285,3 +285,35 @@ def test_a_long_list_travels_in_pieces(num_points: int) -> None:
     assert sample.static is not None
     np.testing.assert_array_equal(sample.static.arrays["x"], mesh)
     np.testing.assert_array_equal(sample.fields[1], mesh)
+
+
+@pytest.mark.parametrize("group", ["fields", "static"])
+def test_many_components_make_shorter_pieces(group: str) -> None:
+    """Of 512 points here, whichever field has the most bytes per point: the lists are the same for all."""
+    pressure = FieldSpec(name="pressure", shape=(0,), dtype="float64", extent="num_points")
+    modes = FieldSpec(name="modes", shape=(1024, 0), components=1024, extent="num_points")
+    fields, static = ((pressure, modes), ()) if group == "fields" else ((pressure,), (modes,))
+    layout = Layout(fields=fields, parameters=("a", "b"), static=static)
+    sender, team = Recorder(1), OneOf(0, 1)
+    assignment = Assignment(simulation=0, attempt=1, purpose=0, parameters=(1.0, 2.0), delivered_steps=())
+    stream = stream_of(team, welcome_of(1, layout), sender, assignment, 1)
+    points = np.random.default_rng(0).permutation(600)
+    whole = {"pressure": np.arange(600.0), "modes": np.arange(1024 * 600, dtype=np.float32).reshape(1024, 600)}
+    given = {name: Scattered(values[..., points], points) for name, values in whole.items()}
+    beginning = Beginning(extents={"num_points": 600}, static={spec.name: given[spec.name] for spec in static})
+    begun = LocalBeginning(layout, beginning, team)
+    begun.check()
+    begun.settle(np.array([begun.told]))
+    begun.take()
+    stream.begin(begun)
+    stream.send(0, stream.prepare({spec.name: given[spec.name] for spec in fields}), 0.0)
+    assert [decode(header).kind for header, _ in sender.messages[0]].count(Kind.INDEX) == 2
+    assert max(len(payload) for _, payload in sender.messages[0]) == 2 * 2**20
+    server = ServerRank(layout=layout)
+    for message in sender.messages[0]:
+        server.take(*message)
+    (sample,) = server.samples
+    arrived = dict(zip((spec.name for spec in fields), sample.fields, strict=True))
+    arrived |= {} if sample.static is None else sample.static.arrays
+    for name, values in whole.items():
+        np.testing.assert_array_equal(arrived[name], values)

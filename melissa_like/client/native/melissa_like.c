@@ -2865,11 +2865,11 @@ static void append_twice(char *text, size_t size, int num_dimensions, const stru
 #define OPEN_FIELD 0xffff
 #define FIXED_HEADER_BYTES 96
 #define LARGEST_HEADER_BYTES (FIXED_HEADER_BYTES + 16 * ML_MAX_DIMENSIONS)
-#define POINTS_PER_LIST 65536 /* so that a message has about a megabyte */
+#define MOST_POINTS_PER_LIST 65536
 
 enum kind { OPEN, PART, STATIC, SCATTER, INDEX, STATIC_SCATTER };
 
-/* Points by their global numbers; on the wire several lists, of POINTS_PER_LIST each. */
+/* Points by their global numbers; on the wire several lists, of points_per_list each. */
 struct list {
     int64_t *numbers, num_points;
     int64_t first_number; /* on the wire */
@@ -2891,7 +2891,7 @@ struct session {
     int64_t *extents; /* -1: not said */
     struct list *lists;
     int num_lists;
-    int64_t num_wire_lists;
+    int64_t num_wire_lists, points_per_list;
     struct once *first_once, *last_once;
     int64_t *static_elements;
     int has_begun; /* the ranks have agreed on extents and static data, or there are none */
@@ -3183,22 +3183,46 @@ static void set_values(struct values *values, const void *first, int from, int t
     }
 }
 
-static int64_t points_in(const struct list *list, int64_t chunk)
+/* Bytes of one point of a field on points; 0 of another. */
+static int64_t point_bytes_of(const struct field *field)
 {
-    int64_t left = list->num_points - chunk * POINTS_PER_LIST;
-    return left < POINTS_PER_LIST ? left : POINTS_PER_LIST;
+    return field->extent < 0 ? 0
+                             : size_of_shape(field->num_dimensions - 1, field->shape) *
+                                   (int64_t)dtype_sizes[field->dtype];
+}
+
+/* How long the lists on the wire are: values at the points of one have at most LARGEST_PIECE_BYTES. All fields share the
+ * lists, so the one with the most bytes per point decides. */
+static int64_t points_per_list(const struct welcome *welcome)
+{
+    int64_t widest = 1, bytes, number;
+    int i;
+    for (i = 0; i < welcome->fields.number; i++)
+        if ((bytes = point_bytes_of(&welcome->fields.items[i])) > widest)
+            widest = bytes;
+    for (i = 0; i < welcome->statics.number; i++)
+        if ((bytes = point_bytes_of(&welcome->statics.items[i])) > widest)
+            widest = bytes;
+    number = LARGEST_PIECE_BYTES / widest;
+    return number > MOST_POINTS_PER_LIST ? MOST_POINTS_PER_LIST : number > 0 ? number : 1;
+}
+
+static int64_t points_in(const struct list *list, int64_t chunk, int64_t per_list)
+{
+    int64_t left = list->num_points - chunk * per_list;
+    return left < per_list ? left : per_list;
 }
 
 static int send_list(struct ml_client *client, int destination, struct list *list)
 {
     struct part part = {INDEX, 0, ML_INT64, 1, 0, NAN, {{0}, {0}}};
-    int64_t chunk;
+    int64_t per_list = client->session.points_per_list, chunk;
     int code, lost;
-    for (chunk = 0; chunk * POINTS_PER_LIST < list->num_points; chunk++) {
+    for (chunk = 0; chunk * per_list < list->num_points; chunk++) {
         struct values values;
         part.field = (int)(list->first_number + chunk);
-        part.box.shape[0] = points_in(list, chunk);
-        set_values(&values, list->numbers + chunk * POINTS_PER_LIST, ML_INT64, ML_INT64, 1, part.box.shape, NULL);
+        part.box.shape[0] = points_in(list, chunk, per_list);
+        set_values(&values, list->numbers + chunk * per_list, ML_INT64, ML_INT64, 1, part.box.shape, NULL);
         if ((code = deliver(client, destination, &part, &values, &lost)) < 0)
             return code;
     }
@@ -3214,7 +3238,7 @@ static int send_points(struct ml_client *client, int destination, enum kind kind
     int is_static = kind == STATIC_SCATTER, last = values->num_dimensions - 1, code, lost;
     const struct field *field = field_at(client, number, is_static);
     struct part part;
-    int64_t chunk;
+    int64_t per_list = client->session.points_per_list, chunk;
     if (!list->is_sent[destination] && (code = send_list(client, destination, list)) < 0)
         return code;
     memset(&part, 0, sizeof part);
@@ -3225,10 +3249,10 @@ static int send_points(struct ml_client *client, int destination, enum kind kind
     part.step = is_static ? 0 : (uint64_t)client->session.last_step;
     part.time = is_static ? NAN : client->session.time;
     memcpy(part.box.shape, values->shape, sizeof values->shape);
-    for (chunk = 0; chunk * POINTS_PER_LIST < list->num_points; chunk++) {
+    for (chunk = 0; chunk * per_list < list->num_points; chunk++) {
         struct values points = *values;
-        points.first += chunk * POINTS_PER_LIST * values->strides[last];
-        points.shape[last] = part.box.shape[last] = points_in(list, chunk);
+        points.first += chunk * per_list * values->strides[last];
+        points.shape[last] = part.box.shape[last] = points_in(list, chunk, per_list);
         part.box.offset[last] = list->first_number + chunk;
         if ((code = deliver(client, destination, &part, &points, &lost)) < 0)
             return code;
@@ -3241,7 +3265,7 @@ static int send_points(struct ml_client *client, int destination, enum kind kind
                 "such values in this part): declare another dtype under solver.fields, or send values "
                 "that it holds",
                 field->name, client->team.rank, what.value,
-                (long long)list->numbers[chunk * POINTS_PER_LIST + what.index[last]], dtype_names[field->dtype],
+                (long long)list->numbers[chunk * per_list + what.index[last]], dtype_names[field->dtype],
                 (long long)what.number);
         }
     }
@@ -4173,6 +4197,7 @@ static int begin_session(struct ml_client *client, const struct buffer *assignme
     }
     for (i = 0; i < welcome->extents.number; i++)
         session->extents[i] = -1;
+    session->points_per_list = points_per_list(welcome);
     session->has_begun = welcome->extents.number == 0 && welcome->statics.number == 0;
     session->last_step = -1;
     session->window_began = session->last_push = -1e9;
@@ -4440,7 +4465,7 @@ int ml_index_list(ml_client *client, const int64_t *numbers, int64_t num_points,
     struct session *session;
     struct list list, *grown;
     int code = require_session(client);
-    int64_t i;
+    int64_t num_pieces, i;
     if (code == ML_OK && (number == NULL || num_points < 0 || (numbers == NULL && num_points > 0)))
         code = raise_error(ML_ERROR_USAGE,
                            "ml_index_list was given %lld points at %s: give their numbers, and the address "
@@ -4456,9 +4481,12 @@ int ml_index_list(ml_client *client, const int64_t *numbers, int64_t num_points,
             return abort_if_asked(client, fail_together(client));
         }
     }
-    if (session->num_wire_lists + (num_points + POINTS_PER_LIST - 1) / POINTS_PER_LIST > 0xffff) {
+    num_pieces = (num_points + session->points_per_list - 1) / session->points_per_list;
+    if (session->num_wire_lists + num_pieces > 0xffff) {
         raise_error(ML_ERROR_CONTRACT,
-                    "a simulation has too many index lists: make one per partition, not one per step");
+                    "a simulation has too many index lists of at most %lld points: make one per partition, not one per "
+                    "step",
+                    (long long)session->points_per_list);
         return abort_if_asked(client, fail_together(client));
     }
     list.numbers = malloc((size_t)num_points * sizeof *numbers + 1);
@@ -4476,7 +4504,7 @@ int ml_index_list(ml_client *client, const int64_t *numbers, int64_t num_points,
         memcpy(list.numbers, numbers, (size_t)num_points * sizeof *numbers);
     list.num_points = num_points;
     list.first_number = session->num_wire_lists;
-    session->num_wire_lists += (num_points + POINTS_PER_LIST - 1) / POINTS_PER_LIST;
+    session->num_wire_lists += num_pieces;
     *number = session->num_lists;
     session->lists[session->num_lists++] = list;
     return ML_OK;
