@@ -33,6 +33,7 @@ MAY_CHANGE = (
     "training.device",
     "training.num_threads",
     "training.steps_per_agreement",
+    "buffer.capacity",
     "buffer.device",
 )
 #: Looked at in this order: what is above a key says why if nothing says it for the key itself.

@@ -91,14 +91,14 @@ def test_a_study_on_meshes_outlives_a_server_rank(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_study_on_meshes_goes_on_with_more_server_ranks(tmp_path: Path) -> None:
+def test_a_study_on_meshes_goes_on_with_more_server_ranks_and_less_memory(tmp_path: Path) -> None:
     study = [*on_meshes(tmp_path), "buffer.capacity='64 KiB'", "buffer.views_per_sample=10", "launcher.max_jobs=2"]
     study += ["+training.loop.killed=launcher", "+training.loop.after=25", "training.checkpoint.interval_s=0.2"]
     with launched(tmp_path / "study", *study, "launcher.num_server_ranks=1") as first:
         ran = first.wait()
     assert ran.code == 130, ran.err
     assert ran.report["checkpoint"]["number"] >= 1
-    ran = resume(tmp_path / "study", "launcher.num_server_ranks=2")
+    ran = resume(tmp_path / "study", "launcher.num_server_ranks=2", "buffer.capacity='24 KiB'")
     assert_complete(ran, tmp_path)
     assert trained_in(tmp_path).total() == 10 * 48
 

@@ -39,6 +39,7 @@ def test_every_key_is_in_the_table() -> None:
         ("launcher.walltime='1:30:00'", "launcher.walltime", "1:30:00"),
         ("training.max_batches=null", "training.max_batches", None),
         ("+solver.environment.DEBUG=yes", "solver.environment.DEBUG", "yes"),
+        ("buffer.capacity=9000", "buffer.capacity", 9000),
         ("monitoring.figures=false", "monitoring.figures", False),
     ],
 )
@@ -59,7 +60,7 @@ def test_what_may_change_does(override: str, key: str, value: Any) -> None:
         ("solver.fields.temperature.shape=[4,4]", "what was received has these fields"),
         ("solver.num_steps=3", "of one solver"),
         ("transport.routing=trajectory", "lie on the server ranks by it"),
-        ("buffer.capacity=10", "the buffer's content"),
+        ("buffer.watermark=10", "the buffer's content"),
         ("training.optimizer.lr=1", "a training that was begun with it"),
         ("run_dir=elsewhere", "a folder that was moved is named as it is called now"),
         ("launcher.max_job=4", "did you mean launcher.max_jobs"),
