@@ -345,6 +345,16 @@ def test_static_data_that_do_not_fit_are_told(changed, message) -> None:
         surrogate.predict({"a": 0.0, "b": 0.0}, step=0, static=given)
 
 
+@pytest.mark.parametrize(
+    ("targets", "static", "given"),
+    [(["u"], False, {}), (["u"], ["cells"], {"cells": np.zeros((3, 4))}), (["drag"], ["cells"], {"cells": [[0]] * 3})],
+)
+def test_a_size_that_follows_from_nothing_is_told(targets, static, given) -> None:
+    task = Direct(LAYOUT, targets=targets, static=static)
+    with pytest.raises(ValueError, match="num_points does not follow from what is given"):
+        task.request({"a": 0.0, "b": 0.0}, step=0, static=given)
+
+
 def test_fields_and_coordinates_of_other_meshes_are_told() -> None:
     surrogate = surrogate_of(TASKS["same step"])
     with pytest.raises(ValueError, match="num_points is 9 in 'p' and 4 in 'coordinates'"):

@@ -164,7 +164,8 @@ class Autoregressive:
         steps = dict.fromkeys(self._targets, self.history)
         steps |= dict.fromkeys(self._inputs, self.history + (num_calls - 1) * self.bundle)
         once = self._static.of_one(static)
-        return one_start(self._layout, fields, self._parameters.of(parameters), steps, step=step, static=once)
+        given, extents = self._parameters.of(parameters), self.problem.extents
+        return one_start(self._layout, fields, given, steps, step=step, extents=extents, static=once)
 
     def one_call(self, network: nn.Module, scale: Normalization, batch: Batch) -> Mapping[str, Tensor]:
         """See `RollsOut`: the history to the `bundle` steps that follow; `batch.steps` is the first of the history."""

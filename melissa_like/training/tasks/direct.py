@@ -102,4 +102,5 @@ class Direct:
             ValueError: a parameter or static data is missing or unknown, or the latter contradict one another.
         """
         once = self._static.of_one(static)
-        return one_sample(self._layout, self._parameters.of(parameters), step=step, time=time, static=once)
+        given = self._parameters.of(parameters)
+        return one_sample(self._layout, given, step=step, time=time, extents=self.problem.extents, static=once)

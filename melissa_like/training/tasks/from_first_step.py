@@ -139,7 +139,8 @@ class FromFirstStep:
         """See `RollsOut`. Inputs are needed at the first step too, where nothing looks at them."""
         steps = dict.fromkeys(self._initial, 1) | dict.fromkeys(self._inputs, 1 + num_steps)
         once = self._static.of_one(static)
-        return one_start(self._layout, fields, self._parameters.of(parameters), steps, step=step, static=once)
+        given, extents = self._parameters.of(parameters), self.problem.extents
+        return one_start(self._layout, fields, given, steps, step=step, extents=extents, static=once)
 
     def one_call(self, network: nn.Module, scale: Normalization, batch: Batch) -> Mapping[str, Tensor]:
         """See `RollsOut`: a later step; `batch.steps` is how many time steps later."""

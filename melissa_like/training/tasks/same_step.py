@@ -115,5 +115,11 @@ class SameStep:
             raise ValueError(f"the fields are {list(fields)}, expected {list(self._inputs)}: give exactly the inputs")
         once = self._static.of_one(static)
         return one_sample(
-            self._layout, self._parameters.of(parameters), step=step, time=time, fields=fields, static=once
+            self._layout,
+            self._parameters.of(parameters),
+            step=step,
+            time=time,
+            extents=self.problem.extents,
+            fields=fields,
+            static=once,
         )

@@ -1,6 +1,6 @@
 """Samples that nobody sent, as a user gives them: one time step, or those that a roll-out begins with."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ def one_sample(
     *,
     step: int,
     time: float | None,
+    extents: Sequence[str],
     fields: Mapping[str, npt.ArrayLike] = _NOTHING,
     static: Mapping[str, npt.ArrayLike] = _NOTHING,
 ) -> Batch:
@@ -31,16 +32,17 @@ def one_sample(
         parameters: in original units, [1, P].
         step: index of the time step.
         time: physical time; the step index by default.
+        extents: whose sizes must follow from what is given.
         fields: by name, of the shapes of the layout.
         static: by name, likewise.
 
     Raises:
-        ValueError: one has another shape, or they contradict one another.
+        ValueError: one has another shape, they contradict one another, or a size does not follow from them.
     """
     specs = _specs(layout)
     given = {name: _array(specs[name], values) for name, values in fields.items()}
     once = {name: _array(specs[name], values) for name, values in static.items()}
-    sizes = _sizes((specs[name], array) for name, array in (*given.items(), *once.items()))
+    sizes = _checked_sizes(specs, given, once, extents)
     return Batch(
         simulations=torch.zeros(1, dtype=torch.int64),
         steps=torch.tensor([step], dtype=torch.int64),
@@ -48,7 +50,7 @@ def one_sample(
         parameters=parameters,
         fields={name: _of_one(array, specs[name]) for name, array in given.items()},
         offsets=offsets_of(layout, [sizes]),
-        static=static_of(layout, [sizes], [_checked(once, specs, sizes)]),
+        static=static_of(layout, [sizes], [once]),
         axes=BatchAxes.of(layout),
     )
 
@@ -60,6 +62,7 @@ def one_start(
     num_steps: Mapping[str, int],
     *,
     step: int,
+    extents: Sequence[str],
     static: Mapping[str, npt.ArrayLike] = _NOTHING,
 ) -> Batch:
     """A batch of one, on the CPU: [1, L, *shape] of each field, or [N, L, C].
@@ -70,17 +73,19 @@ def one_start(
         parameters: in original units, [1, P].
         num_steps: L of each field that is needed; more steps than these are left out.
         step: number of the first time step.
+        extents: whose sizes must follow from what is given.
         static: by name, of the shapes of the layout.
 
     Raises:
-        ValueError: a field is missing or unknown, one has another shape, or they contradict one another.
+        ValueError: a field is missing or unknown, one has another shape, they contradict one another, or a size does
+            not follow from them.
     """
     if set(fields) != set(num_steps):
         raise ValueError(f"the fields are {', '.join(fields)}, expected {', '.join(num_steps)}: give exactly these")
     specs = _specs(layout)
     given = {name: _steps(specs[name], fields[name], length) for name, length in num_steps.items()}
     once = {name: _array(specs[name], values) for name, values in static.items()}
-    sizes = _sizes((specs[name], array) for name, array in (*given.items(), *once.items()))
+    sizes = _checked_sizes(specs, given, once, extents)
     longest = max(num_steps.values())
     return Batch(
         simulations=torch.zeros(1, dtype=torch.int64),
@@ -89,7 +94,7 @@ def one_start(
         parameters=parameters,
         fields={name: _steps_of_one(array, specs[name]) for name, array in given.items()},
         offsets=offsets_of(layout, [sizes]),
-        static=static_of(layout, [sizes], [_checked(once, specs, sizes)]),
+        static=static_of(layout, [sizes], [once]),
         axes=BatchAxes.of(layout),
     )
 
@@ -129,12 +134,36 @@ def _fits(shape: tuple[int, ...], spec: FieldSpec) -> bool:
     return len(shape) == len(spec.shape) and shape[:-1] == spec.shape[:-1] and shape[-1] > 0
 
 
-def _sizes(given: Iterable[tuple[FieldSpec, npt.NDArray[Any]]]) -> dict[str, int]:
-    """The size of each extent that the arrays tell.
+def _checked_sizes(
+    specs: Mapping[str, FieldSpec],
+    given: Mapping[str, npt.NDArray[Any]],
+    once: Mapping[str, npt.NDArray[Any]],
+    needed: Sequence[str],
+) -> dict[str, int]:
+    """The size of each extent that fields and static data tell.
 
     Raises:
-        ValueError: two tell different ones.
+        ValueError: two tell different ones, nothing tells one that is needed, or a number of a point is of none.
     """
+    told = _sizes_told((specs[name], array) for name, array in (*given.items(), *once.items()))
+    indexed = {name: specs[name].indexes for name in once}
+    for extent in (*needed, *(each for each in indexed.values() if isinstance(each, str))):
+        if extent not in told:
+            raise ValueError(
+                f"{extent} does not follow from what is given ({', '.join((*given, *once)) or 'nothing'}): let the "
+                "task give the network static data that lie on it, as coordinates do (training.task.static)"
+            )
+    for name, numbered in indexed.items():
+        behind, array = told[numbered] if isinstance(numbered, str) else numbered, once[name]
+        if behind is not None and not 0 <= array.min() <= array.max() < behind:
+            raise ValueError(
+                f"{name!r} has numbers of points from {array.min()} to {array.max()}, and there are {behind} points: "
+                "number them from 0"
+            )
+    return told
+
+
+def _sizes_told(given: Iterable[tuple[FieldSpec, npt.NDArray[Any]]]) -> dict[str, int]:
     sizes: dict[str, tuple[str, int]] = {}
     for spec, array in given:
         if spec.extent is None:
@@ -145,25 +174,6 @@ def _sizes(given: Iterable[tuple[FieldSpec, npt.NDArray[Any]]]) -> dict[str, int
                 f"{spec.extent} is {size} in {by!r} and {array.shape[-1]} in {spec.name!r}: give both of the same size"
             )
     return {extent: size for extent, (_, size) in sizes.items()}
-
-
-def _checked(
-    once: Mapping[str, npt.NDArray[Any]], specs: Mapping[str, FieldSpec], sizes: Mapping[str, int]
-) -> Mapping[str, npt.NDArray[Any]]:
-    """Static data whose numbers of points are all there.
-
-    Raises:
-        ValueError: a number that no point has.
-    """
-    for name, array in once.items():
-        numbered = specs[name].indexes
-        behind = sizes.get(numbered) if isinstance(numbered, str) else numbered
-        if behind is not None and array.size and not 0 <= array.min() <= array.max() < behind:
-            raise ValueError(
-                f"{name!r} has numbers of points from {array.min()} to {array.max()}, and there are {behind} points: "
-                "number them from 0"
-            )
-    return once
 
 
 def _of_one(array: npt.NDArray[Any], spec: FieldSpec) -> torch.Tensor:
