@@ -9,7 +9,13 @@ from melissa_like.loading import Batch
 from melissa_like.models import Problem
 from melissa_like.records import Layout
 from melissa_like.training.normalization import Normalization
-from melissa_like.training.tasks.fields import fields_named, shape_of, with_components, without_components
+from melissa_like.training.tasks.fields import (
+    fields_named,
+    normalized_fields,
+    restored_fields,
+    shape_of,
+    with_components,
+)
 from melissa_like.training.tasks.parameters import GivenParameters
 from melissa_like.training.tasks.starts import one_sample
 from melissa_like.training.tasks.static import GivenStatic
@@ -60,8 +66,7 @@ class Direct:
 
     def targets(self, scale: Normalization, batch: Batch) -> Mapping[str, Tensor]:
         """See `Task`: these fields."""
-        measured = self.measure(batch)
-        return {name: scale.normalize(name, measured[name]) for name in self._fields}
+        return normalized_fields(scale, batch.fields, self._fields)
 
     def advance(self, network: nn.Module, scale: Normalization, batch: Batch) -> Mapping[str, Tensor]:
         """See `Task`: one call."""
@@ -74,9 +79,7 @@ class Direct:
 
     def restore(self, scale: Normalization, batch: Batch, values: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """See `Task`: the fields to be learned, [B, *shape]."""
-        return {
-            name: without_components(scale.restore(name, values[name]), spec) for name, spec in self._fields.items()
-        }
+        return restored_fields(scale, values, self._fields)
 
     def truth(self, batch: Batch) -> Mapping[str, Tensor]:
         """See `Task`: the fields to be learned, [B, *shape]."""
