@@ -12,6 +12,7 @@ from melissa_like.config.capacities import (
     capacity_nbytes_per_rank,
     capacity_per_rank,
     default_capacity,
+    largest_mesh_nbytes,
     sample_nbytes,
     watermark_per_rank,
 )
@@ -47,6 +48,7 @@ __all__ = [
     "check_memory",
     "check_window",
     "default_capacity",
+    "largest_mesh_nbytes",
     "layout_of",
     "load_config",
     "log_limit_bytes",

@@ -17,6 +17,7 @@ __all__ = [
     "capacity_nbytes_per_rank",
     "capacity_per_rank",
     "default_capacity",
+    "largest_mesh_nbytes",
     "sample_nbytes",
     "watermark_per_rank",
 ]
@@ -107,6 +108,16 @@ def capacity_nbytes_per_rank(config: Config, window: Window | None = None) -> in
         return num_held * sample_nbytes(layout, window)
     num_simulations = min(num_held, config.study.num_simulations)
     return num_held * _room(layout.fields, window) + num_simulations * _room(layout.static)
+
+
+def largest_mesh_nbytes(config: Config, window: Window | None = None) -> int:
+    """Bytes that a sample and the static fields of its simulation may have together, so that a server rank holds them.
+
+    That is its capacity without what rounding each of the three may cost; `window` as in `capacity`.
+    """
+    layout = layout_of(config.solver)
+    rounding = 3 * _SAMPLE_UNIT + _FIELD_UNIT * len((*layout.fields, *layout.static))
+    return max(0, capacity_nbytes_per_rank(config, window) - rounding)
 
 
 def watermark_per_rank(config: Config, window: Window | None = None) -> int | None:

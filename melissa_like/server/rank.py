@@ -19,6 +19,7 @@ from melissa_like.config import (
     Config,
     capacity_nbytes_per_rank,
     capacity_per_rank,
+    largest_mesh_nbytes,
     load_config,
     routing_of,
     saves_buffer,
@@ -164,7 +165,7 @@ class _Rank:
             place,
             routing=routing_of(config.transport, window),
             window=window,
-            most_nbytes=capacity_nbytes_per_rank(config, window),
+            most_nbytes=largest_mesh_nbytes(config, window),
         )
         self._host = host
         self._rank = rank = place.address.rank
@@ -298,7 +299,9 @@ class _Rank:
                 buffer=self._buffer,
                 window=self._window,
                 capacity=capacity_per_rank(self._config, self._window),
-                capacity_nbytes=self._place.most_nbytes if self._place.layout.is_ragged else None,
+                capacity_nbytes=(
+                    capacity_nbytes_per_rank(self._config, self._window) if self._place.layout.is_ragged else None
+                ),
                 views_per_sample=self._config.buffer.views_per_sample,
                 held_out=self._held_out,
                 consumers=self._stateful,

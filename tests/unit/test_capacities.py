@@ -13,6 +13,7 @@ from melissa_like.config import (
     capacity_per_rank,
     check_memory,
     default_capacity,
+    largest_mesh_nbytes,
     saves_buffer,
     watermark_per_rank,
 )
@@ -109,3 +110,13 @@ def test_every_mesh_that_is_announced_as_fitting_fits() -> None:
     smallest = packed((FieldSpec(name="u", shape=(3, 0), components=3, extent="num_points"),), {"num_points": 1})
     assert capacity_per_rank(config) == (10 * 1024 - 256) // whole_units(smallest.nbytes)
     assert np.isclose(capacity_nbytes_per_rank(config), 10 * 1024)
+
+
+@pytest.mark.parametrize("nbytes", [2048, 2304, 5000, 10_240])
+def test_the_largest_mesh_that_is_taken_finds_room(nbytes: int) -> None:
+    """Three numbers of a field and two of the coordinates, four bytes each."""
+    config = on_meshes(f"{nbytes} B")
+    sizes = {"num_points": largest_mesh_nbytes(config) // 20}
+    field = packed((FieldSpec(name="u", shape=(3, 0), components=3, extent="num_points"),), sizes)
+    once = packed((FieldSpec(name="x", shape=(2, 0), components=2, extent="num_points"),), sizes)
+    assert whole_units(field.nbytes) + whole_units(once.nbytes) <= nbytes // 256 * 256
