@@ -120,6 +120,7 @@ class LocalBeginning:
         for part in self.parts:
             self.sent[part.shape.field_id] += part.shape.size
             self.sent[len(self.layout.static) + part.shape.field_id] += _sum_of_numbers(part.shape) % _SUMS
+        self.lists.look_again()
 
     def first_gap(self, sent: Sequence[int]) -> int | None:
         """The first static field that the ranks have not given once each; None if there is none.
