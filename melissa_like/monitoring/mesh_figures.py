@@ -15,7 +15,8 @@ __all__ = ["Mesh", "draw_mesh_field"]
 _MOST_ROWS = 3
 _SPACE = 3  # dimensions
 _CORNERS = 3  # of a triangle
-#: Of points in space those are shown whose last coordinate lies in so much of its range, around the middle.
+#: Of points in space those are shown whose last coordinate lies in so much of its range, around that of the point
+#: nearest to its middle: a mesh of one layer has none there.
 _SLICE = 1 / 3
 #: Area of all points of a picture together, in points squared.
 _INK = 20_000.0
@@ -56,8 +57,8 @@ class Mesh:
         if len(self.coordinates) < _SPACE:
             return np.arange(self.coordinates.shape[1])
         height = self.coordinates[-1]
-        away = np.abs(height - (height.min() + height.max()) / 2)
-        return np.flatnonzero(away <= _SLICE / 2 * np.ptp(height))
+        middle = height[np.argmin(np.abs(height - (height.min() + height.max()) / 2))]
+        return np.flatnonzero(np.abs(height - middle) <= _SLICE / 2 * np.ptp(height))
 
 
 def draw_mesh_field(

@@ -47,6 +47,12 @@ def test_of_points_in_space_a_slice_is_shown() -> None:
     np.testing.assert_allclose(points.get_offsets(), SQUARE[:, [1, 2, 4]].T)
 
 
+def test_of_one_layer_of_cells_one_side_is_shown() -> None:
+    points = drawn(Mesh(coordinates=np.concatenate([SQUARE, [[0.0, 0.0, 0.0, 1.0, 1.0]]])))
+    assert isinstance(points, PathCollection)
+    np.testing.assert_allclose(points.get_offsets(), SQUARE[:, :3].T)
+
+
 @pytest.mark.parametrize(
     ("mesh", "values"),
     [
