@@ -165,10 +165,16 @@ def test_arrays_of_a_file_are_sent_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: NpyFiles(files="a.npz", fields=["T"], static=["x"], step_axis=0), "beside its fields: with step_axis"),
-        (lambda: NpyFiles(files="{field}{step}.npy", fields=["T"], static=["x"]), "write a reader of your own"),
+        (
+            lambda: NpyFiles(files="a.npz", fields=["T"], static=["x"], step_axis=0),
+            "static.x names no file, .*, along step_axis",
+        ),
+        (
+            lambda: NpyFiles(files="{field}{step}.npy", fields=["T"], static=["x"]),
+            "each field has a file of its own, .*: write the file that it is in",
+        ),
         (lambda: NpyFiles(files="{step}.npz", fields=["T"], static=3), "write a list of names"),
-        (lambda: Hdf5Files(files="a.h5", fields={"T": "T_{step}"}, static=["x"]), "this one holds all steps"),
+        (lambda: Hdf5Files(files="a.h5", fields={"T": "T_{step}"}, static=["x"]), "and one file holds all steps"),
         (
             lambda: MeshFiles(files="{step}_{rank}.vtu", fields=["T"], static={"c": "mesh:cells"}, num_ranks=2),
             "each rank's file numbers its points from 0",

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 import pytest
 
-from melissa_like.client.following import ScriptedRun
+from melissa_like.client.following import Beginning, ScriptedRun
 from melissa_like.client.readers import Hdf5Files, optional
 from melissa_like.errors import ConfigurationError, SolverError
 from tests.unit.written import Act, bytes_of, counted, read, writes
@@ -86,6 +86,7 @@ def make():
     file = h5py.File(path, "w", libver="latest")
     u = file.create_dataset("u", (2, 0, 3), maxshape=(2, None, 3), chunks=(2, 1, 3))
     t = file.create_dataset("t", (0,), maxshape=(None,), chunks=(8,))
+    file["mesh/points"] = np.arange(4.0)
 def share():
     file.swmr_mode = True
 def longer():
@@ -134,6 +135,18 @@ def test_a_file_that_grows(tmp_path: Path, complete: str, looks: list[int]) -> N
     assert [(f.step, f.time, len(f.files)) for _, f in found] == [(0, 0.0, 0), (1, 0.25, 0), (2, 0.5, 1)]
     for _, each in found:
         np.testing.assert_array_equal(each.fields["u"], U[each.step])
+
+
+@pytest.mark.parametrize("complete", ["next", "end"])
+def test_a_file_that_grows_may_hold_what_is_sent_once(tmp_path: Path, complete: str) -> None:
+    static = {"x": {"file": "grows.h5", "name": "mesh/points"}}
+    reader = Hdf5Files(files="grows.h5", fields=["u"], swmr=True, step_axis=1, complete=complete, static=static)
+    with writer(tmp_path / "grows.h5") as act:
+        acts = [act(name) for name in ["make", "share", "longer", "fill", "longer", "fill", "close"]]
+        beginning, *steps = read(reader, tmp_path, *acts, shapes=SHAPES)
+    assert isinstance(beginning, Beginning)
+    np.testing.assert_array_equal(beginning.static["x"], np.arange(4.0))
+    assert [each.step for each in steps] == [0, 1]
 
 
 @pytest.mark.parametrize(

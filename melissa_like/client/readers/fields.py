@@ -11,11 +11,26 @@ import numpy.typing as npt
 
 from melissa_like.errors import SolverError
 
-__all__ = ["Array", "Name", "Source", "parsed_selection", "sources_of"]
+__all__ = [
+    "MESH_CELLS",
+    "MESH_EDGES",
+    "MESH_POINTS",
+    "OF_STATIC",
+    "Array",
+    "Name",
+    "Source",
+    "listed_sources",
+    "parsed_selection",
+    "sources_of",
+]
 
 Array = npt.NDArray[Any]
 #: Of an array in a file: a text, or the number of a column.
 Name = str | int
+#: Names of what is no array of a file, but its mesh.
+MESH_POINTS, MESH_CELLS, MESH_EDGES = "mesh:points", "mesh:cells", "mesh:edges"
+#: Options of what is sent once, beside those of a field.
+OF_STATIC = ("file", "numbers_from")
 _MOST_AXES = 5
 
 
@@ -30,6 +45,7 @@ class Source:
             or `F`, the first.
         select: which of them are taken.
         axes: the axes of the file in the order of the field, as for `numpy.transpose`.
+        numbers_from: they are numbers of points, which the file counts from here; None: other values.
     """
 
     names: tuple[Name, ...]
@@ -37,6 +53,7 @@ class Source:
     order: Literal["C", "F"] = "C"
     select: tuple[Any, ...] = ()
     axes: tuple[int, ...] | None = None
+    numbers_from: int | None = None
 
     def field_of(self, found: Mapping[Name, Array], declared: Sequence[int | str] | None, told: str) -> Array:
         """The field.
@@ -48,15 +65,17 @@ class Source:
             told: field and file, for messages.
 
         Raises:
-            SolverError: the array has another number of values or of axes than the options need.
+            SolverError: the array has another number of values or of axes than the options need, or is to hold numbers
+                of points, and does not.
         """
         parts = [self._arranged(found[name], told) for name in self.names]
         if len({part.shape for part in parts}) > 1:
             shapes = ", ".join(f"{name!r} {part.shape}" for name, part in zip(self.names, parts, strict=True))
             raise SolverError(f"{told}: its components have the shapes {shapes}: they must be equal")
         array = parts[0] if len(parts) == 1 else np.stack(parts)
-        sizes = () if declared is None else tuple(size for size in declared if isinstance(size, int))
-        return array if declared is None or len(sizes) < len(declared) else self._fitted(array, sizes, told)
+        if declared is not None:
+            array = self._fitted(array, tuple(declared), told)
+        return array if self.numbers_from is None else _counted_from_0(array, self.numbers_from, told)
 
     def _arranged(self, array: Array, told: str) -> Array:
         if self.shape is not None:
@@ -75,70 +94,114 @@ class Source:
                 f"not fit ({error}): correct them"
             ) from None
 
-    def _fitted(self, array: Array, declared: tuple[int, ...], told: str) -> Array:
+    def _fitted(self, array: Array, declared: tuple[int | str, ...], told: str) -> Array:
         """Bring a flat array, or one with axes of size 1, into the declared shape; anything else is a mistake."""
-        if array.shape == declared:
+        if _fits(array.shape, declared):
             return array
-        if array.size == np.prod(declared):
-            longer = [n for n in array.shape if n > 1]
-            if len(longer) <= 1 or longer == [n for n in declared if n > 1]:
-                return array.reshape(declared, order=self.order)
-            if array.shape[0] == declared[0] and array.ndim == 2:  # components, each flat
-                return np.stack([component.reshape(declared[1:], order=self.order) for component in array])
+        sizes = tuple(size for size in declared if isinstance(size, int))
+        longer = tuple(n for n in array.shape if n > 1)
+        if len(sizes) < len(declared):  # only axes of size 1 can be too many: nothing says how a flat array is cut
+            if _fits(longer, declared):
+                return array.reshape(longer)
+            expected = f"shape [{', '.join(map(str, declared))}]"
+        else:
+            if array.size == np.prod(sizes):
+                if len(longer) <= 1 or longer == tuple(n for n in sizes if n > 1):
+                    return array.reshape(sizes, order=self.order)
+                if array.shape[0] == sizes[0] and array.ndim == 2:  # components, each flat
+                    return np.stack([component.reshape(sizes[1:], order=self.order) for component in array])
+            expected = f"{np.prod(sizes)}, of shape {list(sizes)}"
         raise SolverError(
-            f"{told}: received {array.size} values, of shape {list(array.shape)}; expected {np.prod(declared)}, of "
-            f"shape {list(declared)}{_advice(array.shape, declared)}"
+            f"{told}: received {array.size} values, of shape {list(array.shape)}; expected {expected}"
+            f"{_advice(array.shape, declared)}"
         )
 
 
-def _advice(shape: tuple[int, ...], declared: tuple[int, ...]) -> str:
+def _fits(shape: tuple[int, ...], declared: tuple[int | str, ...]) -> bool:
+    if len(shape) != len(declared):
+        return False
+    return all(not isinstance(size, int) or size == n for n, size in zip(shape, declared, strict=True))
+
+
+def _advice(shape: tuple[int, ...], declared: tuple[int | str, ...]) -> str:
     if len(shape) == len(declared) <= _MOST_AXES:
         for axes in permutations(range(len(shape))):
-            if tuple(shape[axis] for axis in axes) == declared:
+            if _fits(tuple(shape[axis] for axis in axes), declared):
                 return f": for axes in another order, write axes: {list(axes)}"
     if len(shape) == len(declared) + 1:
         for axis in range(len(shape)):
             if shape[:axis] + shape[axis + 1 :] == declared:
                 return f": if there are several steps in it, say along which axis: step_axis: {axis}"
-    return ": correct solver.fields, or tell the reader with shape, select and axes what of it the field is"
+    return ": correct the declared shape, or tell the reader with shape, select and axes what of it the field is"
 
 
-def sources_of(given: Any) -> dict[str, Source]:
-    """The option `fields`: a list of names, or for each field its name in the file, or the options of `Source`.
+def _counted_from_0(array: Array, first: int, told: str) -> Array:
+    if array.dtype.kind not in "iu":
+        numbers = array.astype(np.int64) if np.isfinite(array).all() else np.zeros(array.shape, np.int64)
+        wrong = np.argwhere(numbers != array)
+        if len(wrong):
+            at = tuple(wrong[0].tolist())
+            raise SolverError(
+                f"{told}: there is {array[at]} at index {at} of it, but numbers of points are whole: leave out "
+                "numbers_from, or correct name and select, which say what is read"
+            )
+        array = numbers
+    return array.astype(np.int64) - first
+
+
+def listed_sources(given: Any, option: str) -> Mapping[str, Any]:
+    """What is said of each field, from a list of names, one name, or what is a mapping already.
 
     Raises:
         ValueError: something else.
     """
     listed = [given] if isinstance(given, str) else given
     if not isinstance(listed, Mapping | Sequence) or not listed:
-        raise ValueError(f"fields is {given!r}: write a list of names, or field: name in the file")
-    named = listed if isinstance(listed, Mapping) else {name: name for name in listed}
-    return {str(field): _source(str(field), said) for field, said in named.items()}
+        raise ValueError(f"{option} is {given!r}: write a list of names, or field: name in the file")
+    return listed if isinstance(listed, Mapping) else {name: name for name in listed}
 
 
-def _source(field: str, said: Any) -> Source:
+def sources_of(given: Any, option: str = "fields") -> dict[str, Source]:
+    """The option `fields`: a list of names, or for each field its name in the file, or the options of `Source`.
+
+    Args:
+        given: the value of the option.
+        option: its name; `static` has more keys.
+
+    Raises:
+        ValueError: something else.
+    """
+    return {str(field): _source(str(field), said, option) for field, said in listed_sources(given, option).items()}
+
+
+def _source(field: str, said: Any, option: str) -> Source:
     if not isinstance(said, Mapping):
         said = {"name": field if said is None else said}
-    known = {"name", *(each.name for each in dataclass_fields(Source))} - {"names"}
-    unknown = sorted(set(said) - known)
+    known = {"name", *(each.name for each in dataclass_fields(Source))} - {"names", *OF_STATIC}
+    known |= {*OF_STATIC} if option == "static" else set()
+    unknown, key = sorted(map(str, set(said) - known)), f"{option}.{field}"
     if unknown:
-        raise ValueError(f"fields.{field} has the options {', '.join(unknown)}: there are {', '.join(sorted(known))}")
+        raise ValueError(f"{key} has the options {', '.join(unknown)}: there are {', '.join(sorted(known))}")
     order = said.get("order", "C")
     if order not in ("C", "F"):
-        raise ValueError(f"fields.{field}.order is {order!r}: write C (the last axis runs fastest) or F (the first)")
+        raise ValueError(f"{key}.order is {order!r}: write C (the last axis runs fastest) or F (the first)")
+    first = said.get("numbers_from")
+    if first is not None and (isinstance(first, bool) or not isinstance(first, int)):
+        raise ValueError(f"{key}.numbers_from is {first!r}: write the number of the first point in the file, 0 or 1")
     return Source(
-        names=_names(field, said.get("name", field)),
-        shape=_integers(said.get("shape"), f"fields.{field}.shape"),
+        names=_names(key, said.get("name", field)),
+        shape=_integers(said.get("shape"), f"{key}.shape"),
         order=order,
-        select=parsed_selection(str(said.get("select", "")), f"fields.{field}.select"),
-        axes=_integers(said.get("axes"), f"fields.{field}.axes"),
+        select=parsed_selection(str(said.get("select", "")), f"{key}.select"),
+        axes=_integers(said.get("axes"), f"{key}.axes"),
+        numbers_from=first,
     )
 
 
-def _names(field: str, said: Any) -> tuple[Name, ...]:
+def _names(key: str, said: Any) -> tuple[Name, ...]:
     names = (said,) if isinstance(said, str | int) else tuple(said)
     if not names or not all(isinstance(name, str | int) and not isinstance(name, bool) for name in names):
-        raise ValueError(f"fields.{field}.name is {said!r}: write a name, the number of a column, or a list of these")
+        raise ValueError(f"{key}.name is {said!r}: write a name, the number of a column, or a list of these")
     return names
 
 

@@ -9,6 +9,8 @@ from melissa_like.client.readers.fields import sources_of
 from melissa_like.client.readers.hdf5_file import read_hdf5
 from melissa_like.client.readers.hdf5_groups import NumberedDatasets
 from melissa_like.client.readers.hdf5_growing import GrowingDatasets
+from melissa_like.client.readers.once import StaticSources
+from melissa_like.client.readers.own_file import own_file
 from melissa_like.client.readers.series import FileSeries
 
 __all__ = ["Hdf5Files"]
@@ -34,9 +36,8 @@ class Hdf5Files:
         swmr: the program writes one file, in HDF5's mode for one writer and several readers, and its datasets grow
             along `step_axis`; it is read while it grows. A file that grows in any other way cannot be read before it
             is closed.
-
-        static: for each static field its dataset, or where it comes from, as for `fields`. It lies in the file of each
-            step, and stays the same.
+        static: for each static field its dataset, or where it comes from: as for `fields`, numbers_from, and file, if
+            that is not the one of each step, or is the one of all steps.
 
     Raises:
         ValueError: options that do not go together.
@@ -58,25 +59,24 @@ class Hdf5Files:
         sources = sources_of(fields)
         common = {"complete": complete, "time": time, "num_ranks": num_ranks, "join": join}
         numbered = any("{" in str(name) for source in sources.values() for name in source.names)
-        if static and (swmr or numbered):
-            raise ValueError(
-                "static fields are read from the file of a step, and this one holds all steps: write a reader of your "
-                "own that yields a Beginning"
-            )
+        once = StaticSources(static, own_file(read_hdf5))
+        if swmr or numbered:
+            once.refuse_beside("and one file holds all steps")
         self._follow: Callable[[Run], Iterator[Found | Beginning]]
         if swmr:
-            self._follow = GrowingDatasets(files, sources, step_axis=step_axis or 0, **common).follow
+            growing = GrowingDatasets(files, sources, step_axis=step_axis or 0, **common)
+            self._follow = lambda run: once.before(run, growing.follow(run))
         elif numbered:
             if step_axis is not None:
                 raise ValueError("each step has its own datasets, so there is no step_axis: leave one of them out")
-            self._follow = NumberedDatasets(files, sources, **common).follow
+            datasets = NumberedDatasets(files, sources, **common)
+            self._follow = lambda run: once.before(run, datasets.follow(run))
         else:
-            self._follow = partial(
-                FileSeries(files, sources, step_axis=step_axis, static=static, **common).follow, read=read_hdf5
-            )
+            series = FileSeries(files, sources, step_axis=step_axis, static=once, **common)
+            self._follow = partial(series.follow, read=read_hdf5)
 
     def __call__(self, run: Run) -> Iterator[Found | Beginning]:
-        """Each step once it is complete.
+        """Each step once it is complete; what is sent once before the first.
 
         Raises:
             ConfigurationError: h5py is not installed.

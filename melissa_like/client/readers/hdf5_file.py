@@ -50,13 +50,13 @@ def value_of(file: Any, name: Name, path: Path) -> Any:
     return holder
 
 
-def read_hdf5(path: Path, names: Sequence[Name]) -> Contents:
-    """Datasets and attributes of a complete file.
+def read_hdf5(path: Path, names: Sequence[Name], *, swmr: bool = False) -> Contents:
+    """Datasets and attributes of a complete file, or of what is complete in one that grows (`swmr`).
 
     Raises:
         SolverError: the file cannot be read, or one of them is not there.
     """
-    with open_hdf5(path) as file:
+    with open_hdf5(path, swmr=swmr) as file:
         return Contents({name: whole(value_of(file, name, path), path) for name in names})
 
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from melissa_like.client.following import Found, Run
+from melissa_like.client.following import Beginning, Found, Run
 from melissa_like.client.readers.fields import Array, Name, Source
 from melissa_like.client.readers.finding import FieldsOfSteps, Place
+from melissa_like.client.readers.once import StaticSources
 from melissa_like.client.readers.pattern import Pattern
 from melissa_like.client.readers.tail import GrowingText
 from melissa_like.errors import SolverError
@@ -86,22 +87,30 @@ class PrintedLines:
         lines: regular expressions, searched for in each line.
         file: of the program's folder, whose lines are read instead of those printed.
         time: the time from one step number to the next, or a list of times, where no line tells it.
+        static: for each static field where it comes from: file, and name, shape, order, select, axes, numbers_from.
 
     Raises:
         ValueError: no regular expression, or none that names a field.
     """
 
-    def __init__(self, *, lines: str | Sequence[str], file: str | None = None, time: Any = None) -> None:
+    def __init__(
+        self, *, lines: str | Sequence[str], file: str | None = None, time: Any = None, static: Any = None
+    ) -> None:
         self._lines = [lines] if isinstance(lines, str) else list(lines)
         self._file = None if file is None else Pattern(file).text
         self._fields = FieldsOfSteps({name: Source(names=(name,)) for name in LineSteps(self._lines).fields}, time)
+        self._static = StaticSources(static)
+        self._static.refuse_beside("and these are lines that the program prints")
 
-    def __call__(self, run: Run) -> Iterator[Found]:
-        """Each step once it is complete.
+    def __call__(self, run: Run) -> Iterator[Found | Beginning]:
+        """Each step once it is complete; what is sent once before the first.
 
         Raises:
             SolverError: nothing found, a group that holds no numbers, a step that lacks a field, or goes back.
         """
+        return self._static.before(run, self._steps(run))
+
+    def _steps(self, run: Run) -> Iterator[Found]:
         text = None if self._file is None else GrowingText(run.folder / self._file)
         steps, last_lines = LineSteps(self._lines), deque[str](maxlen=_LAST_LINES)
         before, last, runs = 0, -1, True

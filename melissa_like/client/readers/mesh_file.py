@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 
 from melissa_like.client.readers.contents import Contents
-from melissa_like.client.readers.fields import Array, Name
+from melissa_like.client.readers.fields import MESH_CELLS, MESH_EDGES, MESH_POINTS, Array, Name
 from melissa_like.client.readers.folder import without, wrong_file
-from melissa_like.client.readers.once import MESH_CELLS, MESH_EDGES, MESH_POINTS
 from melissa_like.client.readers.optional import library
 from melissa_like.errors import SolverError
 

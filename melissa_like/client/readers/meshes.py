@@ -4,11 +4,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from melissa_like.client.following import Beginning, Found, Run
-from melissa_like.client.readers.fields import sources_of
+from melissa_like.client.readers.fields import MESH_CELLS, MESH_EDGES, sources_of
 from melissa_like.client.readers.finding import FieldsOfSteps, Place
 from melissa_like.client.readers.folder import nothing_found
 from melissa_like.client.readers.mesh_file import MeshFile, read_mesh
-from melissa_like.client.readers.once import MESH_CELLS, MESH_EDGES, SameMesh, StaticSources
+from melissa_like.client.readers.once import SameMesh, StaticSources
+from melissa_like.client.readers.own_file import own_file
 from melissa_like.client.readers.pattern import Pattern, files_that_match
 from melissa_like.client.readers.series import FileSeries, completion_of, paths_of, told_of
 from melissa_like.client.readers.steps import StepBook
@@ -34,8 +35,8 @@ class MeshFiles:
             the file tells as its time, if it does.
         num_ranks: ranks that write a file each: `{rank}` in the pattern; their points follow one another.
         static: for each static field an array of the files, or a part of the mesh: `mesh:points` (3, points),
-            `mesh:cells` (corners, cells), `mesh:edges` (2, edges), or where it comes from, as for `fields`. It is read
-            at each step, and must stay the same.
+            `mesh:cells` (corners, cells), `mesh:edges` (2, edges), or where it comes from: as for `fields`,
+            numbers_from, and file, if that is not the one of each step.
 
     Raises:
         ValueError: options that do not go together.
@@ -52,11 +53,12 @@ class MeshFiles:
         static: Any = None,
     ) -> None:
         sources = sources_of(fields)
-        self._static = StaticSources(static)
+        self._static = StaticSources(static, own_file(read_mesh))
         if num_ranks > 1 and {MESH_CELLS, MESH_EDGES}.intersection(self._static.names):
             raise ValueError(
                 f"static reads {MESH_CELLS} or {MESH_EDGES}, and num_ranks is {num_ranks}: each rank's file numbers "
-                "its points from 0, so let one rank write the whole mesh"
+                "its points from 0, so let one rank write the whole mesh, into a file of its own: {file: NAME, name: "
+                f"{MESH_EDGES}}}"
             )
         self._pattern = Pattern(files)
         self._complete = completion_of(complete, self._pattern)
@@ -65,7 +67,7 @@ class MeshFiles:
         self._series: FileSeries | None = None
         if self._pattern.is_ordered or num_ranks > 1:
             self._series = FileSeries(
-                files, sources, complete=complete, time=time, num_ranks=num_ranks, join=-1, static=static
+                files, sources, complete=complete, time=time, num_ranks=num_ranks, join=-1, static=self._static
             )
 
     def __call__(self, run: Run) -> Iterator[Found | Beginning]:

@@ -1,18 +1,14 @@
 """NumPy's own files."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
-
-import numpy as np
-from numpy.lib.format import open_memmap
 
 from melissa_like.client.following import Beginning, Found, Run
-from melissa_like.client.readers.contents import Contents
-from melissa_like.client.readers.fields import Name, sources_of
-from melissa_like.client.readers.folder import without, wrong_file
+from melissa_like.client.readers.fields import sources_of
+from melissa_like.client.readers.npy_file import read_npy
+from melissa_like.client.readers.once import StaticSources
+from melissa_like.client.readers.own_file import own_file
 from melissa_like.client.readers.series import FileSeries
 
 __all__ = ["NpyFiles"]
@@ -35,8 +31,8 @@ class NpyFiles:
         num_ranks: ranks that write a file each: `{rank}` in the pattern.
         join: the axis along which the arrays of the ranks follow one another, or the name of the offset in an NPZ file.
         step_axis: of the arrays, if a file holds several steps; the numbers of the steps go on from that of the file.
-        static: for each static field its name in the NPZ files, or where it comes from, as for `fields`. It lies in the
-            file of each step, and stays the same.
+        static: for each static field its name in the NPZ files, or where it comes from: as for `fields`, numbers_from,
+            and file, if that is not the one of each step.
 
     Raises:
         ValueError: options that do not go together.
@@ -63,7 +59,7 @@ class NpyFiles:
             num_ranks=num_ranks,
             join=join,
             step_axis=step_axis,
-            static=static,
+            static=StaticSources(static, own_file(read_npy)),
         )
         self._read = partial(read_npy, mapped=step_axis is not None)
         if files.endswith(".npy") and "{field}" not in files and len(sources) > 1:
@@ -76,33 +72,3 @@ class NpyFiles:
             SolverError: nothing found, or a file that cannot be read or lacks a field.
         """
         return self._series.follow(run, self._read)
-
-
-def read_npy(path: Path, names: Sequence[Name], *, mapped: bool = False) -> Contents:
-    """The arrays of these names in an NPZ file; that of an NPY file under the first of them.
-
-    Args:
-        path: of a complete file: what cuts off a file that is mapped kills the process that reads it.
-        names: of arrays.
-        mapped: an NPY file is not read at once, but where it is looked at.
-
-    Raises:
-        SolverError: no such file, not of this format, cut off, or without one of the arrays.
-    """
-    try:
-        if mapped and path.suffix == ".npy":
-            return Contents({names[0]: open_memmap(path, mode="r")})
-        with path.open("rb") as file:  # not by its name: numpy leaves a broken archive open
-            loaded = np.load(file, allow_pickle=False)
-            if isinstance(loaded, np.ndarray):
-                if len(names) > 1:
-                    raise wrong_file(
-                        path, f"it is one array without a name, and {', '.join(map(str, names))} are needed"
-                    )
-                return Contents({names[0]: loaded})
-            missing = [name for name in names if str(name) not in loaded]
-            if missing:
-                raise without(path, "array", missing[0], loaded.files)
-            return Contents({name: loaded[str(name)] for name in names})
-    except (OSError, ValueError, EOFError, BadZipFile) as error:
-        raise wrong_file(path, error) from error

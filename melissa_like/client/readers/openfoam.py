@@ -1,17 +1,19 @@
 """The time folders of OpenFOAM."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from melissa_like.client.following import Beginning, Found, Run
-from melissa_like.client.readers.fields import Array, Name, sources_of
+from melissa_like.client.readers.contents import Contents
+from melissa_like.client.readers.fields import MESH_EDGES, Array, Name, sources_of
 from melissa_like.client.readers.finding import FieldsOfSteps, Place
 from melissa_like.client.readers.foam_file import CellValues, cell_values, read_foam
 from melissa_like.client.readers.foam_mesh import FoamMesh
 from melissa_like.client.readers.folder import nothing_found, wrong_file
-from melissa_like.client.readers.once import MESH_EDGES, SameMesh, StaticSources
+from melissa_like.client.readers.once import SameMesh, StaticSources
+from melissa_like.client.readers.own_file import not_there
 from melissa_like.client.readers.pattern import Pattern, Placed, files_that_match
 from melissa_like.client.readers.series import completion_of, paths_of
 from melissa_like.client.readers.steps import StepBook, StepFiles
@@ -33,7 +35,8 @@ class OpenFoamTimes:
         num_ranks: processes of the program, if it runs in parallel.
         initial: the first time folder is a step too.
         static: for each static field its file in the time folders, as `coordinates: C`, which `writeCellCentres`
-            writes, or `mesh:edges`, the two cells of each inner face (2, faces). It must stay the same.
+            writes, or `mesh:edges`, the two cells of each inner face (2, faces), or where it comes from: as for
+            `fields`, numbers_from, and file, if that is not in each time folder, as `0/C`.
 
     Raises:
         ValueError: options that do not go together.
@@ -43,7 +46,7 @@ class OpenFoamTimes:
         self, *, fields: Any, complete: str = "next", num_ranks: int = 1, initial: bool = False, static: Any = None
     ) -> None:
         self._fields = FieldsOfSteps(sources_of(fields), None)
-        self._static = StaticSources(static)
+        self._static = StaticSources(static, self._read_once)
         self._pattern = Pattern("processor{rank}/{time}/{field}" if num_ranks > 1 else "{time}/{field}")
         self._complete = completion_of(complete, self._pattern)
         self._num_ranks = num_ranks
@@ -75,6 +78,19 @@ class OpenFoamTimes:
             where = " of processor0, processor1, ..." if self._num_ranks > 1 else ""
             raise nothing_found(run.folder, f"files {', '.join(files)} in time folders{where} after the first time")
 
+    def _read_once(self, folder: Path, file: str, names: Sequence[Name]) -> Contents:
+        """The values of all cells from one file of the case, or one of each process."""
+        pieces: dict[int | None, CellValues] = {}
+        for rank in range(self._num_ranks) if self._num_ranks > 1 else [None]:
+            name = file if rank is None else f"processor{rank}/{file}"
+            there = [path for path in (folder / name, folder / f"{name}.gz") if path.is_file()]
+            if not there:
+                raise not_there(folder, name)
+            pieces[rank] = _values_in(there[0])
+        if len(names) != 1:
+            raise wrong_file(folder / file, f"it holds one field, and {', '.join(map(str, names))} are needed")
+        return Contents({names[0]: FoamMesh(folder).whole(pieces, file)})
+
     def _listing(self, folder: Path) -> list[Placed]:
         """All files in time folders but the first, compressed or not."""
         placed = [*files_that_match(folder, self._pattern)]
@@ -88,11 +104,11 @@ class OpenFoamTimes:
 
 def _pieces(folder: Path, step: StepFiles, field: str) -> Mapping[int | None, CellValues]:
     """The values of a field by process."""
-    pieces = {}
-    for (of, rank), name in step.files.items():
-        if of == field:
-            try:
-                pieces[rank] = cell_values(read_foam(folder / name))
-            except ValueError as error:
-                raise wrong_file(folder / name, error) from error
-    return pieces
+    return {rank: _values_in(folder / name) for (of, rank), name in step.files.items() if of == field}
+
+
+def _values_in(path: Path) -> CellValues:
+    try:
+        return cell_values(read_foam(path))
+    except ValueError as error:
+        raise wrong_file(path, error) from error

@@ -11,6 +11,7 @@ from melissa_like.client.readers.fields import Name, Source, sources_of
 from melissa_like.client.readers.finding import FieldsOfSteps, Place
 from melissa_like.client.readers.folder import nothing_found, wrong_file
 from melissa_like.client.readers.layout import RawLayout
+from melissa_like.client.readers.once import StaticSources
 from melissa_like.client.readers.pattern import Pattern
 from melissa_like.client.readers.records import Records
 from melissa_like.client.readers.series import FileSeries
@@ -43,6 +44,8 @@ class RawFiles:
         records: bytes of the lengths around each record of a Fortran file, 4 with most compilers; None: no records.
         byte_order: `little` or `big`.
         repeated: one file grows, and has the layout again for each step.
+        static: for each static field the name of its array in the layout, or where it comes from: as for `fields`,
+            numbers_from, and file, one that is not raw.
 
     Raises:
         ValueError: options that do not go together.
@@ -62,9 +65,10 @@ class RawFiles:
         records: int | None = None,
         byte_order: str = "little",
         repeated: bool = False,
+        static: Any = None,
     ) -> None:
-        described = RawLayout(layout, byte_order)
-        texts = [text for text in (time, join) if isinstance(text, str)]
+        described, once = RawLayout(layout, byte_order), StaticSources(static)
+        texts = [*(text for text in (time, join) if isinstance(text, str)), *once.names]
         sources = sources_of([name for name in described.names if name not in texts] if fields is None else fields)
         own_files = "{field}" in files
         if not own_files:
@@ -80,16 +84,20 @@ class RawFiles:
         )
         self._follow: Callable[[Run], Iterator[Found | Beginning]]
         if not repeated:
-            series = FileSeries(files, sources, complete=complete, time=time, num_ranks=num_ranks, join=join)
+            series = FileSeries(
+                files, sources, complete=complete, time=time, num_ranks=num_ranks, join=join, static=once
+            )
             read = partial(read_raw, layout=described, open_bytes=open_bytes, own_files=own_files)
             self._follow = partial(series.follow, read=read)
         else:
             if num_ranks != 1:
                 raise ValueError("a file that grows is one: with files of several ranks, write one for each step")
-            self._follow = _Repeated(files, sources, described, open_bytes, complete=complete, time=time).follow
+            once.refuse_beside("and the layout is repeated for each step")
+            growing = _Repeated(files, sources, described, open_bytes, complete=complete, time=time)
+            self._follow = lambda run: once.before(run, growing.follow(run))
 
     def __call__(self, run: Run) -> Iterator[Found | Beginning]:
-        """Each step once it is complete.
+        """Each step once it is complete; what is sent once before the first.
 
         Raises:
             SolverError: nothing found, or a file that cannot be read or is longer or shorter than the layout.

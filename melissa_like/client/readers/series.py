@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from melissa_like.client.following import Beginning, Found, Run
 from melissa_like.client.readers.contents import Contents, ReadFile, Wanted, split
@@ -28,7 +27,7 @@ class FileSeries:
         num_ranks: that write a file of their own.
         join: how the files of ranks are put together: along this axis, or at the offset of this name in the file.
         step_axis: of the arrays, if a file holds several steps.
-        static: what is sent once, and lies beside the fields of each step.
+        static: what is sent once; None: nothing.
 
     Raises:
         ValueError: options that do not go together.
@@ -44,15 +43,14 @@ class FileSeries:
         num_ranks: int = 1,
         join: int | str = 0,
         step_axis: int | None = None,
-        static: Any = None,
+        static: StaticSources | None = None,
     ) -> None:
         self._pattern = Pattern(files)
-        self._static = StaticSources(static)
-        if self._static.names and (step_axis is not None or "field" in self._pattern.placeholders):
-            raise ValueError(
-                "static fields are read from the file of a step, which has them beside its fields: with step_axis, or "
-                "{field} in the pattern, write a reader of your own that yields a Beginning"
-            )
+        self._static = StaticSources() if static is None else static
+        if step_axis is not None:
+            self._static.refuse_beside("and a file holds several steps, along step_axis")
+        if "field" in self._pattern.placeholders:
+            self._static.refuse_beside("and each field has a file of its own, {field} in the pattern")
         self._fields = FieldsOfSteps(fields, time)
         self._step_axis = step_axis
         self._complete = completion_of(complete, self._pattern)

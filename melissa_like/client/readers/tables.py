@@ -1,20 +1,21 @@
 """Tables as text: CSV and its relatives."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from melissa_like.client.following import Beginning, Found, Run
-from melissa_like.client.readers.contents import Contents
-from melissa_like.client.readers.fields import Array, Name, Source, sources_of
+from melissa_like.client.readers.fields import Name, Source, sources_of
 from melissa_like.client.readers.finding import FieldsOfSteps, Place
-from melissa_like.client.readers.folder import nothing_found, wrong_file
+from melissa_like.client.readers.folder import nothing_found
+from melissa_like.client.readers.once import StaticSources
+from melissa_like.client.readers.own_file import own_file
 from melissa_like.client.readers.pattern import Pattern
 from melissa_like.client.readers.rows import RowSteps
 from melissa_like.client.readers.series import FileSeries
 from melissa_like.client.readers.steps import checked_completion
 from melissa_like.client.readers.table import Dialect, TableLines
+from melissa_like.client.readers.table_file import read_table
 from melissa_like.client.readers.tail import GrowingText
 from melissa_like.errors import SolverError
 
@@ -43,6 +44,8 @@ class TextTables:
         delimiter: between two cells; by default the comma, semicolon or tab that is in the first row, or else blanks.
         comments: what a comment begins with.
         skip: lines at the top that are not looked at.
+        static: for each static field its columns, or where it comes from: as for `fields`, numbers_from, and file, if
+            that is not the one of each step; a table of its own is written as the others are.
 
     Raises:
         ValueError: options that do not go together.
@@ -61,11 +64,13 @@ class TextTables:
         delimiter: str | None = None,
         comments: str = "#",
         skip: int = 0,
+        static: Any = None,
     ) -> None:
         sources, dialect = sources_of(fields), Dialect(delimiter=delimiter, comments=comments, skip=skip)
+        once = StaticSources(static, own_file(partial(read_table, dialect=dialect)), dialect=dialect)
         self._follow: Callable[[Run], Iterator[Found | Beginning]]
         if rows_per_step is None and step is None:
-            series = FileSeries(files, sources, complete=complete, time=time, num_ranks=num_ranks)
+            series = FileSeries(files, sources, complete=complete, time=time, num_ranks=num_ranks, static=once)
             own_files = [name for source in sources.values() for name in source.names] if "{field}" in files else []
             times = [time] if isinstance(time, str) else []
             read = partial(read_table, dialect=dialect, times=times, whole=["*", *own_files])
@@ -76,51 +81,16 @@ class TextTables:
             growing = GrowingTable(
                 files, sources, dialect, complete=complete, time=time, rows_per_step=rows_per_step, step=step
             )
-            self._follow = growing.follow
+            once.refuse_beside("and the rows of this table are steps")
+            self._follow = lambda run: once.before(run, growing.follow(run))
 
     def __call__(self, run: Run) -> Iterator[Found | Beginning]:
-        """Each step once it is complete.
+        """Each step once it is complete; what is sent once before the first.
 
         Raises:
             SolverError: nothing found, a file that cannot be read, a column that is not there or holds no numbers.
         """
         return self._follow(run)
-
-
-def read_table(
-    path: Path, names: Sequence[Name], *, dialect: Dialect, times: Sequence[Name] = (), whole: Sequence[Name] = ("*",)
-) -> Contents:
-    """Columns of a complete file.
-
-    Args:
-        path: of the file.
-        names: of columns.
-        dialect: how it is written.
-        times: those of which the first row counts.
-        whole: those that stand for the whole table.
-
-    Raises:
-        SolverError: the file cannot be read, a column is not there, or a cell is no number.
-    """
-    try:
-        lines = path.read_text(errors="replace").splitlines()
-    except OSError as error:
-        raise wrong_file(path, error) from error
-    columns = [name for name in names if name not in whole]
-    arrays: dict[Name, Array] = {}
-    if columns:
-        arrays |= dict(zip(columns, _rows(path, lines, dialect, columns).T, strict=True))
-    if len(columns) < len(names):
-        rows = _rows(path, lines, dialect, ["*"])
-        arrays |= {name: rows for name in names if name in whole}
-    return Contents({name: array[:1] if name in times else array for name, array in arrays.items()})
-
-
-def _rows(path: Path, lines: Sequence[str], dialect: Dialect, wanted: Sequence[Name]) -> Array:
-    rows = TableLines(dialect, wanted, str(path)).take(lines)
-    if not len(rows):
-        raise wrong_file(path, "it has no row of numbers")
-    return rows
 
 
 class GrowingTable:
