@@ -14,7 +14,7 @@ from melissa_like.training.surrogate import Surrogate
 from melissa_like.training.validation.extracts import Extract
 from melissa_like.training.validation.spread import Table
 
-__all__ = ["points_of", "ratios_of", "sample_errors"]
+__all__ = ["ratios_of", "sample_errors", "target_offsets"]
 
 
 def sample_errors(
@@ -43,19 +43,19 @@ def sample_errors(
         axes = {name: _num_axes(truth[name], shape) if extract.has_windows else 1 for name, shape in targets.items()}
         seen, true = ({n: _for_loss(fields[n], targets[n], axes[n]) for n in targets} for fields in (made, truth))
         each = losses(seen, true, batch.offsets)
-        ratios = ratios_of(made, truth, axes, points_of(batch, targets))
+        ratios = ratios_of(made, truth, axes, target_offsets(batch, targets))
         keys = torch.stack([batch.simulations.double(), batch.steps.double(), each.double()], dim=1)
         tables.append(torch.cat([keys, ratios.flatten(1)], dim=1).cpu().numpy())
     return np.concatenate(tables) if tables else np.zeros((0, 0))
 
 
-def points_of(batch: Batch, targets: Mapping[str, FieldShape]) -> dict[str, Tensor]:
-    """Where the points of each sample begin, of the target fields on an extent: int64 [B + 1] by field."""
+def target_offsets(batch: Batch, targets: Mapping[str, FieldShape]) -> dict[str, Tensor]:
+    """The offsets of the target fields that lie on an extent: int64 [B + 1] by field."""
     return {name: batch.offsets[shape.extent] for name, shape in targets.items() if shape.extent is not None}
 
 
 def ratios_of(
-    made: Mapping[str, Tensor], truth: Mapping[str, Tensor], axes: Mapping[str, int], points: Mapping[str, Tensor]
+    made: Mapping[str, Tensor], truth: Mapping[str, Tensor], axes: Mapping[str, int], offsets: Mapping[str, Tensor]
 ) -> Tensor:
     """‖prediction − truth‖ / ‖truth‖ of each field, float64 [B, F] or [B, K, F].
 
@@ -63,14 +63,14 @@ def ratios_of(
         made: predictions by field.
         truth: by field; NaN is what a field of zeros gives.
         axes: how many axes come before those of the field: 1, or 2 with time steps.
-        points: where those of each sample begin, of fields on an extent; of others the first axis is of samples.
+        offsets: by field, of those on an extent, int64 [B + 1]; of others the first axis is of samples.
 
     Returns:
         Infinite where the prediction is not finite.
     """
     ratios = []
     for name, values in truth.items():
-        error, size = (_norms(each, axes[name], points.get(name)) for each in (made[name] - values, values))
+        error, size = (_norms(each, axes[name], offsets.get(name)) for each in (made[name] - values, values))
         ratios.append((error.where(error.isfinite(), torch.inf) / size).where(size > 0, torch.nan))
     return torch.stack(ratios, dim=-1)
 

@@ -13,7 +13,7 @@ from melissa_like.training.reports import RollOutReport
 from melissa_like.training.surrogate import Surrogate
 from melissa_like.training.tasks import RollsOut
 from melissa_like.training.validation.extracts import Extract
-from melissa_like.training.validation.one_step import points_of, ratios_of
+from melissa_like.training.validation.one_step import ratios_of, target_offsets
 from melissa_like.training.validation.spread import Table, spread_of
 
 __all__ = ["CORRELATED", "correlations_of", "report_of", "step_errors"]
@@ -114,7 +114,7 @@ def _rolled_out(
     device, num_steps = surrogate.device, len(chunk.samples[0]) - task.history
     batch = chunk.steps(0, num_given).batch(device)
     tables, step = [], task.history
-    points = points_of(batch, surrogate.task.problem.targets)
+    offsets = target_offsets(batch, surrogate.task.problem.targets)
     on_chunk()
     for piece in task.roll_out(surrogate.network, surrogate.normalization, batch, num_steps):
         length = next(iter(piece.values())).shape[1]
@@ -123,9 +123,9 @@ def _rolled_out(
         if task.longest is None or step == task.history:
             before = chunk.steps(step - 1, step).batch(device).fields
         stays = {name: before[name].float().expand_as(values) for name, values in truth.items()}
-        ratios, still = (ratios_of(made, truth, dict.fromkeys(piece, 2), points) for made in (piece, stays))
+        ratios, still = (ratios_of(made, truth, dict.fromkeys(piece, 2), offsets) for made in (piece, stays))
         correlations = torch.stack(
-            [correlations_of(piece[name], truth[name], points.get(name)) for name in piece], dim=-1
+            [correlations_of(piece[name], truth[name], offsets.get(name)) for name in piece], dim=-1
         )
         for at in range(length):
             number = torch.full_like(batch.steps, step - task.history + at + 1)
@@ -136,7 +136,7 @@ def _rolled_out(
     return tables
 
 
-def correlations_of(made: Tensor, truth: Tensor, points: Tensor | None = None) -> Tensor:
+def correlations_of(made: Tensor, truth: Tensor, offsets: Tensor | None = None) -> Tensor:
     """Pearson's correlation over the components and points of a field, float64 [B, K].
 
     NaN where the solver's field is constant; −1 where the prediction is constant or not finite, which is no agreement.
@@ -144,23 +144,23 @@ def correlations_of(made: Tensor, truth: Tensor, points: Tensor | None = None) -
     Args:
         made: prediction, [B, K, ...], or [ΣN, K, C].
         truth: in the same shape.
-        points: where those of each sample begin, int64 [B + 1], if they follow one another.
+        offsets: int64 [B + 1], if the points of all samples follow one another.
     """
     flat = [values.flatten(2).double() for values in (made, truth)]
-    centred = [values - _means(values, points) for values in flat]
-    sizes = [_sums(values.square(), points).sqrt() for values in centred]
-    found: Tensor = _sums(centred[0] * centred[1], points) / (sizes[0] * sizes[1])
-    is_constant = sizes[1] <= _ROUNDING * _sums(flat[1].square(), points).sqrt()
+    centred = [values - _means(values, offsets) for values in flat]
+    sizes = [_sums(values.square(), offsets).sqrt() for values in centred]
+    found: Tensor = _sums(centred[0] * centred[1], offsets) / (sizes[0] * sizes[1])
+    is_constant = sizes[1] <= _ROUNDING * _sums(flat[1].square(), offsets).sqrt()
     return found.where(found.isfinite(), -1.0).where(~is_constant, torch.nan)
 
 
-def _sums(values: Tensor, points: Tensor | None) -> Tensor:
+def _sums(values: Tensor, offsets: Tensor | None) -> Tensor:
     """Over the last axis, and over the points of each sample if they follow one another: [B, K]."""
     sums = values.sum(dim=2)
-    return sums if points is None else segment_sum(sums, points)
+    return sums if offsets is None else segment_sum(sums, offsets)
 
 
-def _means(values: Tensor, points: Tensor | None) -> Tensor:
+def _means(values: Tensor, offsets: Tensor | None) -> Tensor:
     """The mean of each sample and time step, to be subtracted from values [B, K, ...] or [ΣN, K, C]."""
     means = values.mean(dim=2, keepdim=True)
-    return means if points is None else segment_mean(means, points)[sample_of_row(points)]
+    return means if offsets is None else segment_mean(means, offsets)[sample_of_row(offsets)]
