@@ -229,7 +229,7 @@ def make_snapshot(
         samples_in_per_s=sum(rank.samples_received for rank in ranks) / elapsed_s if elapsed_s > 0 else 0.0,
         samples_out_per_s=sum(rank.samples_per_second for rank in ranks),
         capacity=capacity,
-        buffer_nbytes=sum(rank.buffer_bytes or 0 for rank in ranks),
+        buffer_bytes=sum(rank.buffer_bytes or 0 for rank in ranks),
         capacity_nbytes=capacity_nbytes,
         seen=sum(rank.seen for rank in ranks),
         unseen=sum(rank.unseen for rank in ranks),

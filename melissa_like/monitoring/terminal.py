@@ -23,7 +23,7 @@ class StudySnapshot:
 
     Attributes:
         capacity: of the buffers, in samples.
-        buffer_nbytes: that they take, where sizes differ.
+        buffer_bytes: that they take, where sizes differ.
         capacity_nbytes: that they may take then; None: sizes do not differ.
         pending: how many jobs and server ranks wait for their scheduler, by its reason, the most frequent first.
     """
@@ -48,7 +48,7 @@ class StudySnapshot:
     validation_relative_l2: float | None
     rollout_relative_l2: float | None
     phase: str
-    buffer_nbytes: int = 0
+    buffer_bytes: int = 0
     capacity_nbytes: int | None = None
     pending: dict[str, int] = field(default_factory=dict)
 
@@ -56,7 +56,7 @@ class StudySnapshot:
     def filled(self) -> float:
         """The share of the buffers that is full, 0 to 1."""
         if self.capacity_nbytes is not None:
-            return self.buffer_nbytes / max(1, self.capacity_nbytes)
+            return self.buffer_bytes / max(1, self.capacity_nbytes)
         return (self.seen + self.unseen) / max(1, self.capacity)
 
 
@@ -146,7 +146,7 @@ def _buffer(s: StudySnapshot) -> str:
     """What the buffers hold, and of what."""
     if s.capacity_nbytes is None:
         return f"{s.seen} seen + {s.unseen} unseen of {s.capacity}"
-    return f"{s.seen} seen + {s.unseen} unseen, {shown(s.buffer_nbytes)} of {shown(s.capacity_nbytes)}"
+    return f"{s.seen} seen + {s.unseen} unseen, {shown(s.buffer_bytes)} of {shown(s.capacity_nbytes)}"
 
 
 def _line(s: StudySnapshot) -> str:

@@ -124,9 +124,9 @@ def test_the_recorder_thins_itself() -> None:
 
 def test_a_buffer_of_meshes_is_shown_by_its_bytes() -> None:
     stream = io.StringIO()
-    view_for(stream).show(snapshot(buffer_nbytes=3 * 2**20, capacity_nbytes=2**23))
+    view_for(stream).show(snapshot(buffer_bytes=3 * 2**20, capacity_nbytes=2**23))
     assert "buffer 600 seen + 300 unseen, 3 MiB of 8 MiB, loss" in stream.getvalue()
-    assert snapshot(buffer_nbytes=3 * 2**20, capacity_nbytes=2**23).filled == 0.375
+    assert snapshot(buffer_bytes=3 * 2**20, capacity_nbytes=2**23).filled == 0.375
     assert snapshot().filled == 0.9
 
 
