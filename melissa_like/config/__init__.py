@@ -1,9 +1,9 @@
 """The configuration of a study: its schema, what follows from it, and what it must not say.
 
 `schema` has a dataclass per YAML group, `composed` makes them from what Hydra composed, `layouts` makes the layout of
-the solver's fields, `capacities` what buffers hold,
-`derived` the rest that follows, `check` refuses what cannot work before anything is started. Read by
-the launcher and by the server ranks, never by a client; imports nothing heavy.
+the solver's fields, `capacities` works out what the buffers hold, `derived` the rest that follows, `check` refuses what
+cannot work before anything is started. Read by the launcher and by the server ranks, never by a client; imports nothing
+heavy.
 """
 
 from melissa_like.config.capacities import (
