@@ -29,7 +29,14 @@ from melissa_like.loading.agreement import (
 from melissa_like.loading.axes import BatchAxes
 from melissa_like.loading.batch import Batch, Measurement, Moments, Turn, moments_of
 from melissa_like.loading.collective import Collective, SoloCollective, ThreadCollective
-from melissa_like.loading.from_samples import batch_from_samples, field_of_sample, offsets_of, rows_of, static_of
+from melissa_like.loading.from_samples import (
+    batch_from_samples,
+    field_of_sample,
+    fields_from_samples,
+    offsets_of,
+    rows_of,
+    static_of,
+)
 from melissa_like.loading.loader import Loader, LoaderCounters
 from melissa_like.loading.preparation import LocalState
 
@@ -53,6 +60,7 @@ __all__ = [
     "Verdict",
     "batch_from_samples",
     "field_of_sample",
+    "fields_from_samples",
     "moments_of",
     "offsets_of",
     "plan",

@@ -12,7 +12,7 @@ from melissa_like.loading.axes import BatchAxes
 from melissa_like.loading.batch import Batch
 from melissa_like.records import FieldSpec, Layout, Sample
 
-__all__ = ["batch_from_samples", "field_of_sample", "offsets_of", "rows_of", "static_of"]
+__all__ = ["batch_from_samples", "field_of_sample", "fields_from_samples", "offsets_of", "rows_of", "static_of"]
 
 
 def batch_from_samples(
@@ -36,13 +36,19 @@ def batch_from_samples(
         steps=torch.tensor([first.key.step for first in firsts]),
         times=times.view(axes),
         parameters=torch.from_numpy(np.stack([first.parameters for first in firsts])),
-        fields={
-            spec.name: torch.from_numpy(_field(samples, index, spec, axes)) for index, spec in enumerate(layout.fields)
-        },
+        fields=fields_from_samples(samples, layout, has_windows=has_windows),
         offsets=offsets_of(layout, sizes),
         static=static_of(layout, sizes, [{} if each is None else each.arrays for each in begun]),
         axes=BatchAxes.of(layout),
     ).to(device)
+
+
+def fields_from_samples(
+    samples: Sequence[Sequence[Sample]], layout: Layout, *, has_windows: bool
+) -> dict[str, torch.Tensor]:
+    """The fields of such a batch alone, on the CPU."""
+    axes = (len(samples), len(samples[0])) if has_windows else (len(samples),)
+    return {spec.name: torch.from_numpy(_field(samples, index, spec, axes)) for index, spec in enumerate(layout.fields)}
 
 
 def offsets_of(layout: Layout, sizes: Sequence[Mapping[str, int]]) -> dict[str, torch.Tensor]:

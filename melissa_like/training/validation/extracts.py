@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 import torch
 
-from melissa_like.loading import Batch, batch_from_samples
+from melissa_like.loading import Batch, batch_from_samples, fields_from_samples
 from melissa_like.records import Layout, Sample
 
 __all__ = ["Extract", "HeldOutSample"]
@@ -43,3 +43,8 @@ class Extract:
     def batch(self, device: torch.device) -> Batch:
         """All of it as a batch; its memory is new."""
         return batch_from_samples(self.samples, self.layout, has_windows=self.has_windows, device=device)
+
+    def fields(self, device: torch.device) -> dict[str, torch.Tensor]:
+        """Those of the batch alone: not everything that does not change with time once more for each time step."""
+        made = fields_from_samples(self.samples, self.layout, has_windows=self.has_windows)
+        return {name: values.to(device) for name, values in made.items()}

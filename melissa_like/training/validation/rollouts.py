@@ -118,10 +118,10 @@ def _rolled_out(
     on_chunk()
     for piece in task.roll_out(surrogate.network, surrogate.normalization, batch, num_steps):
         length = next(iter(piece.values())).shape[1]
-        sent = chunk.steps(step, step + length).batch(device).fields
+        sent = chunk.steps(step, step + length).fields(device)
         truth = {name: sent[name].float() for name in piece}
         if task.longest is None or step == task.history:
-            before = chunk.steps(step - 1, step).batch(device).fields
+            before = chunk.steps(step - 1, step).fields(device)
         stays = {name: before[name].float().expand_as(values) for name, values in truth.items()}
         ratios, still = (ratios_of(made, truth, dict.fromkeys(piece, 2), offsets) for made in (piece, stays))
         correlations = torch.stack(
