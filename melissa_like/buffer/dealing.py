@@ -57,7 +57,7 @@ def deal(
         shares = [chosen[first:end] for first, end in pairwise(bounds)]
     else:
         loads = _loads(states)
-        alike = [chosen[some] for some in shared_out(loads[chosen], num_ranks)]
+        alike = [chosen[some] for some in shared_out(loads[chosen], num_ranks, capacity)]
         shares = [some[fitting(loads[some], seen[some], capacity_nbytes)] for some in alike]
     given_way = len(seen) - sum(map(len, shares))
     evicted = _split(sum(state.evicted for state in states) + given_way, num_ranks)

@@ -4,6 +4,8 @@ A row each: the digest of its mesh (two numbers), the bytes of the sample, and t
 which are held once for all samples that have the same.
 """
 
+from itertools import pairwise
+
 import numpy as np
 import numpy.typing as npt
 
@@ -20,8 +22,13 @@ def nbytes_of(loads: SlotArray) -> int:
     return int(loads[:, 2].sum() + loads[firsts, 3].sum())
 
 
-def shared_out(loads: SlotArray, num_ranks: int) -> list[SlotArray]:
+def shared_out(loads: SlotArray, num_ranks: int, most_samples: int) -> list[SlotArray]:
     """About as many bytes for each rank; samples on the same mesh stay together, but for where two ranks meet.
+
+    Args:
+        loads: of all samples, which are no more than all ranks may have.
+        num_ranks: that get a share.
+        most_samples: of one rank, however small they are.
 
     Returns:
         The positions of the samples of each rank, ascending.
@@ -31,7 +38,12 @@ def shared_out(loads: SlotArray, num_ranks: int) -> list[SlotArray]:
     comes_first = np.diff(meshes[order], prepend=-1) != 0
     ends = np.cumsum(loads[order, 2] + comes_first * loads[order, 3])
     ranks = (ends - 1) * num_ranks // max(1, int(ends[-1]) if len(ends) else 0)
-    return [np.sort(order[ranks == rank]) for rank in range(num_ranks)]
+    bounds = np.searchsorted(ranks, np.arange(num_ranks + 1)).tolist()
+    for rank in range(1, num_ranks):
+        bounds[rank] = min(bounds[rank], bounds[rank - 1] + most_samples)
+    for rank in reversed(range(1, num_ranks)):
+        bounds[rank] = max(bounds[rank], bounds[rank + 1] - most_samples)
+    return [np.sort(order[first:end]) for first, end in pairwise(bounds)]
 
 
 def fitting(loads: SlotArray, seen: npt.NDArray[np.bool_], most_nbytes: int) -> SlotArray:

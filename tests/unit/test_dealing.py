@@ -92,15 +92,18 @@ def on_meshes(seen: list[bool], meshes: list[int], *, nbytes: int = 256, static_
 @given(
     some=st.lists(st.tuples(st.booleans(), st.integers(0, 5)), max_size=40),
     num_ranks=st.integers(1, 4),
+    capacity=st.integers(1, 20) | st.just(100),
     capacity_nbytes=st.integers(0, 60) | st.just(10**6),
 )
-def test_samples_of_any_size_go_to_one_rank_each_within_its_bytes(
-    some: list[tuple[bool, int]], num_ranks: int, capacity_nbytes: int
+def test_samples_of_any_size_go_to_one_rank_each_within_its_room(
+    some: list[tuple[bool, int]], num_ranks: int, capacity: int, capacity_nbytes: int
 ) -> None:
     capacity_nbytes *= 256
     one = on_meshes([seen for seen, _ in some], [mesh for _, mesh in some])
     deals = [
-        lambda rank=rank: deal([one], rank=rank, num_ranks=num_ranks, capacity=100, capacity_nbytes=capacity_nbytes)
+        lambda rank=rank: deal(
+            [one], rank=rank, num_ranks=num_ranks, capacity=capacity, capacity_nbytes=capacity_nbytes
+        )
         for rank in range(num_ranks)
     ]
     try:
@@ -111,9 +114,9 @@ def test_samples_of_any_size_go_to_one_rank_each_within_its_bytes(
     keys = [key for share in dealt for key in share.state.keys[:, 0].tolist()]
     assert len(set(keys)) == len(keys)
     assert set(one.unseen_keys[:, 0].tolist()) <= set(keys) <= set(one.keys[:, 0].tolist())
-    assert all(share.state.nbytes <= capacity_nbytes for share in dealt)
+    assert all(share.state.nbytes <= capacity_nbytes and share.state.size <= capacity for share in dealt)
     assert sum(share.state.evicted for share in dealt) == one.size - len(keys)
-    if capacity_nbytes >= 10**6:
+    if capacity_nbytes >= 10**6 and capacity * num_ranks >= one.size:
         assert len(keys) == one.size
         # Static fields are held twice only where two ranks meet.
         assert sum(share.state.nbytes for share in dealt) <= one.nbytes + (num_ranks - 1) * 1024
@@ -131,3 +134,10 @@ def test_samples_that_were_not_seen_must_fit_into_the_bytes() -> None:
     assert kept.rows[0].tolist() == [0, 2]
     with pytest.raises(ValueError, match=r"take 1536 bytes, but its buffer has 1400: raise buffer\.capacity to 1536"):
         deal([one], rank=0, num_ranks=1, capacity=9, capacity_nbytes=1400)
+
+
+def test_many_small_samples_are_no_more_for_a_rank_than_it_has_room_for() -> None:
+    small, large = on_meshes([False] * 6, [1] * 6), on_meshes([False] * 2, [2, 3], nbytes=2560)
+    states = [small, replace(large, keys=large.keys + 100)]
+    dealt = [deal(states, rank=rank, num_ranks=2, capacity=5, capacity_nbytes=10**6) for rank in range(2)]
+    assert [[rows.tolist() for rows in share.rows] for share in dealt] == [[[0, 1, 2, 3, 4], []], [[5], [0, 1]]]
