@@ -249,7 +249,8 @@ def test_the_program_itself(tmp_path: Path, options: str) -> None:
     (case / "system/decomposeParDict").write_text(DECOMPOSED)
     parallel = ["mpirun.openmpi", "--oversubscribe", "-n", "2", "icoFoam", "-parallel"]
     root = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
-    for command in (["blockMesh"], ["decomposePar"], parallel, ["reconstructPar"]):
+    centres = ["postProcess", "-func", "writeCellCentres", "-time", "0"]
+    for command in (["blockMesh"], centres, ["decomposePar"], parallel, ["reconstructPar"]):
         environment = os.environ | {"WM_PROJECT_DIR": "/usr/share/openfoam"} | root
         done = subprocess.run(
             command, cwd=case, env=environment, capture_output=True, text=True, timeout=100, check=False
@@ -263,3 +264,9 @@ def test_the_program_itself(tmp_path: Path, options: str) -> None:
         np.testing.assert_array_equal(one.fields["velocity"], other.fields["velocity"])
         np.testing.assert_array_equal(one.fields["p"], other.fields["p"])
         assert np.abs(one.fields["velocity"]).max() > 0.1
+    for num_ranks in (1, 2):
+        reader = OpenFoamTimes(fields=FIELDS, num_ranks=num_ranks, static={"x": {"file": "0/C", "select": ":2"}})
+        beginning, *_ = reader(ScriptedRun(case, shapes=shapes))
+        assert isinstance(beginning, Beginning)
+        middles = (np.arange(20) + 0.5) * np.ptp(beginning.static["x"][0]) / 19
+        np.testing.assert_allclose(beginning.static["x"], np.stack(np.meshgrid(middles, middles)).reshape(2, -1), 1e-5)
