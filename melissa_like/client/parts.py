@@ -326,7 +326,10 @@ def _check_dimensions(spec: FieldSpec, array: npt.NDArray[Any]) -> None:
 
 def _check_dtype(spec: FieldSpec, array: npt.NDArray[Any], group: str) -> None:
     if array.dtype.kind != spec.numpy_dtype.kind:
+        advice = f"or declare another dtype under solver.{group} (a precision is converted on the way, a kind is not)"
+        if spec.indexes is not None:
+            advice = "because numbers of points are whole; for the reader of a program, write numbers_from"
         raise SolverError(
             f"field {spec.name!r}: an array of dtype {array.dtype} was sent, it is declared {spec.dtype}: convert it, "
-            f"or declare another dtype under solver.{group} (a precision is converted on the way, a kind is not)"
+            f"{advice}"
         )

@@ -54,6 +54,6 @@ def without(path: Path, what: str, name: object, there: object) -> SolverError:
     names = [str(each) for each in there] if isinstance(there, list | tuple) else [str(there)]
     more = ", ..." if len(names) > _MOST_NAMES else ""
     return SolverError(
-        f"{path} has no {what} {name!r}: it has {', '.join(names[:_MOST_NAMES]) or 'none'}{more}; correct fields in "
-        "the options of the reader"
+        f"{path} has no {what} {name!r}: it has {', '.join(names[:_MOST_NAMES]) or 'none'}{more}; correct fields or "
+        "static in the options of the reader"
     )

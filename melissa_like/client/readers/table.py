@@ -130,7 +130,7 @@ class TableLines:
         if header.count(name) != 1:
             raise SolverError(
                 f"{self._told} has {header.count(name)} columns {name!r}: it has {', '.join(header)}; correct fields "
-                "in the options of the reader"
+                "or static in the options of the reader"
             )
         return header.index(name)
 
