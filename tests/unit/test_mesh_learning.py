@@ -322,8 +322,10 @@ def test_a_roll_out_goes_on_from_its_own_steps_on_its_own_mesh() -> None:
 
 
 def test_a_part_of_what_is_static_can_be_left_out() -> None:
-    task = Direct(LAYOUT, static=["coordinates", "cells"])
-    assert [*task.problem.static] == ["coordinates", "cells"]
+    surrogate = surrogate_of(partial(Direct, static=["coordinates", "cells"]))
+    assert [*surrogate.task.problem.static] == ["coordinates", "cells"]
+    mesh = {name: values for name, values in static_of(1).items() if name != "kind"}
+    assert surrogate.predict({"a": 0.0, "b": 0.0}, step=0, static=mesh)["u"].shape == (2, SIZES[1])
     assert Direct(LAYOUT, static=False).problem.static == {}
     with pytest.raises(ValueError, match="of the solver are coordinates, cells, kind, basis"):
         Direct(LAYOUT, static=["mask"])

@@ -24,6 +24,17 @@ def test_targets_have_their_shapes_and_every_weight_learns(options) -> None:
     assert not without
 
 
+@pytest.mark.parametrize("options", NEIGHBOURS[1:])
+def test_a_mesh_may_have_a_single_point(options) -> None:
+    network, given = small(problem(), **options), meshes((1, 1))
+    given["offsets"][ELEMENTS] = torch.tensor([0, 1, 2])
+    given["static"]["triangles"] = torch.tensor([[0, 0, 0], [1, 1, 1]])
+    made = network(**given)
+    assert all(values.isfinite().all() for values in made.values())
+    torch.cat([values.flatten() for values in made.values()]).square().sum().backward()
+    assert all(weight.grad is not None and weight.grad.isfinite().all() for weight in network.parameters())
+
+
 def test_it_learns_in_half_precision() -> None:
     network, given = small(problem()), meshes((5, 7, 4))
     with torch.autocast("cpu", dtype=torch.bfloat16):
