@@ -24,6 +24,9 @@ class Task(Protocol):
     such axis: [B, C, *grid], with several time steps stacked into the components, those of the earliest step first.
     What is compared in a loss and what is restored may have an axis of K predicted time steps behind that of the
     samples; the loss of a sample is then the mean over these steps.
+
+    On an extent the points of all samples follow one another in the first axis, in place of the samples, and an axis of
+    components is always there: [ΣN, C], or [ΣN, L, C] and [ΣN, K, C] with time steps. `Batch` says more.
     """
 
     @property
