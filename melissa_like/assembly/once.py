@@ -109,7 +109,7 @@ class SentOnce:
             )
         if received is not None:
             self._partial.scatter(place, as_bytes(received))
-        refusal = self._refuse_points(header, spec, held[place.index])
+        refusal = self._refuse_values(header, spec, held[place.index])
         if refusal is None and self._partial.add(place):
             refusal = self._finish(header)
         return refusal
@@ -155,10 +155,18 @@ class SentOnce:
         self._num_listed += numbers.size
         return None
 
-    def _refuse_points(self, header: Header, spec: FieldSpec, values: npt.NDArray[Any]) -> Refusal | None:
-        """Values that are to be numbers of points, and are none."""
+    def _refuse_values(self, header: Header, spec: FieldSpec, values: npt.NDArray[Any]) -> Refusal | None:
+        """Values that are not finite; or that are to be numbers of points, and are none."""
         if spec.indexes is None:
-            return None
+            finite = np.isfinite(values)
+            if finite.all():
+                return None
+            return refusal_of(
+                header,
+                Reason.NOT_FINITE,
+                f"static field {spec.name!r} is {values[~finite][0]} at {np.count_nonzero(~finite)} of the "
+                f"{values.size} places that came: send finite values",
+            )
         num_points = self.layout.sizes[spec.indexes] if isinstance(spec.indexes, str) else spec.indexes
         lowest, highest = int(values.min()), int(values.max())
         if lowest >= 0 and highest < num_points:
@@ -188,5 +196,5 @@ class SentOnce:
 
 
 def _bits(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """To be compared: a NaN is equal to itself."""
+    """To be compared byte by byte."""
     return np.ascontiguousarray(values).view(np.uint8)

@@ -38,6 +38,7 @@ class Reason(StrEnum):
     NO_LIST = "by an index list that did not come"
     WRONG_LIST = "by an index list that does not fit"
     NO_SUCH_POINT = "numbers of points that there are not"
+    NOT_FINITE = "static fields that are not finite"
     OTHER_VALUES = "sent again with other values"
 
     @property

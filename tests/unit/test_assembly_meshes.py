@@ -372,9 +372,14 @@ def test_static_fields_come_once_with_one_content() -> None:
     for _ in range(2):
         assert rank.static("x", mesh.x[:, 2:], (0, 2)) is None
     assert rank.static("edges", mesh.edges) is None
-    assert rank.static("k", np.full(3, np.nan, np.float32)) is None
-    assert rank.static("k", np.full(3, np.nan, np.float32), client_rank=1) is None, "the same bytes"
-    refused(rank.static("k", mesh.k), Reason.OTHER_VALUES, "'k' was sent again with other values")
+    refused(
+        rank.static("k", np.array([1, np.nan, np.inf], np.float32)),
+        Reason.NOT_FINITE,
+        "'k' is nan at 2 of the 3 places that came",
+    )
+    assert rank.static("k", mesh.k) is None
+    assert rank.static("k", mesh.k, client_rank=1) is None, "the same bytes"
+    refused(rank.static("k", -mesh.k), Reason.OTHER_VALUES, "'k' was sent again with other values")
     refused(rank.static("x", mesh.x[:, 2:] + 1, (0, 2)), Reason.OTHER_VALUES, "'x' was sent again with other values")
     mesh.send(rank, 0)
     assert rank.samples[0].static is not None
