@@ -336,6 +336,9 @@ def test_a_part_of_what_is_static_can_be_left_out() -> None:
     [
         ({"coordinates": None}, r"the static data are cells, kind, expected coordinates, cells, kind"),
         ({"coordinates": np.zeros((3, 5))}, r"has the shape \(3, 5\), expected \(2, num_points\)"),
+        ({"cells": np.full((3, 4), 0.5)}, "field 'cells' holds 0.5, expected whole numbers of int"),
+        ({"cells": np.full((3, 4), np.nan)}, "field 'cells' holds nan, expected whole numbers of int"),
+        ({"cells": np.full((3, 4), 2**40)}, "field 'cells' holds 1099511627776, expected whole numbers of int32"),
         ({"cells": np.full((3, 4), 9)}, "numbers of points from 9 to 9, and there are 9 points"),
         ({"kind": np.zeros(4)}, r"field 'kind' has the shape \(4,\), expected \(3,\)"),
     ],

@@ -105,7 +105,7 @@ def _specs(layout: Layout) -> dict[str, FieldSpec]:
 
 def _array(spec: FieldSpec, values: npt.ArrayLike) -> npt.NDArray[Any]:
     """One field, of its own memory."""
-    array = np.array(values, dtype=spec.numpy_dtype)
+    array = _converted(spec, values)
     if not _fits(array.shape, spec):
         raise ValueError(
             f"field {spec.name!r} has the shape {array.shape}, expected {spec.shown_shape}: give the whole field"
@@ -113,9 +113,20 @@ def _array(spec: FieldSpec, values: npt.ArrayLike) -> npt.NDArray[Any]:
     return array
 
 
+def _converted(spec: FieldSpec, values: npt.ArrayLike) -> npt.NDArray[Any]:
+    """A copy in the dtype of the field; whole numbers stay what they are."""
+    given = np.asarray(values)
+    with np.errstate(invalid="ignore"):  # numbers that a whole one cannot hold are told
+        array = given.astype(spec.numpy_dtype)
+    if array.dtype.kind in "iu" and not np.array_equal(array, given):
+        wrong = given[array != given].flat[0]
+        raise ValueError(f"field {spec.name!r} holds {wrong!s}, expected whole numbers of {spec.dtype}: give these")
+    return array
+
+
 def _steps(spec: FieldSpec, values: npt.ArrayLike, length: int) -> npt.NDArray[Any]:
     """The time steps of one field, [L, *shape]."""
-    array = np.asarray(values, dtype=spec.numpy_dtype)
+    array = _converted(spec, values)
     if length == 1 and _fits(array.shape, spec):
         array = array[None]
     if not _fits(array.shape[1:], spec) or len(array) < length:
@@ -125,7 +136,7 @@ def _steps(spec: FieldSpec, values: npt.ArrayLike, length: int) -> npt.NDArray[A
             f"field {spec.name!r} has the shape {array.shape}, expected {wanted}{one}: give {length} whole time steps, "
             "the earliest first"
         )
-    return array[:length].copy()
+    return array[:length]
 
 
 def _fits(shape: tuple[int, ...], spec: FieldSpec) -> bool:
