@@ -21,7 +21,7 @@ from melissa_like.buffer.pins import Pins
 from melissa_like.buffer.policies import AlwaysOpen, Level, Uniform
 from melissa_like.records import FieldSpec, Layout, Purpose, Sample, SampleKey, Window
 from tests.benchmarks.measure import Row, interleave, memcpy_rate, print_rows, rate_of, ratio, shown
-from tests.benchmarks.mesh_batches import mesh_batches
+from tests.benchmarks.mesh_batches import drawing, mesh_batches
 
 ROUNDS = 5
 RUN_S = 0.4
@@ -47,18 +47,6 @@ def filled(buffer: SampleBuffer, nbytes: int, num_samples: int) -> SampleBuffer:
     while buffer.population().unseen:
         buffer.settle(buffer.draw(num_samples))
     return buffer
-
-
-def drawing(buffer: SampleBuffer, batch_size: int) -> Callable[[], None]:
-    """One batch: draw, gather into reused memory, settle."""
-    memory = buffer.batch_memory(batch_size, pinned=False)
-
-    def work() -> None:
-        draw = buffer.draw(batch_size)
-        buffer.gather(draw, memory)
-        buffer.settle(draw)
-
-    return work
 
 
 def stacking(nbytes: int, num_samples: int, batch_size: int) -> Callable[[], None]:

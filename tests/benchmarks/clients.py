@@ -1,6 +1,5 @@
 """The producers of `ingest` that are whole clients, in Python and in C, and the launcher that lets them begin."""
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -20,7 +19,7 @@ from melissa_like.protocol import Connection, write_connection
 from melissa_like.protocol.control import Assignment, Finish, Hello, Request
 from melissa_like.records import ClientRank, Purpose
 from melissa_like.transport.zmq_transport import ZmqTransport
-from tests.benchmarks.producers import DEADLINE_S, IDENTITY, NUM_PRODUCERS, layout_of, volume, welcome_of
+from tests.benchmarks.producers import DEADLINE_S, IDENTITY, NUM_PRODUCERS, layout_of, volume, waiting, welcome_of
 
 __all__ = ["KEYS", "build", "clients"]
 
@@ -55,29 +54,9 @@ def clients(endpoint: str, nbytes: int, program: Path | None) -> Iterator[list["
     size = [*map(str, layout.fields[0].shape), str(volume(nbytes) // NUM_PRODUCERS)]
     command = [sys.executable, "-m", "tests.benchmarks.clients", *size] if program is None else [str(program), *size]
     with tempfile.TemporaryDirectory() as folder, _launcher(Path(folder), endpoint, nbytes):
-        started = [
-            subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-                cwd=ROOT,
-                env={**os.environ, RUN_DIR_VARIABLE: folder, JOB_VARIABLE: f"job-{number}"},
-            )
-            for number in range(NUM_PRODUCERS)
-        ]
-        try:
-            for process in started:
-                assert process.stdout is not None
-                process.stdout.readline()
+        jobs = [{RUN_DIR_VARIABLE: folder, JOB_VARIABLE: f"job-{number}"} for number in range(NUM_PRODUCERS)]
+        with waiting([command] * NUM_PRODUCERS, jobs) as started:
             yield started
-            for process in started:
-                if process.wait(DEADLINE_S):
-                    raise RuntimeError("a producer failed")
-        finally:
-            for process in started:
-                process.kill()
-                process.wait()
 
 
 @contextmanager

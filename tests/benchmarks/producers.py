@@ -1,8 +1,9 @@
 """The producer processes of `ingest`: ours and the peer's. They import what a solver does, so no torch."""
 
+import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -28,6 +29,7 @@ __all__ = [
     "producers",
     "start",
     "volume",
+    "waiting",
     "welcome_of",
 ]
 
@@ -82,15 +84,31 @@ def parts_of(split: str, rank: int, shape: tuple[int, ...]) -> list[tuple[tuple[
 @contextmanager
 def producers(role: str, *arguments: object) -> Iterator[list["subprocess.Popen[str]"]]:
     """Both producers, connected and waiting for `start`; they have sent everything when the context ends."""
+    program = [sys.executable, "-m", "tests.benchmarks.producers", role]
+    with waiting([[*program, str(rank), *map(str, arguments)] for rank in range(NUM_PRODUCERS)]) as started:
+        yield started
+
+
+@contextmanager
+def waiting(
+    commands: Sequence[Sequence[str]], variables: Sequence[Mapping[str, str]] = ({},) * NUM_PRODUCERS
+) -> Iterator[list["subprocess.Popen[str]"]]:
+    """Processes that have said a line and wait for `start`; they end by themselves when the context ends.
+
+    Args:
+        commands: of each.
+        variables: that each has in its environment besides.
+    """
     started = [
         subprocess.Popen(
-            [sys.executable, "-m", "tests.benchmarks.producers", role, str(rank), *map(str, arguments)],
+            command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             cwd=Path(__file__).parents[2],
+            env={**os.environ, **more},
         )
-        for rank in range(NUM_PRODUCERS)
+        for command, more in zip(commands, variables, strict=True)
     ]
     try:
         for process in started:
@@ -103,7 +121,7 @@ def producers(role: str, *arguments: object) -> Iterator[list["subprocess.Popen[
     finally:
         for process in started:
             process.kill()
-            process.communicate()
+            process.wait()
 
 
 def start(started: list["subprocess.Popen[str]"]) -> None:
