@@ -283,8 +283,8 @@ class Autoregressive:
         if self.problem.time:
             given["time"] = scale.normalize_steps(batch.steps + (at + self.history - 1) * self.stride)
         made = network(**given)
-        shapes = self.problem.targets.items()
-        check_shapes(made, {name: (len(known[name]), shape.components, *shape.grid) for name, shape in shapes})
+        shapes = self.problem.targets.items()  # not len() below: an export would take it for a constant
+        check_shapes(made, {name: (known[name].shape[0], shape.components, *shape.grid) for name, shape in shapes})
         return {
             name: self._state.after(scale, name, known[name][:, -1:], unstacked(made[name], self.bundle))
             for name in self._targets

@@ -11,7 +11,6 @@ from melissa_like.records import Layout
 from melissa_like.training.normalization import Normalization
 from melissa_like.training.tasks.fields import (
     fields_named,
-    normalized_fields,
     restored_fields,
     shape_of,
     with_components,
@@ -65,8 +64,9 @@ class Direct:
         return self.advance(network, scale, batch), self.targets(scale, batch)
 
     def targets(self, scale: Normalization, batch: Batch) -> Mapping[str, Tensor]:
-        """See `Task`: these fields."""
-        return normalized_fields(scale, batch.fields, self._fields)
+        """See `Task`: these fields, as `measure` gives them, which a task of the user's may make its own."""
+        measured = self.measure(batch)
+        return {name: scale.normalize(name, measured[name]) for name in self._fields}
 
     def advance(self, network: nn.Module, scale: Normalization, batch: Batch) -> Mapping[str, Tensor]:
         """See `Task`: one call."""
