@@ -101,6 +101,7 @@ def test_what_is_drawn_once_is_in_the_history_once(tmp_path: Path, ranks: int, v
     assert sum(int(np.load(path)["count"]) for path in tmp_path.glob("means-*.npz")) >= 120
 
 
+@pytest.mark.slow
 def test_a_completed_study_goes_on_with_more_simulations_and_fewer_server_ranks(tmp_path: Path) -> None:
     run_dir = tmp_path / "study"
     options = ["buffer=fifo", "launcher.num_server_ranks=2", "sampling.design._target_=tests.plugins.sampling.Counting"]

@@ -13,6 +13,7 @@ from tests.integration.told import told, trained
 CONFIGS = ("--config-dir", str(ROOT / "tests/plugins/configs"))
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_what_a_dead_launcher_has_left_ends_by_itself_and_the_study_can_go_on(tmp_path: Path) -> None:
     run_dir, spool = tmp_path / "study", tmp_path / "spool"

@@ -214,6 +214,7 @@ def test_a_launcher_that_was_taken_for_dead_ends_and_writes_nothing_more(tmp_pat
     assert not (run_dir / "report.json").exists()
 
 
+@pytest.mark.slow
 def test_a_study_stops_in_time_and_goes_on(tmp_path: Path) -> None:
     run_dir = tmp_path / "study"
     times = ["launcher.walltime=0:00:12", "launcher.save_timeout_s=3"]

@@ -126,6 +126,7 @@ def test_a_sweep_goes_on_while_what_it_had_started_still_ends(tmp_path: Path) ->
     assert_balanced(folder)
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_all_studies_in_order(tmp_path: Path) -> None:
     folder = tmp_path / "sweep"
     with launched(folder, *sweep_of(folder)) as sweep:
