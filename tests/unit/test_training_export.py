@@ -84,7 +84,6 @@ def test_an_operator_is_exported_for_any_later_step(tmp_path: Path) -> None:
     np.testing.assert_allclose(made["u"][2, 0].numpy(), expected["u"][2], rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.slow
 def test_a_network_that_is_not_given_the_time_needs_nothing_that_the_time_is_scaled_from(tmp_path: Path) -> None:
     surrogate(Autoregressive, num_steps=None).export(tmp_path / "surrogate.pt2")
     assert (tmp_path / "surrogate.pt2").exists()

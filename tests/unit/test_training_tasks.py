@@ -1,5 +1,7 @@
 """Tasks: what a network is given, what is measured, and the way back to the fields of the solver."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import pytest
 import torch
@@ -36,6 +38,18 @@ class Asked(nn.Module):
     def forward(self, **given: object) -> dict[str, torch.Tensor]:
         self.given = given
         return {name: torch.zeros(5, shape.components, *shape.grid) for name, shape in self.targets.items()}
+
+
+class Shifted(Direct):
+    """A task of the user's, which learns other values than the solver's."""
+
+    def measure(self, batch: Batch) -> dict[str, torch.Tensor]:
+        return {name: values - 3 for name, values in super().measure(batch).items()}
+
+    def restore(
+        self, scale: Normalization, batch: Batch, values: Mapping[str, torch.Tensor]
+    ) -> dict[str, torch.Tensor]:
+        return {name: restored + 3 for name, restored in super().restore(scale, batch, values).items()}
 
 
 @pytest.fixture
@@ -90,7 +104,7 @@ def test_an_operator_is_given_fields_of_the_same_step(batch: Batch) -> None:
     torch.testing.assert_close(given["force"], ((batch.fields["force"].float() - 1) / 2).unsqueeze(1))
 
 
-@pytest.mark.parametrize("task", [Direct(LAYOUT), Operator(LAYOUT, inputs=["force"])])
+@pytest.mark.parametrize("task", [Direct(LAYOUT), Shifted(LAYOUT), Operator(LAYOUT, inputs=["force"])])
 def test_restored_targets_are_the_truth(task: Task, batch: Batch) -> None:
     scale = scale_of(task)
     truth = task.truth(batch)
